@@ -1,0 +1,20 @@
+"""Train fully-connected neural networks on tables, from the command line or from Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fcnet.api import Model, Run, load, train
+
+__version__ = "0.1.0"
+__all__ = ["Model", "Run", "__version__", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the library when one of its names is first used, so that `fcnet --help` does not pay for it."""
+    if name in ("Model", "Run", "load", "train"):
+        from fcnet import api  # noqa: PLC0415
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

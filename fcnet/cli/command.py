@@ -1,0 +1,61 @@
+"""What all commands share: help that opens with an example, and the options -q and -v."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Command(click.Command):
+    """A command whose help opens with `example`, and whose options with an optional value take it after `=` alone.
+
+    click would read the next argument as the value: `--resume config.yaml` would resume a run named config.yaml.
+    """
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", SETTINGS)
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The help, with the example first."""
+        write_example(self.example, formatter)
+        super().format_help(ctx, formatter)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse `args`, and keep them as they are under `arguments` in `ctx.meta`."""
+        ctx.meta["arguments"] = list(args)
+        optional = {
+            name for option in self.params if getattr(option, "_flag_needs_value", False) for name in option.opts
+        }
+        end = args.index("--") if "--" in args else len(args)
+        args[:end] = [arg + "=" if arg in optional else arg for arg in args[:end]]
+        return super().parse_args(ctx, args)
+
+
+def write_example(example: str, formatter: click.HelpFormatter) -> None:
+    """The block that opens every help."""
+    formatter.write("Example:\n" + "".join(f"  {line}\n" for line in example.strip().splitlines()) + "\n")
+
+
+def talk(command: F) -> F:
+    """The options -q and -v, at most one of which makes sense."""
+    quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notices.")
+    verbose = click.option("-v", "--verbose", is_flag=True, help="Say more.")
+    return quiet(verbose(command))
+
+
+def as_json(command: F) -> F:
+    """The option --json."""
+    return click.option("--json", "json_", is_flag=True, help="Print one JSON object on stdout.")(command)
+
+
+def strict(command: F) -> F:
+    """The option --strict."""
+    return click.option("--strict", is_flag=True, help="Turn notices about the data into errors (exit 4).")(command)

@@ -1,0 +1,46 @@
+"""`fcnet eval`: the scores of a checkpoint on a part of its data, or on another table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from fcnet import signals
+from fcnet.cli import streams
+from fcnet.cli.command import Command, as_json, strict, talk
+
+EXAMPLE = """
+fcnet eval runs/digits
+fcnet eval runs/digits/last.npz --data new.csv
+"""
+
+
+@click.command(cls=Command, example=EXAMPLE, short_help="Score a checkpoint.")
+@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
+@click.option("--data", metavar="FILE", help="Score on this table instead; it has the target column.")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Score on this part; default: test.")
+@strict
+@as_json
+@talk
+def command(
+    checkpoint: Path | None, data: str | None, split: str | None, strict: bool, json_: bool, quiet: bool, verbose: bool
+) -> None:
+    """Score a checkpoint on the test part of its data (else validation).
+
+    CHECKPOINT is a file or a run folder, which stands for its best.npz; without it, the newest complete run under
+    runs/ is taken.
+    """
+    from fcnet import api
+    from fcnet.reports import evaluation
+
+    with signals.raising():
+        scored = api.evaluate(checkpoint, data=data, split=split, strict=strict)
+    if not quiet:
+        streams.notices(scored["notices"])
+    if json_:
+        streams.show_json(scored)
+    else:
+        following = f"fcnet predict YOUR.csv -c {streams.word(scored['checkpoint'])}"
+        streams.show("\n".join(evaluation.lines(scored, following, streams.width(sys.stdout))))

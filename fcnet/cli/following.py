@@ -1,0 +1,84 @@
+"""Follows a training run on the terminal: the head when it starts, the bar while it runs, the scores when it ends."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Self
+
+from fcnet.cli import streams
+from fcnet.cli.progress import Bar
+from fcnet.errors import escape
+from fcnet.reports import summary
+from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress, Started
+
+
+class Follower:
+    """Hears every event of one run. Results go to stdout, the rest to stderr; `quiet` and `as_json` say what of it.
+
+    Where a person sees both streams on one terminal, the head appears at the start and the bar below it makes room for
+    the rest; otherwise stdout gets one block at the end.
+    """
+
+    def __init__(self, quiet: bool, verbose: bool, as_json: bool) -> None:
+        self._quiet = quiet
+        self._json = as_json
+        self._live = not as_json and streams.STDERR.isatty() and sys.stdout.isatty()
+        self._verbose = verbose
+        self._bar = Bar(verbose)
+        self._head: Head | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def hear(self, event: Event) -> bool:
+        """Say what there is to say; whether the run has just started."""
+        match event:
+            case Notice():
+                if not self._quiet:
+                    self._bar.say(f"notice: {escape(event.text)}")
+            case Started():
+                self._start(event)
+                return True
+            case Progress():
+                if not self._quiet:
+                    self._bar.progress(event)
+            case Epoch():
+                if not self._quiet:
+                    self._bar.epoch(event)
+            case Finished():
+                self._bar.close()
+                self._finish(event)
+        return False
+
+    def _start(self, event: Started) -> None:
+        self._head = event.head
+        if self._live:
+            streams.show("\n".join(summary.head(event.head, streams.width(sys.stdout))))
+        elif not self._quiet:
+            streams.say("\n".join(summary.head(event.head, streams.width(streams.STDERR))))
+
+    def _finish(self, event: Finished) -> None:
+        if not self._quiet and (self._verbose or not self._live):
+            streams.say(escape(event.why))
+        if self._json:
+            streams.show_json({"run": str(event.run), **event.summary})
+            return
+        width = streams.width(sys.stdout)
+        head = summary.head(self._head, width) if self._head and not self._live else []
+        name = self._head.name if self._head else event.run.name
+        run = near(event.run)
+        following = "fcnet predict YOUR.csv" + ("" if run.parent == Path("runs") else f" -c {streams.word(run)}")
+        tail = summary.tail(event.summary, name, escape(str(run / "best.npz")), following, width)
+        streams.show("\n".join([*head, *tail]))
+
+
+def near(path: Path) -> Path:
+    """`path` from the working directory where it lies below it, else as it is."""
+    try:
+        return (Path.cwd() / path).relative_to(Path.cwd())
+    except (ValueError, OSError):
+        return path

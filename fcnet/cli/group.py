@@ -1,0 +1,57 @@
+"""The group of all commands; each lives in a file of its own, which is imported when it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+
+import click
+
+from fcnet import __version__
+from fcnet.cli.command import SETTINGS, write_example
+
+COMMANDS = ("train", "eval", "predict", "init", "inspect", "schema")
+"""In the order of the help; `fcnet/cli/NAME.py` has a `command`."""
+
+EXAMPLE = """
+fcnet train config.yaml          train a net; the run folder is runs/NAME
+fcnet eval runs/NAME             score it on the test part of its data
+fcnet predict people.csv         predict with the newest run
+"""
+
+
+class Group(click.Group):
+    """Finds a command by the name of its file."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, whose file is imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"fcnet.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names; a usage error suggests the near miss."""
+        if not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            raise click.UsageError(
+                f'there is no command "{args[0]}"' + (f"; did you mean {near[0]}?" if near else ""), ctx
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The help, with an example first."""
+        write_example(EXAMPLE, formatter)
+        super().format_help(ctx, formatter)
+
+
+@click.group(cls=Group, context_settings=SETTINGS)
+@click.version_option(__version__, prog_name="fcnet", message="%(prog)s %(version)s")
+def fcnet() -> None:
+    """Train fully-connected neural networks on tables."""

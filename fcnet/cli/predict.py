@@ -1,0 +1,67 @@
+"""`fcnet predict`: a table in, a table of predictions out, row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fcnet import signals
+from fcnet.cli import streams
+from fcnet.cli.command import Command, as_json, strict, talk
+from fcnet.errors import UsageError
+from fcnet.reports.text import count
+
+EXAMPLE = """
+fcnet predict people.csv
+fcnet predict people.csv -c runs/income -o out.csv --keep id
+zcat people.csv.gz | fcnet predict - > out.csv
+"""
+
+
+@click.command(cls=Command, example=EXAMPLE, short_help="Predict for every row of a table.")
+@click.argument("input_", metavar="INPUT", type=str)
+@click.option(
+    "-c", "--checkpoint", type=click.Path(path_type=Path), help="A file or a run folder; default: the newest run."
+)
+@click.option(
+    "-o", "--output", metavar="FILE", help="The file to write, or - for stdout; default: INPUT.predictions.csv."
+)
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Carry this column of the input over; several: repeat.")
+@strict
+@as_json
+@talk
+def command(
+    input_: str,
+    checkpoint: Path | None,
+    output: str | None,
+    keep: tuple[str, ...],
+    strict: bool,
+    json_: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Predict for every row of INPUT, in order, with a checkpoint or with the newest complete run under runs/.
+
+    The predictions of people.csv go to people.predictions.csv in the working directory; those of - (stdin) to stdout.
+    Columns are matched by name. Text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
+    from fcnet import api
+    from fcnet.runs.predictions import destination
+
+    target = destination(input_, output)
+    if json_ and target is None:
+        raise UsageError("--json and the predictions both go to stdout; name a file with -o")
+    with signals.raising():
+        done = api.predict(input_, target, checkpoint=checkpoint, keep=keep, strict=strict, stop=signals.stop)
+    if not quiet:
+        streams.notices(done["notices"])
+    if json_:
+        streams.show_json({**done, "output": str(target)})
+        return
+    following = f"next: fcnet eval {streams.word(done['checkpoint'])}"
+    rows = count(done["rows"], "row")
+    if target:
+        streams.show(f"files    {streams.word(target)} · {rows}        {following}")
+    elif not quiet:
+        streams.say(f"{rows} predicted; {following}")

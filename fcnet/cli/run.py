@@ -1,0 +1,101 @@
+"""One command line from its arguments to its exit code; every way to fail ends here, and none with a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+import traceback
+
+import click
+
+from fcnet import files, signals
+from fcnet.cli import streams
+from fcnet.cli.group import fcnet
+from fcnet.errors import FcnetError, StorageError, UsageError, escape
+
+BUG, GONE, FULL, MEMORY, KEYBOARD = 1, 141, StorageError.exit_code, 9, 130
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command and return the exit code of the contract."""
+    files.repair_std_descriptors()
+    streams.tolerate()
+    if "_FCNET_COMPLETE" in os.environ:
+        fcnet.main(arguments, prog_name="fcnet")
+    code = _guarded(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = _unwritten(error)
+    streams.STDERR.flush()
+    return code
+
+
+def _guarded(arguments: list[str]) -> int:
+    try:
+        with fcnet.make_context("fcnet", arguments) as context:
+            fcnet.invoke(context)
+        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        streams.say(error.format_message())
+        return UsageError.exit_code
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        hint = f"; see {where.command_path} --help" if where else ""
+        streams.say(f"fcnet: {escape(error.format_message()).rstrip('.')}{hint}")
+        return UsageError.exit_code
+    except FcnetError as error:
+        for problem in error.problems:
+            streams.say(f"fcnet: {problem}")
+        _notes(error)
+        return error.exit_code
+    except signals.Interrupted as end:
+        streams.say("fcnet: stopped" + (" by Ctrl-C" if end.exit_code == KEYBOARD else " by a signal"))
+        _notes(end)
+        return end.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        streams.say("fcnet: stopped by Ctrl-C")
+        return KEYBOARD
+    except MemoryError:
+        streams.say("fcnet: out of memory; use smaller data, a smaller net or a smaller batch, or a larger machine")
+        return MEMORY
+    except OSError as error:
+        return _unwritten(error)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the user gets one line and no traceback
+        return _bug(error)
+
+
+def _notes(error: BaseException) -> None:
+    for note in getattr(error, "__notes__", ()):
+        streams.say(escape(note))
+
+
+def _unwritten(error: OSError) -> int:
+    """A failed system call that nobody made an error of ours of: nearly always stdout."""
+    if error.filename is None:
+        streams.abandon(sys.stdout, 1)
+    if error.errno == errno.EPIPE:
+        return GONE
+    where = escape(str(error.filename or "standard output"))
+    streams.say(f"fcnet: {where}: {files.reason(error)}")
+    return FULL
+
+
+def _bug(error: Exception) -> int:
+    text = traceback.format_exc()
+    if os.environ.get("FCNET_DEBUG") == "1":
+        streams.say(text.rstrip())
+    said = escape(f"{type(error).__name__}: {error}".partition("\n")[0][:200])
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="fcnet-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(text)
+        streams.say(f"fcnet: a bug in fcnet ({said}); please report it with the file {file.name}")
+    except OSError:
+        streams.say(f"fcnet: a bug in fcnet ({said}); FCNET_DEBUG=1 prints the traceback")
+    return BUG

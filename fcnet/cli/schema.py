@@ -1,0 +1,29 @@
+"""`fcnet schema`: every key of the config, for editors and for people."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from fcnet.cli import streams
+from fcnet.cli.command import Command
+
+EXAMPLE = """
+fcnet schema > fcnet.schema.json
+fcnet schema --table
+"""
+
+
+@click.command(cls=Command, example=EXAMPLE, short_help="Print every key of the config.")
+@click.option("--table", is_flag=True, help="A table for people: key, type, default, limits, meaning.")
+def command(table: bool) -> None:
+    """Print the JSON Schema of the config, or with --table the same for people."""
+    from fcnet.config import reference
+
+    if table:
+        from fcnet.reports import keys
+
+        streams.show("\n".join(keys.lines(reference.table(), streams.width(sys.stdout) or 120)))
+    else:
+        streams.show_json(reference.jsonschema())

@@ -1,0 +1,142 @@
+"""`fcnet train`: a config or a table in, a run folder out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fcnet import signals
+from fcnet.cli.command import Command, as_json, strict, talk
+from fcnet.errors import Stopped, UsageError
+
+EXAMPLE = """
+fcnet train config.yaml
+fcnet train config.yaml optimizer.lr=0.01 network.layers=[64,64] --seed 1
+fcnet train people.csv --target income
+"""
+
+_SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def _minutes(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """A time span such as 90s, 30m, 1h30m or 2d, in minutes."""
+    found = _SPAN.fullmatch(value or "")
+    parts = found.groups() if found else ()
+    minutes = sum(float(n) * factor for n, factor in zip(parts, (1440, 60, 1, 1 / 60), strict=False) if n)
+    if value is not None and not minutes:
+        raise click.BadParameter(f'"{value}" is not a time; write 90s, 30m, 2h or 1h30m', ctx, param)
+    return minutes if value is not None else None
+
+
+@click.command(cls=Command, example=EXAMPLE, short_help="Train a net, leave a run folder.")
+@click.argument("arguments", nargs=-1, metavar="[CONFIG.yaml | DATA.csv] [KEY=VALUE ...]")
+@click.option("--target", multiple=True, metavar="COLUMN", help="With a table: the column to predict; several: repeat.")
+@click.option("--seed", type=click.IntRange(min=0), help="The seed of weights, shuffling and dropout: seed=N.")
+@click.option(
+    "--max-time",
+    metavar="TIME",
+    callback=_minutes,
+    help="Stop after this time (90s, 30m, 2h) with a checkpoint, exit 75.",
+)
+@click.option("-o", "--output", metavar="DIR", help="The folder that holds the runs; default: runs.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    metavar="[=RUN]",
+    help="Go on with the newest run of that name, or with the run folder given after '='; start it if there is none.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the run of that name once the new one has a checkpoint.")
+@strict
+@as_json
+@talk
+@click.pass_context
+def command(
+    ctx: click.Context, /, arguments: tuple[str, ...], resume: str | None, overwrite: bool, **options: Any
+) -> None:
+    """Train a net and leave a run folder.
+
+    CONFIG.yaml says everything; with a table instead, the config is the one that `fcnet init` would write. KEY=VALUE
+    sets any key of the config, dotted.
+    """
+    if resume is not None and overwrite:
+        raise UsageError("--resume goes on with a run and --overwrite replaces it; give one of them")
+    try:
+        _train(arguments, None if resume is None else Path(resume) if resume else True, overwrite, **options)
+    except (Stopped, signals.Interrupted) as end:
+        end.add_note(f"next: {_again(ctx.meta['arguments'])}")
+        raise
+
+
+def _train(
+    arguments: tuple[str, ...],
+    resume: bool | Path | None,
+    overwrite: bool,
+    target: tuple[str, ...],
+    seed: int | None,
+    max_time: float | None,
+    output: str | None,
+    strict: bool,
+    json_: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    source, overrides = _split(arguments)
+    if seed is not None:
+        overrides.append(f"seed={seed}")
+    if max_time is not None:
+        overrides.append(f"training.max_minutes={max_time!r}")
+    if output is not None:
+        overrides.append(f"output={json.dumps(output)}")
+    from fcnet import api
+    from fcnet.cli.following import Follower
+
+    with signals.raising(), contextlib.ExitStack() as phases:
+        config = _config(source, target, overrides, resume)
+        follower = phases.enter_context(Follower(quiet, verbose, json_))
+        events = api.training(config, overwrite=overwrite, resume=resume, strict=strict, stop=signals.stop)
+        phases.callback(events.close)
+        for event in events:
+            if follower.hear(event):
+                phases.enter_context(signals.polling())
+
+
+def _split(arguments: tuple[str, ...]) -> tuple[Path | None, list[str]]:
+    first, rest = arguments[:1], list(arguments[1:])
+    if first and "=" in first[0] and not Path(first[0]).exists():
+        return None, [*first, *rest]
+    return (Path(first[0]) if first else None), rest
+
+
+def _config(source: Path | None, target: tuple[str, ...], overrides: list[str], resume: bool | Path | None) -> Any:
+    from fcnet import config
+    from fcnet.reports.init import initial_mapping, require_target
+
+    if source is None:
+        if not isinstance(resume, Path):
+            raise UsageError(
+                "give a config (fcnet train config.yaml) or a table (fcnet train data.csv --target COLUMN)"
+            )
+        return config.load(resume / "config.yaml", overrides)
+    if source.is_dir():
+        raise UsageError(f"{source} is a folder; to go on with a run write --resume={shlex.quote(str(source))}")
+    if source.suffix.lower() in (".yaml", ".yml"):
+        if target:
+            overrides = [*overrides, f"data.target={json.dumps(target[0] if len(target) == 1 else target)}"]
+        return config.load(source, overrides)
+    if not target and not any(text.startswith("data.target=") for text in overrides):
+        require_target(source)
+    return config.from_mapping(initial_mapping(source, target), overrides)
+
+
+def _again(arguments: list[str]) -> str:
+    kept = [a for a in arguments if a != "--overwrite"]
+    if not any(a.startswith("--resume") for a in kept):
+        kept.append("--resume")
+    return shlex.join(["fcnet", "train", *kept])

@@ -1,0 +1,198 @@
+"""Finds keys that are each right but do not fit together, and names both."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fcnet.config.places import Finding, Path, Tree, dotted
+from fcnet.config.schema import Config
+from fcnet.metrics import METRICS
+from fcnet.nn.activations import Identity
+from fcnet.nn.losses import LOSSES, Loss
+from fcnet.optim.rules import Sgd
+from fcnet.optim.schedules import Step
+
+MAX_NAME = 200  # bytes: a file system takes 255, and the folder may get a number after it
+
+
+@dataclass(frozen=True)
+class Clash:
+    """What is wrong at `path`, in view of the keys `others`."""
+
+    path: Path
+    text: str
+    others: tuple[Path, ...] = ()
+
+
+def contradictions(config: Config, tree: Tree, *, needs_data: bool) -> list[Finding]:
+    """What does not fit together in a config whose every key is right by itself."""
+    clashes = [
+        *_name(config),
+        *_parts(config, tree),
+        *(_target(config) if needs_data else ()),
+        *_columns(config),
+        *_table(config),
+        *_tasks(config),
+        *_training(config),
+    ]
+    found = []
+    for clash in clashes:
+        involved = [clash.path, *clash.others]
+        if not any(map(tree.known, involved)):
+            # The place is that of a key that is written, for a default has none.
+            at = next((path for path in involved if tree.has(path)), clash.path)
+            found.append(Finding("contradictions", clash.path, clash.text, tree.place(at)))
+    return found
+
+
+def _name(config: Config) -> Iterator[Clash]:
+    name = config.name
+    if not name or name.startswith(".") or any(c in "/\\" or unicodedata.category(c) == "Cc" for c in name):
+        yield Clash(
+            ("name",), f'"{name}" cannot name a folder: no slash, no control character, no dot in front; choose another'
+        )
+    elif len(name.encode()) > MAX_NAME:
+        yield Clash(("name",), f"a name of {len(name.encode())} bytes; at most {MAX_NAME} are allowed")
+
+
+def _parts(config: Config, tree: Tree) -> Iterator[Clash]:
+    data = config.data
+    validation, test = data.validation, data.test
+    if not isinstance(validation, str) and not isinstance(test, str) and validation + test >= 1:
+        text = f"{validation:g} and data.test: {test:g} leave no rows for training; together they must be less than 1"
+        yield Clash(("data", "validation"), text, (("data", "test"),))
+    if data.split.by == "column" and data.split.column is None:
+        text = "data.split.by: column needs data.split.column, the column whose cells are train, validation or test"
+        yield Clash(("data", "split", "column"), f"is missing; {text}", (("data", "split", "by"),))
+    if data.split.by != "column" and data.split.column is not None:
+        text = f"is only used with data.split.by: column, not with {data.split.by}; write by: column or remove it"
+        yield Clash(("data", "split", "column"), text, (("data", "split", "by"),))
+    stopping: Path = ("training", "early_stopping")
+    if not has_validation(config) and tree.get(stopping) is not None:
+        text = "needs a validation part, but data.validation is 0; set data.validation, or early_stopping: null"
+        yield Clash(stopping, text, (("data", "validation"),))
+
+
+def has_validation(config: Config) -> bool:
+    """Whether there may be a validation part; of a split column only its cells tell."""
+    return config.data.split.by == "column" or config.data.validation != 0
+
+
+def _columns(config: Config) -> Iterator[Clash]:
+    data = config.data
+    targets = data.target if isinstance(data.target, list) else [data.target]
+    uses: dict[Path, list[object]] = {
+        ("data", "target"): [target for target in targets if target is not None],
+        ("data", "weight"): [data.weight] if data.weight is not None else [],
+        ("data", "split", "column"): [data.split.column] if data.split.column is not None else [],
+        ("data", "features"): [*data.features] if isinstance(data.features, list) else [],
+        ("data", "exclude"): [*data.exclude],
+    }
+    if isinstance(data.target, list) and not data.target:
+        yield Clash(("data", "target"), "an empty list; name at least one column")
+    for path, names in uses.items():
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            yield Clash(path, f'names the column "{twice[0]}" twice; keep one')
+    features, exclude = ("data", "features"), ("data", "exclude")
+    for role in (("data", "target"), ("data", "weight"), ("data", "split", "column")):
+        for other in (features, exclude) if role[1] != "split" else (features,):
+            shared = set(uses[role]) & set(uses[other])
+            if shared:
+                name = next(name for name in uses[other] if name in shared)
+                text = f'the column "{name}" is also {dotted(role)}; remove it from one of the two'
+                yield Clash(other, text, (role,))
+    if data.weight is not None and data.weight in uses["data", "target"]:
+        yield Clash(
+            ("data", "weight"),
+            f'the column "{data.weight}" is also data.target; they must differ',
+            (("data", "target"),),
+        )
+
+
+def _target(config: Config) -> Iterator[Clash]:
+    if config.data.target is None and not config.data.train.lower().endswith(".npz"):
+        yield Clash(("data", "target"), "is missing; name the column to predict, or a list of columns")
+
+
+def _table(config: Config) -> Iterator[Clash]:
+    data = config.data
+    if data.delimiter != "auto" and (len(data.delimiter) != 1 or data.delimiter in '"\r\n'):
+        text = f'"{data.delimiter}" is no delimiter; expected auto or one character, such as "," ";" "|" or "\\t"'
+        yield Clash(("data", "delimiter"), text)
+    if data.thousands == data.decimal:
+        text = f'"{data.thousands}" is also data.decimal; they must differ'
+        yield Clash(("data", "thousands"), text, (("data", "decimal"),))
+
+
+def _tasks(config: Config) -> Iterator[Clash]:
+    task, asked = config.data.task, (("data", "task"),)
+    names = config.metrics if isinstance(config.metrics, list) else []
+    watched = config.training.early_stopping.metric.removeprefix("val_") if config.training.early_stopping else "loss"
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        yield Clash(("metrics",), f"names {twice[0]} twice; keep one")
+    if names and watched != "loss" and watched not in names:
+        text = f"val_{watched} is not among metrics; add {watched} to metrics, or watch another"
+        yield Clash(("training", "early_stopping", "metric"), text, (("metrics",),))
+    yield from _output(config)
+    if task == "auto":
+        return
+    if watched != "loss" and task not in METRICS[watched].tasks:
+        text = f"val_{watched} does not fit data.task: {task}; watch val_loss or one of {_fitting(task)}"
+        yield Clash(("training", "early_stopping", "metric"), text, asked)
+    if not isinstance(config.loss, str) and task not in config.loss.tasks:
+        fit = ", ".join(name for name, loss in LOSSES.items() if task in loss.tasks)
+        text = f"{_loss_name(config.loss)} does not fit data.task: {task}; those that do are {fit}"
+        yield Clash(("loss",), text, asked)
+    for name in names:
+        if task not in METRICS[name].tasks:
+            yield Clash(
+                ("metrics",), f"{name} does not fit data.task: {task}; those that do are {_fitting(task)}", asked
+            )
+    if task == "regression" and config.data.class_weight != "none":
+        yield Clash(("data", "class_weight"), "there are no classes with data.task: regression; remove it", asked)
+    if task in ("regression", "multilabel") and config.data.split.stratify is True:
+        text = f"rows cannot be dealt out by class with data.task: {task}; write stratify: auto"
+        yield Clash(("data", "split", "stratify"), text, asked)
+
+
+def _fitting(task: str) -> str:
+    return ", ".join(name for name, metric in METRICS.items() if task in metric.tasks)
+
+
+def _loss_name(loss: Loss) -> str:
+    return next(name for name, member in LOSSES.items() if type(loss) is member)
+
+
+def _output(config: Config) -> Iterator[Clash]:
+    """An output activation is for losses on values; the others own the link between the net and the prediction."""
+    if config.network.output_activation is None:
+        return
+    key: Path = ("network", "output_activation")
+    values = ", ".join(name for name, loss in LOSSES.items() if isinstance(loss.link, Identity))
+    if not isinstance(config.loss, str) and not isinstance(config.loss.link, Identity):
+        text = (
+            f"does not go with loss: {_loss_name(config.loss)}, which has its own; remove it, or take one of {values}"
+        )
+        yield Clash(key, text, (("loss",),))
+    elif isinstance(config.loss, str) and config.data.task not in ("auto", "regression"):
+        text = f"does not go with data.task: {config.data.task}, whose loss has its own; remove it"
+        yield Clash(key, text, (("data", "task"),))
+
+
+def _training(config: Config) -> Iterator[Clash]:
+    training, schedule, optimizer = config.training, config.schedule, config.optimizer
+    given = [key for key in ("epochs", "steps", "minutes") if getattr(training.checkpoint, key) is not None]
+    if len(given) != 1:
+        text = f"give exactly one of epochs, steps and minutes, not {' and '.join(given) or 'none'}"
+        yield Clash(("training", "checkpoint"), text)
+    if isinstance(schedule, Step) and schedule.every > training.epochs:
+        text = f"{schedule.every} is more than training.epochs: {training.epochs}, so the rate would never change"
+        yield Clash(("schedule", "every"), text, (("training", "epochs"),))
+    if isinstance(optimizer, Sgd) and optimizer.nesterov and optimizer.momentum == 0:
+        text = "needs optimizer.momentum greater than 0"
+        yield Clash(("optimizer", "nesterov"), text, (("optimizer", "momentum"),))

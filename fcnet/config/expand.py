@@ -1,0 +1,70 @@
+"""Spells short forms out, so that everything after has one form to deal with.
+
+`adam` is `{name: adam}`, the layer `64` is `{units: 64}`, and a section with nothing in it has its defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING
+from typing import Any
+
+from fcnet.config.kinds import (
+    Items,
+    Kinds,
+    Null,
+    Pairs,
+    Section,
+    constants,
+    defaults,
+    keys,
+    members,
+    section,
+    short_form,
+)
+from fcnet.config.places import Path, Plain, Tree
+from fcnet.config.schema import Config
+
+
+def expand(tree: Tree) -> None:
+    """Replace every bare name and every bare number of units in the tree by its mapping, at the same place."""
+    tree.root = _expanded(tree.root, (Section(Config),), MISSING, tree, ())
+
+
+def _expanded(value: Plain, kinds: Kinds, default: Any, tree: Tree, path: Path) -> Plain:
+    if isinstance(value, str) and members(kinds) and value not in constants(kinds):
+        return _moved(value, "name", tree, path)
+    if isinstance(value, str | int | float) and not isinstance(value, bool) and (key := short_form(kinds)):
+        return _moved(value, key, tree, path)
+    if (
+        value is None
+        and Null() not in kinds
+        and any(isinstance(kind, Section) for kind in kinds)
+        and _empty(tree, path)
+    ):
+        return {}
+    if isinstance(value, list):
+        item = next((kind.item for kind in kinds if isinstance(kind, Items)), ())
+        return [_expanded(v, item, MISSING, tree, (*path, i)) for i, v in enumerate(value)]
+    if isinstance(value, dict):
+        if members(kinds) and "name" not in value and hasattr(default, "name"):
+            value = {"name": default.name, **value}
+        cls = section(kinds, value)
+        below = keys(cls) if cls else {}
+        given = defaults(cls) if cls else {}
+        own = next((kind.value for kind in kinds if isinstance(kind, Pairs)), ())
+        return {
+            key: _expanded(v, below.get(key, own), given.get(key, MISSING), tree, (*path, key))
+            for key, v in value.items()
+        }
+    return value
+
+
+def _empty(tree: Tree, path: Path) -> bool:
+    """Whether nothing at all is written there, as under a section whose lines are all comments."""
+    return path not in tree.values or tree.values[path].text == ""
+
+
+def _moved(value: Plain, key: str, tree: Tree, path: Path) -> Plain:
+    if path in tree.values:
+        tree.values[(*path, key)] = tree.values[path]
+    return {key: value}

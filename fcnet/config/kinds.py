@@ -1,0 +1,238 @@
+"""What may stand at each key of the config, read off the classes' annotations.
+
+Messages, the table and the JSON Schema all speak from this.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Len, Lt
+
+from fcnet.config.places import Path, Plain
+from fcnet.config.schema import SHORT_FORMS, Config, Named, OneOf
+
+
+@dataclass(frozen=True)
+class Constants:
+    """One of a few texts."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number, or a whole one, within limits."""
+
+    whole: bool
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+
+@dataclass(frozen=True)
+class Text:
+    """Any text."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """true or false."""
+
+
+@dataclass(frozen=True)
+class Null:
+    """Nothing."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list; `most` is the largest number of its items."""
+
+    item: tuple[Kind, ...]
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A mapping from texts of the user's own."""
+
+    value: tuple[Kind, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A mapping with the fields of a class."""
+
+    cls: type
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A member of a registry: its name, or a mapping with `name`."""
+
+    registry: Mapping[str, type]
+
+
+Kind = Constants | Number | Text | Flag | Null | Items | Pairs | Section | Member
+Kinds = tuple[Kind, ...]  # the alternatives, in the order of the annotation
+
+
+def keys(cls: type) -> dict[str, Kinds]:
+    """The keys of a section and what may stand there, with the registries as they are now."""
+    return {key: tuple(_kinds(hint)) for key, hint in _hints(cls).items()}
+
+
+@lru_cache(maxsize=256)
+def _hints(cls: type) -> dict[str, Any]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {f.name: hints[f.name] for f in fields(cls)}
+
+
+def default(f: Field[Any]) -> Any:
+    """The default of a field, or MISSING."""
+    return f.default_factory() if f.default_factory is not MISSING else f.default
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """The defaults of a section's keys, MISSING for what must be given."""
+    return {f.name: default(f) for f in fields(cls)}
+
+
+def members(kinds: Kinds) -> Mapping[str, type]:
+    """The registry whose names may stand there; empty if none."""
+    return next((kind.registry for kind in kinds if isinstance(kind, Member)), {})
+
+
+def constants(kinds: Kinds) -> tuple[str, ...]:
+    """The texts that may stand there without being names of a registry."""
+    return tuple(value for kind in kinds if isinstance(kind, Constants) for value in kind.values)
+
+
+def section(kinds: Kinds, value: Plain) -> type | None:
+    """The class whose keys the mapping `value` is to have, or None where it cannot be told or has keys of its own."""
+    name = value.get("name") if isinstance(value, dict) else None
+    if isinstance(name, str) and name in members(kinds):
+        return members(kinds)[name]
+    return next((kind.cls for kind in kinds if isinstance(kind, Section)), None)
+
+
+def short_form(kinds: Kinds) -> str | None:
+    """The key that a bare value stands for there, if there is such a short form."""
+    return next(
+        (SHORT_FORMS[kind.cls] for kind in kinds if isinstance(kind, Section) and kind.cls in SHORT_FORMS), None
+    )
+
+
+def at(path: Path, root: Plain) -> Kinds:
+    """What may stand at `path` in the config `root`; empty where nothing is known."""
+    kinds: Kinds = (Section(Config),)
+    node = root
+    for part in path:
+        kinds = _below(kinds, part, node)
+        if isinstance(node, dict):
+            node = node.get(str(part))
+        else:
+            node = node[part] if isinstance(node, list) and isinstance(part, int) and part < len(node) else None
+    return kinds
+
+
+def _below(kinds: Kinds, part: str | int, value: Plain) -> Kinds:
+    if isinstance(value, list):
+        return next((kind.item for kind in kinds if isinstance(kind, Items)), ())
+    cls = section(kinds, value)
+    if cls is not None:
+        return keys(cls).get(str(part), ())
+    if part == "name" and members(kinds):
+        return (Constants(tuple(members(kinds))),)
+    return next((kind.value for kind in kinds if isinstance(kind, Pairs)), ())
+
+
+def _kinds(hint: Any, metadata: tuple[Any, ...] = ()) -> Iterator[Kind]:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        inner, *more = get_args(hint)
+        yield from _kinds(inner, (*metadata, *more))
+        return
+    for mark in metadata:
+        if isinstance(mark, Named):
+            yield Member(mark.registry)
+            return
+        if isinstance(mark, OneOf):
+            yield Constants(tuple(mark.names()))
+            return
+    if origin in (Union, types.UnionType):
+        for option in get_args(hint):
+            yield from _kinds(option)
+    elif origin is Literal:
+        yield Constants(get_args(hint))
+    elif origin is list:
+        most = next((mark.max_length for mark in metadata if isinstance(mark, Len)), None)
+        yield Items(tuple(_kinds(*get_args(hint))), most)
+    elif origin is dict:
+        yield Pairs(tuple(_kinds(get_args(hint)[1])))
+    elif hint in (int, float):
+        limits: dict[str, Any] = {}
+        for mark in metadata:
+            for limit, name in ((Ge, "ge"), (Gt, "gt"), (Le, "le"), (Lt, "lt")):
+                if isinstance(mark, limit):
+                    limits[name] = getattr(mark, name)
+        if hint is int and "lt" in limits:
+            limits["le"] = limits.pop("lt") - 1
+        yield Number(hint is int, **limits)
+    elif hint in (str, bool, type(None)):
+        yield Text() if hint is str else Flag() if hint is bool else Null()
+    else:
+        assert is_dataclass(hint), f"the config cannot describe {hint!r}"
+        assert isinstance(hint, type)
+        yield Section(hint)
+
+
+def words(kinds: Kinds) -> str:
+    """What may stand there, for people: `auto or a whole number from 1 to 2147483647`."""
+    said = [_said(kind) for kind in kinds]
+    return " or ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+
+
+def _said(kind: Kind) -> str:
+    match kind:
+        case Constants(values):
+            return any_of(values)
+        case Number():
+            what = "a whole number" if kind.whole else "a number"
+            return f"{what} {limits(kind)}".rstrip()
+        case Text():
+            return "text"
+        case Flag():
+            return "true or false"
+        case Null():
+            return "null"
+        case Items(item, most):
+            return f"a list ({f'at most {most}, ' if most else ''}each {words(item)})"
+        case Pairs(value):
+            return f"a mapping (each {words(value)})"
+        case Section(cls):
+            first = list(keys(cls))
+            bare = f"{words(keys(cls)[SHORT_FORMS[cls]])} or " if cls in SHORT_FORMS else ""
+            return f"{bare}a mapping with {', '.join(first[:4])}{', …' if len(first) > 4 else ''}"
+        case Member(registry):
+            return f"one of {', '.join(registry)} (or a mapping with name)"
+
+
+def any_of(values: tuple[str, ...]) -> str:
+    """`a, b or c`; signs are shown in quotes."""
+    shown = [value if value.replace("_", "").isalnum() else f'"{value}"' for value in values]
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def limits(kind: Number) -> str:
+    """The limits of a number: `from 1 to 10`, `≥ 0 and < 1`; empty if there are none."""
+    if kind.ge is not None and kind.le is not None:
+        return f"from {kind.ge} to {kind.le}"
+    signs = (("≥", kind.ge), (">", kind.gt), ("≤", kind.le), ("<", kind.lt))
+    return " and ".join(f"{sign} {limit}" for sign, limit in signs if limit is not None)

@@ -1,0 +1,146 @@
+"""Makes a Config of a file or a mapping and of overrides, with all problems of both reported at once."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path as FilePath
+from typing import Any
+
+from fcnet.config import paths
+from fcnet.config.contradictions import contradictions, has_validation
+from fcnet.config.expand import expand
+from fcnet.config.overrides import override
+from fcnet.config.places import UNUSABLE, Finding, Path, Place, Plain, Tree, refuse, shortened
+from fcnet.config.scalars import MAX_DIGITS
+from fcnet.config.schema import Config
+from fcnet.config.validate import validate
+from fcnet.config.write import to_mapping
+from fcnet.errors import ConfigError
+
+MAPPING = "config"  # what a config given from Python is called in messages
+MAX_DEPTH = 20
+
+
+def load(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, needs_data: bool = True) -> Config:
+    """The config of the YAML file at `path` with `KEY=VALUE` overrides; its paths are right from the working directory.
+
+    With `needs_data=False` the table comes from elsewhere, and `data.train` and `data.target` may be missing. Raises
+    ConfigError with every problem of the file and the overrides, UsageError for an override of another form,
+    StorageError where the file cannot be read.
+    """
+    from fcnet.config.text import read_file  # PyYAML is needed for YAML alone
+
+    tree = read_file(path)
+    return _config(tree, overrides, FilePath(path).stem, FilePath(path).parent, needs_data)
+
+
+def from_mapping(mapping: Mapping[str, Any], overrides: Iterable[str] = (), *, needs_data: bool = True) -> Config:
+    """The config that a mapping of plain values spells; its paths are relative to the working directory.
+
+    Raises as `load` does; problems name the file `config`, without lines.
+    """
+    tree = Tree({}, MAPPING)
+    root = _plain(mapping, (), tree)
+    if not isinstance(root, dict):
+        raise ConfigError(f"an object of type {type(mapping).__name__}, expected a mapping", file=MAPPING)
+    tree.root = root
+    train = tree.get(("data", "train"))
+    stem = FilePath(train).name.split(".")[0] if isinstance(train, str) else ""
+    return _config(tree, overrides, stem, FilePath(), needs_data)
+
+
+def recheck(config: Config, file: str) -> None:
+    """Refuse a config whose keys no longer fit together once `auto` is replaced by what the data say.
+
+    Raises ConfigError, with `file` named in every problem.
+    """
+    refuse(contradictions(config, Tree(to_mapping(config), file), needs_data=False))
+
+
+def _config(tree: Tree, overrides: Iterable[str], stem: str, base: FilePath, needs_data: bool) -> Config:
+    for text in overrides:
+        override(tree, text)
+    if not tree.has(("name",)):
+        tree.root["name"] = stem.lstrip(".").encode(errors="replace").decode() or "run"
+    tree.root.setdefault("data", None)
+    expand(tree)
+    if not needs_data:
+        _fill_in(tree.root)
+    config, found = validate(tree)
+    tree.findings += found
+    if config is None:
+        # What is right by itself is still compared, so that the user sees everything at once.
+        rest = _without(tree.root, [finding.path for finding in tree.findings])
+        config, _ = validate(Tree(_fill_in(rest), tree.file))
+    if config is not None:
+        tree.findings += [*contradictions(config, tree, needs_data=needs_data), *paths.problems(config, tree)]
+    refuse(tree.findings)
+    assert config is not None
+    if not has_validation(config):
+        config = replace(config, training=replace(config.training, early_stopping=None))
+    return paths.resolved(config, tree, base)
+
+
+def _fill_in(root: dict[str, Plain]) -> dict[str, Plain]:
+    """The tree with an empty path where no table is named."""
+    data = root.setdefault("data", {})
+    if isinstance(data, dict):
+        data.setdefault("train", "")
+    return root
+
+
+def _without(root: dict[str, Plain], wrong: list[Path]) -> dict[str, Plain]:
+    """A copy less the wrong entries; of a list the whole."""
+    rest = copy.deepcopy(root)
+    for path in wrong:
+        node: Plain = rest
+        keys = [part for part in path if isinstance(part, str)]
+        end = next((i for i, part in enumerate(path) if isinstance(part, int)), len(keys))
+        for part in path[: end - 1]:
+            node = node.get(part) if isinstance(node, dict) else None
+        if isinstance(node, dict) and end:
+            node.pop(path[end - 1], None)
+    return rest
+
+
+def _plain(value: Any, path: Path, tree: Tree) -> Plain:
+    """A copy of a value from Python with texts for keys and paths; what is not plain becomes a finding."""
+    tree.values[path] = place = Place(tree.file)
+    problem = ""
+    if len(path) >= MAX_DEPTH:
+        problem = f"nested deeper than {MAX_DEPTH} levels"
+    elif isinstance(value, Mapping):
+        plain = {}
+        for key, below in value.items():
+            name = str(key) if isinstance(key, str | int | float) and not isinstance(key, bool) else None
+            name = None if name is not None and UNUSABLE.search(name) else name
+            if name is None or name in plain:
+                why = "is there twice" if name in plain else "cannot be a key"
+                text = f"the key {shortened(repr(key))} {why}"
+                tree.findings.append(Finding("such problems", path, text, place))
+            else:
+                tree.keys[(*path, name)] = place
+                plain[name] = _plain(below, (*path, name), tree)
+        return plain
+    elif isinstance(value, list | tuple):
+        return [_plain(item, (*path, i), tree) for i, item in enumerate(value)]
+    elif isinstance(value, os.PathLike):
+        return _plain(os.fsdecode(value), path, tree)
+    elif isinstance(value, float) and not math.isfinite(value):
+        problem = f"{value!r} is no number to work with; numbers must be finite"
+    elif isinstance(value, str):
+        problem = "the text holds a NUL or half of a surrogate pair" if UNUSABLE.search(value) else ""
+    elif isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
+        problem = f"a whole number of more than {MAX_DIGITS} digits"
+    elif not (value is None or isinstance(value, bool | int | float)):
+        problem = (
+            f"an object of type {type(value).__name__}; expected text, a number, a boolean, None, a list or a mapping"
+        )
+    if problem:
+        tree.findings.append(Finding("such problems", path, problem, place))
+        return None
+    return value

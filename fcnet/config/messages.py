@@ -1,0 +1,166 @@
+"""Says in a sentence what is wrong with a key or a value: what was found, what is allowed, what was probably meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+
+from fcnet.config.kinds import (
+    Flag,
+    Items,
+    Kinds,
+    Member,
+    Number,
+    Section,
+    Text,
+    at,
+    constants,
+    keys,
+    members,
+    section,
+    words,
+)
+from fcnet.config.places import Path, Place, Plain, dotted, shortened
+from fcnet.config.scalars import decimal_point, is_number
+from fcnet.config.schema import Config
+
+# What other programs call our keys.
+SYNONYMS = {
+    "learning_rate": "optimizer.lr",
+    "l2": "optimizer.weight_decay",
+    "betas": "optimizer.beta1",
+    "scheduler": "schedule",
+    "lr_scheduler": "schedule",
+    "warmup_steps": "schedule.warmup",
+    "hidden_layers": "network.layers",
+    "hidden_layer_sizes": "network.layers",
+    "model": "network",
+    "num_epochs": "training.epochs",
+    "max_epochs": "training.epochs",
+    "gradient_clipping": "training.clip_norm",
+    "train": "training",
+    "path": "data.train",
+    "label": "data.target",
+    "criterion": "loss",
+    "random_state": "seed",
+    "output_dir": "output",
+    "device": "backend",
+    "precision": "dtype",
+}
+_BOOLEANS_ELSEWHERE = frozenset(("yes", "no", "on", "off", "y", "n", "true", "false"))
+_DIGITS = re.compile(r"[0-9]+(?:[eE][-+]?[0-9]+)?")
+
+
+def wrong_value(value: Plain, place: Place, kinds: Kinds) -> str:
+    """`a quoted string "1e-3", expected a number > 0; remove the quotes`."""
+    hint = _hint(value, place, kinds)
+    return f"{_found(value, place)}, expected {words(kinds)}" + (f"; {hint}" if hint else "")
+
+
+def wrong_name(value: Plain, names: Iterable[str]) -> str:
+    """`adm is unknown; did you mean adam? there are adam, adamw, …`."""
+    known = list(names)
+    near = get_close_matches(str(value).lower().replace("-", "_"), known, 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f'there is no "{shortened(str(value))}"; {meant}there are {", ".join(known)}'
+
+
+def unknown_key(path: Path, root: Plain) -> str:
+    """`unknown key; did you mean beta1?`, or where the key belongs, or which keys are allowed here."""
+    *parents, last = path
+    key = str(last)
+    parent: Path = tuple(parents)
+    kinds = at(parent, root)
+    node = root
+    for part in parent:
+        node = node[part]
+    cls = section(kinds, node)
+    allowed = list(keys(cls)) if cls else []
+    return f"unknown key; {_meant(key, parent, kinds, allowed) or 'allowed here: ' + ', '.join(allowed)}"
+
+
+def _meant(key: str, parent: Path, kinds: Kinds, allowed: list[str]) -> str:
+    alike = {_bare(name): name for name in allowed}
+    if _bare(key) in alike:
+        return f"did you mean {alike[_bare(key)]}?"
+    owners = [name for name, member in members(kinds).items() if key in keys(member)]
+    if owners:
+        return f"it is a key of {', '.join(owners)}; allowed here: {', '.join(allowed)}"
+    canonical = key.lower().replace("-", "_")
+    elsewhere = _elsewhere()
+    homes = [home for home, name in elsewhere if name == canonical]
+    if homes:
+        home = next((home for home in homes if parent and home[: len(parent)] == parent), homes[0])
+        return f"{canonical} belongs {f'under {dotted(home)}' if home else 'at the top level'}"
+    here = {name: name for name in allowed} | SYNONYMS
+    near = get_close_matches(canonical, here, 1, 0.7)
+    if near:
+        full = here[near[0]]
+        prefix = dotted(parent) + "."
+        return f"did you mean {full.removeprefix(prefix) if parent else full}?"
+    if _DIGITS.fullmatch(key):
+        return "a comma separates entries here; write decimals with a point"
+    near = get_close_matches(canonical, [name for _, name in elsewhere], 1, 0.8)
+    if near:
+        return f"did you mean {next(dotted((*home, name)) for home, name in elsewhere if name == near[0])}?"
+    return ""
+
+
+def _elsewhere() -> list[tuple[Path, str]]:
+    """Every section and key of the whole config, outer ones first."""
+    return sorted(_all_keys(Config, ()), key=lambda found: len(found[0]))
+
+
+def _all_keys(cls: type, path: Path) -> Iterator[tuple[Path, str]]:
+    for key, kinds in keys(cls).items():
+        yield path, key
+        for kind in kinds:
+            if isinstance(kind, Section):
+                yield from _all_keys(kind.cls, (*path, key))
+            elif isinstance(kind, Member) and path == ():
+                for member in kind.registry.values():
+                    yield from (((*path, key), name) for name in keys(member) if name != "name")
+
+
+def _bare(key: str) -> str:
+    return key.lower().replace("-", "").replace("_", "")
+
+
+def _found(value: Plain, place: Place) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        kind = "a quoted string" if place.quoted else "the text"
+        return f'{kind} "{shortened(value)}"'
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a mapping"
+    return shortened(place.text or repr(value))
+
+
+def _hint(value: Plain, place: Place, kinds: Kinds) -> str:
+    """What to write instead, where it can be guessed."""
+    has = {type(kind) for kind in kinds}
+    if isinstance(value, str):
+        text = value.strip()
+        if Number in has and is_number(text):
+            return "remove the quotes"
+        if Number in has and (point := decimal_point(text)):
+            return f"write {point}, with a point"
+        if Flag in has and text.lower() in _BOOLEANS_ELSEWHERE:
+            return "only true and false are booleans"
+        near = get_close_matches(text.lower(), constants(kinds), 1)
+        return f"did you mean {near[0]}?" if near else ""
+    if isinstance(value, bool):
+        return ""
+    shown = shortened(place.text or repr(value))
+    whole = any(isinstance(kind, Number) and kind.whole for kind in kinds)
+    if isinstance(value, float) and value.is_integer() and whole and abs(value) < 2**53:
+        return f"write {int(value)}"
+    if isinstance(value, int | float) and Text in has and Number not in has:
+        return f'put it in quotes: "{shown}"'
+    if isinstance(value, int | float) and Items in has:
+        return f"write [{shown}]"
+    return ""

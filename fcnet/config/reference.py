@@ -1,0 +1,251 @@
+"""Writes the config's reference from its classes: the table, docs/config.md, and the JSON Schema for editors.
+
+docs/config.md is `python -m fcnet.config.reference > docs/config.md`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, is_dataclass, replace
+from typing import Any
+
+from fcnet.config.docstrings import about, meanings
+from fcnet.config.kinds import (
+    Constants,
+    Flag,
+    Items,
+    Kind,
+    Kinds,
+    Member,
+    Null,
+    Number,
+    Pairs,
+    Section,
+    Text,
+    any_of,
+    defaults,
+    keys,
+    limits,
+    short_form,
+)
+from fcnet.config.schema import Config
+from fcnet.config.write import inline, plain
+
+
+@dataclass(frozen=True)
+class Row:
+    """One key of the config: `key` is dotted, `[]` stands for the items of a list; all texts are ready to print."""
+
+    key: str
+    type: str
+    default: str
+    limits: str
+    meaning: str
+
+
+def table() -> list[Row]:
+    """Every key of the config, in the order in which they are spelled out.
+
+    Named things (`optimizer: adam`) and their keys (`optimizer.momentum (sgd)`) follow the outermost key that takes
+    them; other keys refer to it.
+    """
+    return list(_rows(Config, "", dict(_homes(Config, ""))))
+
+
+Homes = dict[int, str]  # the key under which a registry is told, by the registry's identity
+
+
+def _homes(cls: type, prefix: str) -> Iterator[tuple[int, str]]:
+    """The registries and their keys, outermost last, so that it counts in a dict; items of lists do not count."""
+    for key, kinds in reversed(keys(cls).items()):
+        for kind in kinds:
+            if isinstance(kind, Section):
+                yield from _homes(kind.cls, f"{prefix}{key}.")
+            elif isinstance(kind, Member):
+                yield id(kind.registry), f"{prefix}{key}"
+
+
+def _rows(cls: type, prefix: str, homes: Homes) -> Iterator[Row]:
+    given = defaults(cls)
+    for key, kinds in keys(cls).items():
+        full = f"{prefix}{key}"
+        default = _default(full, given[key])
+        yield Row(full, _type(kinds, full, homes), default, _limits(kinds), meanings(cls).get(key, ""))
+        for kind in kinds:
+            yield from _below(kind, full, homes)
+
+
+def _below(kind: Kind, full: str, homes: Homes) -> Iterator[Row]:
+    if isinstance(kind, Section):
+        yield from _rows(kind.cls, f"{full}.", homes)
+    elif isinstance(kind, Items):
+        for item in kind.item:
+            yield from _below(item, f"{full}[]", homes)
+    elif isinstance(kind, Member) and homes[id(kind.registry)] == full:
+        for name, member in kind.registry.items():
+            yield Row(f"{full}: {name}", "name", "", "", about(member))
+            for row in _rows(member, f"{full}.", homes):
+                if row.key != f"{full}.name":
+                    yield replace(row, key=f"{row.key} ({name})")
+
+
+def _type(kinds: Kinds, full: str, homes: Homes) -> str:
+    return " or ".join(_type_of(kind, full, homes) for kind in kinds)
+
+
+def _type_of(kind: Kind, full: str, homes: Homes) -> str:
+    match kind:
+        case Constants(values):
+            return any_of(values)
+        case Number():
+            return "whole number" if kind.whole else "number"
+        case Text():
+            return "text"
+        case Flag():
+            return "true or false"
+        case Null():
+            return "null"
+        case Items(item):
+            return f"list of ({_type(item, full, homes)})"
+        case Pairs(value):
+            return f"mapping to {_type(value, full, homes)}"
+        case Section(cls):
+            key = short_form((kind,))
+            return f"{_type(keys(cls)[key], full, homes)} or mapping" if key else "mapping"
+        case Member(registry):
+            home = homes[id(registry)]
+            return f"name ({', '.join(registry) if home == full else f'as {home}'}) or mapping"
+
+
+def _limits(kinds: Kinds) -> str:
+    found = [limits(kind) for kind in kinds if isinstance(kind, Number) and limits(kind)]
+    found += [_limits(kind.value) for kind in kinds if isinstance(kind, Pairs)]
+    found += [f"at most {kind.most} items" for kind in kinds if isinstance(kind, Items) and kind.most]
+    return "; ".join(filter(None, found))
+
+
+def _default(key: str, value: Any) -> str:
+    if key in ELSEWHERE:
+        return ELSEWHERE[key]
+    if value is MISSING:
+        return "required"
+    if is_dataclass(value) and hasattr(value, "name"):
+        return str(value.name)
+    shown = inline(plain(value))
+    return shown if len(shown) <= MAX_DEFAULT else ""  # a section's keys have rows of their own
+
+
+# Defaults that no class knows.
+ELSEWHERE = {"name": "the file's stem", "data": "", "data.target": "required, but for NPZ"}
+MAX_DEFAULT = 40
+
+
+def markdown() -> str:
+    """docs/config.md: what the config is, and the table, a part for each section."""
+    parts: dict[str, list[Row]] = {}
+    for row in table():
+        parts.setdefault(re.split("[.:]", row.key)[0], []).append(row)
+    alone = [row for rows in parts.values() if len(rows) == 1 for row in rows]
+    text = ["# The config", "", INTRODUCTION, "", "## At the top level", "", *_markdown(alone)]
+    for name, rows in parts.items():
+        if len(rows) > 1:
+            text += ["", f"## `{name}`", "", *_markdown(rows)]
+    return "\n".join(text) + "\n"
+
+
+INTRODUCTION = """\
+Every key, what may stand there, its default and its limits, written from the classes that check a config
+(`python -m fcnet.config.reference > docs/config.md`). `fcnet schema --table` prints the same table and `fcnet schema` a
+JSON Schema, with which editors complete and check while you type.
+
+A name alone and a mapping with `name` mean the same everywhere: `loss: huber` is `loss: {name: huber}`. Keys with a
+name in brackets belong to that name only. `[]` stands for the items of a list. On the command line, `KEY=VALUE`
+overrides any key: `optimizer.lr=0.01 network.layers=[64,64]`."""
+
+
+def _markdown(rows: list[Row]) -> Iterator[str]:
+    yield "| key | type | default | limits | meaning |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        default = f"`{row.default}`" if row.default else ""
+        cells = (f"`{row.key}`", row.type, default, row.limits, row.meaning)
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def jsonschema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a config file, with the texts of the table as descriptions and all short forms."""
+    definitions: dict[str, Any] = {}
+    top = _object(Config, definitions)
+    top["required"] = ["data"]  # `name` follows from the file's
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "fcnet config",
+        **top,
+        "$defs": definitions,
+    }
+
+
+def _object(cls: type, definitions: dict[str, Any], *, named: bool = False) -> dict[str, Any]:
+    given = defaults(cls)
+    properties = {}
+    for key, kinds in keys(cls).items():
+        value = given[key]
+        properties[key] = _any(kinds, definitions, value)
+        if meanings(cls).get(key):
+            properties[key]["description"] = meanings(cls)[key]
+        if value is not MISSING:
+            properties[key]["default"] = plain(value)
+    required = ["name"] if named else [key for key, value in given.items() if value is MISSING]
+    schema: dict[str, Any] = {"type": "object", "description": about(cls), "properties": properties}
+    return schema | ({"required": required} if required else {}) | {"additionalProperties": False}
+
+
+def _any(kinds: Kinds, definitions: dict[str, Any], default: Any = MISSING) -> dict[str, Any]:
+    options = [option for kind in kinds for option in _options(kind, definitions, default)]
+    return options[0] if len(options) == 1 else {"anyOf": options}
+
+
+def _options(kind: Kind, definitions: dict[str, Any], default: Any) -> Iterator[dict[str, Any]]:
+    match kind:
+        case Constants(values):
+            yield {"enum": list(values)}
+        case Number():
+            names = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+            bounds = {name: bound for limit, name in names.items() if (bound := getattr(kind, limit)) is not None}
+            yield {"type": "integer" if kind.whole else "number"} | bounds
+        case Text():
+            yield {"type": "string"}
+        case Flag():
+            yield {"type": "boolean"}
+        case Null():
+            yield {"type": "null"}
+        case Items(item, most):
+            yield {"type": "array", "items": _any(item, definitions)} | ({"maxItems": most} if most else {})
+        case Pairs(value):
+            yield {"type": "object", "additionalProperties": _any(value, definitions)}
+        case Section(cls):
+            if key := short_form((kind,)):
+                yield from (option for below in keys(cls)[key] for option in _options(below, definitions, MISSING))
+            yield _defined(cls, definitions)
+        case Member(registry):
+            for name, member in registry.items():
+                yield {"const": name, "description": about(member)}
+            yield from (_defined(member, definitions, named=True) for member in registry.values())
+            if isinstance(default, tuple(registry.values())):
+                # Without a name, the keys are those of the default.
+                below = _object(type(default), definitions)
+                below["properties"].pop("name")
+                yield below
+
+
+def _defined(cls: type, definitions: dict[str, Any], *, named: bool = False) -> dict[str, Any]:
+    if cls.__name__ not in definitions:
+        definitions[cls.__name__] = {}  # for what refers to itself
+        definitions[cls.__name__] = _object(cls, definitions, named=named)
+    return {"$ref": f"#/$defs/{cls.__name__}"}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())

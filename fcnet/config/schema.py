@@ -1,0 +1,172 @@
+"""The config's sections: frozen dataclasses, the union over the registries, with their defaults and limits.
+
+A class is at once the section, the object that the program works with, and the documentation: the text under a field
+is what `fcnet schema` and docs/config.md say about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Le, Len, Lt
+
+from fcnet.data.options import Data, Preprocess
+from fcnet.metrics import METRICS
+from fcnet.nn.activations import ACTIVATIONS, Activation, Relu
+from fcnet.nn.initializers import INITIALIZERS, Initializer
+from fcnet.nn.losses import LOSSES, Loss
+from fcnet.optim.rules import OPTIMIZERS, Adam, Optimizer
+from fcnet.optim.schedules import SCHEDULES, Constant, Schedule
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """Marks a field that holds a member of a registry: written as its name, or as a mapping with `name`."""
+
+    registry: Mapping[str, type]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """The tagged union of the registry as it is now, so that whatever is registered is accepted."""
+        from pydantic_core import core_schema  # pydantic is loaded when a config is validated, no sooner
+
+        choices = {name: handler.generate_schema(member) for name, member in self.registry.items()}
+        return core_schema.tagged_union_schema(choices, discriminator="name")
+
+
+@dataclass(frozen=True, eq=False)
+class OneOf:
+    """Marks a text that must be one of the names that `names` gives when it is asked."""
+
+    names: Callable[[], Iterable[str]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema  # as above
+
+        return core_schema.literal_schema(list(self.names()))
+
+
+def _metrics() -> list[str]:
+    return list(METRICS)
+
+
+def _monitored() -> list[str]:
+    return ["val_loss", *(f"val_{name}" for name in METRICS)]
+
+
+MAX_COUNT = 2**31 - 1
+Count = Annotated[int, Ge(1), Le(MAX_COUNT)]
+Share = Annotated[float, Ge(0), Lt(1)]
+Init = Literal["auto"] | Annotated[Initializer, Named(INITIALIZERS)]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One hidden layer. A number alone stands for its units."""
+
+    units: Count
+    """The number of units."""
+    activation: Annotated[Activation, Named(ACTIVATIONS)] | None = None
+    """Its activation; without, `network.activation`."""
+    dropout: Share | None = None
+    """The share of its outputs that are dropped in training; without, `network.dropout`."""
+    init: Init | None = None
+    """How its weights start; without, `network.init`."""
+
+
+SHORT_FORMS: dict[type, str] = {Layer: "units"}  # a bare value stands for a mapping with this key alone
+
+
+@dataclass(frozen=True)
+class Network:
+    """The net between the columns and the output layer, which follows from data and loss."""
+
+    layers: Annotated[list[Layer], Len(0, 1000)] = field(default_factory=lambda: [Layer(128), Layer(128)])
+    """The hidden layers, from input to output; `[]` is a linear model."""
+    activation: Annotated[Activation, Named(ACTIVATIONS)] = field(default_factory=Relu)
+    """The activation of the hidden layers."""
+    dropout: Share = 0.0
+    """The share of the hidden layers' outputs that are dropped in training."""
+    input_dropout: Share = 0.0
+    """The share of the inputs that are dropped in training."""
+    init: Init = "auto"
+    """How weights start; `auto`: he_normal after the relu family, glorot_uniform for tanh, sigmoid and the output."""
+    output_activation: Annotated[Activation, Named(ACTIVATIONS)] | None = None
+    """An activation on the output; only with losses on values, such as squared_error."""
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when the validation part has not improved for a while."""
+
+    metric: Annotated[str, OneOf(_monitored)] = "val_loss"
+    """What is watched, on the validation part; it also chooses `best.npz`."""
+    patience: Count = 20
+    """The number of epochs to wait for an improvement."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How often a checkpoint is written: give exactly one of the three. At the end there is always one."""
+
+    epochs: Count | None = None
+    """After every so many epochs."""
+    steps: Count | None = None
+    """After every so many steps."""
+    minutes: Annotated[float, Gt(0)] | None = None
+    """After every so many minutes."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long, in what portions, and when to stop."""
+
+    epochs: Count = 100
+    """The largest number of passes over the training rows."""
+    batch_size: Literal["auto"] | Count = "auto"
+    """Rows a step; `auto`: 32 up to 2,000 training rows, 128 up to 50,000, else 256."""
+    clip_norm: Annotated[float, Gt(0)] | None = None
+    """Scale the gradient down to this norm where it is longer."""
+    early_stopping: EarlyStopping | None = field(default_factory=EarlyStopping)
+    """When to stop early; `null`, or no validation part: never."""
+    checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(epochs=1))
+    """How often a checkpoint is written; at most once a second, and at the end."""
+    max_minutes: Annotated[float, Gt(0)] | None = None
+    """Stop after so many minutes, with a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The config of one run."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    name: str
+    """The name of the run's folder; without, the file's name less its suffix."""
+    data: Data
+    """The table: where it is, what its columns mean, how its cells are written."""
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
+    """The seed of initial weights, shuffling and dropout; not of the split."""
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    """What happens to columns before the net sees them; fitted on training rows only."""
+    network: Network = field(default_factory=Network)
+    """The hidden layers."""
+    loss: Literal["auto"] | Annotated[Loss, Named(LOSSES)] = "auto"
+    """What training makes small; `auto` is cross_entropy, binary_cross_entropy or squared_error, by task."""
+    optimizer: Annotated[Optimizer, Named(OPTIMIZERS)] = field(default_factory=Adam)
+    """How a gradient becomes a step."""
+    schedule: Annotated[Schedule, Named(SCHEDULES)] = field(default_factory=Constant)
+    """How the learning rate changes over the steps."""
+    training: Training = field(default_factory=Training)
+    """How long, in what portions, and when to stop."""
+    metrics: Literal["auto"] | list[Annotated[str, OneOf(_metrics)]] = "auto"
+    """What is computed on validation every epoch and on every part at the end; `auto` goes by task."""
+    output: str = "runs"
+    """The folder that holds the runs, relative to the working directory."""
+    backend: Literal["auto", "numpy"] = "auto"
+    """What computes."""
+    threads: Literal["auto"] | Annotated[int, Ge(1), Le(4096)] = "auto"
+    """Threads for matrix products; `auto`: the cores that the process may use. Equal bits need equal threads."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """The precision of all numbers in the net."""

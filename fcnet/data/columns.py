@@ -1,0 +1,151 @@
+"""Finds out what each column holds: numbers, or categories; the whole file is looked at before anything is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcnet.data.delimited import Block
+from fcnet.data.numbers import BLANKS, Grammar, other_spelling
+from fcnet.data.problems import SHOWN, Problems
+from fcnet.data.table import Column
+
+Array = NDArray[Any]
+Kind = Literal["auto", "number", "text", "both"]
+
+NEARLY_ALL = 0.95
+"""With at least this share of numbers a column was meant to hold numbers, and the other cells are mistakes."""
+
+MANY_LEVELS = 100_000
+"""Beyond so many different texts a target is no class label, and its texts are not kept."""
+
+
+@dataclass(frozen=True)
+class Want:
+    """How to read one column: `auto` finds its type, `both` keeps the texts beside the numbers; None skips it."""
+
+    kind: Kind | None = None
+    raw: bool = False
+    """Whether the cells are also kept as they stand."""
+
+
+Plan = Callable[[tuple[str, ...]], Mapping[str, Want]]
+"""Told the names of all columns, says how to read those that are wanted; raises if it misses one."""
+
+
+class Gatherer:
+    """One column while its file is read."""
+
+    def __init__(self, name: str, want: Want, grammar: Grammar, keep_text: bool = False) -> None:
+        self.name = name
+        self.raw: list[str] = []
+        self._want = want
+        self._grammar = grammar
+        self._keep_text = keep_text or want.kind in ("text", "both")
+        self._n = 0
+        self._numbers = 0
+        self._bad: list[tuple[int, str]] = []
+        self._bad_count = 0
+        self._chunks: list[Array] = []
+        self._codes: list[Array] = []
+        self._levels: dict[str, int] = {}
+
+    def add(self, block: Block, j: int) -> None:
+        """The cells of column j of the next block."""
+        self._n += len(block.lines)
+        cells: Sequence[str] | None = None
+        if self._want.raw:
+            cells = block.cells(j)
+            self.raw.extend(cells)
+        kind = self._want.kind
+        if kind in ("auto", "number", "both"):
+            numbers = block.numbers(j)
+            bad: list[int] = []
+            if numbers is None:
+                cells = cells or block.cells(j)
+                numbers, bad = self._grammar.parse(cells)
+            if bad:
+                assert cells is not None
+                self._bad_count += len(bad)
+                self._bad += [(int(block.lines[i]), cells[i]) for i in bad[: SHOWN - len(self._bad)]]
+            self._numbers += int(np.count_nonzero(~np.isnan(numbers)))
+            if not self._bad_count:
+                self._chunks.append(np.ascontiguousarray(numbers))
+        if self._keep_text or (kind == "auto" and self._bad_count):
+            levels = self._levels
+            self._codes.append(
+                np.array([levels.setdefault(c, len(levels)) for c in cells or block.cells(j)], dtype=np.int32)
+            )
+            if kind == "both" and not self._bad_count and len(levels) > MANY_LEVELS:
+                self._keep_text, self._codes, self._levels = False, [], {}
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether the column turned out to be text only after a part of its texts was gone."""
+        return (
+            self._want.kind in ("auto", "both")
+            and self._bad_count > 0
+            and not self._meant_numbers
+            and sum(map(len, self._codes)) < self._n
+        )
+
+    @property
+    def _meant_numbers(self) -> bool:
+        return self._want.kind == "auto" and self._numbers >= NEARLY_ALL * (self._numbers + self._bad_count)
+
+    def column(self, problems: Problems) -> Column:
+        """The column; where it cannot be typed, `problems` says why."""
+        kind = self._want.kind
+        if self._bad_count and (kind == "number" or self._meant_numbers):
+            self._complain(problems)
+            return Column(self.name, self._n, (np.full(self._n, np.nan),))
+        codes: Array | None = None
+        levels: tuple[str, ...] = ()
+        if self._codes:
+            codes, levels = self._categories()
+        elif kind == "text":
+            codes = np.zeros(0, dtype=np.int32)
+        if self._bad_count:
+            values = [text for text in levels if text.strip(BLANKS) not in self._grammar.missing]
+            hint = other_spelling(values, self._grammar)
+            if hint:
+                line, text = self._bad[0]
+                problems.add(
+                    "columns of another spelling",
+                    line,
+                    f'column "{self.name}": "{text}" is not a number; set {hint}, '
+                    "or list the column under data.categorical",
+                )
+            self._chunks = []
+        elif not self._chunks and kind != "text":
+            self._chunks = [np.zeros(self._n)]
+        return Column(self.name, self._n, tuple(self._chunks), codes, levels)
+
+    @property
+    def mixed(self) -> tuple[int, int] | None:
+        """Of a column that was read as text although half of it or more are numbers: (numbers, cells not missing)."""
+        total = self._numbers + self._bad_count
+        return (self._numbers, total) if self._bad_count and 2 * self._numbers >= total else None
+
+    def _categories(self) -> tuple[Array, tuple[str, ...]]:
+        """The codes with −1 for missing cells, and the levels, in the order of their first cells."""
+        codes = np.concatenate(self._codes)
+        kept = [text for text in self._levels if not self._grammar.is_missing(text)]
+        position = {text: i for i, text in enumerate(kept)}
+        renumber = np.array([position.get(text, -1) for text in self._levels], dtype=np.int32)
+        return renumber[codes] if len(codes) else codes, tuple(kept)
+
+    def _complain(self, problems: Problems) -> None:
+        kind = f'cells of column "{self.name}" that are not numbers'
+        for line, text in self._bad:
+            hint = other_spelling([text], self._grammar)
+            remedy = f"set {hint}" if hint else "list it under data.missing or mend the row"
+            if self._want.kind == "auto":
+                remedy += ", or list the column under data.categorical"
+            problems.add(kind, line, f'column "{self.name}": {self._grammar.why_not(text)}; {remedy}')
+        if self._bad_count > len(self._bad):
+            problems.count(kind, self._bad_count - len(self._bad))

@@ -1,0 +1,445 @@
+"""From the config's `data` section to matrices: reads the files, splits the rows, fits on training, encodes all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcnet.data.arrays import table_of_data, target_names
+from fcnet.data.columns import Plan, Want
+from fcnet.data.dialect import check_delimiter
+from fcnet.data.encode import Encoder, fit_encoder, listed
+from fcnet.data.numbers import Grammar, grammar
+from fcnet.data.opened import FileRecord
+from fcnet.data.options import Data, Preprocess
+from fcnet.data.readers import Request, quietly, reader
+from fcnet.data.roles import Roles, expected_names, extra_columns, scoring_plan, training_plan
+from fcnet.data.split import PARTS, random_split, rows_hash
+from fcnet.data.table import Table
+from fcnet.data.tally import Tally
+from fcnet.data.target import (
+    Target,
+    check_blanks,
+    find_task,
+    fit_target,
+    labels_of,
+    missing_rows,
+)
+from fcnet.errors import ConfigError, DataError, Problem
+
+Array = NDArray[Any]
+
+MANY_LEVELS = 20
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows ready for a network, and all that was learned on the way.
+
+    `x` (n, n_in) of the dtype. `y`: class indices (n,) int64 for binary and multiclass, else (n, n_out) of the dtype
+    (multilabel: 0 or 1; regression: standardised if asked for). `w` (n,) float64 or None: row weight × class weight,
+    scaled to mean 1 over the training rows. `parts`: rows of x by part, (·,) int64, sorted. `part_hashes`: SHA-256 of
+    each part's row numbers in its file. `resolved`: the config's section with everything found out written down.
+    """
+
+    task: str
+    x: Array
+    y: Array
+    w: Array | None
+    parts: Mapping[str, Array]
+    part_hashes: Mapping[str, str]
+    encoder: Encoder
+    target: Target
+    resolved: Data
+    files: tuple[FileRecord, ...]
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """One table and the rows of it that have a target."""
+
+    table: Table
+    rows: Array
+    file: FileRecord | None
+
+
+def load(
+    options: Data,
+    preprocess: Preprocess,
+    *,
+    base: Path = Path(),
+    dtype: str = "float32",
+    data: object = None,
+    fitted: tuple[Encoder, Target] | None = None,
+    strict: bool = False,
+    poll: Callable[[], object] = quietly,
+) -> Dataset:
+    """The data that the config describes; files are relative to `base`, `data` stands in for `train`.
+
+    With `fitted`, nothing is fitted: the same rows go through an encoder and a target of before. `strict` turns columns
+    left out, extra columns and unseen categories into errors. Raises DataError, ConfigError, LimitError, StorageError.
+    """
+    _check(options)
+    spelling = grammar(options, dtype)
+    notices: list[str] = []
+    main, roles, delimiter = _read_train(options, base, spelling, data, fitted, poll)
+    table = main.table
+    notices += table.notices
+    resolved = replace(
+        options,
+        delimiter=delimiter or options.delimiter,
+        target=list(roles.targets) if len(roles.targets) > 1 else roles.targets[0],
+    )
+    if fitted is None:
+        roles, left_out = _left_out(table, roles, options)
+        if left_out and strict:
+            raise DataError((Problem(f"{text}", file=table.file) for _, text in left_out))
+        notices += [text for _, text in left_out]
+        names = [name for name, _ in left_out]
+        resolved = replace(resolved, exclude=[*options.exclude, *names])
+        main, dropped = _with_target(main, roles.targets, options)
+        notices += dropped
+        task, said = find_task(table, main.rows, options, roles.targets)
+        notices += [said] if said else []
+    else:
+        main, dropped = _with_target(main, roles.targets, options)
+        task = fitted[1].task
+    resolved = replace(resolved, task=task)
+    inner, more = _split(main, roles, resolved, task, spelling)
+    notices += more
+    training = main.rows[inner["train"]]
+    if not len(training):
+        raise DataError("no rows are left for training", file=table.file)
+    if fitted is None:
+        for name in roles.features:
+            if table.columns[name].codes is not None:
+                check_blanks(table.columns[name], table)
+        target, more = fit_target(
+            table, training, task, roles.targets, options, spelling, preprocess.target == "standard"
+        )
+        notices += more
+        encoder, more = fit_encoder(table, roles.features, training, preprocess, dtype)
+        notices += more
+    else:
+        encoder, target = fitted
+    loaded = {"train": main}
+    for name in PARTS[1:]:
+        path = getattr(options, name)
+        if isinstance(path, str):
+            part, more = _read_part(name, path, resolved, base, spelling, encoder, target, poll)
+            if strict and more:
+                raise DataError(Problem(text, file=path) for text in more)
+            notices += more
+            loaded[name] = part
+    x, y, starts, more = _encode(loaded, encoder, target, spelling, dtype, strict)
+    notices += more
+    parts = {name: inner[name] for name in PARTS}
+    hashed = {name: main.rows[inner[name]] for name in PARTS}
+    for name, part in loaded.items():
+        if name != "train":
+            parts[name] = np.arange(starts[name], starts[name] + len(part.rows), dtype=np.int64)
+            hashed[name] = part.rows
+    w = _weights(loaded, target, y, options.weight, parts["train"])
+    files = tuple(part.file for part in loaded.values() if part.file is not None)
+    hashes = {name: rows_hash(rows) for name, rows in hashed.items()}
+    return Dataset(task, x, y, w, parts, hashes, encoder, target, resolved, files, tuple(notices))
+
+
+def score(
+    path: Path | object,
+    options: Data,
+    encoder: Encoder,
+    target: Target,
+    *,
+    shown: str | None = None,
+    strict: bool = False,
+    poll: Callable[[], object] = quietly,
+) -> Dataset:
+    """All rows of another table as the part `test`, through an encoder and a target that were fitted before.
+
+    `path`: a file, or a frame or arrays. `options`: the resolved section of the training. The weights, row weight ×
+    class weight, are scaled to mean 1 over these rows.
+    """
+    spelling = grammar(options, encoder.dtype)
+    notices: list[str] = []
+    if isinstance(path, Path):
+        part, notices = _read_part("test", str(path), options, Path(), spelling, encoder, target, poll, shown)
+    else:
+        plan: Plan = lambda names: scoring_plan(encoder, target, options, names, "data")  # noqa: E731
+        table = table_of_data(path, replace(options, target=_targets_of(target)), spelling, plan)
+        part, notices = _with_target(_Loaded(table, np.arange(table.n), None), target.names, options)
+    if strict and notices:
+        raise DataError(Problem(text, file=shown or str(path)) for text in notices)
+    x, y, _, more = _encode({"test": part}, encoder, target, spelling, encoder.dtype, strict, ranges=True)
+    rows = np.arange(len(x), dtype=np.int64)
+    weight = options.weight if options.weight in part.table.columns else None
+    if options.weight is not None and weight is None:
+        more.append(f'no column "{options.weight}": every row has weight 1')
+    w = _weights({"test": part}, target, y, weight, rows)
+    none = np.zeros(0, dtype=np.int64)
+    return Dataset(
+        target.task,
+        x,
+        y,
+        w,
+        {"train": none, "validation": none, "test": rows},
+        {"test": rows_hash(part.rows)},
+        encoder,
+        target,
+        options,
+        () if part.file is None else (part.file,),
+        (*part.table.notices, *notices, *more),
+    )
+
+
+def _targets_of(target: Target) -> str | list[str | int]:
+    return target.names[0] if len(target.names) == 1 else list(target.names)
+
+
+def _check(options: Data) -> None:
+    check_delimiter(options.delimiter)
+    files = [name for name in PARTS[1:] if isinstance(getattr(options, name), str)]
+    if options.split.by == "column" and files:
+        raise ConfigError(
+            f"by: column names the parts, and data.{files[0]} is a file; choose one of the two", key="data.split.by"
+        )
+    fractions = [getattr(options, name) for name in PARTS[1:] if not isinstance(getattr(options, name), str)]
+    if sum(fractions) >= 1:
+        raise ConfigError(
+            f"data.validation and data.test take {sum(fractions):g} of all rows, which leaves none to train on",
+            key="data.validation",
+        )
+
+
+def _read_train(
+    options: Data,
+    base: Path,
+    spelling: Grammar,
+    data: object,
+    fitted: tuple[Encoder, Target] | None,
+    poll: Callable[[], object],
+) -> tuple[_Loaded, Roles, str | None]:
+    roles: list[Roles] = []
+    path = base / Path(options.train).expanduser()
+    arrays = data is not None or path.suffix.lower() == ".npz"
+    known = options
+    if arrays and options.target is None:
+        known = replace(options, target=options.y)
+
+    def plan(names: tuple[str, ...]) -> Mapping[str, Want]:
+        found, wants = training_plan(known, names)
+        roles.append(found)
+        if fitted is not None:
+            wants |= {
+                feature.name: Want("number" if feature.kind == "number" else "text") for feature in fitted[0].features
+            }
+            lacking = [name for name in fitted[0].columns if name not in names]
+            if lacking:
+                raise DataError(f"no column {listed(lacking, 30)}, which the net was trained on", file=options.train)
+        return wants
+
+    if data is not None:
+        table = table_of_data(data, options, spelling, plan)
+        if options.target is None and target_names(options)[0] not in table.names:
+            raise ConfigError("is missing: name the column to predict", key="data.target")
+        return _Loaded(table, np.arange(table.n), None), roles[-1], None
+    request = Request(path, options.train, options, spelling, plan, expected=expected_names(known), poll=poll)
+    reading = reader(path).read(request)
+    record = FileRecord(path.resolve(), reading.sha256, reading.table.n, "train")
+    return _Loaded(reading.table, np.arange(reading.table.n), record), roles[-1], reading.delimiter
+
+
+def _read_part(
+    role: str,
+    path: str,
+    options: Data,
+    base: Path,
+    spelling: Grammar,
+    encoder: Encoder,
+    target: Target,
+    poll: Callable[[], object],
+    shown: str | None = None,
+) -> tuple[_Loaded, list[str]]:
+    """A file of validation or test rows, read as training was, and notices of what it has too much."""
+    where = base / Path(path).expanduser()
+    shown = shown or path
+    seen: list[tuple[str, ...]] = []
+
+    def plan(names: tuple[str, ...]) -> Mapping[str, Want]:
+        seen.append(names)
+        return scoring_plan(encoder, target, options, names, shown)
+
+    named = replace(options, target=_targets_of(target))
+    prefer = None if options.delimiter == "auto" else options.delimiter
+    request = Request(where, shown, named, spelling, plan, expected=encoder.columns, prefer=prefer, poll=poll)
+    reading = reader(where).read(request)
+    record = FileRecord(where.resolve(), reading.sha256, reading.table.n, role)
+    part, notices = _with_target(_Loaded(reading.table, np.arange(reading.table.n), record), target.names, options)
+    extra = extra_columns(encoder, target.names, seen[-1])
+    if extra:
+        notices.append(f"{shown}: columns not used: {listed(extra)}")
+    return part, notices
+
+
+def _with_target(loaded: _Loaded, names: tuple[str, ...], options: Data) -> tuple[_Loaded, list[str]]:
+    """The rows whose target is there; the others are an error, or with `missing_target: drop` a notice."""
+    table = loaded.table
+    missing = missing_rows(table, names)
+    if not missing.any():
+        return loaded, []
+    quoted = listed(names, 3)
+    if options.missing_target == "error":
+        raise table.error(
+            [
+                (int(row), f"the target {quoted} is missing; fill it in, or set data.missing_target: drop")
+                for row in np.flatnonzero(missing)
+            ],
+            "rows without a target",
+        )
+    n = int(missing.sum())
+    if n == table.n:
+        raise DataError(f"no row has the target {quoted}", file=table.file)
+    text = f"{table.file}: left out {n:,} row{'s' if n > 1 else ''} whose target {quoted} is missing"
+    return replace(loaded, rows=np.flatnonzero(~missing)), [text]
+
+
+def _left_out(table: Table, roles: Roles, options: Data) -> tuple[Roles, list[tuple[str, str]]]:
+    """The roles without the features that are of no use as they are: (column, why)."""
+    found: list[tuple[str, str]] = []
+    for name in roles.features:
+        column = table.columns[name]
+        if column.missing().all():
+            found.append((name, f'column "{name}" is left out: it has no value'))
+        elif not column.numeric and name not in options.categorical:
+            assert column.codes is not None
+            cells, distinct = int((column.codes >= 0).sum()), len(column.levels)
+            if distinct > MANY_LEVELS and 2 * distinct > cells:
+                why = f"text with {distinct:,} different values in {cells:,} cells"
+                found.append((name, f'column "{name}" is left out: {why}; list it under data.categorical to keep it'))
+    names = {name for name, _ in found}
+    features = tuple(name for name in roles.features if name not in names)
+    if not features:
+        raise DataError(
+            [
+                *(Problem(text, file=table.file) for _, text in found[:5]),
+                Problem("no column is left to predict from", file=table.file),
+            ]
+        )
+    return replace(roles, features=features), found
+
+
+def _split(
+    main: _Loaded, roles: Roles, options: Data, task: str, spelling: Grammar
+) -> tuple[dict[str, Array], list[str]]:
+    """The parts among the rows that have a target, as positions in them."""
+    table = main.table
+    if roles.split is not None:
+        return _split_by_column(main, roles.split), []
+    fractions = [0.0 if isinstance(f, str) else float(f) for f in (options.validation, options.test)]
+    classes: Array | None = None
+    labels: list[str] = []
+    stratify = options.split.stratify
+    classification = task in ("binary", "multiclass")
+    if stratify is True and not classification:
+        raise ConfigError(f"stratify needs classes, and the task is {task}", key="data.split.stratify")
+    if stratify and classification:
+        column = table.columns[roles.targets[0]]
+        codes, found = labels_of(column, table, spelling, column.numeric)
+        classes, labels = codes[main.rows], [str(label) for label in found]
+    return random_split(len(main.rows), fractions, options.split.seed, classes, labels, stratify is True, table.file)
+
+
+def _split_by_column(main: _Loaded, name: str) -> dict[str, Array]:
+    table = main.table
+    column = table.columns[name]
+    assert column.codes is not None
+    where = {part: i for i, part in enumerate(PARTS)}
+    lut = np.array([where.get(text.strip(), -1) for text in column.levels] + [-1], dtype=np.int64)
+    part = lut[column.codes]
+    bad = np.flatnonzero(part < 0)
+    if len(bad):
+
+        def cell(row: int) -> str:
+            assert column.codes is not None
+            code = column.codes[row]
+            return "the cell is empty" if code < 0 else f'"{column.levels[code]}"'
+
+        raise table.error(
+            [(int(row), f'column "{name}": {cell(int(row))}; write train, validation or test') for row in bad],
+            "rows without a part",
+        )
+    return {text: np.flatnonzero(part[main.rows] == i).astype(np.int64) for text, i in where.items()}
+
+
+def _encode(
+    loaded: Mapping[str, _Loaded],
+    encoder: Encoder,
+    target: Target,
+    spelling: Grammar,
+    dtype: str,
+    strict: bool,
+    ranges: bool = False,
+) -> tuple[Array, Array, dict[str, int], list[str]]:
+    """One x and one y for all tables, where each table's rows start in them, and notices."""
+    n = sum(len(part.rows) for part in loaded.values())
+    x = np.empty((n, encoder.n_in), dtype=dtype)
+    ys: list[Array] = []
+    starts: dict[str, int] = {}
+    notices: list[str] = []
+    at = 0
+    for name, part in loaded.items():
+        starts[name] = at
+        tally = Tally(strict, ranges)
+        encoder.encode(part.table, tally, part.rows, x[at : at + len(part.rows)])
+        at += len(part.rows)
+        ys.append(target.encode(part.table, part.rows, spelling, dtype))
+        prefix = f"{part.table.file}: " if len(loaded) > 1 else ""
+        notices += [prefix + text for text in tally.notices()]
+    return x, np.concatenate(ys), starts, notices
+
+
+def _weight(value: float) -> str:
+    return "missing" if np.isnan(value) else f"{value:g}"
+
+
+def _weights(
+    loaded: Mapping[str, _Loaded], target: Target, y: Array, weight: str | None, training: Array
+) -> Array | None:
+    """Row weight × class weight, scaled to mean 1 over the training rows; None where all are 1."""
+    if weight is None and target.class_weights is None:
+        return None
+    w = np.ones(len(y))
+    if weight is not None:
+        pieces: list[Array] = []
+        for part in loaded.values():
+            if weight not in part.table.columns:
+                raise DataError(f'no column "{weight}", which holds the weights', file=part.table.file)
+            values = part.table.columns[weight].numbers()[part.rows]
+            bad = np.flatnonzero(~(values >= 0))
+            if len(bad):
+                raise part.table.error(
+                    [
+                        (
+                            int(part.rows[i]),
+                            f'column "{weight}": the weight is {_weight(values[i])}; it must be 0 or more',
+                        )
+                        for i in bad
+                    ],
+                    "rows with such weights",
+                )
+            pieces.append(values)
+        w = np.concatenate(pieces)
+    if target.class_weights is not None:
+        w = w * target.class_weights[y]
+    total = float(w[training].mean())
+    if not total > 0 or not np.isfinite(total):
+        raise DataError(
+            "the weights of the training rows are all 0, or too large", file=next(iter(loaded.values())).table.file
+        )
+    return w / total

@@ -1,0 +1,428 @@
+"""The exact reader of CSV and TSV: what it accepts is the definition of the format.
+
+Records come in blocks of a few megabytes. A block that holds nothing but plain numbers is converted as a whole; every
+other block goes through the csv module in its strict mode. Both ways give the same cells.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcnet.data.dialect import NAMES, detect, header
+from fcnet.data.numbers import Grammar
+from fcnet.data.opened import Opened, looks_like, pieces
+from fcnet.data.problems import Problems
+from fcnet.errors import DataError
+
+Array = NDArray[Any]
+
+BLOCK = 1 << 22
+LONGEST_LINE = 1 << 26
+LONGEST_FIELD = 131_072
+_BOMS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
+
+
+class Block(Protocol):
+    """Some records of a file: n rows, each with the physical line at which it begins."""
+
+    @property
+    def lines(self) -> Array:
+        """The line at which each row begins, (n,) int64."""
+
+    def cells(self, column: int) -> Sequence[str]:
+        """The texts of one column."""
+
+    def numbers(self, column: int) -> Array | None:
+        """The numbers of one column, NaN where a cell is empty; None if that is not known to be all there is to it."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """A block as the csv module read it."""
+
+    records: list[list[str]]
+    lines: Array
+
+    @cached_property
+    def _columns(self) -> list[tuple[str, ...]]:
+        return list(zip(*self.records, strict=True))
+
+    def cells(self, column: int) -> Sequence[str]:
+        """The texts of one column."""
+        return self._columns[column]
+
+    def numbers(self, column: int) -> Array | None:
+        """None: the texts must be looked at."""
+        return None
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A block of plain numbers: the matrix (n, columns) and the bytes it was made of."""
+
+    matrix: Array
+    lines: Array
+    text: bytes
+    ends: Array
+
+    def cells(self, column: int) -> Sequence[str]:
+        """The texts of one column."""
+        stop = self.ends[:, column]
+        start = self.ends[:, column - 1] + 1 if column else np.append(0, self.ends[:-1, -1] + 1)
+        text = self.text
+        return [text[a:b].decode("ascii") for a, b in zip(start.tolist(), stop.tolist(), strict=True)]
+
+    def numbers(self, column: int) -> Array | None:
+        """The numbers of one column."""
+        result: Array = self.matrix[:, column]
+        return result
+
+
+class Delimited:
+    """One pass over a CSV or TSV file: the dialect and the columns' names at once, then blocks of records.
+
+    `headless`: names so many columns, for a file without a header. `expected`: names that show that a first record of
+    numbers is a header all the same. `prefer`: the delimiter to take wherever it fits. Rows of a wrong width are added
+    to `problems` and left out; what makes the rest of the file unreadable raises DataError with all found so far.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        grammar: Grammar,
+        problems: Problems,
+        *,
+        delimiter: str = "auto",
+        prefer: str | None = None,
+        headless: Callable[[int], Sequence[str]] | None = None,
+        expected: Sequence[str] = (),
+        gz: bool | None = False,
+    ) -> None:
+        self.blank = 0
+        """The number of blank lines that were skipped."""
+        self._file = opened.shown
+        self._grammar = grammar
+        self._problems = problems
+        self._lines = _Lines(_whole_lines(pieces(opened, BLOCK, gz), self._file), self._fatal)
+        first = next(self._lines.blocks, None)
+        if first is None or not first.strip():
+            raise DataError("the file is empty" if first is None else "the file has only blank lines", file=self._file)
+        self._lines.push(first)
+        sample = self._lines.sample
+        found = detect(sample, prefer)
+        self.delimiter = (found or ",") if delimiter == "auto" else delimiter
+        self._reader = csv.reader(self._lines, delimiter=self.delimiter, strict=True)
+        record = self._record()
+        if record is None:
+            raise DataError("the file has only blank lines", file=self._file)
+        line, fields = record
+        if len(fields) == 1 and delimiter != "auto" and found:
+            raise DataError(
+                f"one column found; did you mean data.delimiter: {NAMES[found]}?", file=self._file, line=line
+            )
+        if headless is None:
+            self.names = header(fields, line, self._file, expected)
+            self._first: list[tuple[int, list[str]]] = []
+        else:
+            self.names = tuple(headless(len(fields)))
+            self._first = [(line, fields)]
+
+    def blocks(self) -> Iterator[Block]:
+        """The records, block after block, once."""
+        if self._first or self._lines.unread:
+            block = self._fast(self._lines.take()) if not self._first else None
+            block = block or self._exact()
+            if len(block.lines):
+                yield block
+        for text in self._lines.blocks:
+            block = self._fast(text)
+            if block is None:
+                self._lines.push(text)
+                block = self._exact()
+            if len(block.lines):
+                yield block
+
+    def _record(self) -> tuple[int, list[str]] | None:
+        """The next record that is not blank, and the line at which it begins."""
+        while self._lines.unread:
+            line = self._lines.line
+            self._lines.recent.clear()
+            try:
+                record = next(self._reader)
+            except StopIteration:
+                return None
+            except csv.Error as error:
+                raise self._broken(error) from None
+            if record:
+                return line, record
+            self.blank += 1
+        return None
+
+    def _exact(self) -> Block:
+        """The records that begin in the text pushed last, by the csv module."""
+        width = len(self.names)
+        records = [fields for _, fields in self._first]
+        starts = [line for line, _ in self._first]
+        self._first = []
+        while (found := self._record()) is not None:
+            line, record = found
+            if len(record) != width:
+                where = "the header has" if width > 1 else "the table has"
+                self._problems.add(
+                    "rows of a wrong width", line, f"{_fields(len(record))}, {where} {width}{self._why(record, width)}"
+                )
+                continue
+            records.append(record)
+            starts.append(line)
+        return Records(records, np.array(starts, dtype=np.int64))
+
+    def _why(self, record: list[str], width: int) -> str:
+        if len(record) == 1 and not record[0].strip():
+            return "; a line of blanks is no row: delete it"
+        if len(record) == width + 1 and not record[-1]:
+            return "; does the line end with a delimiter too many?"
+        return "; is a delimiter missing, or one too many that wants quotes?"
+
+    def _fast(self, text: bytes) -> Block | None:
+        """A block of plain numbers, or None; then nothing has happened."""
+        if not self._grammar.plain:
+            return None
+        block = plain_numbers(text, self.delimiter, len(self.names), self._grammar, self._lines.line)
+        if block is not None:
+            self._lines.skip(len(block.lines))
+        return block
+
+    def _broken(self, error: csv.Error) -> DataError:
+        """What the csv module gave up on, at the line and field where it stood."""
+        lines = self._lines.recent
+        line, field, opened = _position(lines, self.delimiter)
+        line += self._lines.line - len(lines)
+        opened += self._lines.line - len(lines)
+        what = str(error)
+        if "unexpected end" in what:
+            at = opened
+            text = f'quote opened on line {opened} never closed; close it, or write "" for a quote inside quotes'
+        elif "field larger" in what:
+            at = line
+            text = f"column {field}: a field of more than {LONGEST_FIELD:,} characters"
+            if opened < line:
+                at, text = opened, f"{text}; was a quote opened on line {opened} never closed?"
+        else:
+            at = line
+            text = f'column {field}: text after a closing quote; write "" for a quote inside quotes'
+        self._problems.add("broken records", at, text)
+        return self._problems.error()
+
+    def _fatal(self, line: int, text: str) -> DataError:
+        self._problems.add("lines that cannot be read", line, text)
+        return self._problems.error()
+
+
+class _Lines:
+    """The physical lines of a file, as the csv module asks for them, and how many of them it has had."""
+
+    def __init__(self, blocks: Iterator[bytes], fatal: Callable[[int, str], DataError]) -> None:
+        self.blocks = blocks
+        self.recent: list[str] = []
+        self.line = 1
+        """The number of the next line."""
+        self._fatal = fatal
+        self._text: list[str] = []
+        self._at = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        if self._at == len(self._text):
+            more = next(self.blocks, None)  # a quoted field goes on in the next block
+            if more is None:
+                raise StopIteration
+            self.push(more)
+        line = self._text[self._at]
+        self._at += 1
+        self.line += 1
+        self.recent.append(line)
+        return line
+
+    @property
+    def unread(self) -> int:
+        """The number of lines pushed and not yet asked for."""
+        return len(self._text) - self._at
+
+    @property
+    def sample(self) -> str:
+        """The text of the lines waiting, as far as a look at the dialect needs it."""
+        return "".join(self._text[self._at : self._at + 1000])
+
+    def push(self, block: bytes) -> None:
+        """Put the lines of a block behind those waiting."""
+        try:
+            text = block.decode("utf-8")
+        except UnicodeDecodeError as error:
+            before = block[: error.start]
+            line = self.line + self.unread + _count_lines(before)
+            column = error.start - max(before.rfind(b"\n"), before.rfind(b"\r"))
+            raise self._fatal(
+                line,
+                f"byte {column} of the line is 0x{block[error.start]:02x}, which is not UTF-8; "
+                "if the file is Latin-1, convert it: iconv -f latin1 -t utf-8",
+            ) from None
+        if "\0" in text:
+            line = self.line + self.unread + _count_lines(block[: block.index(0)])
+            raise self._fatal(line, "a NUL character; the file is damaged, or no text")
+        self._text = self._text[self._at :] + list(io.StringIO(text, newline=""))
+        self._at = 0
+
+    def take(self) -> bytes:
+        """The lines waiting, as bytes again; they stay."""
+        return "".join(self._text[self._at :]).encode()
+
+    def skip(self, n: int) -> None:
+        """Count n lines as read elsewhere; those waiting are among them."""
+        self._text, self._at = [], 0
+        self.line += n
+
+
+def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar, line: int) -> Numbers | None:
+    """A block that is nothing but rows of `width` plain numbers or empty cells; None if it is anything else.
+
+    Exact because every separator must stand where a table has it, every other character must be one that numbers are
+    made of, and the converter must use up each cell: of such cells it takes those, and gives the values, that float()
+    does.
+    """
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n")
+    mark = delimiter.encode()
+    point = grammar.decimal.encode()
+    if mark in b"0123456789eE+-" or mark == point or text.translate(None, b"0123456789eE+-\n" + mark + point):
+        return None
+    if not text.endswith(b"\n"):
+        text += b"\n"
+    codes = np.frombuffer(text, dtype=np.uint8)
+    flat = np.flatnonzero((codes == mark[0]) | (codes == 10))
+    if not flat.size or flat.size % width:
+        return None
+    ends = flat.reshape(-1, width)
+    breaks = codes[ends] == 10
+    if not breaks[:, -1].all() or breaks[:, :-1].any():
+        return None
+    widths = np.diff(flat, prepend=-1) - 1
+    empty = bool((widths == 0).any())
+    if empty and width == 1:
+        return None  # a blank line, which is no row
+    values: Array | None
+    if not empty and int(widths.max()) <= 15 and not text.translate(None, b"0123456789\n" + mark):
+        values = _whole(codes, flat, widths)
+    else:
+        values = _decimals(text, mark, point, empty, flat.size)
+    if values is None or not bool(np.all(~(np.abs(values) > grammar.limit))):
+        return None
+    rows = len(ends)
+    return Numbers(values.reshape(rows, width), np.arange(line, line + rows, dtype=np.int64), text, ends)
+
+
+def _whole(codes: Array, ends: Array, widths: Array) -> Array:
+    """Cells of at most 15 digits and nothing else, digit by digit for all cells at once: exact in float64."""
+    starts = ends - widths
+    values: Array = (codes[starts] - 48).astype(np.float64)
+    longer = np.arange(len(ends))
+    for k in range(1, int(widths.max())):
+        longer = longer[widths[longer] > k]
+        values[longer] = values[longer] * 10 + (codes[starts[longer] + k] - 48)
+    return values
+
+
+def _decimals(text: bytes, mark: bytes, point: bytes, empty: bool, n: int) -> Array | None:
+    """Cells of numbers in general, by NumPy's reader of text; None unless it finds exactly n."""
+    text = text.replace(mark, b"\n")
+    if point == b",":
+        text = text.replace(b",", b".")
+    if empty:
+        text = text.replace(b"\n\n", b"\nnan\n").replace(b"\n\n", b"\nnan\n")
+        if text.startswith(b"\n"):
+            text = b"nan" + text
+    try:
+        values = np.fromstring(text[:-1].replace(b"\n", b",").decode("ascii"), dtype=np.float64, sep=",")
+    except (ValueError, DeprecationWarning):
+        return None
+    if values.size != n or bool(np.isinf(values).any()):
+        return None
+    return values
+
+
+def _whole_lines(source: Iterator[bytes], file: str) -> Iterator[bytes]:
+    """The content cut into blocks that end with a line, without byte order mark; refuses what is no UTF-8 text."""
+    rest = next(source, b"")
+    for bom, name in _BOMS:
+        if rest.startswith(bom):
+            raise _encoding(name, file)
+    what = looks_like(rest)
+    if what:
+        raise DataError(f"looks like {what}, not like a text table; give it its proper name, or convert it", file=file)
+    start = rest[:64]
+    if len(start) >= 4 and (not any(start[1::2]) or not any(start[0::2])):
+        raise _encoding("UTF-16", file)
+    rest = rest.removeprefix(codecs.BOM_UTF8)
+    if not rest:
+        return
+    for piece in source:
+        rest += piece
+        # A CR at the very end may be half of a CRLF.
+        cut = max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, len(rest) - 1)) + 1
+        if cut:
+            yield rest[:cut]
+            rest = rest[cut:]
+        elif len(rest) > LONGEST_LINE:
+            raise DataError(f"a line of more than {LONGEST_LINE:,} bytes; is this a table?", file=file)
+    if rest:
+        yield rest
+
+
+def _encoding(name: str, file: str) -> DataError:
+    return DataError(f"looks like {name}; convert it: iconv -f {name.lower()} -t utf-8", file=file)
+
+
+def _count_lines(text: bytes) -> int:
+    return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
+
+
+def _fields(n: int) -> str:
+    return "1 field" if n == 1 else f"{n} fields"
+
+
+def _position(lines: Sequence[str], delimiter: str) -> tuple[int, int, int]:
+    """Where a strict reader gives up in the lines of one record: (line, field, line of the last opening quote).
+
+    Lines count from 0 within the record, fields from 1.
+    """
+    field, quote_line, state, size = 1, 0, "start", 0
+    for i, line in enumerate(lines):
+        for c in line:
+            size += 1
+            if state == "start" and c == '"':
+                state, quote_line, size = "quoted", i, 0
+            elif state == "quoted":
+                if c == '"':
+                    state = "closing"
+            elif state == "closing" and c == '"':
+                state = "quoted"
+            elif c == delimiter:
+                state, size = "start", 0
+                field += 1
+            elif state == "closing" and c not in "\r\n":
+                return i, field, quote_line
+            else:
+                state = "plain" if state == "start" else state
+            if size > LONGEST_FIELD:
+                return i, field, quote_line if state in ("quoted", "closing") else i
+    return max(len(lines) - 1, 0), field, quote_line

@@ -1,0 +1,245 @@
+"""Fits the features' preprocessing on training rows, and turns tables into the network's inputs with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcnet.data.options import Preprocess
+from fcnet.data.table import Column, Table
+from fcnet.data.tally import Tally
+from fcnet.data.target import moments
+from fcnet.errors import DataError
+
+Array = NDArray[Any]
+
+NUMBERS = ("fill", "mean", "scale", "low", "high")
+"""What is fitted for each column of numbers, one array each in the checkpoint."""
+
+IDENTIFIER = 1e16
+"""From here on float64 does not hold every whole number of 17 digits."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column that is predicted from, as training saw it.
+
+    A number becomes one input, (value − mean) / scale, with `fill` in place of a missing value; `low` and `high` are
+    its range. A category becomes one input for each level, and one for missing cells if training had some; a row of a
+    level that training did not see has zeros in all of them. So the level reserved for unknown categories has no
+    weights, which is to say weights 0 that no gradient reaches.
+    """
+
+    name: str
+    kind: Literal["number", "category"]
+    fill: float = 0.0
+    mean: float = 0.0
+    scale: float = 1.0
+    low: float = 0.0
+    high: float = 0.0
+    levels: tuple[str, ...] = ()
+    missing_level: bool = False
+
+    @property
+    def width(self) -> int:
+        """The number of inputs."""
+        return 1 if self.kind == "number" else len(self.levels) + self.missing_level
+
+    @cached_property
+    def positions(self) -> Mapping[str, int]:
+        """The input of each level, by its text without blanks around it."""
+        return {text.strip(): i for i, text in enumerate(self.levels)}
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the inputs are called: the column, or column=level."""
+        if self.kind == "number":
+            return (self.name,)
+        return (*(f"{self.name}={level}" for level in self.levels), *((f"{self.name}=",) if self.missing_level else ()))
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Features in the order of their inputs; `names` are all columns of the training file, in their order."""
+
+    features: tuple[Feature, ...]
+    names: tuple[str, ...]
+    dtype: str
+
+    @property
+    def n_in(self) -> int:
+        """The number of inputs of the network."""
+        return sum(feature.width for feature in self.features)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns that are predicted from."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs, n_in of them."""
+        return tuple(name for feature in self.features for name in feature.inputs)
+
+    def transform(self, table: Table, strict: bool = False) -> tuple[Array, list[str]]:
+        """The inputs of all rows, (n, n_in), and notices of what was missing, unseen or out of range."""
+        tally = Tally(strict)
+        x = self.encode(table, tally)
+        return x, tally.notices()
+
+    def encode(self, table: Table, tally: Tally, rows: Array | None = None, out: Array | None = None) -> Array:
+        """The inputs (B, n_in) of the given rows (default all), counted in `tally`; written into `out` where given."""
+        n = table.n if rows is None else len(rows)
+        x = np.empty((n, self.n_in), dtype=self.dtype) if out is None else out
+        at = 0
+        for feature in self.features:
+            column = table.columns[feature.name]
+            if feature.kind == "number":
+                x[:, at] = _numbers(feature, column, table, tally, rows, self.dtype)
+            else:
+                _one_hot(feature, column, table, tally, rows, x[:, at : at + feature.width])
+            at += feature.width
+        tally.check()
+        return x
+
+    def header(self) -> dict[str, Any]:
+        """The part that is text, for the checkpoint's header."""
+        columns: list[dict[str, Any]] = []
+        for feature in self.features:
+            entry: dict[str, Any] = {"name": feature.name, "kind": feature.kind}
+            if feature.kind == "category":
+                entry |= {"levels": list(feature.levels), "missing_level": feature.missing_level}
+            columns.append(entry)
+        return {"columns": columns, "file_columns": list(self.names), "dtype": self.dtype}
+
+    def arrays(self) -> dict[str, Array]:
+        """The part that is numbers, by the checkpoint's names: one float64 for each number column, in order."""
+        numbers = [feature for feature in self.features if feature.kind == "number"]
+        if not numbers:
+            return {}
+        return {
+            f"preprocess/{name}": np.array([getattr(feature, name) for feature in numbers], dtype=np.float64)
+            for name in NUMBERS
+        }
+
+    @staticmethod
+    def restore(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Encoder:
+        """The encoder that `header` and `arrays` describe."""
+        features: list[Feature] = []
+        j = 0
+        for entry in header["columns"]:
+            if entry["kind"] == "number":
+                fill, mean, scale, low, high = (float(arrays[f"preprocess/{name}"][j]) for name in NUMBERS)
+                features.append(Feature(entry["name"], "number", fill, mean, scale, low, high))
+                j += 1
+            else:
+                features.append(
+                    Feature(
+                        entry["name"],
+                        "category",
+                        levels=tuple(entry["levels"]),
+                        missing_level=bool(entry["missing_level"]),
+                    )
+                )
+        return Encoder(tuple(features), tuple(header["file_columns"]), header["dtype"])
+
+
+def fit_encoder(
+    table: Table, names: Sequence[str], training: Array, preprocess: Preprocess, dtype: str
+) -> tuple[Encoder, list[str]]:
+    """The encoder of the named columns, fitted on the training rows of a table, and notices."""
+    features: list[Feature] = []
+    constant: list[str] = []
+    empty: list[str] = []
+    identifiers: list[str] = []
+    for name in names:
+        column = table.columns[name]
+        if not column.numeric:
+            features.append(_fit_category(column, training))
+            continue
+        values = column.numbers()[training]
+        values = values[~np.isnan(values)]
+        if not len(values):
+            empty.append(name)
+            features.append(Feature(name, "number"))
+            continue
+        low, high = float(values.min()), float(values.max())
+        fill = float(np.median(values)) if high - low < np.inf else 0.0
+        mean, scale = moments(values) if preprocess.numeric == "standard" else (0.0, 1.0)
+        if low == high:
+            constant.append(name)
+        if np.median(np.abs(values)) >= IDENTIFIER and bool((values == np.floor(values)).all()):
+            identifiers.append(name)
+        features.append(Feature(name, "number", fill, mean, scale, low, high))
+    notices = []
+    if constant:
+        notices.append(f"constant in training, so of no use: {listed(constant)}")
+    if empty:
+        notices.append(f"without a value in training, so of no use: {listed(empty)}")
+    why = "whole numbers of 17 digits or more, which lose their last digits"
+    notices += [
+        f'column "{name}" looks like an identifier: {why}; list it under data.exclude, or under data.categorical'
+        for name in identifiers
+    ]
+    return Encoder(tuple(features), table.names, dtype), notices
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names in quotes, the first ten of them and how many more."""
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(f'"{name}"' for name in names[:most]) + more
+
+
+def _fit_category(column: Column, training: Array) -> Feature:
+    assert column.codes is not None
+    codes = column.codes[training]
+    present = np.unique(codes[codes >= 0])
+    levels = tuple(sorted(column.levels[i] for i in present.tolist()))
+    return Feature(column.name, "category", levels=levels, missing_level=bool((codes < 0).any()))
+
+
+def _numbers(feature: Feature, column: Column, table: Table, tally: Tally, rows: Array | None, dtype: str) -> Array:
+    values = column.numbers() if rows is None else column.numbers()[rows]
+    missing = np.isnan(values)
+    if missing.any():
+        tally.missing(feature.name, int(missing.sum()))
+        values[missing] = feature.fill
+    if tally.ranges and len(values) and (values.min() < feature.low or values.max() > feature.high):
+        outside = np.flatnonzero((values < feature.low) | (values > feature.high))
+        tally.outside(table, feature.name, outside if rows is None else rows[outside], values[outside])
+    values -= feature.mean
+    values /= feature.scale
+    if len(values) and not np.abs(values).max() <= np.finfo(dtype).max:
+        raise DataError(f'column "{feature.name}": its values are too far apart for {dtype}', file=table.file)
+    return values
+
+
+def _one_hot(feature: Feature, column: Column, table: Table, tally: Tally, rows: Array | None, out: Array) -> None:
+    """Ones at the levels of the rows; zeros for what training has not seen."""
+    assert column.codes is not None
+    codes = column.codes if rows is None else column.codes[rows]
+    unseen = -2
+    lut = np.array([feature.positions.get(text.strip(), unseen) for text in column.levels] + [-1], dtype=np.int64)
+    at = lut[codes]
+    missing = np.flatnonzero(at == -1)
+    if len(missing):
+        tally.missing(feature.name, len(missing))
+        if feature.missing_level:
+            at[missing] = len(feature.levels)
+    strange = np.flatnonzero(at == unseen)
+    if len(strange):
+        tally.unseen(
+            table,
+            feature.name,
+            strange if rows is None else rows[strange],
+            [column.levels[codes[i]] for i in strange],
+        )
+    out[...] = 0
+    known = np.flatnonzero(at >= 0)
+    out[known, at[known]] = 1

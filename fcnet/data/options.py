@@ -1,0 +1,82 @@
+"""The config sections that say what the table is: `data`, `data.split` and `preprocess`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Lt
+
+Fraction = Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the rows of `train` are dealt out to training, validation and test."""
+
+    by: Literal["random", "column"] = "random"
+    """`random`, or `column`: the parts are named in a column."""
+    column: str | None = None
+    """With `by: column`: the column whose cells are train, validation or test."""
+    stratify: Literal["auto"] | bool = "auto"
+    """Keep the shares of the classes in every part: `auto` for classification, `true` insists, `false` never."""
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
+    """The seed of the split, and of nothing else."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The table: where it is, what its columns mean, how its cells are written."""
+
+    train: str
+    """CSV, TSV (.gz too) or NPZ; relative to the config file."""
+    validation: Fraction | str = 0.15
+    """A fraction of all rows of `train`, a file, or 0 for none."""
+    test: Fraction | str = 0
+    """A fraction of all rows of `train`, a file, or 0 for none."""
+    split: Split = field(default_factory=Split)
+    """How the rows are dealt out."""
+    target: str | int | list[str | int] | None = None
+    """The column to predict, or a list of columns; optional for NPZ."""
+    task: Literal["auto", "binary", "multiclass", "multilabel", "regression"] = "auto"
+    """What is predicted; `auto` looks at the target's values and says what it found."""
+    features: Literal["all"] | list[str] = "all"
+    """The columns to predict from."""
+    exclude: list[str] = field(default_factory=list)
+    """Columns to leave out."""
+    categorical: list[str] = field(default_factory=list)
+    """Columns to read as categories whatever they hold."""
+    weight: str | None = None
+    """A column of row weights."""
+    class_weight: Literal["none", "balanced"] | dict[str, Annotated[float, Ge(0)]] = "none"
+    """`balanced`, or a weight for each label."""
+    missing: Literal["auto"] | list[str] = "auto"
+    """The texts that mean a missing cell, in all columns."""
+    missing_target: Literal["error", "drop"] = "error"
+    """What to do with rows whose target is missing."""
+    delimiter: str = "auto"
+    """The character between fields; `auto` finds it."""
+    decimal: Literal[".", ","] = "."
+    """The decimal mark of numbers."""
+    thousands: Literal["", ",", ".", " ", "'", "_"] = ""
+    """The thousands mark of numbers; none unless given."""
+    header: bool = True
+    """Whether the first record names the columns; without, they are x0, x1, …"""
+    x: str = "x"
+    """NPZ: the name of the array of features."""
+    y: str = "y"
+    """NPZ: the name of the array of targets."""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What happens to columns before the net sees them; fitted on training rows only."""
+
+    numeric: Literal["none", "standard"] = "standard"
+    """Numbers: `standard` subtracts the mean and divides by the standard deviation."""
+    missing: Literal["median"] = "median"
+    """Missing numbers become the training median."""
+    categorical: Literal["one_hot"] = "one_hot"
+    """Categories become one column each, with one level reserved for unknown."""
+    target: Literal["none", "standard"] = "standard"
+    """Regression targets: learn them standardised."""

@@ -1,0 +1,50 @@
+"""Collects what is wrong in one file, so that the user hears of everything at once, in the order of the file."""
+
+from __future__ import annotations
+
+from fcnet.errors import DataError, Problem
+
+SHOWN = 5
+"""Of each kind this many problems are spelled out; the rest are counted."""
+
+
+class Problems:
+    """The problems of one file so far, by kind."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self._found: dict[str, list[tuple[int, str]]] = {}
+        self._counts: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def add(self, kind: str, line: int, text: str) -> None:
+        """One more problem; `kind` is a plural that completes "and 7 more …"."""
+        self.count(kind, 1)
+        found = self._found[kind]
+        if len(found) < SHOWN:
+            found.append((line, text))
+
+    def count(self, kind: str, more: int) -> None:
+        """`more` problems of a kind, not spelled out."""
+        self._counts[kind] = self._counts.get(kind, 0) + more
+        self._found.setdefault(kind, [])
+
+    def error(self) -> DataError:
+        """All of it as one error, by line; after the last of a kind that is shown, how many more there are."""
+        rows: list[tuple[int, int, Problem]] = []
+        for kind, found in self._found.items():
+            for line, text in found:
+                rows.append((line, 0, Problem(text, file=self.file, line=line or None)))
+            more = self._counts[kind] - len(found)
+            if more:
+                last = found[-1][0] if found else 0
+                rows.append((last, 1, Problem(f"and {more:,} more {kind}", file=self.file)))
+        rows.sort(key=lambda row: row[:2])
+        return DataError(problem for _, _, problem in rows)
+
+    def check(self) -> None:
+        """Raise the error if there is any problem."""
+        if self:
+            raise self.error()

@@ -1,0 +1,208 @@
+"""The kinds of files that hold tables, by the ends of their names, and how each is read: whole, or chunk by chunk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fcnet.data.columns import Gatherer, Plan
+from fcnet.data.delimited import Delimited
+from fcnet.data.npz import read_npz
+from fcnet.data.numbers import Grammar
+from fcnet.data.opened import Opened
+from fcnet.data.options import Data
+from fcnet.data.problems import Problems
+from fcnet.data.table import Column, Table
+from fcnet.errors import DataError
+
+
+def quietly() -> None:
+    """Polls nothing."""
+
+
+def numbered(width: int) -> Sequence[str]:
+    """x0, x1, …: the names of columns without names."""
+    return [f"x{j}" for j in range(width)]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to read: the file and its name in messages, the config's data section, and how to read each column.
+
+    `expected`: names that a header should have. `prefer`: the delimiter to try first. `headless`: the names of so many
+    columns where the file has no header. `poll` is called between blocks and may raise, to stop.
+    """
+
+    path: Path | BinaryIO
+    shown: str
+    options: Data
+    grammar: Grammar
+    plan: Plan
+    expected: tuple[str, ...] = ()
+    prefer: str | None = None
+    headless: Callable[[int], Sequence[str]] = numbered
+    poll: Callable[[], object] = quietly
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A table that was read whole, the hash of its file, and the delimiter where there is one."""
+
+    table: Table
+    sha256: str
+    delimiter: str | None = None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one kind of file is read."""
+
+    read: Callable[[Request], Reading]
+    """The whole table, with column types found by looking at all of it."""
+    stream: Callable[[Request], Iterator[Table]]
+    """The table in chunks of a few megabytes; the plan may ask for no `auto`."""
+
+
+def reader(path: Path | BinaryIO) -> Reader:
+    """The reader for a file, by its name; a stream is CSV."""
+    if not isinstance(path, Path):
+        return READERS[".csv"]
+    name = path.name.lower().removesuffix(".gz")
+    return READERS.get(os.path.splitext(name)[1], READERS[".csv"])
+
+
+def _open(request: Request, opened: Opened, problems: Problems) -> Delimited:
+    gz: bool | None = None
+    prefer = request.prefer
+    if isinstance(request.path, Path):
+        name = request.path.name.lower()
+        gz = name.endswith(".gz")
+        if prefer is None and name.removesuffix(".gz").endswith(".tsv"):
+            prefer = "\t"
+    return Delimited(
+        opened,
+        request.grammar,
+        problems,
+        delimiter=request.options.delimiter if request.prefer is None else "auto",
+        prefer=prefer,
+        headless=None if request.options.header else request.headless,
+        expected=request.expected,
+        gz=gz,
+    )
+
+
+def read_delimited(request: Request) -> Reading:
+    """A whole CSV or TSV file. DataError names every row and cell that is wrong."""
+    keep_text: frozenset[str] = frozenset()
+    while True:
+        problems = Problems(request.shown)
+        with Opened(request.path, request.shown) as opened:
+            source = _open(request, opened, problems)
+            wants = request.plan(source.names)
+            columns = [
+                (j, Gatherer(name, wants[name], request.grammar, name in keep_text))
+                for j, name in enumerate(source.names)
+                if name in wants
+            ]
+            lines = [np.zeros(0, dtype=np.int64)]
+            for block in source.blocks():
+                request.poll()
+                lines.append(block.lines)
+                for j, gatherer in columns:
+                    gatherer.add(block, j)
+            sha256 = opened.finish()
+        late = {gatherer.name for _, gatherer in columns if gatherer.needs_text}
+        if not late:
+            break
+        keep_text |= (
+            late  # a text was met late in a column of numbers, whose texts were not kept: once more from the start
+        )
+    where = np.concatenate(lines)
+    if not len(where) and not problems:
+        raise DataError("the file has a header and no rows", file=request.shown)
+    found: dict[str, Column] = {}
+    notices = _blank(source)
+    for _, gatherer in columns:
+        found[gatherer.name] = gatherer.column(problems)
+        if gatherer.mixed and wants[gatherer.name].kind == "auto":
+            numbers, total = gatherer.mixed
+            share = f"{numbers:,} of {total:,} cells are numbers, the rest is text"
+            notices += (f'column "{gatherer.name}": {share}; read as categories',)
+    problems.check()
+    raw = {gatherer.name: gatherer.raw for _, gatherer in columns if wants[gatherer.name].raw}
+    table = Table(request.shown, len(where), source.names, found, where, raw, notices)
+    return Reading(table, sha256, source.delimiter)
+
+
+def stream_delimited(request: Request) -> Iterator[Table]:
+    """A CSV or TSV file in chunks; wrong rows are gathered to the end of the file, then DataError."""
+    problems = Problems(request.shown)
+    with Opened(request.path, request.shown) as opened:
+        source = _open(request, opened, problems)
+        wants = request.plan(source.names)
+        rows = 0
+        for block in source.blocks():
+            request.poll()
+            gatherers = [
+                (j, Gatherer(name, wants[name], request.grammar))
+                for j, name in enumerate(source.names)
+                if name in wants
+            ]
+            for j, gatherer in gatherers:
+                gatherer.add(block, j)
+            columns = {gatherer.name: gatherer.column(problems) for _, gatherer in gatherers}
+            rows += len(block.lines)
+            if not problems:
+                raw = {gatherer.name: gatherer.raw for _, gatherer in gatherers if wants[gatherer.name].raw}
+                yield Table(request.shown, len(block.lines), source.names, columns, block.lines, raw)
+        problems.check()
+        if not rows:
+            raise DataError("the file has a header and no rows", file=request.shown)
+        opened.finish()
+        notices = _blank(source)
+    if notices:
+        yield Table(request.shown, 0, source.names, {}, np.zeros(0, dtype=np.int64), {}, notices)
+
+
+def _blank(source: Delimited) -> tuple[str, ...]:
+    if not source.blank:
+        return ()
+    return (f"skipped {source.blank:,} blank line{'s' if source.blank > 1 else ''}",)
+
+
+def _read_npz(request: Request) -> Reading:
+    with Opened(_path(request), request.shown) as opened:
+        table = read_npz(opened, request.options, request.grammar, request.plan, request.poll)
+        return Reading(table, opened.finish())
+
+
+def _stream_npz(request: Request) -> Iterator[Table]:
+    yield _read_npz(request).table
+
+
+def _path(request: Request) -> Path:
+    assert isinstance(request.path, Path)
+    return request.path
+
+
+def _parquet(request: Request) -> Reading:
+    raise DataError("Parquet files cannot be read yet; convert it to CSV or NPZ", file=request.shown)
+
+
+def _stream_parquet(request: Request) -> Iterator[Table]:
+    yield _parquet(request).table
+
+
+_TEXT = Reader(read_delimited, stream_delimited)
+
+READERS: dict[str, Reader] = {
+    ".csv": _TEXT,
+    ".tsv": _TEXT,
+    ".npz": Reader(_read_npz, _stream_npz),
+    ".parquet": Reader(_parquet, _stream_parquet),
+}

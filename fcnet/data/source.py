@@ -1,0 +1,100 @@
+"""Sources: where a step's rows come from. In memory here; memory-mapped, streamed or a rank's share have the same face."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from fcnet import random
+from fcnet.backends.base import Array
+from fcnet.data.target import Target
+from fcnet.nn.losses import Loss
+from fcnet.nn.workspace import Batch
+
+
+class Source(Protocol):
+    """Rows in the order of training."""
+
+    @property
+    def n(self) -> int:
+        """How many rows an epoch has."""
+
+    def order(self, epoch: int, start: int, stop: int) -> Array:
+        """The row numbers (stop − start,) at places [start, stop) of an epoch: a pure function of seed and epoch."""
+
+    def fill(self, batch: Batch, epoch: int, start: int) -> None:
+        """Fill the batch's arrays with the rows at [start, start + B) of an epoch."""
+
+
+def one_hot(loss: Loss, target: Target, dtype: Any) -> Array | None:
+    """The (K, K) table of one-hot rows, where the loss wants one column a class; None where y is numbers."""
+    if target.classes is None or not loss.one_hot:
+        return None
+    return np.eye(len(target.classes), dtype=dtype)
+
+
+def fill_targets(y: Array, one_hot: Array | None, rows: Array, out: Array) -> None:
+    """y of the given rows into out (B, n_out); class numbers (n,) by way of the table of one-hot rows."""
+    if one_hot is not None:
+        np.take(one_hot, y[rows], 0, out, "clip")
+    elif y.ndim == 1:
+        out[:, 0] = y[rows]
+    else:
+        np.take(y, rows, 0, out, "clip")
+
+
+class MemorySource:
+    """Rows of arrays in memory; only row numbers are shuffled, no row is moved.
+
+    x (n, n_num); y (n, n_out) of x's dtype, or class numbers (n,), which become rows of the table `one_hot`;
+    w (n,) or None; c (n, n_cat) int32 or None; `rows`: the rows to use, all by default.
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        y: Array,
+        w: Array | None = None,
+        c: Array | None = None,
+        *,
+        rows: Array | None = None,
+        one_hot: Array | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        self.x, self.c = x, c
+        self.one_hot = one_hot
+        self.y = y
+        self.w = None if w is None else w.astype(x.dtype).reshape(-1, 1)
+        self.rows = np.arange(len(x)) if rows is None else np.asarray(rows, dtype=np.int64)
+        self.key = random.key(seed, "shuffle")
+        self.shuffle = shuffle
+        self._epoch = -1
+        self._order = self.rows
+
+    @property
+    def n(self) -> int:
+        """How many rows an epoch has."""
+        return len(self.rows)
+
+    def order(self, epoch: int, start: int, stop: int) -> Array:
+        """Row numbers, from a permutation by the words of (seed, "shuffle", epoch)."""
+        if self.shuffle and epoch != self._epoch:
+            self._order = self.rows[random.permutation(len(self.rows), self.key, epoch)]
+            self._epoch = epoch
+        return self._order[start:stop]
+
+    def fill(self, batch: Batch, epoch: int, start: int) -> None:
+        """Gather the rows. mode="clip" spares np.take a buffered copy; row numbers are always in range."""
+        rows = self.order(epoch, start, start + batch.x.shape[-2])
+        batch.rows = rows
+        np.take(self.x, rows, 0, batch.x, "clip")
+        fill_targets(self.y, self.one_hot, rows, batch.y)
+        if batch.w is not None:
+            if self.w is None:
+                batch.w[...] = 1
+            else:
+                np.take(self.w, rows, 0, batch.w, "clip")
+        if batch.c is not None and self.c is not None:
+            np.take(self.c, rows, 0, batch.c, "clip")

@@ -1,0 +1,79 @@
+"""A table in memory: typed columns, and where each row stood in its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcnet.data.problems import SHOWN
+from fcnet.errors import DataError, Problem
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of n cells, as numbers, as categories, or (a target) as both.
+
+    `chunks`: its numbers one piece after another, NaN where missing; empty where any cell is no number.
+    `codes` (n,) int32: the position in `levels` of each cell's text, −1 where missing.
+    """
+
+    name: str
+    n: int
+    chunks: tuple[Array, ...] = ()
+    codes: Array | None = None
+    levels: tuple[str, ...] = ()
+    boolean: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        """Whether every cell is missing or a number."""
+        return bool(self.chunks)
+
+    def numbers(self) -> Array:
+        """The numbers, (n,) float64, NaN where missing; a new array."""
+        return np.concatenate([np.asarray(chunk, dtype=np.float64) for chunk in self.chunks])
+
+    def missing(self) -> Array:
+        """Where the cells are missing, (n,) bool."""
+        if self.chunks:
+            return np.isnan(self.numbers())
+        assert self.codes is not None
+        result: Array = self.codes < 0
+        return result
+
+
+@dataclass(frozen=True)
+class Table:
+    """Typed columns by name, in the order of the file.
+
+    `names` are all columns of the file, also those that were not read. `lines` (n,) are the physical lines at which
+    the rows begin, None where the rows come from arrays. `raw` holds the cells that are to be carried over as they are.
+    """
+
+    file: str
+    n: int
+    names: tuple[str, ...]
+    columns: Mapping[str, Column]
+    lines: Array | None = None
+    raw: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    def problem(self, row: int, text: str) -> Problem:
+        """A problem of one row, with its line, or with its index (from 0) where the table has no lines."""
+        if self.lines is None:
+            return Problem(f"row index {row}: {text}", file=self.file)
+        return Problem(text, file=self.file, line=int(self.lines[row]))
+
+    def error(self, rows: Iterable[tuple[int, str]], kind: str) -> DataError:
+        """An error of the first five (row, text) and the number of the rest; `kind` completes "and 7 more …"."""
+        found = list(rows)
+        problems = [self.problem(row, text) for row, text in found[:SHOWN]]
+        if len(found) > SHOWN:
+            problems.append(Problem(f"and {len(found) - SHOWN:,} more {kind}", file=self.file))
+        return DataError(problems)

@@ -1,0 +1,353 @@
+"""What is predicted: finds the task, turns target cells into what the loss wants, and predictions back into labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcnet.data.numbers import BLANKS, Grammar
+from fcnet.data.options import Data
+from fcnet.data.table import Column, Table
+from fcnet.errors import ConfigError, DataError
+
+Array = NDArray[Any]
+Label = str | int | float | bool
+Task = Literal["binary", "multiclass", "multilabel", "regression"]
+
+FEW_LABELS = 20
+ROWS_A_LABEL = 5
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted, fitted on the training rows.
+
+    `classes`: the labels as they were written, in the order of the classes: numbers by value, texts as texts; None
+    without classes. `mean` and `scale` (n_out,) float64 standardise regression targets, y = (original − mean) / scale.
+    `class_weights` (n_classes,) float64, or None.
+    """
+
+    task: Task
+    names: tuple[str, ...]
+    classes: tuple[Label, ...] | None = None
+    numeric: bool = False
+    """Whether labels are compared as numbers."""
+    mean: Array | None = None
+    scale: Array | None = None
+    class_weights: Array | None = None
+
+    def encode(self, table: Table, rows: Array, grammar: Grammar, dtype: str) -> Array:
+        """Class indices (B,) int64, or 0/1 or standardised numbers (B, n_out), of the given rows of a table.
+
+        DataError names labels that training does not know and cells that are no number.
+        """
+        columns = [table.columns[name] for name in self.names]
+        if self.classes is not None:
+            codes, labels = labels_of(columns[0], table, grammar, self.numeric)
+            position = {_key(label, grammar, self.numeric): i for i, label in enumerate(self.classes)}
+            lut = np.array([position.get(_key(label, grammar, self.numeric), -1) for label in labels], dtype=np.int64)
+            y = np.append(lut, -1)[codes[rows]]
+            if (y < 0).any():
+                known = ", ".join(f'"{label}"' for label in self.classes[:10]) + (
+                    ", …" if len(self.classes) > 10 else ""
+                )
+                raise table.error(
+                    [
+                        (
+                            int(rows[i]),
+                            f'column "{self.names[0]}": no training row has the label "{labels[codes[rows[i]]]}", only {known}',
+                        )
+                        for i in np.flatnonzero(y < 0)
+                    ],
+                    "rows with such labels",
+                )
+            return y
+        values = np.column_stack([numbers_of(column, table)[rows] for column in columns])
+        if self.task == "multilabel":
+            for j, column in enumerate(columns):
+                _check_binary(table, column, values[:, j], rows)
+            return values.astype(dtype)
+        assert self.mean is not None
+        assert self.scale is not None
+        return ((values - self.mean) / self.scale).astype(dtype)
+
+    def decode(self, prediction: Array) -> Array | list[Label]:
+        """Labels of class indices (B,), or numbers (B, n_out) in original units, float64."""
+        if self.classes is not None:
+            return [self.classes[i] for i in prediction.tolist()]
+        if self.task == "multilabel":
+            return np.asarray(prediction)
+        assert self.mean is not None
+        assert self.scale is not None
+        result: Array = np.asarray(prediction, dtype=np.float64) * self.scale + self.mean
+        return result
+
+    def header(self) -> dict[str, Any]:
+        """The part that is text, for the checkpoint's header."""
+        classes = None if self.classes is None else list(self.classes)
+        return {"task": self.task, "targets": list(self.names), "classes": classes, "numeric_labels": self.numeric}
+
+    def arrays(self) -> dict[str, Array]:
+        """The part that is numbers, float64, by the checkpoint's names."""
+        arrays = {"target_mean": self.mean, "target_scale": self.scale, "class_weights": self.class_weights}
+        return {f"preprocess/{name}": array for name, array in arrays.items() if array is not None}
+
+    @staticmethod
+    def restore(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Target:
+        """The target that `header` and `arrays` describe."""
+        classes = header["classes"]
+        return Target(
+            header["task"],
+            tuple(header["targets"]),
+            None if classes is None else tuple(classes),
+            bool(header["numeric_labels"]),
+            arrays.get("preprocess/target_mean"),
+            arrays.get("preprocess/target_scale"),
+            arrays.get("preprocess/class_weights"),
+        )
+
+
+def missing_rows(table: Table, names: Sequence[str]) -> Array:
+    """Where any target is missing, (n,) bool."""
+    missing = np.zeros(table.n, dtype=bool)
+    for name in names:
+        missing |= table.columns[name].missing()
+    return missing
+
+
+def find_task(table: Table, rows: Array, options: Data, names: Sequence[str]) -> tuple[Task, str | None]:
+    """The task, and where it was left to us the sentence that says it; errors where the config's task does not fit."""
+    columns = [table.columns[name] for name in names]
+    quoted = ", ".join(f'"{name}"' for name in names[:3]) + (", …" if len(names) > 3 else "")
+    several = len(names) > 1
+    if several and options.task in ("binary", "multiclass"):
+        raise ConfigError(
+            f"{len(names)} target columns cannot be {options.task}; give one, or multilabel or regression",
+            key="data.task",
+        )
+    if options.task != "auto":
+        return options.task, None
+    change = "; set data.task if that is not meant"
+    if several:
+        binary = all(set(np.unique(numbers_of(column, table)[rows])) <= {0.0, 1.0} for column in columns)
+        if binary:
+            return "multilabel", f"targets {quoted}: all 0 or 1, so each is a label of its own{change}"
+        return "regression", f"targets {quoted}: numbers, so regression{change}"
+    column = columns[0]
+    if not column.numeric:
+        assert column.codes is not None
+        n = len(np.unique(column.codes[rows]))
+        what = "true or false" if column.boolean else "text"
+        return ("binary" if n == 2 else "multiclass"), f"target {quoted}: {what}, so {n} classes{change}"
+    values, counts = np.unique(column.numbers()[rows], return_counts=True)
+    if len(values) == 2:
+        return "binary", f"target {quoted}: two values, so 2 classes{change}"
+    if (values != np.floor(values)).any():
+        return "regression", f"target {quoted}: numbers with fractions, so regression{change}"
+    if len(values) <= FEW_LABELS and counts.min(initial=ROWS_A_LABEL) >= ROWS_A_LABEL:
+        return "multiclass", f"target {quoted}: whole numbers, so {len(values)} classes{change}"
+    why = (
+        f"{len(values):,} different whole numbers"
+        if len(values) > FEW_LABELS
+        else f"whole numbers, some on fewer than {ROWS_A_LABEL} rows"
+    )
+    return "regression", f"target {quoted}: {why}, so regression{change}"
+
+
+def fit_target(
+    table: Table, training: Array, task: Task, names: Sequence[str], options: Data, grammar: Grammar, standard: bool
+) -> tuple[Target, list[str]]:
+    """The target fitted on the training rows of a table, and notices."""
+    if task in ("binary", "multiclass"):
+        return _fit_classes(table, training, task, names[0], options, grammar), []
+    if options.class_weight != "none":
+        raise ConfigError(f"class weights need classes, and the task is {task}", key="data.class_weight")
+    if task == "multilabel":
+        return Target("multilabel", tuple(names)), []
+    mean, scale, notices = np.zeros(len(names)), np.ones(len(names)), []
+    for j, name in enumerate(names):
+        values = numbers_of(table.columns[name], table)[training]
+        if values.min() == values.max():
+            notices.append(f'target "{name}" is constant in training')
+        if standard:
+            mean[j], scale[j] = moments(values)
+    return Target("regression", tuple(names), mean=mean, scale=scale), notices
+
+
+def _fit_classes(table: Table, training: Array, task: Task, name: str, options: Data, grammar: Grammar) -> Target:
+    column = table.columns[name]
+    codes, labels = labels_of(column, table, grammar, column.numeric)
+    present = np.bincount(codes[training], minlength=len(labels))
+    classes = tuple(label for label, count in zip(labels, present, strict=True) if count)
+    counts = present[present > 0]
+    if len(classes) < 2:
+        raise DataError(
+            f'column "{name}": only the label "{classes[0]}" in training; a classification needs at least two',
+            file=table.file,
+        )
+    if len(classes) > FEW_LABELS and 2 * len(classes) > len(training):
+        meant = "; did you mean data.task: regression?" if column.numeric else "; is it the right column?"
+        raise DataError(
+            f'column "{name}": {len(classes):,} distinct labels on {len(training):,} rows{meant}', file=table.file
+        )
+    if task == "binary" and len(classes) != 2:
+        raise DataError(
+            f'column "{name}": {len(classes)} labels, and the task is binary; set data.task: multiclass',
+            file=table.file,
+        )
+    target = Target(task, (name,), classes, column.numeric)
+    return replace(target, class_weights=_class_weights(target, counts, options, grammar))
+
+
+def _class_weights(target: Target, counts: Array, options: Data, grammar: Grammar) -> Array | None:
+    """(n_classes,): n / (k nᵢ) for `balanced`, the config's numbers with 1 for labels not named, None for none."""
+    wanted = options.class_weight
+    if wanted == "none":
+        return None
+    if wanted == "balanced":
+        result: Array = counts.sum() / (len(counts) * counts.astype(np.float64))
+        return result
+    assert target.classes is not None
+    position = {_key(label, grammar, target.numeric): i for i, label in enumerate(target.classes)}
+    weights = np.ones(len(target.classes))
+    for label, weight in wanted.items():
+        i = position.get(_key(label, grammar, target.numeric))
+        if i is None:
+            known = ", ".join(f'"{label}"' for label in target.classes[:20])
+            raise ConfigError(f'no class "{label}"; the classes are {known}', key="data.class_weight")
+        weights[i] = weight
+    if not weights.any():
+        raise ConfigError("all weights are 0", key="data.class_weight")
+    return weights
+
+
+def moments(values: Array) -> tuple[float, float]:
+    """Mean and standard deviation (of the population) of float64 values, in two passes; (mean, 1) if constant.
+
+    >>> moments(np.array([1.0, 3.0]))
+    (2.0, 1.0)
+    """
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return low, 1.0
+    mean = float(np.mean(values / 2.0)) * 2.0  # halved, so that a sum near the largest float does not overflow
+    centred = values - mean
+    mean += float(np.mean(centred))  # what rounding left over
+    centred = values - mean
+    largest = float(np.abs(centred).max())
+    deviation = largest * float(np.sqrt(np.mean(np.square(centred / largest))))
+    return mean, deviation if 0.0 < deviation < np.inf else 1.0
+
+
+def numbers_of(column: Column, table: Table) -> Array:
+    """The numbers of a target column, (n,) float64; DataError naming its first text if it has any."""
+    if column.numeric:
+        return column.numbers()
+    if column.boolean:
+        assert column.codes is not None
+        return column.codes.astype(np.float64)
+    assert column.codes is not None
+    grammar = Grammar()
+    numbers = {i for i, text in enumerate(column.levels) if grammar.number(text) is not None}
+    rows = [
+        (
+            int(i),
+            f'column "{column.name}": {grammar.why_not(column.levels[code])}; the target of this task must be numbers',
+        )
+        for i, code in enumerate(column.codes.tolist())
+        if code >= 0 and code not in numbers
+    ]
+    raise table.error(rows or [(0, f'column "{column.name}" is text; the target must be numbers')], "such cells")
+
+
+def labels_of(column: Column, table: Table, grammar: Grammar, numeric: bool) -> tuple[Array, list[Label]]:
+    """The label of each row, as its position (n,) in the sorted list of labels, −1 where missing; and that list.
+
+    Texts that spell the same number are one label where labels are numbers. DataError for texts that differ only by
+    blanks.
+    """
+    if column.codes is None:
+        values = column.numbers()
+        whole = all(np.asarray(chunk).dtype.kind in "iu" for chunk in column.chunks)
+        distinct = np.unique(values[~np.isnan(values)])
+        codes = np.where(np.isnan(values), -1, np.searchsorted(distinct, values)).astype(np.int64)
+        labels: list[Label] = [int(v) if whole else v for v in distinct.tolist()]
+        return codes, labels
+    if column.boolean:
+        return column.codes.astype(np.int64), [False, True]
+    first: dict[Label, int] = {}
+    merged = np.full(len(column.levels) + 1, -1, dtype=np.int64)
+    for i, text in enumerate(column.levels):
+        if numeric and column.numeric and text.strip(BLANKS) in grammar.missing:
+            continue
+        merged[i] = first.setdefault(_key(text, grammar, numeric), i)
+    if not numeric:
+        check_blanks(column, table)
+    shown: dict[int, Label] = {i: _written(column.levels[i], numeric) for i in first.values()}
+    order = _sorted(list(first), numeric)
+    place = {first[key]: k for k, key in enumerate(order)}
+    lut = np.array([place.get(int(m), -1) for m in merged], dtype=np.int64)
+    return lut[column.codes], [shown[first[key]] for key in order]
+
+
+def _sorted(keys: list[Label], numeric: bool) -> list[Label]:
+    """Numbers by value before texts, texts as texts."""
+    by: Callable[[Label], tuple[bool, Any]] = lambda key: (isinstance(key, str), key)  # noqa: E731
+    return sorted(keys, key=by if numeric else str)
+
+
+def check_blanks(column: Column, table: Table) -> None:
+    """DataError if two levels of a column differ only by blanks around them."""
+    assert column.codes is not None
+    seen: dict[str, str] = {}
+    for text in column.levels:
+        other = seen.setdefault(text.strip(), text)
+        if other != text:
+            row = int(np.flatnonzero(column.codes == column.levels.index(text))[0])
+            raise DataError(
+                table.problem(
+                    row,
+                    f'column "{column.name}": "{text}" and "{other}" differ only by blanks; write them alike',
+                )
+            )
+
+
+def _key(label: Label, grammar: Grammar, numeric: bool) -> Label:
+    """What makes two labels the same: the number, exactly, or the text without blanks around it."""
+    if isinstance(label, bool) and not numeric:
+        return str(label)
+    if not isinstance(label, str):
+        return label if numeric else str(label)
+    text = label.strip()
+    if not numeric or grammar.number(text) is None:
+        return text
+    if grammar.thousands:
+        text = text.replace(grammar.thousands, "")
+    text = text.replace(grammar.decimal, ".")
+    return int(text) if text.lstrip("+-").isdigit() and len(text) < 400 else float(text)
+
+
+def _written(text: str, numeric: bool) -> Label:
+    """A number where it is written just as Python would write it, else the text, so that it comes back as it was."""
+    if numeric:
+        text = text.strip(BLANKS)
+        for kind in (int, float):
+            try:
+                value = kind(text)
+            except ValueError:
+                continue
+            if str(value) == text:
+                return value
+    return text
+
+
+def _check_binary(table: Table, column: Column, values: Array, rows: Array) -> None:
+    bad = np.flatnonzero((values != 0) & (values != 1))
+    if len(bad):
+        raise table.error(
+            [(int(rows[i]), f'column "{column.name}": {values[i]:g} is neither 0 nor 1') for i in bad], "such cells"
+        )

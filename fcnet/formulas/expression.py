@@ -1,0 +1,231 @@
+"""Expressions: an activation, a loss or an optimizer's update is a pure function that is called once with symbols.
+
+The result is a small tree. Equal subtrees are one object, so that a printer computes each of them once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+Number = float | int
+
+UNARY = ("neg", "abs", "exp", "log", "log1p", "expm1", "tanh", "sqrt", "erf", "cos")
+BINARY = ("add", "sub", "mul", "div", "min", "max", "pow", "lt", "le", "gt", "ge")
+REDUCTIONS = ("row_sum", "row_mean", "row_max")
+COMPARISONS = ("lt", "le", "gt", "ge")
+
+
+class Expr:
+    """A node: an operation on nodes, a symbol (`op == "sym"`) or a constant (`op == "const"`)."""
+
+    __slots__ = ("args", "op", "value")
+    op: str
+    args: tuple[Expr, ...]
+    value: str | Number | None
+
+    def __add__(self, other: Expr | Number) -> Expr:
+        return _binary("add", self, other)
+
+    def __radd__(self, other: Number) -> Expr:
+        return _binary("add", other, self)
+
+    def __sub__(self, other: Expr | Number) -> Expr:
+        return _binary("sub", self, other)
+
+    def __rsub__(self, other: Number) -> Expr:
+        return _binary("sub", other, self)
+
+    def __mul__(self, other: Expr | Number) -> Expr:
+        return _binary("mul", self, other)
+
+    def __rmul__(self, other: Number) -> Expr:
+        return _binary("mul", other, self)
+
+    def __truediv__(self, other: Expr | Number) -> Expr:
+        return _binary("div", self, other)
+
+    def __rtruediv__(self, other: Number) -> Expr:
+        return _binary("div", other, self)
+
+    def __neg__(self) -> Expr:
+        return _node("neg", (self,))
+
+    def __lt__(self, other: Expr | Number) -> Expr:
+        return _binary("lt", self, other)
+
+    def __le__(self, other: Expr | Number) -> Expr:
+        return _binary("le", self, other)
+
+    def __gt__(self, other: Expr | Number) -> Expr:
+        return _binary("gt", self, other)
+
+    def __ge__(self, other: Expr | Number) -> Expr:
+        return _binary("ge", self, other)
+
+    def __repr__(self) -> str:
+        if self.op in ("sym", "const"):
+            return str(self.value)
+        return f"{self.op}({', '.join(map(repr, self.args))})"
+
+    def nodes(self) -> Iterator[Expr]:
+        """Every distinct node below and including this one, operands before what uses them."""
+        seen: set[int] = set()
+
+        def walk(node: Expr) -> Iterator[Expr]:
+            if id(node) in seen:
+                return
+            seen.add(id(node))
+            for arg in node.args:
+                yield from walk(arg)
+            yield node
+
+        return walk(self)
+
+
+_interned: dict[tuple[object, ...], Expr] = {}
+
+
+def _node(op: str, args: tuple[Expr, ...], value: str | Number | None = None) -> Expr:
+    key = (op, tuple(map(id, args)), type(value), value)
+    found = _interned.get(key)
+    if found is None:
+        found = object.__new__(Expr)
+        found.op, found.args, found.value = op, args, value
+        _interned[key] = found
+    return found
+
+
+def Sym(name: str) -> Expr:  # noqa: N802  # reads as a class where it is used, and is one in the derivation's sense
+    """The symbol `name`."""
+    return _node("sym", (), name)
+
+
+def Const(value: Number) -> Expr:  # noqa: N802  # as Sym
+    """The number `value`; an int stays an int, so that it can be compared with integer words."""
+    return _node("const", (), value)
+
+
+def _expr(value: Expr | Number) -> Expr:
+    return value if isinstance(value, Expr) else Const(value)
+
+
+def is_const(node: Expr, value: Number | None = None) -> bool:
+    """Whether `node` is a constant (equal to `value`, where one is given)."""
+    return node.op == "const" and (value is None or node.value == value)
+
+
+def _binary(op: str, x: Expr | Number, y: Expr | Number) -> Expr:
+    x, y = _expr(x), _expr(y)
+    # Only identities that hold for every float, NaN and infinities included.
+    if (op == "mul" and is_const(x, 1)) or (op == "add" and is_const(x, 0)):
+        return y
+    if (op in ("mul", "div") and is_const(y, 1)) or (op in ("add", "sub") and is_const(y, 0)):
+        return x
+    return _node(op, (x, y))
+
+
+def absolute(x: Expr) -> Expr:
+    """|x|."""
+    return _node("abs", (x,))
+
+
+def exp(x: Expr) -> Expr:
+    """eˣ."""
+    return _node("exp", (x,))
+
+
+def log(x: Expr) -> Expr:
+    """ln x."""
+    return _node("log", (x,))
+
+
+def log1p(x: Expr) -> Expr:
+    """ln(1 + x), exact for small x."""
+    return _node("log1p", (x,))
+
+
+def expm1(x: Expr) -> Expr:
+    """eˣ − 1, exact for small x."""
+    return _node("expm1", (x,))
+
+
+def tanh(x: Expr) -> Expr:
+    """tanh x."""
+    return _node("tanh", (x,))
+
+
+def sqrt(x: Expr) -> Expr:
+    """√x."""
+    return _node("sqrt", (x,))
+
+
+def erf(x: Expr) -> Expr:
+    """The error function, (2/√π) ∫₀ˣ exp(−u²) du."""
+    return _node("erf", (x,))
+
+
+def cos(x: Expr) -> Expr:
+    """cos x."""
+    return _node("cos", (x,))
+
+
+def minimum(x: Expr | Number, y: Expr | Number) -> Expr:
+    """The smaller of x and y; NaN if either is."""
+    return _binary("min", x, y)
+
+
+def maximum(x: Expr | Number, y: Expr | Number) -> Expr:
+    """The larger of x and y; NaN if either is."""
+    return _binary("max", x, y)
+
+
+def power(x: Expr | Number, y: Expr | Number) -> Expr:
+    """x to the power y."""
+    return _binary("pow", x, y)
+
+
+def where(condition: Expr, x: Expr | Number, y: Expr | Number) -> Expr:
+    """x where the comparison `condition` holds, else y. Both must be finite: a printer may blend, c·x + (1−c)·y."""
+    assert condition.op in COMPARISONS, "where takes a comparison"
+    return _node("where", (condition, _expr(x), _expr(y)))
+
+
+def width(x: Expr) -> Expr:
+    """n, the number of a row's units: a number, known as soon as the arrays are."""
+    return _node("width", (x,))
+
+
+def row_sum(x: Expr) -> Expr:
+    """The sum over a row's units: (…, B, n) → (…, B, 1)."""
+    return _node("row_sum", (x,))
+
+
+def row_mean(x: Expr) -> Expr:
+    """The mean over a row's units: (…, B, n) → (…, B, 1)."""
+    return _node("row_mean", (x,))
+
+
+def row_max(x: Expr) -> Expr:
+    """The maximum over a row's units: (…, B, n) → (…, B, 1)."""
+    return _node("row_max", (x,))
+
+
+@dataclass(frozen=True)
+class Formula:
+    """Named results, each an expression; their symbols name the arrays that a backend binds them to."""
+
+    results: Mapping[str, Expr]
+
+    def nodes(self) -> Iterator[Expr]:
+        """Every distinct node of all results, operands first, in the order of the results."""
+        seen: set[int] = set()
+        for result in self.results.values():
+            for node in result.nodes():
+                if id(node) not in seen:
+                    seen.add(id(node))
+                    yield node
+
+    def symbols(self) -> list[str]:
+        """The names of the symbols that occur, in order of first use."""
+        return [str(node.value) for node in self.nodes() if node.op == "sym"]

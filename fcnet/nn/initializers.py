@@ -1,0 +1,116 @@
+"""Initial weights: a distribution with a scale that follows from the number of inputs and outputs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from fcnet import random
+from fcnet.backends.base import Array
+
+
+class Initializer(Protocol):
+    """Fills the weights of a layer."""
+
+    def fill(self, W: Array, key: Array, layer: int) -> None:
+        """Fill W (…, n_out, n_in) from the words of (key, layer); leading axes are members, each with words of its own."""
+
+
+def _fill(W: Array, key: Array, layer: int, draw: str, scale: float) -> None:
+    members = W.reshape(-1, W.shape[-2] * W.shape[-1])
+    for member, row in enumerate(members):
+        if draw == "normal":
+            row[:] = scale * random.normal(row.size, key, layer, member)
+        else:
+            row[:] = scale * (2.0 * random.uniform(row.size, key, layer, member) - 1.0)
+
+
+@dataclass(frozen=True)
+class HeNormal:
+    """W ~ N(0, 2 / n_in) (He et al. 2015): keeps the variance of relu's pre-activations."""
+
+    name: Literal["he_normal"] = "he_normal"
+
+    def fill(self, W: Array, key: Array, layer: int) -> None:
+        """Standard deviation √(2 / n_in)."""
+        _fill(W, key, layer, "normal", math.sqrt(2.0 / W.shape[-1]))
+
+
+@dataclass(frozen=True)
+class HeUniform:
+    """W ~ U(±√(6 / n_in)) (He et al. 2015)."""
+
+    name: Literal["he_uniform"] = "he_uniform"
+
+    def fill(self, W: Array, key: Array, layer: int) -> None:
+        """Limit √(6 / n_in)."""
+        _fill(W, key, layer, "uniform", math.sqrt(6.0 / W.shape[-1]))
+
+
+@dataclass(frozen=True)
+class GlorotNormal:
+    """W ~ N(0, 2 / (n_in + n_out)) (Glorot and Bengio 2010)."""
+
+    name: Literal["glorot_normal"] = "glorot_normal"
+
+    def fill(self, W: Array, key: Array, layer: int) -> None:
+        """Standard deviation √(2 / (n_in + n_out))."""
+        _fill(W, key, layer, "normal", math.sqrt(2.0 / (W.shape[-1] + W.shape[-2])))
+
+
+@dataclass(frozen=True)
+class GlorotUniform:
+    """W ~ U(±√(6 / (n_in + n_out))) (Glorot and Bengio 2010)."""
+
+    name: Literal["glorot_uniform"] = "glorot_uniform"
+
+    def fill(self, W: Array, key: Array, layer: int) -> None:
+        """Limit √(6 / (n_in + n_out))."""
+        _fill(W, key, layer, "uniform", math.sqrt(6.0 / (W.shape[-1] + W.shape[-2])))
+
+
+@dataclass(frozen=True)
+class LecunNormal:
+    """W ~ N(0, 1 / n_in) (LeCun et al. 1998)."""
+
+    name: Literal["lecun_normal"] = "lecun_normal"
+
+    def fill(self, W: Array, key: Array, layer: int) -> None:
+        """Standard deviation √(1 / n_in)."""
+        _fill(W, key, layer, "normal", math.sqrt(1.0 / W.shape[-1]))
+
+
+@dataclass(frozen=True)
+class LecunUniform:
+    """W ~ U(±√(3 / n_in)) (LeCun et al. 1998)."""
+
+    name: Literal["lecun_uniform"] = "lecun_uniform"
+
+    def fill(self, W: Array, key: Array, layer: int) -> None:
+        """Limit √(3 / n_in)."""
+        _fill(W, key, layer, "uniform", math.sqrt(3.0 / W.shape[-1]))
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """W = 0: for an output layer that should start at the same prediction for every row."""
+
+    name: Literal["zeros"] = "zeros"
+
+    def fill(self, W: Array, key: Array, layer: int) -> None:
+        """All zeros."""
+        W[...] = np.zeros((), W.dtype)
+
+
+INITIALIZERS: dict[str, type[Initializer]] = {
+    "he_normal": HeNormal,
+    "he_uniform": HeUniform,
+    "glorot_normal": GlorotNormal,
+    "glorot_uniform": GlorotUniform,
+    "lecun_normal": LecunNormal,
+    "lecun_uniform": LecunUniform,
+    "zeros": Zeros,
+}

@@ -1,0 +1,92 @@
+"""θ and ∇L are one flat vector each; slots say what stands where in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from fcnet.backends.base import Array, aligned
+
+Kind = Literal["bias", "weight", "vector", "embedding", "buffer"]
+ALIGN = 16
+"""Elements: each slot starts on 64 bytes in float32, and at the same place in float64."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One parameter or buffer: its name, shape without member axes, kind, and its factors on lr and decay.
+
+    A weight is (…, n_out, n_in). `decay` is 0 for what weight decay leaves alone: by default everything but weights.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: Kind
+    lr: float = 1.0
+    decay: float | None = None
+
+    @property
+    def decay_factor(self) -> float:
+        """The factor on weight decay."""
+        return float(self.kind == "weight") if self.decay is None else self.decay
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run [start, stop) of θ with equal factors."""
+
+    start: int
+    stop: int
+    lr: float
+    decay: float
+
+
+class Layout:
+    """The order of slots in a flat vector: b₁ …, W₁ …, then the rest; buffers have a layout of their own.
+
+    `members`: leading axes of an ensemble, () for one net. Slots start on multiples of 16 elements; what lies between
+    them stays 0.
+    """
+
+    def __init__(self, slots: Sequence[Slot], members: tuple[int, ...] = ()) -> None:
+        rank = {"bias": 0, "weight": 1}
+        ordered = sorted(slots, key=lambda slot: rank.get(slot.kind, 2))  # stable: the order of the layers
+        self.slots = tuple(replace(slot, shape=members + slot.shape) for slot in ordered)
+        assert len({slot.name for slot in slots}) == len(slots), "two slots of one name"
+        self.starts: dict[str, int] = {}
+        end = 0
+        for slot in self.slots:
+            self.starts[slot.name] = end
+            end += -(-_size(slot.shape) // ALIGN) * ALIGN
+        self.size = end
+        self.count = sum(_size(slot.shape) for slot in self.slots)
+
+    def zeros(self, dtype: Any) -> Array:
+        """A vector of this layout, (size,), aligned."""
+        return aligned(self.size, dtype)
+
+    def views(self, vector: Array) -> dict[str, Array]:
+        """The slots of `vector` by name, sharing its memory."""
+        return {
+            slot.name: vector[self.starts[slot.name] :][: _size(slot.shape)].reshape(slot.shape) for slot in self.slots
+        }
+
+    def segments(self) -> list[Segment]:
+        """The fewest runs of equal factors that cover the vector."""
+        runs: list[Segment] = []
+        for slot in self.slots:
+            start = self.starts[slot.name]
+            stop = start + -(-_size(slot.shape) // ALIGN) * ALIGN
+            if runs and (runs[-1].lr, runs[-1].decay) == (slot.lr, slot.decay_factor):
+                runs[-1] = replace(runs[-1], stop=stop)
+            else:
+                runs.append(Segment(start, stop, slot.lr, slot.decay_factor))
+        return runs
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size

@@ -1,0 +1,1 @@
+"""What people read: summaries, tables of scores, what is in a checkpoint, a first config."""

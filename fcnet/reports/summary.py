@@ -1,0 +1,78 @@
+"""The few lines that a training run leaves on the screen: the data, the net, the best epoch's scores, where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fcnet.metrics import METRICS
+from fcnet.reports.text import cells, compact, count, figures, fold, label_width, left, shorten, table
+from fcnet.training.events import Head
+
+PARTS = ("train", "validation", "test")
+
+
+def head(run: Head, width: int | None) -> list[str]:
+    """The lines `NAME` and `net`, folded at `width` cells (None: one line each)."""
+    inputs = [count(run.numbers, "number")] if run.numbers or not run.categories else []
+    if run.categories:
+        inputs.append(count(run.categories, "category", "categories"))
+    what = f"{', '.join(inputs)} → {outputs(run.task, run.targets, run.classes)}"
+    parts = ", ".join(
+        f"{n:,} {part}" for part, n in zip(PARTS, (run.train, run.validation, run.test), strict=True) if n
+    )
+    indent = label_width(run.name)
+    trained = [f"{run.optimizer} {compact(run.lr)}", f"{run.backend}, {count(run.threads, 'thread')}"]
+    chain = [net(run.widths, run.activations), count(run.parameters, "parameter")]
+    return [
+        *fold(run.name, [count(run.rows, "row"), what, parts], width, indent),
+        *fold("net", [*chain, *trained], width, indent),
+    ]
+
+
+def outputs(task: str, targets: tuple[str, ...], classes: int) -> str:
+    """What is predicted: `10 classes (digit)`, `progression`, `3 labels (a, b, c)`."""
+    names = [shorten(name, 24) for name in targets]
+    listed = ", ".join(names if len(names) <= 4 else [*names[:3], "…"])
+    if task in ("binary", "multiclass"):
+        return f"{count(classes, 'class', 'classes')} ({listed})"
+    if len(targets) == 1:
+        return listed
+    return f"{count(len(targets), 'label' if task == 'multilabel' else 'number')} ({listed})"
+
+
+def net(widths: tuple[int, ...], activations: tuple[str, ...]) -> str:
+    """The chain of widths, each hidden one with its activation; the middle of a deep net is left out.
+
+    >>> net((64, 256, 128, 10), ("relu", "tanh"))
+    '64 → 256 relu → 128 tanh → 10'
+    """
+    hidden = [f"{n} {name}" for n, name in zip(widths[1:-1], activations, strict=True)]
+    if len(hidden) > 6:
+        hidden = [*hidden[:3], f"({len(hidden) - 5} more)", *hidden[-2:]]
+    return " → ".join([str(widths[0]), *hidden, str(widths[-1])])
+
+
+def scores(parts: Mapping[str, Mapping[str, Any]], label: str, first: str, indent: int) -> list[str]:
+    """A table with one row a metric and one column a part; the trivial predictor's column is the last part's."""
+    last = parts[list(parts)[-1]]
+    names = [name for name, value in last.items() if isinstance(value, Mapping)]
+    rows = [
+        (name, figures([*(part[name]["value"] for part in parts.values()), last[name]["trivial"]])) for name in names
+    ]
+    mean = any(name in METRICS and METRICS[name].tasks == ("regression",) for name in names)
+    return table(label, first, [*parts, "guessing the mean" if mean else "guessing the majority"], rows, indent)
+
+
+def tail(summary: Mapping[str, Any], name: str, checkpoint: str, following: str, width: int | None) -> list[str]:
+    """The lines `best` and `files` of the run `name`, from what metrics.json holds: scores on validation and test (on
+    train where neither is), and what to do next.
+    """
+    indent = label_width(name)
+    parts = {part: summary[part] for part in PARTS[1:] if summary.get(part)} or {"train": summary["train"]}
+    best = scores(parts, "best", f"epoch {summary['best_epoch']} of {summary['epochs']}", indent)
+    files = left("files", indent) + f"{checkpoint} …"
+    line = files + " " * max(4, 39 - cells(files)) + f"next: {following}"
+    if width is None or cells(line) <= width:
+        return [*best, line]
+    return [*best, files, left("next", indent) + following]

@@ -1,0 +1,152 @@
+"""Lines for people: counts, figures with equal decimals, names that fit, and lines that fold between their parts."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+
+from fcnet.errors import escape
+
+LABEL = 9
+"""The least width of the label that opens a line of a summary."""
+
+DOT = " · "
+
+
+def cells(text: str) -> int:
+    """The number of terminal cells that `text` takes: East Asian wide letters take two, combining marks none.
+
+    >>> cells("año"), cells("日本")
+    (3, 4)
+    """
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def shorten(text: str, width: int) -> str:
+    """`text`, escaped, and cut to `width` cells with an ellipsis where it is longer.
+
+    >>> shorten("a long name of a column", 12)
+    'a long name…'
+    """
+    text = escape(text)
+    if cells(text) <= width:
+        return text
+    while text and cells(text) > width - 1:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def left(text: str, width: int) -> str:
+    """`text`, filled with blanks on the right up to `width` cells."""
+    return text + " " * (width - cells(text))
+
+
+def right(text: str, width: int) -> str:
+    """`text`, filled with blanks on the left up to `width` cells."""
+    return " " * (width - cells(text)) + text
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> count(1797, "row"), count(1, "class", "classes")
+    ('1,797 rows', '1 class')
+    """
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def figures(values: Sequence[float | None]) -> list[str]:
+    """Measured values of one row, with the same number of decimals: three digits of the largest at the least.
+
+    >>> figures([0.0612, 2.3021, None])
+    ['0.061', '2.302', '–']
+    >>> figures([52003.4, 114479.3])
+    ['52,003', '114,479']
+    """
+    known = [abs(v) for v in values if v is not None and math.isfinite(v)]
+    form = _form(max(known, default=0.0))
+    return ["–" if v is None or not math.isfinite(v) else format(v, form) for v in values]
+
+
+def _form(largest: float) -> str:
+    if largest == 0 or 0.1 <= largest < 10:
+        return ".3f"
+    if largest < 1e-6 or largest >= 1e9:
+        return ".3e"
+    return f",.{max(0, 2 - math.floor(math.log10(largest)))}f" if largest < 1000 else ",.0f"
+
+
+def compact(value: float) -> str:
+    """A hyper-parameter the way people write it.
+
+    >>> [compact(v) for v in (0.001, 0.0003, 0.05, 1.0, 0.00125)]
+    ['1e-3', '3e-4', '0.05', '1', '1.25e-3']
+    """
+    plain = f"{value:.6g}"
+    if value == 0 or 0.01 <= abs(value) < 1e5:
+        return plain
+    mantissa, _, exponent = f"{value:.5e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def duration(seconds: float) -> str:
+    """A time span in at most two units.
+
+    >>> [duration(s) for s in (0.42, 7.0, 75, 4000)]
+    ['0.4 s', '7.0 s', '1 min 15 s', '1 h 6 min']
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(n: int) -> str:
+    """A number of bytes.
+
+    >>> size(512), size(204800), size(3_200_000)
+    ('512 bytes', '205 kB', '3.2 MB')
+    """
+    if n < 1000:
+        return count(n, "byte")
+    for unit, factor in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        if n < 999.5 * factor or unit == "GB":
+            return f"{n / factor:.1f} {unit}" if n < 10 * factor else f"{n / factor:,.0f} {unit}"
+    raise AssertionError(n)
+
+
+def label_width(name: str) -> int:
+    """The width of the labels of a block whose longest label is `name`."""
+    return max(LABEL, min(cells(escape(name)), 16) + 2)
+
+
+def fold(label: str, parts: Sequence[str], width: int | None, indent: int = LABEL, between: str = DOT) -> list[str]:
+    """A labelled line of parts, folded between parts where it would be wider than `width` (None: never).
+
+    >>> fold("net", ["64 → 10", "650 parameters", "adam"], 36)
+    ['net      64 → 10 · 650 parameters', '         adam']
+    """
+    lines = [left(shorten(label, indent - 2), indent) + parts[0]]
+    for part in parts[1:]:
+        if width is None or cells(lines[-1] + between + part) <= width:
+            lines[-1] += between + part
+        else:
+            lines.append(" " * indent + part)
+    return lines
+
+
+def table(
+    label: str, first: str, headers: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], indent: int = LABEL
+) -> list[str]:
+    """A labelled table: `first` heads the column of names, every other column is aligned to the right."""
+    names = max([20 + LABEL - indent, cells(first), *(cells(name) for name, _ in rows)])
+    widths = [max([cells(h) + 1, *(cells(row[i]) for _, row in rows)]) for i, h in enumerate(headers)]
+    opening = [left(label, indent) + left(first, names), *(" " * indent + left(name, names) for name, _ in rows)]
+    cellrows = [headers, *(row for _, row in rows)]
+    return [
+        start + "".join("   " + right(cell, width) for cell, width in zip(row, widths, strict=True))
+        for start, row in zip(opening, cellrows, strict=True)
+    ]

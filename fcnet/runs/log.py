@@ -1,0 +1,86 @@
+"""The metrics log of a run: one header, one whole line an epoch, cut back to the checkpoint when a run is resumed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fcnet.errors import CheckpointError
+from fcnet.files import Folder
+
+NAME = "metrics.csv"
+
+Value = float | None
+
+_WHOLE = re.compile(rb"\d{1,18}")
+
+
+@dataclass(frozen=True)
+class MetricsLog:
+    """`metrics.csv` in `folder`, with these columns; the first is `epoch`.
+
+    Whole numbers are written as they are, all others so that they read back equal, None as an empty cell.
+    """
+
+    folder: Folder
+    columns: tuple[str, ...]
+
+    def start(self) -> None:
+        """Begin a new file that holds the header alone, whatever stood there."""
+        self.folder.write(NAME, [_line(self.columns)])
+
+    def append(self, row: Mapping[str, Value], sync: bool = False) -> None:
+        """Add the row of one epoch, whole or not at all; `sync` flushes it to the disk."""
+        self.folder.append(NAME, _line([_cell(row[column]) for column in self.columns]), sync)
+
+    def cut(self, epoch: int) -> int:
+        """Drop the rows after `epoch` and whatever is no whole row of this log; the last epoch that is left, or 0.
+
+        Raises CheckpointError when the file is missing or not the log of such a run: a log that is not this run's is
+        neither mended nor continued.
+        """
+        data = self.folder.read(NAME)
+        head = _line(self.columns)
+        path = str(self.folder.path / NAME)
+        if data is None:
+            raise CheckpointError(
+                "it is missing, so the run cannot be continued; start it anew with --overwrite", file=path
+            )
+        if not data.startswith(head):
+            raise CheckpointError(
+                f"its header is not the one of this run ({','.join(self.columns)}), so the run cannot be continued",
+                file=path,
+                line=1,
+            )
+        size, last = len(head), 0
+        for line in data[len(head) :].splitlines(keepends=True):
+            found = _epoch(line, len(self.columns))
+            if found is None or not last < found <= epoch:
+                break
+            size, last = size + len(line), found
+        if size < len(data):
+            self.folder.truncate(NAME, size)
+        return last
+
+
+def _line(cells: Sequence[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
+
+
+def _cell(value: Value) -> str:
+    if value is None:
+        return ""
+    return str(int(value)) if hasattr(value, "__index__") else repr(float(value))
+
+
+def _epoch(line: bytes, columns: int) -> int | None:
+    """The epoch of a whole row; None for a torn one."""
+    cells = line.split(b",")
+    if not line.endswith(b"\n") or len(cells) != columns or not _WHOLE.fullmatch(cells[0]):
+        return None
+    return int(cells[0])

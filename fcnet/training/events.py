@@ -1,0 +1,93 @@
+"""What a training run tells the world while it runs: plain records, so that bars, logs and tests are mere readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Head:
+    """The run at a glance, known before the first step: what goes in, what comes out, which net, how it is trained.
+
+    `widths` has the number of inputs, of units in every hidden layer and of outputs; `activations` has one name for
+    each hidden layer; `classes` is 0 for regression; a part that does not exist has 0 rows.
+    """
+
+    name: str
+    task: str
+    rows: int
+    numbers: int
+    categories: int
+    targets: tuple[str, ...]
+    classes: int
+    train: int
+    validation: int
+    test: int
+    widths: tuple[int, ...]
+    activations: tuple[str, ...]
+    parameters: int
+    optimizer: str
+    lr: float
+    backend: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that the user should know: one sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """The data are read, the run folder is claimed, the first step comes next. Sent once."""
+
+    run: Path
+    head: Head
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The place inside an epoch; `row` of `rows` are done, `train_loss` is the mean over them."""
+
+    epoch: int
+    epochs: int
+    step: int
+    row: int
+    rows: int
+    train_loss: float
+    rows_per_second: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One finished epoch; `val` holds the loss and every metric on validation, and is empty without validation.
+
+    `seconds` are this epoch's training steps, `elapsed` is the time since the start, over resumes.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    lr: float
+    train_loss: float
+    val: Mapping[str, float]
+    seconds: float
+    elapsed: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end: the run folder is complete, `summary` is what metrics.json holds, `why` says what ended the run."""
+
+    run: Path
+    summary: Mapping[str, Any]
+    why: str
+
+
+Event = Notice | Started | Progress | Epoch | Finished

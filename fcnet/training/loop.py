@@ -1,0 +1,160 @@
+"""The training loop: a generator that yields between chunks of steps, where the state is whole.
+
+Progress bar, metrics log, checkpoints, signals and time limits are plain consumers: they read what is yielded, save
+the state if they like, and stop asking when it is time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from fcnet.data.source import Source
+from fcnet.errors import DivergedError
+from fcnet.optim.schedules import Schedule, factors
+from fcnet.training.events import Epoch, Progress
+from fcnet.training.program import Program
+from fcnet.training.state import State
+
+CHUNK_STEPS = 64
+CHUNK_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, in which pieces, at which rate. `batch_size` in rows; `pause_every`: steps after which a chunk ends.
+
+    `monitor` is the validation entry that decides which epoch is best ("loss" or a metric), None without validation;
+    `greater` its direction; `patience` in epochs, None for no early stopping.
+    """
+
+    epochs: int
+    batch_size: int
+    schedule: Schedule
+    monitor: str | None = None
+    greater: bool = False
+    patience: int | None = None
+    pause_every: int | None = None
+
+
+def train(
+    program: Program, source: Source, plan: Plan, validate: Callable[[], Mapping[str, float]] | None
+) -> Iterator[Progress | Epoch]:
+    """Go on from `program.state` to the end of the plan, yielding a Progress after every chunk and an Epoch after each.
+
+    Raises DivergedError when a number is not finite, at the end of the chunk at the latest, with the state as it was
+    before that chunk or earlier.
+    """
+    state = program.state
+    steps_per_epoch = -(-source.n // plan.batch_size)
+    total = steps_per_epoch * plan.epochs
+    keeper = _Keeper(state)
+    per_step = 0.0  # measured seconds
+    mark = perf_counter()
+    elapsed = state.elapsed
+
+    def tick() -> None:
+        state.elapsed = elapsed + perf_counter() - mark
+
+    while state.epoch < plan.epochs and state.finished is None:
+        while state.row < source.n:
+            done = state.row // plan.batch_size
+            k = min(CHUNK_STEPS, steps_per_epoch - done, max(1, int(CHUNK_SECONDS / per_step)) if per_step else 1)
+            if plan.pause_every:
+                k = min(k, plan.pause_every - state.step % plan.pause_every)
+            steps = np.arange(state.step, state.step + k)
+            factor = factors(plan.schedule, steps, total, plan.epochs)
+            keeper.keep(state)
+            start = perf_counter()
+            with np.errstate(all="ignore"):
+                program.run(source, program.update.scalars(steps + 1, factor), plan.batch_size)
+            seconds = perf_counter() - start
+            per_step = seconds / k
+            state.seconds += seconds
+            if not state.finite():
+                raise DivergedError(_diagnose(program, source, plan, keeper.kept, total))
+            tick()
+            yield Progress(
+                state.epoch + 1,
+                plan.epochs,
+                state.step,
+                state.row,
+                source.n,
+                float(state.loss) / max(state.row, 1),
+                k * plan.batch_size / max(seconds, 1e-9),
+            )
+        lr = program.update.rule.lr * float(factors(plan.schedule, np.array([state.step - 1]), total, plan.epochs)[0])
+        val = dict(validate()) if validate is not None else {}
+        train_loss, seconds = float(state.loss) / source.n, state.seconds
+        state.epoch, state.row, state.seconds = state.epoch + 1, 0, 0.0
+        state.loss[...] = 0.0
+        best = _judge(state, plan, val)
+        tick()
+        yield Epoch(state.epoch, plan.epochs, state.step, lr, train_loss, val, seconds, state.elapsed, best)
+
+
+def _judge(state: State, plan: Plan, val: Mapping[str, float]) -> bool:
+    """Whether this epoch is the best so far; NaN never is, ties stay with the earlier epoch."""
+    value = None if plan.monitor is None else val.get(plan.monitor)
+    if value is None:
+        state.best_epoch = state.epoch
+        return True
+    better = not math.isnan(value) and (
+        state.best is None or (value > state.best if plan.greater else value < state.best)
+    )
+    if better:
+        state.best, state.best_epoch, state.waited = value, state.epoch, 0
+    else:
+        state.waited += 1
+        if plan.patience is not None and state.waited >= plan.patience:
+            state.finished = f"no better {plan.monitor} for {plan.patience} epochs"
+    return better
+
+
+class _Keeper:
+    """A copy of the state from which a chunk can be replayed, renewed when the copying costs under 2 % of the time."""
+
+    def __init__(self, state: State) -> None:
+        start = perf_counter()
+        self.kept = state.copy()
+        self.at = perf_counter()
+        self.cost = self.at - start
+
+    def keep(self, state: State) -> None:
+        """Renew the copy if it is time."""
+        now = perf_counter()
+        if now - self.at > 50 * self.cost:
+            self.kept.take(state)
+            self.at = perf_counter()
+            self.cost = self.at - now
+
+
+def _diagnose(program: Program, source: Source, plan: Plan, kept: State, total: int) -> str:
+    """Replay from the kept state, step by step, and name the first step and tensor that is not finite."""
+    state = program.state
+    last = state.step
+    state.take(kept)
+    while state.step < last:
+        if state.row >= source.n:  # the kept state was of an earlier epoch
+            state.epoch, state.row = state.epoch + 1, 0
+            state.loss[...] = 0.0
+        steps = np.array([state.step])
+        factor = factors(plan.schedule, steps, total, plan.epochs)
+        rows = min(plan.batch_size, source.n - state.row)
+        epoch, before = state.epoch + 1, state.copy()
+        with np.errstate(all="ignore"):
+            program.run(source, program.update.scalars(steps + 1, factor), plan.batch_size)
+        if not state.finite():
+            bad = program.first_bad(program.recorded(rows)) or "the sum of the losses"
+            step = state.step
+            state.take(before)
+            lr = program.update.rule.lr * float(factor[0])
+            return (
+                f"training diverged in epoch {epoch}, step {step}: {bad} is not finite; "
+                f"the learning rate was {lr:g}: lower optimizer.lr, or set training.clip_norm: 1"
+            )
+    raise AssertionError("the replay did not meet what the chunk met")

@@ -1,0 +1,156 @@
+"""A training step as a straight line of kernel calls over fixed buffers, recorded once for each batch size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fcnet.backends.base import Array, Backend, Tape, aligned
+from fcnet.data.source import Source
+from fcnet.nn.losses import Loss, LossArrays, forward_backward
+from fcnet.nn.network import Network
+from fcnet.nn.workspace import Batch, Memory, Workspace
+from fcnet.optim.update import Update
+from fcnet.training.state import State
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The calls of one step for one number of rows, and the buffers they work on."""
+
+    tape: Tape
+    batch: Batch
+    spaces: list[Workspace]
+    loss: LossArrays
+
+
+class Program:
+    """Forward, loss, backward and update of one network on one state.
+
+    `gradient` is ∇L, filled by each step. `share`: rows of the global batch for each row of ours, 1 in one process:
+    ε is scaled by 1 / rows of the global batch.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        network: Network,
+        loss: Loss,
+        update: Update,
+        state: State,
+        *,
+        weighted: bool = False,
+        n_cat: int = 0,
+        seed: int = 0,
+        share: float = 1.0,
+        record: type[Tape] = Tape,
+    ) -> None:
+        self.backend, self.network, self.loss, self.update, self.state = backend, network, loss, update, state
+        self.weighted, self.n_cat, self.seed, self.share = weighted, n_cat, seed, share
+        self.dtype = state.θ.dtype
+        self.gradient = network.layout.zeros(self.dtype)
+        self.s = np.zeros(update.n_scalars, self.dtype)
+        self.memory = Memory(self.dtype)
+        self.record = record
+        self._recorded: dict[int, Recorded] = {}
+
+    def batch(self, rows: int) -> Batch:
+        """The input buffers of a batch of this many rows; the largest batch must come first."""
+        array = self.memory.array
+        c = array(-1, "c", (rows, self.n_cat), np.int32) if self.n_cat else None
+        w = array(-1, "w", (rows, 1)) if self.weighted else None
+        return Batch(array(-1, "x", (rows, self.network.n_in)), array(-1, "y", (rows, self.network.n_out)), c, w)
+
+    def recorded(self, rows: int) -> Recorded:
+        """The step for a batch of this many rows."""
+        if rows not in self._recorded:
+            batch = self.batch(rows)
+            spaces = self.network.workspaces(self.memory, batch, train=True, seed=self.seed)
+            lead = (*self.network.members, rows)
+            ε = self.memory.array(-1, "ε", (*lead, self.network.n_out))
+            out = LossArrays(ε, self.memory.array(-1, "ℓ", (*lead, 1)), self.state.loss)
+            recorded = Recorded(self.record(self.backend), batch, spaces, out)
+            self.gradient_of(recorded)
+            self.update.record(recorded.tape, self.state.θ, self.gradient, self.state.vectors, self.s)
+            self._recorded[rows] = recorded
+        return self._recorded[rows]
+
+    def gradient_of(self, r: Recorded) -> None:
+        """Record forward, loss and backward."""
+        scale = np.full((), 1.0 / (r.batch.x.shape[-2] * self.share), self.dtype)
+        θ, q = self.state.θ, self.state.q
+        a = self.network.forward(r.tape, θ, q, r.spaces, r.batch, {})
+        forward_backward(r.tape, self.loss, a, r.batch.y, r.batch.w, scale, r.loss)
+        self.network.backward(r.tape, θ, q, self.gradient, r.spaces, r.loss.ε, {})
+
+    def run(self, source: Source, scalars: Array, batch_size: int) -> None:
+        """Make len(scalars) steps from the state's place in its epoch; scalars (K, n_scalars) are those of each step."""
+        state, n = self.state, source.n
+        scalars = scalars.astype(self.dtype)
+        for row_of_scalars in scalars:
+            r = self.recorded(min(batch_size, n - state.row))
+            self.s[:] = row_of_scalars
+            r.batch.position[:] = (state.epoch, state.step)
+            source.fill(r.batch, state.epoch, state.row)
+            r.tape.run()
+            state.row += r.batch.x.shape[-2]
+            state.step += 1
+
+    def first_bad(self, r: Recorded) -> str | None:
+        """The first tensor of the step just made that is not finite, in the order in which they were computed."""
+        names = self.network.numbers
+        for i, ws in enumerate(r.spaces):
+            for own, what in (("a", "pre-activations a"), ("z_out", "outputs z")):
+                if own in ws.kept and not np.isfinite(ws[own]).all():
+                    return f"the {what} of layer {max(names[i], 1)}"
+        if not np.isfinite(r.loss.ℓ).all():
+            return "the loss"
+        if not np.isfinite(r.loss.ε).all():
+            return "the loss's gradient ε"
+        for what, vector in (("the gradient d", self.gradient), ("the parameter ", self.state.θ)):
+            views = self.network.layout.views(vector)
+            for slot in reversed(self.network.layout.slots):
+                if not np.isfinite(views[slot.name]).all():
+                    return f"{what}{slot.name}"
+        for name, vector in self.state.vectors.items():
+            if not np.isfinite(vector).all():
+                return f"the optimizer's {name}"
+        return None
+
+
+class Forward:
+    """z_N of given rows, without dropout, in batches of a fixed size: for validation, scoring and prediction."""
+
+    def __init__(self, backend: Backend, network: Network, θ: Array, q: Array, rows: int) -> None:
+        self.backend, self.network, self.θ, self.q, self.rows = backend, network, θ, q, rows
+        self.memory = Memory(θ.dtype)
+        self._recorded: dict[int, tuple[Tape, Batch, Array]] = {}
+
+    def __call__(self, x: Array, rows: Array | None = None) -> Array:
+        """(…, n, n_out) for the rows of x (n_all, n_in), all of them by default."""
+        n = len(x) if rows is None else len(rows)
+        out = np.empty((*self.network.members, n, self.network.n_out), self.θ.dtype)
+        for start in range(0, n, self.rows):
+            stop = min(start + self.rows, n)
+            tape, batch, a = self._tape(stop - start)
+            if rows is None:
+                batch.x[...] = x[start:stop]
+            else:
+                np.take(x, rows[start:stop], 0, batch.x, "clip")
+            tape.run()
+            out[..., start:stop, :] = a
+        return out
+
+    def _tape(self, rows: int) -> tuple[Tape, Batch, Array]:
+        if rows not in self._recorded:
+            if not self._recorded and rows < self.rows:
+                self._tape(self.rows)  # the largest first: buffers must not move
+            array: Any = self.memory.array
+            batch = Batch(array(-1, "x", (rows, self.network.n_in)), aligned((0, 0), self.θ.dtype))
+            spaces = self.network.workspaces(self.memory, batch, train=False, seed=0)
+            tape = Tape(self.backend)
+            a = self.network.forward(tape, self.θ, self.q, spaces, batch, {})
+            self._recorded[rows] = (tape, batch, a)
+        return self._recorded[rows]

@@ -1,0 +1,111 @@
+"""The command line as a whole: help, version, completion, and what it loads."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import fcnet.cli
+from fcnet import __version__
+from fcnet.cli import group
+from fcnet.cli.group import COMMANDS
+
+HEAVY = ("numpy", "polars", "pydantic", "yaml", "tqdm")
+
+run = partial(subprocess.run, check=False)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+def test_help_and_version_load_nothing_heavy(arguments):
+    """Whoever asks for help or the version waits for Python and click alone."""
+    script = (
+        "import sys; from fcnet.cli import main; code = main(sys.argv[1:]); "
+        f"print(code, [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+
+    done = run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+
+    assert done.stderr == "0 []\n"
+
+
+@pytest.mark.parametrize("name", [None, *COMMANDS])
+def test_every_help_opens_with_an_example(name):
+    """The first thing in every help is a command that can be pasted."""
+    result = CliRunner().invoke(group.fcnet, [*([name] if name else []), "--help"])
+
+    first = result.output.splitlines()[:2]
+    assert result.exit_code == 0
+    assert first[0] == "Example:"
+    assert first[1].startswith(f"  fcnet {name or 'train'}")
+
+
+def test_the_group_lists_every_command_once():
+    """`fcnet --help` lists the commands in the order in which people need them, each with a whole sentence."""
+    lines = CliRunner().invoke(group.fcnet, ["--help"]).output.split("Commands:\n")[1].splitlines()
+
+    assert tuple(line.split()[0] for line in lines) == COMMANDS
+    assert all(line.endswith(".") and "..." not in line for line in lines)
+
+
+def test_every_file_of_a_command_is_listed():
+    """A command that has a file is in the help, and the other way round."""
+    files = Path(fcnet.cli.__file__).parent.glob("*.py")
+
+    assert {file.stem for file in files if "\ndef command(" in file.read_text("utf-8")} == set(COMMANDS)
+
+
+def test_version_is_the_package_version(call):
+    """`fcnet --version` prints name and version on stdout."""
+    assert call("--version") == (0, f"fcnet {__version__}\n", "")
+
+
+def test_without_arguments_the_help_is_shown_as_a_usage_error(call):
+    """`fcnet` alone shows what there is, and does not look like success."""
+    code, out, err = call()
+
+    assert (code, out) == (2, "")
+    assert err.startswith("Example:\n  fcnet train config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], 'fcnet: there is no command "trian"; did you mean train?; see fcnet --help\n'),
+        (["fly\x1b[31m"], 'fcnet: there is no command "fly\\x1b[31m"; see fcnet --help\n'),
+        (["--verion"], None),
+        (["predict"], "fcnet: Missing argument 'INPUT'; see fcnet predict --help\n"),
+        (["eval", "--split", "all"], None),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_the_help(call, arguments, said):
+    """A command line that cannot be read ends with 2 and one line."""
+    code, out, err = call(*arguments)
+
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said is None or err == said
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_exist(shell):
+    """Completion for the three shells comes from the program itself."""
+    done = run(
+        [sys.executable, "-m", "fcnet"],
+        env={**os.environ, "_FCNET_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert "_FCNET_COMPLETE" in done.stdout
+
+
+def test_completion_knows_the_commands():
+    """A shell that asks what `fcnet tr` may become is told train."""
+    asked = {"_FCNET_COMPLETE": "bash_complete", "COMP_WORDS": "fcnet tr", "COMP_CWORD": "1"}
+
+    done = run([sys.executable, "-m", "fcnet"], env={**os.environ, **asked}, capture_output=True, text=True)
+
+    assert done.stdout == "plain,train\n"

@@ -1,0 +1,205 @@
+"""The predictions file: its columns, its cells, where it goes, and that it is whole or not there."""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fcnet.errors import StorageError, UsageError
+from fcnet.runs.predictions import Form, destination, number_cells, text_cell, writing
+
+
+def read(text):
+    return list(csv.reader(io.StringIO(text, newline="")))
+
+
+def test_classes_have_a_label_and_a_probability_each():
+    """One `prediction` with the original label and one `p(label)` for each class, in the stored order."""
+    form = Form("multiclass", ("digit",), ("no", "yes, a lot", "2"))
+
+    text = form.rows([], ["2", "no"], np.array([[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]]))
+
+    assert form.header() == ["prediction", "p(no)", "p(yes, a lot)", "p(2)"]
+    assert text == "2,0.1,0.2,0.7\nno,0.5,0.25,0.25\n"
+
+
+def test_two_classes_have_two_probabilities():
+    """Binary predictions have a column for each of the two classes, and number labels stay numbers."""
+    form = Form("binary", ("survived",), (0, 1))
+
+    assert form.header() == ["prediction", "p(0)", "p(1)"]
+    assert form.rows([], [1], np.array([[0.25, 0.75]])) == "1,0.25,0.75\n"
+
+
+def test_regression_has_one_column_a_target():
+    """One target is called `prediction`, several are `prediction(target)`."""
+    one, two = Form("regression", ("y",), None), Form("regression", ("y", "z"), None)
+
+    assert (one.header(), one.rows([], np.array([1.5, -2.0]), None)) == (["prediction"], "1.5\n-2.0\n")
+    assert two.header() == ["prediction(y)", "prediction(z)"]
+    assert two.rows([], np.array([[1.5, 2.5]]), None) == "1.5,2.5\n"
+
+
+def test_several_labels_have_two_columns_each():
+    """Multilabel predictions have `prediction(target)` as 0 or 1 and `p(target)` for each target."""
+    form = Form("multilabel", ("sad", "calm"), None)
+
+    assert form.header() == ["prediction(sad)", "p(sad)", "prediction(calm)", "p(calm)"]
+    assert form.rows([], np.array([[1.0, 0.0]]), np.array([[0.75, 0.25]])) == "1,0.75,0,0.25\n"
+
+
+def test_kept_columns_come_first():
+    """--keep carries columns over in front of the predictions, each cell as it was."""
+    form = Form("regression", ("y",), None, keep=("id", "a, b"))
+
+    assert form.header() == ["id", "a, b", "prediction"]
+    assert form.rows([["007", ""], ['"', "x\ny"]], np.array([1.0, 2.0]), None) == '007,"""",1.0\n,"x\ny",2.0\n'
+
+
+@pytest.mark.parametrize("keep", [("prediction",), ("p(1)",), ("id", "id")])
+def test_a_kept_column_must_not_hide_another(keep):
+    """Two columns of one name are refused before anything is read."""
+    with pytest.raises(UsageError, match="have a column of that name"):
+        Form("binary", ("y",), (0, 1), keep)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_numbers_read_back_equal(values):
+    """Every number in the file reads back as the number that was predicted, in float64 and in float32."""
+    double = np.array(values)
+    with np.errstate(over="ignore"):
+        single = double.astype(np.float32)
+    single = single[np.isfinite(single)]
+
+    assert [float(cell) for cell in number_cells(double)] == values
+    assert np.array_equal(np.array([float(cell) for cell in number_cells(single)], dtype=np.float32), single)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=4))
+def test_texts_read_back_but_for_the_apostrophe(texts):
+    """Every text reads back as it was, or with an apostrophe in front where a spreadsheet would run it."""
+    found = read(",".join(map(text_cell, texts)) + "\n")
+
+    assert [
+        cell.removeprefix("'") if cell != text else cell for cell, text in zip(found[0], texts, strict=True)
+    ] == texts
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "=", "--1", "-1,5x"]
+)
+def test_no_text_is_a_formula(text):
+    """A cell of text that a spreadsheet would run starts with an apostrophe, a single sign excepted."""
+    cell = read(text_cell(text) + "\n")[0][0]
+
+    assert cell == (text if len(text) == 1 else "'" + text)
+
+
+@pytest.mark.parametrize("text", ["-1.5", "+3", "-1,5", "-.5e-3", "-", "+", "a=b", "<=50K", "007"])
+def test_numbers_and_other_texts_are_untouched(text):
+    """Numbers with a sign, single signs and ordinary texts stay what they are."""
+    assert read(text_cell(text) + "\n") == [[text]]
+
+
+def test_labels_follow_the_rule_for_text_and_number_labels_do_not():
+    """A text label that looks like a formula gets the apostrophe; the number -1 is a number."""
+    assert Form("binary", ("y",), ("=a", "b")).rows([], ["=a"], np.array([[1.0, 0.0]])) == "'=a,1.0,0.0\n"
+    assert Form("binary", ("y",), (-1, 1)).rows([], [-1], np.array([[1.0, 0.0]])) == "-1,1.0,0.0\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "path"),
+    [
+        ("data/people.csv", None, "people.predictions.csv"),
+        ("people.csv.gz", None, "people.predictions.csv"),
+        ("people.tsv", None, "people.predictions.csv"),
+        ("a.b.csv", None, "a.b.predictions.csv"),
+        ("people.csv", "out/p.csv", "out/p.csv"),
+        ("-", "p.csv", "p.csv"),
+        ("-", None, None),
+        ("people.csv", "-", None),
+    ],
+)
+def test_where_predictions_go(source, output, path):
+    """The input's stem in the working directory, the file named, or stdout."""
+    assert destination(source, output) == (None if path is None else Path(path))
+
+
+@pytest.mark.parametrize("output", ["p.parquet", "p.xlsx", "p.npz"])
+def test_another_format_is_refused(output):
+    """A name that promises another format than CSV is wrong usage."""
+    with pytest.raises(UsageError, match=r"ends in \.csv"):
+        destination("people.csv", output)
+
+
+def test_the_file_appears_when_it_is_whole(tmp_path):
+    """While rows are written, nothing stands under the name; then everything does."""
+    path = tmp_path / "p.csv"
+
+    with writing(path, Form("regression", ("y",), None)) as write:
+        write("1.0\n")
+        before = path.exists()
+        write("2.0\n")
+
+    assert not before
+    assert path.read_bytes() == b"prediction\n1.0\n2.0\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["p.csv"]
+
+
+def test_an_interrupted_file_does_not_appear(tmp_path):
+    """When rows stop coming, what stood there stays and no temporary file is left."""
+    path = tmp_path / "p.csv"
+    path.write_text("old")
+
+    def rows():
+        yield "1.0\n" * 1_000_000
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), writing(path, Form("regression", ("y",), None)) as write:
+        list(map(write, rows()))
+
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["p.csv"]
+
+
+def test_an_input_is_not_overwritten(tmp_path):
+    """The output must not be one of the inputs, whatever it is called, nor a folder."""
+    source = tmp_path / "p.csv"
+    source.write_text("a\n1\n")
+    link = tmp_path / "link.csv"
+    link.symlink_to(source)
+
+    for path in (source, link, tmp_path):
+        with pytest.raises(UsageError), writing(path, Form("regression", ("y",), None), [source]):
+            pass
+    assert source.read_text() == "a\n1\n"
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
+    """Where the file cannot be written the file system is to blame, not the user's data."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StorageError), writing(tmp_path / "file/p.csv", Form("regression", ("y",), None)):
+        pass
+
+
+def test_predictions_go_to_stdout_as_utf_8(capfdbinary):
+    """On stdout the same bytes appear, whatever the terminal's encoding."""
+    with writing(None, Form("binary", ("y",), ("é", "n"))) as write:
+        write("é,1.0,0.0\n")
+
+    assert capfdbinary.readouterr().out == "prediction,p(é),p(n)\né,1.0,0.0\n".encode()
+
+
+def test_labels_read_back_from_any_class_list():
+    """Classes given as Python numbers appear with all their digits."""
+    form = Form("binary", ("y",), (0.1, 1 / 3))
+
+    cell = read(form.rows([], [1 / 3], np.array([[0.0, 1.0]])))[0][0]
+
+    assert math.isclose(float(cell), 1 / 3, rel_tol=0)

@@ -1,0 +1,132 @@
+"""Progress on a real terminal: a bar while it runs, plain lines where a bar would not work, and no trace afterwards."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+RUN = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+import fcnet
+from fcnet.training.events import Epoch, Finished, Head, Notice, Progress, Started
+
+head = Head("dig\\x1b[5mits", "multiclass", 1797, 64, 0, ("digit",), 10, 1257, 270, 270, (64, 10), (), 650, "adam", 1e-3, "numpy", 2)
+part = {"loss": 0.1, "accuracy": {"value": 0.9, "trivial": 0.1}}
+
+def training(config, **_):
+    yield Notice("target: classes")
+    yield Started(Path("runs/digits"), head)
+    for epoch in range(1, 4):
+        for row in (300, 900, 1257):
+            time.sleep(0.11)
+            yield Progress(epoch, 3, 10, row, 1257, 0.5, 35120.0)
+        yield Epoch(epoch, 3, 40, 1e-3, 0.5, {"loss": 0.6, "accuracy": 0.91}, 0.3, 0.3, True)
+    yield Finished(Path("runs/digits"), {"best_epoch": 3, "epochs": 3, "train": part, "validation": part, "test": part}, "done")
+
+fcnet.api = sys.modules["fcnet.api"] = SimpleNamespace(training=training)
+Path("digits.yaml").write_text("data: {train: digits.csv, target: digit}")
+from fcnet.cli import main
+sys.exit(main(["train", "digits.yaml", *sys.argv[1:]]))
+"""
+
+
+def on_terminal(folder, columns, *arguments, **environment):
+    """What a terminal of that width receives from a run whose three streams it is, and the exit code."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
+    environment = (
+        {key: value for key, value in os.environ.items() if key != "COLUMNS"} | {"TERM": "xterm"} | environment
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", RUN, *arguments], stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=environment
+    )
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            block = os.read(master, 65536)
+        except OSError:  # the last writer has gone
+            break
+        if not block:
+            break
+        seen += block
+    os.close(master)
+    return child.wait(timeout=20), seen.decode().replace("\r\n", "\n")
+
+
+def left_over(text):
+    """What is still on the screen: of every line, what came after its last return to the start."""
+    return [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]
+
+
+def test_a_terminal_shows_one_bar_and_keeps_the_summary(tmp_path):
+    """While it runs: place, loss, validation metric, rows a second, time left. Afterwards: the summary alone."""
+    code, text = on_terminal(tmp_path, 100)
+
+    assert code == 0
+    assert "epoch 2/3 |" in text
+    assert re.search(r"%, loss 0\.500, val accuracy 0\.910, 35,120 rows/s, [\d:]+ left", text)
+    assert left_over(text) == [
+        "notice: target: classes",
+        "dig\\x1b[5mits  1,797 rows · 64 numbers → 10 classes (digit) · 1,257 train, 270 validation, 270 test",
+        "net             64 → 10 · 650 parameters · adam 1e-3 · numpy, 2 threads",
+        "best            epoch 3 of 3     validation    test    guessing the majority",
+        "                accuracy              0.900   0.900                    0.100",
+        "files           runs/digits/best.npz …         next: fcnet predict YOUR.csv",
+        "",
+    ]
+    assert "\x1b[5m" not in text
+
+
+@pytest.mark.parametrize(
+    ("columns", "environment"),
+    [(100, {"TERM": "dumb"}), (1, {}), (20, {})],
+    ids=["F20-dumb", "F20-width-1", "F20-narrow"],
+)
+def test_where_a_bar_would_not_work_there_are_plain_lines(tmp_path, columns, environment):
+    """A dumb or very narrow terminal gets lines without a single control code."""
+    code, text = on_terminal(tmp_path, columns, **environment)
+
+    assert code == 0
+    assert "\r" not in text
+    assert "\x1b" not in text
+    assert "epoch 1/3  loss 0.500" in text
+
+
+def test_a_terminal_of_unknown_width_works(tmp_path):
+    """A terminal that says it has no columns still gets its bar and its summary."""
+    code, text = on_terminal(tmp_path, 0)
+
+    assert code == 0
+    assert "loss 0.500" in text
+    assert "files           runs/digits/best.npz" in text
+
+
+def test_no_color_is_obeyed(tmp_path):
+    """With NO_COLOR set nothing is coloured, and nothing is without it either."""
+    _, text = on_terminal(tmp_path, 100, NO_COLOR="1")
+
+    assert not re.search(r"\x1b\[[0-9;]*m", text)
+
+
+def test_verbose_lines_stand_above_the_bar(tmp_path):
+    """-v keeps a line for every epoch beside the bar."""
+    _, text = on_terminal(tmp_path, 100, "-v")
+
+    assert sum("best" in line and line.startswith("epoch") for line in left_over(text)) == 3
+
+
+def test_quiet_has_no_bar(tmp_path):
+    """-q shows the summary alone, without a return to the start of a line."""
+    _, text = on_terminal(tmp_path, 100, "-q")
+
+    assert "\r" not in text
+    assert text.startswith("dig")

@@ -1,0 +1,171 @@
+"""Signals: which exit code they become, when they interrupt, when they wait, and that the second one does not wait."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75)]
+
+START = """
+import os, signal, sys, time
+from fcnet import signals
+signals.install()
+def ready():
+    print("ready", flush=True)
+"""
+
+
+def started(body, before=""):
+    """A Python process that has come as far as its first line of output."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", before + START + body],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout.readline() == "ready\n"
+    return child
+
+
+def ended(child):
+    out, err = child.communicate(timeout=20)
+    return child.returncode, out, err
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
+def test_in_a_loop_that_polls_a_signal_is_a_flag(number, code):
+    """While a net trains the signal waits until the loop asks, so that the batch and the save end well."""
+    child = started(
+        """
+with signals.raising(), signals.polling():
+    ready()
+    while signals.stop() is None:
+        time.sleep(0.01)
+print("saved", signals.stop())
+"""
+    )
+
+    child.send_signal(number)
+
+    assert ended(child) == (0, f"saved {code}\n", "")
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
+def test_where_nothing_is_to_be_saved_a_signal_interrupts_at_once(number, code):
+    """A read from a pipe that stays silent ends with the signal, and `finally` runs."""
+    child = started(
+        """
+try:
+    with signals.raising():
+        ready()
+        sys.stdin.read()
+except signals.Interrupted as end:
+    print("cleaned")
+    sys.exit(end.exit_code)
+"""
+    )
+
+    child.send_signal(number)
+    code_found = child.wait(timeout=20)  # while its stdin is still open
+
+    assert code_found == code
+    assert ended(child)[1] == "cleaned\n"
+
+
+def test_a_second_signal_stops_on_the_spot():
+    """Whoever presses Ctrl-C twice does not wait for the save."""
+    child = started(
+        """
+ready()
+while signals.stop() is None:
+    time.sleep(0.01)
+print("first", flush=True)
+while True:
+    time.sleep(0.01)
+"""
+    )
+
+    child.send_signal(signal.SIGINT)
+    assert child.stdout.readline() == "first\n"
+    child.send_signal(signal.SIGINT)
+
+    assert ended(child) == (130, "", "\n")
+
+
+def test_a_signal_that_came_early_is_not_lost():
+    """A signal during the imports takes effect as soon as the work would begin."""
+    child = started(
+        """
+os.kill(os.getpid(), signal.SIGTERM)
+ready()
+try:
+    with signals.raising():
+        print("began")
+except signals.Interrupted as end:
+    sys.exit(end.exit_code)
+"""
+    )
+
+    assert ended(child) == (75, "", "")
+
+
+def test_an_ignored_signal_stays_ignored():
+    """Under nohup the run survives the end of the terminal."""
+    child = started(
+        "ready(); time.sleep(0.2); print(signals.stop())", "import signal; signal.signal(1, signal.SIG_IGN)\n"
+    )
+
+    child.send_signal(signal.SIGHUP)
+
+    assert ended(child) == (0, "None\n", "")
+
+
+def test_a_signal_inside_a_destructor_is_not_printed_and_forgotten():
+    """Where Python would swallow the interruption, the process ends with the code all the same."""
+    child = started(
+        """
+class Slow:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+ready()
+with signals.raising():
+    Slow()
+    print("went on")
+"""
+    )
+
+    assert ended(child) == (75, "", "\n")
+
+
+COMMAND = """
+import sys
+from types import SimpleNamespace
+import fcnet
+def evaluate(*_, **__):
+    print("ready", flush=True)
+    sys.stdin.read()
+fcnet.api = sys.modules["fcnet.api"] = SimpleNamespace(evaluate=evaluate)
+from fcnet.cli import main
+sys.exit(main(["eval", "run.npz"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code", "by"), [(2, 130, "by Ctrl-C"), (15, 75, "by a signal")])
+def test_a_command_that_is_stopped_says_so_in_one_line(number, code, by):
+    """`fcnet eval` stopped while it waits for input ends at once with the code and one line."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", COMMAND],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout.readline() == "ready\n"
+
+    os.kill(child.pid, number)
+
+    assert ended(child) == (code, "", f"fcnet: stopped {by}\n")
