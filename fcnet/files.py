@@ -3,8 +3,6 @@
 A save that is killed, or that meets a full or failing disk, at any moment leaves the old file or the new one under the
 name, never a part of one. Faults can be injected here, and only here.
 """
-# ruff: noqa: PTH100, PTH102, PTH103, PTH104, PTH110, PTH112, PTH116, PTH118, PTH120, PTH208
-# pathlib knows neither descriptors of folders nor exclusive creation, and one module to inject faults in is enough
 
 from __future__ import annotations
 

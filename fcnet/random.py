@@ -23,7 +23,7 @@ def key(seed: int, purpose: str) -> Array:
 
 
 def words(n: int, key: Array, a: int = 0, b: int = 0, c: int = 0) -> Array:
-    """`n` uint64 words of the stream `key` at the counter (·, a, b, c): three free coordinates, such as epoch, step, layer."""
+    """`n` uint64 words of the stream `key` at the counter (·, a, b, c): coordinates such as epoch, step, layer."""
     counter = np.array([0, a, b, c], dtype=np.uint64)
     raw: Array = np.random.Philox(counter=counter, key=key).random_raw(n)
     return raw

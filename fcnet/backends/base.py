@@ -142,4 +142,5 @@ def aligned(shape: int | tuple[int, ...], dtype: Any) -> Array:
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
+    array: Array = raw[start : start + size].view(dtype).reshape(shape)
+    return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -123,9 +124,7 @@ class _Printer:
                 self.values[id(node)] = arrays[str(node.value)]
             elif node.op == "const":
                 self.values[id(node)] = node.value
-        self.pending = {
-            id(node): self.uses[id(node)] for node in order if node.op == "sym" and self.uses[id(node)] > 0
-        }
+        self.pending = {id(node): self.uses[id(node)] for node in order if node.op == "sym" and self.uses[id(node)] > 0}
         late: list[tuple[Array, Array]] = []
         for node in order:
             if node.op in ("sym", "const"):
@@ -141,11 +140,21 @@ class _Printer:
                         self.uses[id(node)] += 1  # keep the buffer until the end
                     else:
                         self.calls.append((np.copyto, (out, result)))
+        # Results that are symbols read what the late copies overwrite, and one another's memory when they swap.
+        moves = [
+            (outs[name], self.values[id(node)]) for name, node in formula.results.items() if node.op in ("sym", "const")
+        ]
+        for out, value in moves:
+            if isinstance(value, np.ndarray) and any(
+                np.may_share_memory(value, other) for other, _ in moves if other is not out
+            ):
+                held = self._take(np.shape(value), ())
+                self.calls.append((np.copyto, (held, value)))
+                late.append((out, held))
+            elif out is not value:
+                self.calls.append((np.copyto, (out, value)))
         for out, result in late:
             self.calls.append((np.copyto, (out, result)))
-        for name, node in formula.results.items():
-            if node.op in ("sym", "const") and outs[name] is not self.values[id(node)]:
-                self.calls.append((np.copyto, (outs[name], self.values[id(node)])))
 
     def _fold(self, node: Expr) -> bool:
         """Whether `node` is a number: a width, or an operation on numbers."""
@@ -173,7 +182,11 @@ class _Printer:
         # Operands are read by this very call: an elementwise result may take their place.
         for arg in node.args:
             self._release(arg)
-        if final is not None and (final.shape != shape or self._read_later(final) or self._overlaps(final, args)):
+        # A blend writes its target before it reads its last operand.
+        blended = node.op == "where" and final is not None and np.may_share_memory(final, args[2])
+        if final is not None and (
+            blended or final.shape != shape or self._read_later(final) or self._overlaps(final, args)
+        ):
             final = None
         in_place = node.op not in REDUCTIONS and node.op != "where"
         target = final if final is not None else self._take(shape, () if in_place else args)
@@ -185,7 +198,10 @@ class _Printer:
             if node.op == "row_mean":
                 self.calls.append((np.multiply, (target, 1.0 / args[0].shape[-1], target)))
         else:
-            self.calls.append((UFUNCS[node.op], (*args, target)))
+            ufunc = UFUNCS[node.op]
+            # NumPy wants the output of these two by name.
+            named = node.op in ("min", "max")
+            self.calls.append((partial(ufunc, out=target), tuple(args)) if named else (ufunc, (*args, target)))
         self.values[id(node)] = target
         return target
 
@@ -261,5 +277,3 @@ def _by_node(formula: Formula, outs: Mapping[str, Array]) -> dict[int, list[Arra
 def _shape(node: Expr, args: list[Any]) -> tuple[int, ...]:
     shape = np.broadcast_shapes(*(np.shape(arg) for arg in args))
     return (*shape[:-1], 1) if node.op in REDUCTIONS else shape
-
-

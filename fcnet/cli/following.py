@@ -62,7 +62,7 @@ class Follower:
             streams.say("\n".join(summary.head(event.head, streams.width(streams.STDERR))))
 
     def _finish(self, event: Finished) -> None:
-        if not self._quiet and (self._verbose or not self._live):
+        if not self._quiet and self._head and (self._verbose or not self._live):
             streams.say(escape(event.why))
         if self._json:
             streams.show_json({"run": str(event.run), **event.summary})
@@ -70,15 +70,7 @@ class Follower:
         width = streams.width(sys.stdout)
         head = summary.head(self._head, width) if self._head and not self._live else []
         name = self._head.name if self._head else event.run.name
-        run = near(event.run)
+        run = streams.near(event.run)
         following = "fcnet predict YOUR.csv" + ("" if run.parent == Path("runs") else f" -c {streams.word(run)}")
         tail = summary.tail(event.summary, name, escape(str(run / "best.npz")), following, width)
         streams.show("\n".join([*head, *tail]))
-
-
-def near(path: Path) -> Path:
-    """`path` from the working directory where it lies below it, else as it is."""
-    try:
-        return (Path.cwd() / path).relative_to(Path.cwd())
-    except (ValueError, OSError):
-        return path

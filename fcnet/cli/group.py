@@ -51,7 +51,12 @@ class Group(click.Group):
         super().format_help(ctx, formatter)
 
 
-@click.group(cls=Group, context_settings=SETTINGS)
+COMPLETION = (
+    'Completion of commands and options: eval "$(_FCNET_COMPLETE=bash_source fcnet)"; also zsh_source, fish_source.'
+)
+
+
+@click.group(cls=Group, context_settings=SETTINGS, epilog=COMPLETION)
 @click.version_option(__version__, prog_name="fcnet", message="%(prog)s %(version)s")
 def fcnet() -> None:
     """Train fully-connected neural networks on tables."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fcnet import signals
+from fcnet import files, signals
 from fcnet.cli import streams
 from fcnet.cli.command import Command, as_json, strict, talk
 from fcnet.errors import UsageError
@@ -53,7 +53,9 @@ def command(
     if json_ and target is None:
         raise UsageError("--json and the predictions both go to stdout; name a file with -o")
     with signals.raising():
+        replaced = files.check_output(target) if target else []
         done = api.predict(input_, target, checkpoint=checkpoint, keep=keep, strict=strict, stop=signals.stop)
+    done["notices"] = [*replaced, *done["notices"]]
     if not quiet:
         streams.notices(done["notices"])
     if json_:

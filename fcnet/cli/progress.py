@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -12,6 +11,9 @@ from fcnet.training.events import Epoch, Progress
 
 NARROWEST = 40
 """Below this many columns a bar says nothing that a line does not say better."""
+
+UNKNOWN = 80
+"""Columns of a terminal that does not say how many it has."""
 
 PAUSE = 2.0
 """Seconds between two lines."""
@@ -25,9 +27,10 @@ class Bar:
 
     def __init__(self, verbose: bool) -> None:
         self._verbose = verbose
-        self._wanted = streams.STDERR.isatty() and (streams.width(streams.STDERR) or 80) >= NARROWEST
+        self._width = streams.width(streams.STDERR)
+        self._wanted = streams.STDERR.isatty() and (self._width or UNKNOWN) >= NARROWEST
         self._bar: Any = None
-        self._said = -math.inf
+        self._said = time.monotonic()
         self._score = ""
 
     def progress(self, now: Progress) -> None:
@@ -76,7 +79,8 @@ class Bar:
                 disable=None,
                 file=streams.STDERR,
                 leave=False,
-                dynamic_ncols=True,
+                dynamic_ncols=self._width is not None,
+                ncols=self._width or UNKNOWN,
                 bar_format="{desc} |{bar}|{percentage:3.0f}%{postfix}, {remaining} left",
             )
         self._bar.set_description_str(_place(epoch, epochs), refresh=False)

@@ -81,7 +81,8 @@ def _unwritten(error: OSError) -> int:
     if error.errno == errno.EPIPE:
         return GONE
     where = escape(str(error.filename or "standard output"))
-    streams.say(f"fcnet: {where}: {files.reason(error)}")
+    why = "it is closed" if error.errno == errno.EBADF else files.reason(error)
+    streams.say(f"fcnet: {where}: {why}")
     return FULL
 
 

@@ -6,14 +6,18 @@ import contextlib
 import json
 import re
 import shlex
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from fcnet import signals
 from fcnet.cli.command import Command, as_json, strict, talk
-from fcnet.errors import Stopped, UsageError
+from fcnet.errors import CheckpointError, Stopped, UsageError
+
+if TYPE_CHECKING:
+    from fcnet.training.events import Event
 
 EXAMPLE = """
 fcnet train config.yaml
@@ -101,7 +105,8 @@ def _train(
         config = _config(source, target, overrides, resume)
         follower = phases.enter_context(Follower(quiet, verbose, json_))
         events = api.training(config, overwrite=overwrite, resume=resume, strict=strict, stop=signals.stop)
-        phases.callback(events.close)
+        # However this ends, the run folder is given free now, and not when the last traceback is collected.
+        phases.enter_context(contextlib.closing(cast("Generator[Event]", events)))
         for event in events:
             if follower.hear(event):
                 phases.enter_context(signals.polling())
@@ -123,7 +128,10 @@ def _config(source: Path | None, target: tuple[str, ...], overrides: list[str], 
             raise UsageError(
                 "give a config (fcnet train config.yaml) or a table (fcnet train data.csv --target COLUMN)"
             )
-        return config.load(resume / "config.yaml", overrides)
+        recorded = resume / "config.yaml"
+        if not recorded.is_file():
+            raise CheckpointError("there is no run to go on with: no config.yaml is there", file=str(resume))
+        return config.load(recorded, overrides)
     if source.is_dir():
         raise UsageError(f"{source} is a folder; to go on with a run write --resume={shlex.quote(str(source))}")
     if source.suffix.lower() in (".yaml", ".yml"):

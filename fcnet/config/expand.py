@@ -35,13 +35,9 @@ def _expanded(value: Plain, kinds: Kinds, default: Any, tree: Tree, path: Path) 
         return _moved(value, "name", tree, path)
     if isinstance(value, str | int | float) and not isinstance(value, bool) and (key := short_form(kinds)):
         return _moved(value, key, tree, path)
-    if (
-        value is None
-        and Null() not in kinds
-        and any(isinstance(kind, Section) for kind in kinds)
-        and _empty(tree, path)
-    ):
-        return {}
+    has_keys = any(isinstance(kind, Section) for kind in kinds) or hasattr(default, "name")
+    if value is None and has_keys and Null() not in kinds and _empty(tree, path):
+        value = {}
     if isinstance(value, list):
         item = next((kind.item for kind in kinds if isinstance(kind, Items)), ())
         return [_expanded(v, item, MISSING, tree, (*path, i)) for i, v in enumerate(value)]

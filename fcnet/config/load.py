@@ -68,14 +68,12 @@ def _config(tree: Tree, overrides: Iterable[str], stem: str, base: FilePath, nee
         tree.root["name"] = stem.lstrip(".").encode(errors="replace").decode() or "run"
     tree.root.setdefault("data", None)
     expand(tree)
-    if not needs_data:
-        _fill_in(tree.root)
-    config, found = validate(tree)
+    config, found = validate(tree if needs_data else replace(tree, root=_with_table(tree.root)))
     tree.findings += found
     if config is None:
         # What is right by itself is still compared, so that the user sees everything at once.
         rest = _without(tree.root, [finding.path for finding in tree.findings])
-        config, _ = validate(Tree(_fill_in(rest), tree.file))
+        config, _ = validate(Tree(_with_table(rest), tree.file))
     if config is not None:
         tree.findings += [*contradictions(config, tree, needs_data=needs_data), *paths.problems(config, tree)]
     refuse(tree.findings)
@@ -85,12 +83,10 @@ def _config(tree: Tree, overrides: Iterable[str], stem: str, base: FilePath, nee
     return paths.resolved(config, tree, base)
 
 
-def _fill_in(root: dict[str, Plain]) -> dict[str, Plain]:
+def _with_table(root: dict[str, Plain]) -> dict[str, Plain]:
     """The tree with an empty path where no table is named."""
-    data = root.setdefault("data", {})
-    if isinstance(data, dict):
-        data.setdefault("train", "")
-    return root
+    data = root.get("data", {})
+    return {**root, "data": {"train": "", **data} if isinstance(data, dict) else data}
 
 
 def _without(root: dict[str, Plain], wrong: list[Path]) -> dict[str, Plain]:
@@ -121,7 +117,7 @@ def _plain(value: Any, path: Path, tree: Tree) -> Plain:
             if name is None or name in plain:
                 why = "is there twice" if name in plain else "cannot be a key"
                 text = f"the key {shortened(repr(key))} {why}"
-                tree.findings.append(Finding("such problems", path, text, place))
+                tree.findings.append(Finding("such problems", (*path, repr(key)), text, place))
             else:
                 tree.keys[(*path, name)] = place
                 plain[name] = _plain(below, (*path, name), tree)

@@ -39,7 +39,6 @@ SYNONYMS = {
     "num_epochs": "training.epochs",
     "max_epochs": "training.epochs",
     "gradient_clipping": "training.clip_norm",
-    "train": "training",
     "path": "data.train",
     "label": "data.target",
     "criterion": "loss",
@@ -59,7 +58,7 @@ def wrong_value(value: Plain, place: Place, kinds: Kinds) -> str:
 
 
 def wrong_name(value: Plain, names: Iterable[str]) -> str:
-    """`adm is unknown; did you mean adam? there are adam, adamw, …`."""
+    """`there is no "adm"; did you mean adam? there are sgd, rmsprop, adam, adamw`."""
     known = list(names)
     near = get_close_matches(str(value).lower().replace("-", "_"), known, 1)
     meant = f"did you mean {near[0]}? " if near else ""
@@ -93,7 +92,7 @@ def _meant(key: str, parent: Path, kinds: Kinds, allowed: list[str]) -> str:
     if homes:
         home = next((home for home in homes if parent and home[: len(parent)] == parent), homes[0])
         return f"{canonical} belongs {f'under {dotted(home)}' if home else 'at the top level'}"
-    here = {name: name for name in allowed} | SYNONYMS
+    here = SYNONYMS | {name: name for name in allowed}
     near = get_close_matches(canonical, here, 1, 0.7)
     if near:
         full = here[near[0]]

@@ -204,27 +204,27 @@ class _Reader:
     def key(self, event: yaml.Event, path: Path) -> tuple[str | None, Place]:
         """The text of a key, whatever it looks like (labels may be numbers), or None where it cannot be one."""
         place = self.place(event.start_mark)
-        problem = None
+        name, problem = "?", ""
         if isinstance(event, yaml.AliasEvent):
-            problem = "aliases are not allowed; write the key out"
+            name, problem = f"*{event.anchor}", "aliases are not allowed; write the key out"
         elif not isinstance(event, yaml.ScalarEvent):
             self.skip(event)
             problem = "a list or a mapping cannot be a key; keys are texts"
-        elif event.anchor is not None:
-            problem = f"anchors (&{shortened(event.anchor)}) are not allowed; write the value out"
-        elif event.tag is not None:
-            problem = f"tags ({shortened(event.tag)}) are not allowed; write the plain key"
-        elif event.value == "<<" and not event.style:
-            problem = "merge keys (<<) are not allowed; write the entries out"
-        elif event.value == "" and not event.style:
-            problem = "a key is missing before the colon"
-        elif UNUSABLE.search(event.value):
-            problem = "the key holds a NUL or half of a surrogate pair; remove that escape"
+        else:
+            name = event.value
+            if event.anchor is not None:
+                problem = f"anchors (&{shortened(event.anchor)}) are not allowed; write the value out"
+            elif event.tag is not None:
+                problem = f"tags ({shortened(event.tag)}) are not allowed; write the plain key"
+            elif name == "<<" and not event.style:
+                problem = "merge keys are not allowed; write the entries out"
+            elif not name and not event.style:
+                name, problem = "?", "a key is missing before the colon"
+            elif UNUSABLE.search(name):
+                problem = "the key holds a NUL or half of a surrogate pair; remove that escape"
         if problem:
-            self.note(path, problem, place)
-            return None, place
-        assert isinstance(event, yaml.ScalarEvent)
-        return event.value, place
+            self.note((*path, name), problem, place)
+        return None if problem else name, place
 
     def skip(self, event: yaml.Event) -> None:
         """Pass over the value that starts with `event`."""
@@ -239,7 +239,7 @@ class _Reader:
         self.tree.findings.append(Finding("such problems", path, text, place))
 
     def stop(self, text: str, mark: Any) -> NoReturn:
-        self.note(self.path, text, self.place(mark))
+        self.tree.findings.append(Finding("ends", self.path, text, self.place(mark)))
         raise failure(self.tree.findings)
 
 

@@ -12,8 +12,9 @@ from fcnet.config.scalars import NotPlain, read
 from fcnet.config.schema import SHORT_FORMS, Checkpoint, Config, Layer
 
 WIDTH = 100
+OTHERWISE = frozenset(("yes", "no", "on", "off", "true", "false", "null"))  # to YAML 1.1, in any case
 TERSE = (Layer, Checkpoint)  # here null only says that another key decides
-_SAFE = re.compile(r"[A-Za-z0-9_./~](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
+_SAFE = re.compile(r"[A-Za-z_./~](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
 
 
 def to_mapping(config: Config) -> dict[str, Plain]:
@@ -43,7 +44,7 @@ def dump(mapping: Mapping[str, Plain]) -> str:
     >>> print(dump({"name": "a", "optimizer": {"name": "adam", "lr": 0.001}, "missing": ["NA", "no", "1"]}), end="")
     name: a
     optimizer: {name: adam, lr: 0.001}
-    missing: [NA, no, "1"]
+    missing: [NA, "no", "1"]
     """
     return "\n".join(_lines(mapping, "")) + "\n"
 
@@ -83,7 +84,8 @@ def _text(text: str) -> str:
 
 def _is_plain(text: str) -> bool:
     try:
-        return bool(_SAFE.fullmatch(text)) and read(text) == text and text.count("~") == text.startswith("~")
+        plain = bool(_SAFE.fullmatch(text)) and read(text) == text and text.lower() not in OTHERWISE
+        return plain and text.count("~") == text.startswith("~")
     except NotPlain:
         return False
 

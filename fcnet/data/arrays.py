@@ -214,7 +214,7 @@ def _plain_type(name: str, values: Array, shown: str) -> Array:
 def _check_numbers(name: str, values: Array, grammar: Grammar, shown: str) -> None:
     """DataError at the first value that is infinite, outside the dtype, or an integer that float64 cannot hold."""
     if values.dtype.kind == "f":
-        bad = np.abs(values) > grammar.limit
+        bad = np.abs(values) > np.float64(grammar.limit)
         what = f"is infinite or outside {grammar.dtype}"
     elif values.dtype.itemsize < 8:
         return

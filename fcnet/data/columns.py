@@ -144,8 +144,7 @@ class Gatherer:
         for line, text in self._bad:
             hint = other_spelling([text], self._grammar)
             remedy = f"set {hint}" if hint else "list it under data.missing or mend the row"
-            if self._want.kind == "auto":
-                remedy += ", or list the column under data.categorical"
             problems.add(kind, line, f'column "{self.name}": {self._grammar.why_not(text)}; {remedy}')
         if self._bad_count > len(self._bad):
             problems.count(kind, self._bad_count - len(self._bad))
+            problems.advise(kind, "; or list the column under data.categorical" if self._want.kind == "auto" else "")

@@ -325,7 +325,7 @@ def _array(file: BinaryIO, member: _Member, shown: str) -> Array:
     if dtype.kind == "U" and count and int(flat.view(np.uint32).max()) > 0x10FFFF:
         raise wrong(f'"{name}" holds characters that do not exist')
     array = flat.reshape(shape, order="F" if match[2] == "True" else "C")
-    return np.ascontiguousarray(array.astype(dtype.newbyteorder("="), copy=False))
+    return np.asarray(array, dtype=dtype.newbyteorder("="), order="C")
 
 
 def _shape(text: str) -> tuple[int, ...] | None:

@@ -103,11 +103,12 @@ class Grammar:
         return text.strip(BLANKS) in self.missing_text
 
     def why_not(self, text: str) -> str:
-        """Why a cell is no number, for messages: the reason, and the first character that no number has."""
+        """Why a cell is no number, for messages: the reason, and of what looks like one the first odd character."""
         if self.too_large(text):
             return f'"{_short(text)}" is outside {self.dtype}'
         odd = next((c for c in text.strip(BLANKS) if not (c.isascii() and c.isalnum()) and c not in "+-.,"), None)
-        code = f' (the character "{odd}" is U+{ord(odd):04X})' if odd is not None else ""
+        meant = odd is not None and any(c.isdigit() for c in text)  # a number but for one character
+        code = f' (the character "{odd}" is U+{ord(odd):04X})' if odd is not None and meant else ""
         return f'"{_short(text)}" is not a number{code}'
 
 

@@ -15,6 +15,7 @@ class Problems:
         self.file = file
         self._found: dict[str, list[tuple[int, str]]] = {}
         self._counts: dict[str, int] = {}
+        self._advice: dict[str, str] = {}
 
     def __bool__(self) -> bool:
         return bool(self._counts)
@@ -31,6 +32,10 @@ class Problems:
         self._counts[kind] = self._counts.get(kind, 0) + more
         self._found.setdefault(kind, [])
 
+    def advise(self, kind: str, text: str) -> None:
+        """What to say after the number of the rest of a kind."""
+        self._advice[kind] = text
+
     def error(self) -> DataError:
         """All of it as one error, by line; after the last of a kind that is shown, how many more there are."""
         rows: list[tuple[int, int, Problem]] = []
@@ -40,7 +45,7 @@ class Problems:
             more = self._counts[kind] - len(found)
             if more:
                 last = found[-1][0] if found else 0
-                rows.append((last, 1, Problem(f"and {more:,} more {kind}", file=self.file)))
+                rows.append((last, 1, Problem(f"and {more:,} more {kind}{self._advice.get(kind, '')}", file=self.file)))
         rows.sort(key=lambda row: row[:2])
         return DataError(problem for _, _, problem in rows)
 

@@ -92,8 +92,8 @@ def find_targets(options: Data, names: Sequence[str], problems: list[Problem]) -
 
 def _no_column(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, names, 1)
-    meant = f'; did you mean "{near[0]}"?' if near else ""
-    return f'no column "{name}"{meant} The columns are {listed(names, 30)}'.replace('" The', '"; the')
+    meant = f'; did you mean "{near[0]}"?' if near else ";"
+    return f'no column "{name}"{meant} the columns are {listed(names, 30)}'
 
 
 def expected_names(options: Data) -> tuple[str, ...]:

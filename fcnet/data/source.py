@@ -1,4 +1,4 @@
-"""Sources: where a step's rows come from. In memory here; memory-mapped, streamed or a rank's share have the same face."""
+"""Sources: where a step's rows come from. In memory here; memory-mapped or streamed rows have the same face."""
 
 from __future__ import annotations
 

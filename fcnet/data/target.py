@@ -47,25 +47,7 @@ class Target:
         """
         columns = [table.columns[name] for name in self.names]
         if self.classes is not None:
-            codes, labels = labels_of(columns[0], table, grammar, self.numeric)
-            position = {_key(label, grammar, self.numeric): i for i, label in enumerate(self.classes)}
-            lut = np.array([position.get(_key(label, grammar, self.numeric), -1) for label in labels], dtype=np.int64)
-            y = np.append(lut, -1)[codes[rows]]
-            if (y < 0).any():
-                known = ", ".join(f'"{label}"' for label in self.classes[:10]) + (
-                    ", …" if len(self.classes) > 10 else ""
-                )
-                raise table.error(
-                    [
-                        (
-                            int(rows[i]),
-                            f'column "{self.names[0]}": no training row has the label "{labels[codes[rows[i]]]}", only {known}',
-                        )
-                        for i in np.flatnonzero(y < 0)
-                    ],
-                    "rows with such labels",
-                )
-            return y
+            return self._classes(columns[0], table, rows, grammar)
         values = np.column_stack([numbers_of(column, table)[rows] for column in columns])
         if self.task == "multilabel":
             for j, column in enumerate(columns):
@@ -74,6 +56,24 @@ class Target:
         assert self.mean is not None
         assert self.scale is not None
         return ((values - self.mean) / self.scale).astype(dtype)
+
+    def _classes(self, column: Column, table: Table, rows: Array, grammar: Grammar) -> Array:
+        assert self.classes is not None
+        codes, labels = labels_of(column, table, grammar, self.numeric)
+        position = {_key(label, grammar, self.numeric): i for i, label in enumerate(self.classes)}
+        lut = np.array([position.get(_key(label, grammar, self.numeric), -1) for label in labels], dtype=np.int64)
+        y = np.append(lut, -1)[codes[rows]]
+        strange = rows[np.flatnonzero(y < 0)]
+        if len(strange):
+            known = ", ".join(f'"{label}"' for label in self.classes[:10])
+            known += ", …" if len(self.classes) > 10 else ""
+            start = f'column "{column.name}": no training row has the label'
+            raise table.error(
+                [(int(row), f'{start} "{labels[codes[row]]}", only {known}') for row in strange],
+                "rows with such labels",
+            )
+        result: Array = y
+        return result
 
     def decode(self, prediction: Array) -> Array | list[Label]:
         """Labels of class indices (B,), or numbers (B, n_out) in original units, float64."""
@@ -189,10 +189,11 @@ def _fit_classes(table: Table, training: Array, task: Task, name: str, options: 
             f'column "{name}": only the label "{classes[0]}" in training; a classification needs at least two',
             file=table.file,
         )
-    if len(classes) > FEW_LABELS and 2 * len(classes) > len(training):
+    cells = int((codes >= 0).sum())
+    if len(labels) > FEW_LABELS and 2 * len(labels) > cells:
         meant = "; did you mean data.task: regression?" if column.numeric else "; is it the right column?"
         raise DataError(
-            f'column "{name}": {len(classes):,} distinct labels on {len(training):,} rows{meant}', file=table.file
+            f'column "{name}": {len(labels):,} distinct labels on {cells:,} rows{meant}', file=table.file
         )
     if task == "binary" and len(classes) != 2:
         raise DataError(

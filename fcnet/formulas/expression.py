@@ -96,12 +96,12 @@ def _node(op: str, args: tuple[Expr, ...], value: str | Number | None = None) ->
     return found
 
 
-def Sym(name: str) -> Expr:  # noqa: N802  # reads as a class where it is used, and is one in the derivation's sense
+def Sym(name: str) -> Expr:
     """The symbol `name`."""
     return _node("sym", (), name)
 
 
-def Const(value: Number) -> Expr:  # noqa: N802  # as Sym
+def Const(value: Number) -> Expr:
     """The number `value`; an int stays an int, so that it can be compared with integer words."""
     return _node("const", (), value)
 

@@ -16,7 +16,7 @@ class Initializer(Protocol):
     """Fills the weights of a layer."""
 
     def fill(self, W: Array, key: Array, layer: int) -> None:
-        """Fill W (…, n_out, n_in) from the words of (key, layer); leading axes are members, each with words of its own."""
+        """Fill W (…, n_out, n_in) from the words of (key, layer), each member of an ensemble from words of its own."""
 
 
 def _fill(W: Array, key: Array, layer: int, draw: str, scale: float) -> None:

@@ -34,7 +34,7 @@ class Layer(Protocol):
     def backward(
         self, k: Kernels, p: Arrays, q: Arrays, g: Arrays, ws: Workspace, δ: Array, s: Arrays, need_dz: bool
     ) -> Array | None:
-        """Record the gradients into g and return δ at the layer's input, where it is asked for. δ may be overwritten."""
+        """Record the gradients into g and return δ at the layer's input, where asked for. δ may be overwritten."""
 
 
 def transpose(x: Array) -> Array:

@@ -73,15 +73,17 @@ class Layout:
         }
 
     def segments(self) -> list[Segment]:
-        """The fewest runs of equal factors that cover the vector."""
+        """The fewest runs of equal kind and factors that cover the vector; a rule may take the weights alone."""
         runs: list[Segment] = []
+        kind = ""
         for slot in self.slots:
             start = self.starts[slot.name]
             stop = start + -(-_size(slot.shape) // ALIGN) * ALIGN
-            if runs and (runs[-1].lr, runs[-1].decay) == (slot.lr, slot.decay_factor):
+            if runs and (kind, runs[-1].lr, runs[-1].decay) == (slot.kind, slot.lr, slot.decay_factor):
                 runs[-1] = replace(runs[-1], stop=stop)
             else:
                 runs.append(Segment(start, stop, slot.lr, slot.decay_factor))
+            kind = slot.kind
         return runs
 
 

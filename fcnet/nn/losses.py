@@ -47,7 +47,9 @@ class Loss(Protocol):
         """(ℓ (…, B, 1), ∂ℓ/∂a (…, B, n)) for pre-activations a and targets y, both (…, B, n)."""
 
 
-def forward_backward(k: Kernels, loss: Loss, a: Array, y: Array, w: Array | None, scale: Array, out: LossArrays) -> None:
+def forward_backward(
+    k: Kernels, loss: Loss, a: Array, y: Array, w: Array | None, scale: Array, out: LossArrays
+) -> None:
     """Record ε = scale · w · ∂ℓ/∂a into `out.ε` and add Σ w ℓ to `out.total`, in one formula.
 
     a, y (…, B, n); w (B, 1) or None for ones; scale 0-d, 1 / rows of the global batch.

@@ -40,7 +40,7 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True)
 class Sgd:
-    """Gradient descent with momentum (Sutskever et al. 2013): m' = μ m + g, θ' = θ − lr m'; nesterov: θ − lr (g + μ m')."""
+    """Gradient descent (Sutskever et al. 2013): m' = μ m + g, θ' = θ − lr m', or θ − lr (g + μ m') with nesterov."""
 
     name: Literal["sgd"] = "sgd"
     lr: Rate = 0.01
@@ -69,7 +69,7 @@ class Sgd:
 
 @dataclass(frozen=True)
 class RmsProp:
-    """v' = α v + (1 − α) g², θ' = θ − lr g / (√v' + eps) (Tieleman and Hinton 2012); momentum as in sgd, on the quotient."""
+    """v' = α v + (1 − α) g², θ' = θ − lr g / (√v' + eps) (Tieleman and Hinton 2012); momentum on the quotient."""
 
     name: Literal["rmsprop"] = "rmsprop"
     lr: Rate = 0.01

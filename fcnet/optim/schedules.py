@@ -26,7 +26,7 @@ class Schedule(Protocol):
 
 
 def factors(schedule: Schedule, steps: Array, total: int, epochs: int) -> Array:
-    """The factors, (K,), at steps (K,) counted from 0 of `total`: (k + 1) / w while k < w, then the schedule on the rest.
+    """The factors, (K,), at steps k (K,) = 0 … total − 1: (k + 1) / w while k < w, then the schedule.
 
     w = warmup · total, rounded. The first step after the warm-up is at t = 0.
     """

@@ -24,11 +24,15 @@ class MatrixRule(Protocol):
     def lr(self) -> float:
         """Its own learning rate, before schedule and factors."""
 
+    @property
+    def weight_decay(self) -> float:
+        """Its own decay, decoupled: the matrix is first multiplied by 1 − lr · weight_decay."""
+
     def vectors(self) -> tuple[str, ...]:
         """The names of its state, flat vectors like θ."""
 
     def direction(self, k: Kernels, g: Array, state: Mapping[str, Array], d: Array) -> None:
-        """Record d (…, n_out, n_in) from the gradient g of the same shape; the update is θ' = θ − lr · d."""
+        """Record d (…, n_out, n_in) from the gradient g of the same shape: θ' = (1 − lr · decay) θ − lr · d."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Update:
     """θ' and the optimizer's state from ∇L, recorded over the segment table.
 
     `clip_norm`: ∇L is first multiplied by min(1, clip_norm / (‖∇L‖ + 1e-6)), as PyTorch does. `matrix`: a rule for the
-    slots of kind weight; it must not decay them.
+    slots of kind weight.
     """
 
     def __init__(
@@ -60,31 +64,26 @@ class Update:
         self.n_scalars = 0
         for segment in layout.segments():
             if not any(layout.starts[slot.name] == segment.start for slot in self.matrices):
-                self._add(segment, self._formula(segment), rule.lr)
-        for slot in self.matrices:
-            start = layout.starts[slot.name]
-            stop = start + int(np.prod(slot.shape))
-            self._add(
-                Segment(start, stop, slot.lr, 0.0), Formula({"θ": Sym("θ") - Sym("lr") * Sym("d")}), self._matrix_lr()
-            )
+                self._add(segment, self._formula(segment), rule)
+        if matrix is not None:
+            for slot in self.matrices:
+                start = layout.starts[slot.name]
+                segment = Segment(start, start + int(np.prod(slot.shape)), slot.lr, slot.decay_factor)
+                shrunk = Sym("θ") * (1.0 - Sym("lr") * Sym("decay")) if matrix.weight_decay else Sym("θ")
+                self._add(segment, Formula({"θ": shrunk - Sym("lr") * Sym("d")}), matrix)
 
-    def _matrix_lr(self) -> float:
-        assert self.matrix is not None
-        return self.matrix.lr
-
-    def _add(self, segment: Segment, formula: Formula, lr: float) -> None:
+    def _add(self, segment: Segment, formula: Formula, rule: Optimizer | MatrixRule) -> None:
         hoisted, formula = hoist(formula, SCALARS)
-        decay = self.rule.weight_decay * segment.decay
-        self.pieces.append(_Piece(segment, formula, hoisted, self.n_scalars, lr * segment.lr, decay))
+        lr, decay = rule.lr * segment.lr, rule.weight_decay * segment.decay
+        self.pieces.append(_Piece(segment, formula, hoisted, self.n_scalars, lr, decay))
         self.n_scalars += len(hoisted)
 
     def _formula(self, segment: Segment) -> Formula:
-        g = Sym("g") * Sym("clip") if self.clip_norm is not None else Sym("g")
+        # With a matrix rule ∇L is clipped beforehand, for both.
+        g = Sym("g") * Sym("clip") if self.clip_norm is not None and self.matrix is None else Sym("g")
         decays = self.rule.weight_decay * segment.decay != 0
         state = {name: Sym(name) for name in self.rule.vectors()}
-        return Formula(
-            self.rule.update(g, Sym("θ"), state, Sym("lr"), Sym("decay") if decays else None, Sym("t"))
-        )
+        return Formula(self.rule.update(g, Sym("θ"), state, Sym("lr"), Sym("decay") if decays else None, Sym("t")))
 
     def scalars(self, t: Array, lr_factor: Array, decay_factor: Array | None = None) -> Array:
         """What the formulas need at steps t (K,), counted from 1: (K, n_scalars) float64."""
@@ -121,7 +120,8 @@ class Update:
                 self.matrix.direction(k, gradients[slot.name], state, directions[slot.name])
         every = {"θ": θ, "g": g, "d": direction, **vectors}
         for piece in self.pieces:
-            used = {name: every[name] for name in every if name in piece.formula.symbols()}
+            needed = {*piece.formula.symbols(), *piece.formula.results}
+            used = {name: every[name] for name in every if name in needed}
             scalars = {name: s[piece.offset + i :][:1].reshape(()) for i, name in enumerate(piece.hoisted)}
             k.update(piece.formula, used, [(piece.segment.start, piece.segment.stop, {**scalars, **clip})])
 

@@ -78,7 +78,7 @@ def _text(settings: Config, found: Dataset) -> str:
         *_line("seed", settings.seed, "initial weights, shuffling, dropout; not the split", ""),
         "",
         "data:",
-        *_line("train", section["train"], f"{count(len(found.x), 'row')}; the path is relative to this file"),
+        *_line("train", section["train"], count(len(found.x), "row")),
         *(_line("target", section["target"], _target(found)) if section["target"] is not None else []),
         *_line("task", section["task"], "binary, multiclass, multilabel or regression"),
         *(line for key in unusual for line in _line(key, section[key], "how numbers are written here")),

@@ -5,49 +5,80 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fcnet.errors import escape
-from fcnet.reports.text import count, figures, fold, label_width, left, shorten
+from fcnet.errors import CheckpointError, escape
+from fcnet.reports.summary import net, outputs
+from fcnet.reports.text import compact, count, figures, fold, label_width, left, shorten, size
 from fcnet.runs.checkpoint import Checkpoint
+from fcnet.runs.model import understand
 
 SHOWN = 12
 """Names of one kind that are listed unless all are asked for."""
 
+KEYS: Mapping[str, type] = {"name": str, "fcnet": str, "created": str, "epoch": int, "step": int, "parts": dict}
+
 
 def lines(found: Checkpoint, following: str, width: int | None, everything: bool) -> list[str]:
-    """The lines for a checkpoint; `everything` lists all names, where otherwise `SHOWN` are enough."""
-    header = found.header
-    config = header["config"]
-    indent = label_width(config["name"])
-    size = sum(array.nbytes for array in found.arrays.values())
-    parameters = sum(a.size for name, a in found.arrays.items() if "/" not in name)
+    """The lines for a checkpoint; `everything` lists all names, where otherwise `SHOWN` are enough.
 
-    def line(label: str, *parts: str) -> list[str]:
-        return fold(label, parts, width, indent)
+    Raises CheckpointError where the header makes no sense.
+    """
+    header = found.header
+    for key, kind in KEYS.items():
+        if not isinstance(header.get(key), kind):
+            raise CheckpointError(f'its header lacks or garbles "{key}"', file=str(found.path))
+    parts = understand(found)
+    layers = parts.config.network.layers
+    widths = (parts.network.n_in, *(layer.units for layer in layers), parts.network.n_out)
+    default = parts.config.network.activation
+    chain = net(widths, tuple(str(getattr(layer.activation or default, "name", "")) for layer in layers))
+    optimizer = f"{getattr(parts.config.optimizer, 'name', '')} {compact(parts.config.optimizer.lr)}"
+    classes = parts.target.classes or ()
+    indent = label_width(header["name"])
+
+    def line(label: str, *said: str) -> list[str]:
+        return fold(label, said, width, indent)
 
     def names(label: str, items: Sequence[Any]) -> list[str]:
+        if not items:
+            return []
         shown = [shorten(str(item), 30) for item in (items if everything else items[:SHOWN])]
         more = [f"… ({len(items) - len(shown)} more, -v lists them)"] if len(shown) < len(items) else []
         listed = [f"{item}," for item in [*shown, *more]]
-        return fold(label, [*listed[:-1], listed[-1][:-1]], width, indent, " ") if listed else []
+        return fold(label, [*listed[:-1], listed[-1][:-1]], width, indent, " ")
 
+    when = f"written {escape(header['created'])[:16].replace('T', ' ')} UTC by fcnet {escape(header['fcnet'])}"
+    rows = [f"{part['rows']:,} {escape(name)}" for name, part in header["parts"].items() if _rows(part)]
+    what = outputs(parts.target.task, parts.target.names, len(classes))
     return [
-        *line(
-            config["name"], escape(str(found.path)), f"written {escape(str(header['created']))[:16].replace('T', ' ')}"
-        ),
-        *line("trained", f"epoch {header['epoch']}", f"step {header['step']:,}", config["optimizer"]["name"]),
-        *line("net", count(parameters, "parameter"), count(len(found.arrays), "array"), f"{size:,} bytes"),
-        *names("columns", header["columns"]),
-        *names("classes", header.get("classes") or []),
-        *_scores(header.get("metrics") or {}, indent, width),
-        *(
-            left("arrays" if i == 0 else "", indent)
-            + f"{left(shorten(name, 32), 32)}  {' × '.join(map(str, array.shape)) or 'one number':>18}  {array.dtype}"
-            for i, (name, array) in enumerate(found.arrays.items())
-        ),
+        *line(header["name"], escape(str(found.path)), when),
+        *line("net", chain, count(parts.network.layout.count, "parameter"), parts.config.dtype),
+        *line("trained", f"epoch {header['epoch']}", f"step {header['step']:,}", optimizer, f"rows: {', '.join(rows)}"),
+        *line("predicts", what),
+        *names("classes", classes),
+        *names("columns", parts.encoder.columns),
+        *_scores(header.get("metrics"), indent, width),
+        *_arrays(found, indent),
         left("next", indent) + following,
     ]
 
 
-def _scores(metrics: Mapping[str, Any], indent: int, width: int | None) -> list[str]:
-    said = [f"{escape(name)} {figures([value])[0]}" for name, value in metrics.items() if isinstance(value, float)]
+def _rows(part: Any) -> bool:
+    return isinstance(part, Mapping) and isinstance(part.get("rows"), int) and part["rows"] > 0
+
+
+def _scores(metrics: Any, indent: int, width: int | None) -> list[str]:
+    known = metrics.items() if isinstance(metrics, Mapping) else ()
+    said = [f"{escape(name)} {figures([value])[0]}" for name, value in known if name.startswith(("train_", "val_"))]
     return fold("scores", said, width, indent) if said else []
+
+
+def _arrays(found: Checkpoint, indent: int) -> list[str]:
+    names = [shorten(name, 40) for name in found.arrays]
+    shapes = [" × ".join(map(str, array.shape)) or "1" for array in found.arrays.values()]
+    about = [f"{array.dtype}  {size(array.nbytes)}" for array in found.arrays.values()]
+    widest = max(map(len, names)), max(map(len, shapes))
+    labels = ["arrays", *[""] * (len(names) - 1)]
+    return [
+        f"{left(label, indent)}{left(name, widest[0])}  {shape:>{widest[1]}}  {rest}"
+        for label, name, shape, rest in zip(labels, names, shapes, about, strict=True)
+    ]

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fcnet.errors import CheckpointError, DivergedError, LimitError, StorageError
-from fcnet.files import Buffer, Folder, json_text, open_plain, reason
+from fcnet.errors import CheckpointError, DivergedError, LimitError
+from fcnet.files import Buffer, Folder, json_text, open_plain, reason, storage_error
 from fcnet.random import Array
 from fcnet.runs import npz
 
@@ -90,7 +90,7 @@ def read(path: Path) -> Checkpoint:
             try:
                 n = file.readinto(view[done : done + _BLOCK])  # type: ignore[attr-defined]  # a raw file has it
             except OSError as error:
-                raise StorageError(reason(error), file=str(path)) from error
+                raise storage_error(path, error) from error
             if not n:
                 raise CheckpointError("it became shorter while it was read", file=str(path))
             done += n
@@ -143,7 +143,7 @@ def peek(path: Path) -> Header:
         except npz.Malformed as error:
             raise CheckpointError(str(error), file=str(path)) from None
         except OSError as error:
-            raise StorageError(reason(error), file=str(path)) from error
+            raise storage_error(path, error) from error
 
 
 def created(header: Header) -> datetime:
@@ -166,10 +166,10 @@ def _open(path: Path) -> BinaryIO:
         text = "it is a link that leads nowhere" if path.is_symlink() else "there is no such checkpoint"
         raise CheckpointError(text, file=str(path)) from None
     except PermissionError as error:
-        raise StorageError(reason(error), file=str(path)) from error
+        raise storage_error(path, error) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         if isinstance(error, OSError) and error.errno in _FAILURES:
-            raise StorageError(reason(error), file=str(path)) from error
+            raise storage_error(path, error) from error
         raise CheckpointError(reason(error) if isinstance(error, OSError) else str(error), file=str(path)) from None
 
 
@@ -182,7 +182,7 @@ def _size(path: Path, file: BinaryIO) -> int:
         last = file.read(npz.COMMENT)
         file.seek(0)
     except OSError as error:
-        raise StorageError(reason(error), file=str(path)) from error
+        raise storage_error(path, error) from error
     if size < npz.COMMENT:
         raise CheckpointError(f"it has {size} bytes: it is empty or incomplete", file=str(path))
     if not _is_seal(last):

@@ -24,6 +24,7 @@ RUNS = Path("runs")
 _OURS = {BEST, LAST, SUMMARY, ENVIRONMENT, LOG, "metrics.csv", "config.yaml", "report.html"}
 _TICK = timedelta(microseconds=1)
 _LONGEST_NAME = 200  # bytes, which leaves room for `-2` and for the hidden names below
+_MOST_NOTES = 1 << 20  # bytes of an environment.json that are looked at
 _WINDOWS_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
@@ -171,6 +172,8 @@ def reopen(path: Path) -> Run:
     try:
         run.folder.sweep()
         _sweep(path.parent, path.name)
+        if LOG not in run.folder.names():
+            run.write(LOG, b"")
         run.notices += _strangers(run)
     except BaseException:
         run.close()
@@ -181,6 +184,8 @@ def reopen(path: Path) -> Run:
 def _strangers(run: Run) -> list[str]:
     status = run.folder.status()
     found = []
+    if run.path.is_symlink():
+        found.append(f"{run.path} is a link; the run goes on where it leads")
     if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
         found.append(f"{run.path} belongs to another user")
     if os.name == "posix" and status.st_mode & 0o002:
@@ -324,13 +329,11 @@ def _sweep(output: Path, name: str) -> None:
 
 
 def _folders(output: Path) -> list[Path]:
-    try:
-        with os.scandir(output) as entries:
-            return sorted(output / entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
+    if not files.is_folder(output):
         return []
-    except OSError as error:
-        raise files.storage_error(output, error) from error
+    with files.Folder(output) as folder:
+        names = folder.names()
+    return [output / name for name in names if not name.startswith(".") and files.is_folder(output / name)]
 
 
 def _timed(paths: Any, *first: str) -> list[tuple[datetime, Path]]:
@@ -345,7 +348,9 @@ def _time(path: Path, *first: str) -> datetime | None:
         with contextlib.suppress(CheckpointError, StorageError):
             return checkpoint.created(checkpoint.peek(path / name))
     with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError, OverflowError):
-        return checkpoint.created({"created": json.loads((path / ENVIRONMENT).read_bytes()).get("started")})
+        with files.open_plain(path / ENVIRONMENT) as file:
+            started = json.loads(file.read(_MOST_NOTES)).get("started")
+        return checkpoint.created({"created": started})
     return None
 
 

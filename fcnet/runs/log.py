@@ -32,9 +32,13 @@ class MetricsLog:
         """Begin a new file that holds the header alone, whatever stood there."""
         self.folder.write(NAME, [_line(self.columns)])
 
-    def append(self, row: Mapping[str, Value], sync: bool = False) -> None:
-        """Add the row of one epoch, whole or not at all; `sync` flushes it to the disk."""
-        self.folder.append(NAME, _line([_cell(row[column]) for column in self.columns]), sync)
+    def append(self, row: Mapping[str, Value]) -> None:
+        """Add the row of one epoch, whole or not at all."""
+        self.folder.append(NAME, _line([_cell(row[column]) for column in self.columns]))
+
+    def sync(self) -> None:
+        """Flush the rows so far to the disk, so that no checkpoint is ahead of its log."""
+        self.folder.append(NAME, b"", sync=True)
 
     def cut(self, epoch: int) -> int:
         """Drop the rows after `epoch` and whatever is no whole row of this log; the last epoch that is left, or 0.

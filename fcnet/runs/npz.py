@@ -193,9 +193,9 @@ def _entry(data: bytes, at: int) -> tuple[_Entry, int]:
     ) = _CENTRAL.unpack_from(data, at)  # fmt: skip
     at += _CENTRAL.size
     name, extra = data[at : at + name_n], data[at + name_n : at + name_n + extra_n]
+    _check_plain(name, flags, method)
     if signature != 0x02014B50 or len(extra) != extra_n or comment_n or disk or version & 0xFF > _VERSION:
         raise Malformed("the directory is not one that numpy or fcnet writes")
-    _check_plain(name, flags, method)
     size, packed, offset = _wide(extra, [size, packed, offset])
     if packed != size:
         raise Malformed(f"member {_shown(name)} is compressed")

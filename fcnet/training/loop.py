@@ -111,7 +111,7 @@ def _judge(state: State, plan: Plan, val: Mapping[str, float]) -> bool:
     else:
         state.waited += 1
         if plan.patience is not None and state.waited >= plan.patience:
-            state.finished = f"no better {plan.monitor} for {plan.patience} epochs"
+            state.finished = f"no better val_{plan.monitor} for {plan.patience} epochs"
     return better
 
 
@@ -137,9 +137,10 @@ def _diagnose(program: Program, source: Source, plan: Plan, kept: State, total: 
     """Replay from the kept state, step by step, and name the first step and tensor that is not finite."""
     state = program.state
     last = state.step
+    judged = state.best, state.best_epoch, state.waited  # the kept state may be of an earlier epoch
     state.take(kept)
     while state.step < last:
-        if state.row >= source.n:  # the kept state was of an earlier epoch
+        if state.row >= source.n:
             state.epoch, state.row = state.epoch + 1, 0
             state.loss[...] = 0.0
         steps = np.array([state.step])
@@ -152,6 +153,7 @@ def _diagnose(program: Program, source: Source, plan: Plan, kept: State, total: 
             bad = program.first_bad(program.recorded(rows)) or "the sum of the losses"
             step = state.step
             state.take(before)
+            state.best, state.best_epoch, state.waited = judged
             lr = program.update.rule.lr * float(factor[0])
             return (
                 f"training diverged in epoch {epoch}, step {step}: {bad} is not finite; "

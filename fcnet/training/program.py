@@ -45,7 +45,6 @@ class Program:
         n_cat: int = 0,
         seed: int = 0,
         share: float = 1.0,
-        record: type[Tape] = Tape,
     ) -> None:
         self.backend, self.network, self.loss, self.update, self.state = backend, network, loss, update, state
         self.weighted, self.n_cat, self.seed, self.share = weighted, n_cat, seed, share
@@ -53,7 +52,6 @@ class Program:
         self.gradient = network.layout.zeros(self.dtype)
         self.s = np.zeros(update.n_scalars, self.dtype)
         self.memory = Memory(self.dtype)
-        self.record = record
         self._recorded: dict[int, Recorded] = {}
 
     def batch(self, rows: int) -> Batch:
@@ -66,18 +64,24 @@ class Program:
     def recorded(self, rows: int) -> Recorded:
         """The step for a batch of this many rows."""
         if rows not in self._recorded:
-            batch = self.batch(rows)
-            spaces = self.network.workspaces(self.memory, batch, train=True, seed=self.seed)
-            lead = (*self.network.members, rows)
-            ε = self.memory.array(-1, "ε", (*lead, self.network.n_out))
-            out = LossArrays(ε, self.memory.array(-1, "ℓ", (*lead, 1)), self.state.loss)
-            recorded = Recorded(self.record(self.backend), batch, spaces, out)
-            self.gradient_of(recorded)
-            self.update.record(recorded.tape, self.state.θ, self.gradient, self.state.vectors, self.s)
-            self._recorded[rows] = recorded
+            self._recorded[rows] = self.blank(rows, Tape(self.backend))
+            self.record(self._recorded[rows])
         return self._recorded[rows]
 
-    def gradient_of(self, r: Recorded) -> None:
+    def blank(self, rows: int, tape: Tape) -> Recorded:
+        """The buffers of a step, with nothing on its tape."""
+        batch = self.batch(rows)
+        spaces = self.network.workspaces(self.memory, batch, train=True, seed=self.seed)
+        lead = (*self.network.members, rows)
+        ε = self.memory.array(-1, "ε", (*lead, self.network.n_out))
+        return Recorded(tape, batch, spaces, LossArrays(ε, self.memory.array(-1, "ℓ", (*lead, 1)), self.state.loss))
+
+    def record(self, r: Recorded) -> None:
+        """Record the whole step; on an `Eager` tape this makes it, with the batch that is in the buffers."""
+        self.record_gradient(r)
+        self.update.record(r.tape, self.state.θ, self.gradient, self.state.vectors, self.s)
+
+    def record_gradient(self, r: Recorded) -> None:
         """Record forward, loss and backward."""
         scale = np.full((), 1.0 / (r.batch.x.shape[-2] * self.share), self.dtype)
         θ, q = self.state.θ, self.state.q
@@ -86,7 +90,7 @@ class Program:
         self.network.backward(r.tape, θ, q, self.gradient, r.spaces, r.loss.ε, {})
 
     def run(self, source: Source, scalars: Array, batch_size: int) -> None:
-        """Make len(scalars) steps from the state's place in its epoch; scalars (K, n_scalars) are those of each step."""
+        """Make K steps from the state's place in its epoch; scalars (K, n_scalars) are those of each step."""
         state, n = self.state, source.n
         scalars = scalars.astype(self.dtype)
         for row_of_scalars in scalars:

@@ -19,17 +19,19 @@ HEAVY = ("numpy", "polars", "pydantic", "yaml", "tqdm")
 run = partial(subprocess.run, check=False)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"], *([name, "--help"] for name in COMMANDS)])
-def test_help_and_version_load_nothing_heavy(arguments):
+def test_help_and_version_load_nothing_heavy():
     """Whoever asks for help or the version waits for Python and click alone."""
-    script = (
-        "import sys; from fcnet.cli import main; code = main(sys.argv[1:]); "
-        f"print(code, [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
-    )
+    script = f"""
+import sys
+from fcnet.cli import main
+for arguments in (["--help"], ["-h"], ["--version"], *([name, "--help"] for name in {COMMANDS})):
+    code = main(arguments)
+    print(code, [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
 
-    done = run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+    done = run([sys.executable, "-c", script], capture_output=True, text=True)
 
-    assert done.stderr == "0 []\n"
+    assert set(done.stderr.splitlines()) == {"0 []"}
 
 
 @pytest.mark.parametrize("name", [None, *COMMANDS])
@@ -45,7 +47,7 @@ def test_every_help_opens_with_an_example(name):
 
 def test_the_group_lists_every_command_once():
     """`fcnet --help` lists the commands in the order in which people need them, each with a whole sentence."""
-    lines = CliRunner().invoke(group.fcnet, ["--help"]).output.split("Commands:\n")[1].splitlines()
+    lines = CliRunner().invoke(group.fcnet, ["--help"]).output.split("Commands:\n")[1].split("\n\n")[0].splitlines()
 
     assert tuple(line.split()[0] for line in lines) == COMMANDS
     assert all(line.endswith(".") and "..." not in line for line in lines)

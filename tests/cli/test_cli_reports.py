@@ -120,7 +120,7 @@ def test_a_deep_net_is_abbreviated():
     [
         ([0.985, 0.1], ["0.985", "0.100"]),
         ([12.345, 1.0], ["12.3", "1.0"]),
-        ([345.67, None], ["345.7", "–"]),
+        ([345.67, None], ["346", "–"]),
         ([52003.4265, 114479.296], ["52,003", "114,479"]),
         ([0.00821], ["0.00821"]),
         ([1.5e-9], ["1.500e-09"]),
@@ -167,6 +167,6 @@ def test_a_table_of_keys_folds_in_straight_columns():
         "data.train  text                   a table of rows, CSV",
     ]
     assert keys.lines([Row("a", "t " * 20, "", "", "m")], 52)[1:] == [
-        "a    t t t t t t t t t t t t t t                     m",
+        "a    t t t t t t t t t t t t t t                    m",
         "     t t t t t t",
     ]

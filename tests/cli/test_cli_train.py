@@ -58,7 +58,6 @@ def test_without_a_terminal_progress_is_plain_lines_on_stderr(trained, call):
         'notice: column "a\\x1b[2J": 3 cells are missing',
         "digits   1,797 rows · 64 numbers → 10 classes (digit) · 1,257 train, 270 validation, 270 test",
         "net      64 → 256 relu → 128 relu → 10 · 50,826 parameters · adam 1e-3 · numpy, 2 threads",
-        "epoch  1/50  320 of 1,257 rows  loss 0.700  35,120 rows/s",
         "epoch  1/50  loss 0.500  val_loss 0.600  val_accuracy 0.900  0.0 s  best",
         "epoch 50/50  loss 0.0100  val_loss 0.0120  val_accuracy 0.900  0.0 s",
         "all 50 epochs are done",

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fcnet.errors import CheckpointError, DivergedError, FcnetError, LimitError, StorageError
+from fcnet.errors import CheckpointError, DivergedError, LimitError, StorageError
 from fcnet.files import Folder
 from fcnet.runs import checkpoint, npz
 
@@ -61,7 +61,7 @@ def header_of(stored: dict[str, np.ndarray], **changes: Any) -> dict[str, Any]:
 def crafted(
     header: Any, members: dict[str, Any], change: Callable[[bytearray], None] | None = None, **how: Any
 ) -> bytes:
-    """A sealed npz made by Python's zipfile: `header` as JSON, bytes or array; members as arrays, or bytes as they are."""
+    """A sealed npz made by Python's zipfile: `header` as JSON, bytes or array; members as arrays or as their bytes."""
     if isinstance(header, dict):
         header = json.dumps(header)
     if isinstance(header, str):
@@ -71,11 +71,12 @@ def crafted(
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", **how) as archive:
         for name, content in {**({} if header is None else {"header.npy": header}), **members}.items():
+            data = content
             if isinstance(content, np.ndarray):
                 buffer = io.BytesIO()
                 np.lib.format.write_array(buffer, content, allow_pickle=True)
-                content = buffer.getvalue()
-            archive.writestr(zipfile.ZipInfo(name), content, compress_type=how.get("compression", 0))
+                data = buffer.getvalue()
+            archive.writestr(zipfile.ZipInfo(name), data, compress_type=how.get("compression", 0))
         archive.comment = b"0" * 64
     body = bytearray(file.getvalue()[:-64])
     if change:
@@ -113,7 +114,7 @@ def test_what_was_saved_reads_back(tmp_path: Path) -> None:
 
 
 def test_numpy_reads_a_checkpoint_alone(tmp_path: Path) -> None:
-    """`np.load(path, allow_pickle=False)` reads every array, and the header as UTF-8 JSON; zipfile finds nothing amiss."""
+    """`np.load(path, allow_pickle=False)` reads every array, and the header as JSON; zipfile finds nothing amiss."""
     saved(tmp_path, {"name": "größe"}, {**arrays(), "größe": W})
 
     with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:
@@ -128,7 +129,7 @@ def test_numpy_reads_a_checkpoint_alone(tmp_path: Path) -> None:
 
 
 def test_comment_is_the_hash_of_all_bytes_before_it(tmp_path: Path) -> None:
-    """The zip's comment is 64 lower-case digits: the SHA-256 of everything before them, the comment's length included."""
+    """The zip's comment is the SHA-256, in lower-case digits, of all before it, the comment's length included."""
     data = saved(tmp_path)
 
     with zipfile.ZipFile(tmp_path / "a.npz") as archive:
@@ -187,7 +188,7 @@ def test_data_of_every_member_start_on_64_bytes(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_numpy_wrote_is_read() -> None:
-    """A checkpoint put together by `np.savez`, with header, members and hash as documented, is read, Fortran order too."""
+    """A checkpoint put together by `np.savez`, header and hash as documented, is read, arrays in Fortran order too."""
     stored = {"W1": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "b1": np.float32(2.0)}
     file = io.BytesIO()
     header = header_of({name: np.asarray(a) for name, a in stored.items()}, later="unknown keys are ignored")
@@ -236,6 +237,18 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     assert accepted == 0
 
 
+WHAT_NUMPY_RAISES = (
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    SyntaxError,
+    zipfile.BadZipFile,
+)
+
+
 def flips_accepted(data: bytes, read: Callable[[bytearray], Any], step: int = 1) -> int:
     """How many of the single-bit flips of `data` the reader accepts, every `step`-th tried."""
     changed = bytearray(data)
@@ -245,20 +258,14 @@ def flips_accepted(data: bytes, read: Callable[[bytearray], Any], step: int = 1)
         try:
             read(changed)
             accepted += 1
-        except (CheckpointError, ValueError, OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        except (CheckpointError, *WHAT_NUMPY_RAISES):
             pass
         changed[bit // 8] ^= 1 << bit % 8
     return accepted
 
 
 def test_every_flipped_bit_is_refused(tmp_path: Path) -> None:
-    """A checkpoint of about 4 KB with any single bit flipped is refused; none is accepted."""
-    assert flips_accepted(saved(tmp_path), lambda data: checkpoint.parse(data, PATH)) == 0
-
-
-@pytest.mark.long
-def test_every_flipped_bit_of_ten_kilobytes_is_refused(tmp_path: Path) -> None:
-    """The same for a checkpoint of about 10 KB: 80,000 flips, none accepted."""
+    """A checkpoint of about 10 KB with any single bit flipped is refused: 80,000 flips, none accepted."""
     data = saved(tmp_path, stored={**arrays(), "W2": np.ones((32, 48), np.float32)})
 
     assert 9_000 < len(data) < 12_000
@@ -477,7 +484,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_made_up_checkpoint_is_refused(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint with the right hash and hostile or senseless content is exit 5 with its reason, runs nothing, allocates little."""
+    """A checkpoint with a right hash but hostile content is exit 5 with its reason, runs nothing, allocates little."""
     monkeypatch.chdir(tmp_path)
     make, reason = HOSTILE[case]
     data = make()
@@ -501,6 +508,7 @@ def test_the_control_of_the_made_up_checkpoints_is_read() -> None:
     assert checkpoint.parse(crafted(header_of(ONE), {"W1.npy": W}), PATH).arrays.keys() == {"W1"}
 
 
+@pytest.mark.long
 def test_richest_header_stays_in_bounds() -> None:
     """The header that costs most within the bounds is parsed with less than 200 MB."""
     text = b"[" + b'{"a":1},' * 490_000 + b"0]"
@@ -542,7 +550,7 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
             path = tmp_path / "file" / "x.npz"
 
     for read in (checkpoint.read, checkpoint.peek):
-        with pytest.raises(CheckpointError, match="x.npz: "):
+        with pytest.raises(CheckpointError, match=r"x\.npz: "):
             read(path)
 
 
@@ -594,7 +602,7 @@ def test_failing_disk_while_reading_is_a_storage_error(tmp_path: Path, monkeypat
         def readinto(self, buffer: Any, /) -> int:
             raise OSError(5, "no")
 
-    monkeypatch.setattr(checkpoint, "_open", lambda path: Failing(path))
+    monkeypatch.setattr(checkpoint, "_open", Failing)
     with pytest.raises(StorageError, match="disk failed"):
         checkpoint.read(tmp_path / "a.npz")
 
@@ -613,7 +621,7 @@ def test_numbers_that_are_not_finite_never_reach_a_checkpoint(tmp_path: Path, va
 
 def test_header_that_no_reader_would_take_is_not_written(tmp_path: Path) -> None:
     """A header beyond the reader's bounds is exit 9 when it is saved, not exit 5 when it is needed."""
-    with pytest.raises(LimitError, match="data.exclude"):
+    with pytest.raises(LimitError, match=r"data\.exclude"):
         saved(tmp_path, {"classes": ["x" * 1000] * 20_000})
     assert not os.listdir(tmp_path)
 
@@ -633,7 +641,7 @@ def test_times_of_two_checkpoints_sort_like_their_texts(tmp_path: Path) -> None:
 
 
 def mutated(data: bytes, seed: int) -> bytes:
-    """A checkpoint with a few bytes changed, cut, doubled or moved, and its hash mended so that the inner checks meet it."""
+    """A checkpoint with a few bytes changed, cut, doubled or moved, and its hash mended to reach the inner checks."""
     rng = random.Random(seed)
     body = bytearray(data[:-64])
     for _ in range(rng.randint(1, 4)):
@@ -664,8 +672,8 @@ def fuzz(data: bytes, seeds: range) -> int:
         try:
             checkpoint.parse(mutated(data, seed), PATH)
             accepted += 1
-        except FcnetError as error:
-            assert error.exit_code == 5
+        except CheckpointError:
+            pass
     return accepted
 
 

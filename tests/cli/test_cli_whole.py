@@ -1,0 +1,329 @@
+"""The commands from end to end on a small table: train, eval, predict, inspect, init, and being stopped in between."""
+
+import csv
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fcnet
+from fcnet import config, data
+from fcnet.reports.init import initial_mapping
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fcnet.__file__).parents[1])}
+
+
+def table(n=90):
+    """Three clouds of points, with a category and a gap."""
+    rng = np.random.default_rng(0)
+    kind = np.arange(n) % 3
+    rows = [
+        [f"{kind[i] * 3 + rng.normal():.4f}", f"{rng.normal():.4f}" if i != 7 else "", "north" if i % 2 else "=south"]
+        for i in range(n)
+    ]
+    names = ["=iris", "rose", "tulip"]
+    return "size,age,place,flower\n" + "".join(
+        ",".join([*row, names[k]]) + "\n" for row, k in zip(rows, kind, strict=True)
+    )
+
+
+SETTINGS = ("training.epochs=30", "network.layers=[8]", "optimizer.lr=0.02", "threads=1")
+
+
+@pytest.fixture
+def flowers(call, tmp_path):
+    (tmp_path / "flowers.csv").write_text(table())
+    return tmp_path
+
+
+@pytest.fixture
+def trained(call, flowers):
+    code, out, err = call("train", "flowers.csv", "--target", "flower", *SETTINGS)
+    assert code == 0, err
+    return out
+
+
+def test_a_beginner_trains_scores_and_predicts_without_an_option(call, trained, flowers):
+    """Train on a table, then `eval` and `predict` find the run, the data and the name of the output by themselves."""
+    code_eval, scores, said = call("eval")
+    code_predict, written, _ = call("predict", "flowers.csv")
+
+    assert (code_eval, code_predict) == (0, 0)
+    assert said == "notice: the newest complete run is runs/flowers\n"
+    assert re.match(r"flowers  runs/flowers/best\.npz · epoch \d+ · flowers\.csv\nscores +14 rows +test", scores)
+    assert written.startswith(
+        "files    flowers.predictions.csv · 90 rows        next: fcnet eval runs/flowers/best.npz"
+    )
+    with open(flowers / "flowers.predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["prediction", "p(=iris)", "p(rose)", "p(tulip)"]
+    assert len(rows) == 90
+    assert sum(row["prediction"] == ("'=iris", "rose", "tulip")[i % 3] for i, row in enumerate(rows)) > 70
+
+
+def test_the_summary_names_data_net_scores_and_files(trained):
+    """The end of training shows what was trained on what, how well, and where it lies."""
+    lines = trained.splitlines()
+
+    assert lines[0].startswith("flowers  90 rows · 2 numbers, 1 category → 3 classes (flower) · ")
+    assert re.match(r"net      4 → 8 relu → 3 · 67 parameters · adam 0\.02 · numpy, 1 thread", lines[1])
+    assert re.match(r"best     epoch \d+ of 30 +validation    test    guessing the majority", lines[2])
+    assert lines[-1] == "files    runs/flowers/best.npz …       next: fcnet predict YOUR.csv"
+
+
+def test_predictions_through_pipes_equal_those_in_files(call, trained, flowers):
+    """`zcat … | fcnet predict -` gives the bytes that `fcnet predict FILE` writes, with kept columns in front."""
+    (flowers / "f.csv.gz").write_bytes(gzip.compress((flowers / "flowers.csv").read_bytes()))
+
+    code, _, _ = call("predict", "f.csv.gz", "--keep", "place", "--keep", "age", "-c", "runs/flowers")
+    piped = subprocess.run(
+        [sys.executable, "-m", "fcnet", "predict", "-", "--keep", "place", "--keep", "age", "-q"],
+        input=(flowers / "flowers.csv").read_bytes(),
+        capture_output=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+
+    assert (code, piped.returncode, piped.stderr) == (0, 0, b"")
+    assert piped.stdout == (flowers / "f.predictions.csv").read_bytes()
+    assert piped.stdout.splitlines()[1].startswith(b"'=south,-0.1321,")
+
+
+def test_json_results_are_strict_objects(call, trained):
+    """eval, predict and inspect print one JSON object each, with what a script needs."""
+    results = [json.loads(call(*line)[1]) for line in (("eval", "--json"), ("predict", "flowers.csv", "--json"))]
+    header = json.loads(call("inspect", "--json")[1])
+
+    assert results[0]["part"] == "test"
+    assert set(results[0]["accuracy"]) == {"value", "trivial"}
+    assert (results[1]["rows"], results[1]["output"]) == (90, "flowers.predictions.csv")
+    assert header["classes"] == ["=iris", "rose", "tulip"]
+
+
+def test_inspect_shows_net_columns_classes_and_arrays(call, trained):
+    """`inspect` tells what a checkpoint is, without its data."""
+    code, out, _ = call("inspect", "runs/flowers/last.npz")
+
+    assert code == 0
+    assert re.search(r"^net +4 → 8 relu → 3 · 67 parameters · float32$", out, re.MULTILINE)
+    assert re.search(r"^classes +=iris, rose, tulip$", out, re.MULTILINE)
+    assert re.search(r"^columns +size, age, place$", out, re.MULTILINE)
+    assert re.search(r"^ +W1 +8 × 4 +float32 +128 bytes$", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["eval", "inspect", "predict"])
+def test_a_file_that_is_no_checkpoint_is_5(call, flowers, command):
+    """A table, a folder without a net, or nothing at all in the place of a checkpoint is exit 5, in one line."""
+    for wrong in ("flowers.csv", ".", "nowhere.npz"):
+        arguments = ["flowers.csv", "-c", wrong] if command == "predict" else [wrong]
+
+        code, out, err = call(command, *arguments)
+
+        assert (code, out) == (5, ""), err
+        assert err.startswith("fcnet: ")
+        assert err.count("\n") == 1
+
+
+def test_without_a_run_the_user_is_told_to_train(call, flowers):
+    """`predict` and `eval` where nothing was trained say what to do."""
+    for line in (("eval",), ("predict", "flowers.csv"), ("inspect",)):
+        code, _, err = call(*line)
+
+        assert code == 5
+        assert "fcnet train" in err
+
+
+def test_an_output_that_is_the_input_is_refused(call, trained, flowers):
+    """`predict -o` on its own input or on the checkpoint is wrong usage, and nothing is overwritten."""
+    before = (flowers / "flowers.csv").read_bytes()
+
+    assert call("predict", "flowers.csv", "-o", "flowers.csv")[0] == 2
+    assert call("predict", "flowers.csv", "-o", "runs")[0] == 2
+    assert (flowers / "flowers.csv").read_bytes() == before
+
+
+def test_an_output_that_is_there_is_replaced_with_a_notice(call, trained, flowers):
+    """Predictions take the place of an older file, and say so."""
+    (flowers / "out.csv").write_text("old")
+
+    code, _, err = call("predict", "flowers.csv", "-o", "out.csv")
+
+    assert code == 0
+    assert "notice: out.csv is replaced\n" in err
+    assert (flowers / "out.csv").read_text().startswith("prediction,")
+
+
+def test_predict_cannot_give_json_and_predictions_on_one_stream(call, trained):
+    """--json with predictions on stdout is refused."""
+    code, out, err = call("predict", "flowers.csv", "-o", "-", "--json")
+
+    assert (code, out) == (2, "")
+    assert "name a file with -o" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "target"),
+    [
+        ("flowers.csv", table(), ["flower"]),
+        ("a b.csv", "x;y\n1,5;a\n2,5;b\n" * 20, ["y"]),
+        ("more.csv", "a,b,c\n" + "".join(f"{i % 7},{i % 2},{i % 3 == 0:d}\n" for i in range(60)), ["b", "c"]),
+    ],
+)
+def test_the_config_of_init_loads_and_means_what_train_does_with_the_table(call, tmp_path, name, text, target):
+    """`init` writes a config that loads without complaint and reads the same data in the same way."""
+    (tmp_path / name).write_text(text)
+
+    code, out, err = call(
+        "init", name, *[part for column in target for part in ("--target", column)], "-o", "sub/c.yaml"
+    )
+
+    assert code == 0, err
+    assert out == "files    sub/c.yaml        next: fcnet train sub/c.yaml\n"
+    written = config.load("sub/c.yaml")
+    direct = config.from_mapping(initial_mapping(Path(name), target))
+    found = data.load(written.data, written.preprocess)
+    differing = {key for key, _, _ in config.differences(config.to_mapping(direct), config.to_mapping(written))}
+    assert differing <= {"data.train", "data.task", "data.decimal", "name"}
+    assert written.data.task == found.task
+    assert not found.notices or not any(" is left out" in notice for notice in found.notices)
+    assert "$schema=" in Path("sub/c.yaml").read_text().splitlines()[0]
+
+
+def test_init_replaces_a_config_only_when_asked(call, flowers):
+    """A config that is there stays unless --overwrite is given; - writes to stdout."""
+    first = call("init", "flowers.csv", "--target", "flower")[0]
+    (flowers / "config.yaml").write_text("mine")
+
+    again = call("init", "flowers.csv", "--target", "flower")
+    kept = (flowers / "config.yaml").read_text()
+    forced = call("init", "flowers.csv", "--target", "flower", "--overwrite")[0]
+    shown = call("init", "flowers.csv", "--target", "flower", "-o", "-")
+
+    assert (first, again[0], forced, shown[0]) == (0, 7, 0, 0)
+    assert kept == "mine"
+    assert "--overwrite" in again[2]
+    assert shown[1] == (flowers / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("command", ["init", "train"])
+def test_a_table_without_a_target_lists_its_columns(call, flowers, command):
+    """Who forgets --target is told the columns to choose from."""
+    code, _, err = call(command, "flowers.csv")
+
+    assert code == 2
+    assert '"size", "age", "place", "flower"' in err
+    assert err.startswith("fcnet: --target")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (("train", "nowhere.yaml"), 3),
+        (("train", "nowhere.csv", "--target", "y"), 4),
+        (("train", "flowers.csv", "--target", "nothing"), 3),
+        (("train", "flowers.csv", "--target", "flower", "network.layers=[-1]"), 3),
+        (("train", "--resume=nowhere"), 5),
+        (("init", "nowhere.csv", "--target", "y"), 4),
+        (("predict", "nowhere.csv", "-c", "runs/flowers"), 4),
+        (("eval", "runs/flowers", "--data", "nowhere.csv"), 4),
+        (("predict", "flowers.csv", "--keep", "nothing"), 2),
+    ],
+)
+def test_what_does_not_exist_has_its_code(call, trained, line, code):
+    """A missing config is 3, missing data are 4, a missing checkpoint is 5; a column that is not there is named."""
+    found, out, err = call(*line)
+
+    assert (found, out) == (code, ""), err
+    assert all(text.startswith("fcnet: ") for text in err.splitlines())
+
+
+def test_the_schema_is_json_and_the_table_is_for_people(call):
+    """`schema` prints the JSON Schema, `schema --table` every key with its meaning."""
+    code, out, _ = call("schema")
+    code_table, text, _ = call("schema", "--table")
+
+    assert (code, code_table) == (0, 0)
+    assert "data" in json.loads(out)["properties"]
+    assert re.search(r"^optimizer\.lr", text, re.MULTILINE)
+
+
+def started(folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "fcnet", *arguments],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+
+
+def wait_for(child, path):
+    while not path.exists():
+        assert child.poll() is None, child.communicate()
+        time.sleep(0.02)
+
+
+def test_a_stopped_training_goes_on_with_the_line_it_printed(call, flowers):
+    """A signal while the net trains saves, ends with its code, and prints the command that goes on to the end."""
+    line = ["train", "flowers.csv", "--target", "flower", *SETTINGS[1:]]
+    child = started(flowers, *line, "training.epochs=1000000", "training.early_stopping=null")
+    wait_for(child, flowers / "runs/flowers/last.npz")
+
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=30)
+
+    assert (child.returncode, out) == (130, "")
+    assert err.splitlines()[-2].startswith("fcnet: stopped ")
+    again = err.splitlines()[-1]
+    assert again.startswith("next: fcnet train flowers.csv --target flower ")
+    epochs = json.loads(call("inspect", "runs/flowers/last.npz", "--json")[1])["epoch"] + 3
+    resumed = again.removeprefix("next: fcnet ").replace("1000000", str(epochs))
+    resumed = subprocess.run(
+        f"{sys.executable} -m fcnet {resumed}",
+        shell=True,
+        cwd=flowers,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"of {epochs}" in resumed.stdout
+
+
+def test_the_time_limit_stops_with_75_and_a_checkpoint(call, flowers):
+    """--max-time ends a long run cleanly; the same command with --resume may go on."""
+    line = ("train", "flowers.csv", "--target", "flower", *SETTINGS[1:], "training.epochs=1000000")
+
+    code, out, err = call(*line, "training.early_stopping=null", "--max-time", "0.5s")
+
+    assert (code, out) == (75, "")
+    assert "time limit" in err
+    assert (flowers / "runs/flowers/last.npz").exists()
+
+
+def test_a_stopped_prediction_leaves_no_file(trained, flowers):
+    """A signal while `predict` waits for its input ends it at once, and no output is left under any name."""
+    before = set(flowers.iterdir())
+    child = started(flowers, "predict", "-", "-o", "out.csv")
+    child.stdin.write(table(3))
+    child.stdin.flush()
+    while len(set(flowers.iterdir()) - before) == 0 and child.poll() is None:
+        time.sleep(0.02)
+
+    child.send_signal(signal.SIGTERM)
+    found = child.wait(timeout=20)  # its input is still open
+    _, err = child.communicate()
+
+    assert found == 75, err
+    assert set(flowers.iterdir()) == before

@@ -1,0 +1,345 @@
+"""How columns become inputs: types, statistics, categories, weights."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from fcnet.data import Encoder, Tally
+from fcnet.data.options import Preprocess, Split
+from fcnet.errors import ConfigError, DataError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def with_column(cells: list[str], name: str = "c") -> str:
+    return f"{name},y\n" + "".join(f"{cell},{i}.5\n" for i, cell in enumerate(cells))
+
+
+def test_numbers_are_standardised_and_missing_ones_are_the_median(folder):
+    """(value − mean) / deviation of the training cells that are there; a missing cell counts as their median."""
+    found = folder.load(with_column(["1", "2", "", "3", "10"]), dtype="float64")
+
+    values = np.array([1, 2, 3, 10.0])
+    want = (np.array([1, 2, 2.5, 3, 10]) - values.mean()) / values.std()
+    assert np.allclose(found.x[:, 0], want, rtol=1e-14)
+
+
+def test_numbers_may_stay_as_they_are(folder):
+    """`numeric: none` leaves the numbers alone."""
+    found = folder.load(with_column(["1", "2", "30"]), preprocess=Preprocess(numeric="none"))
+
+    assert found.x[:, 0].tolist() == [1, 2, 30]
+    assert found.x.dtype == np.float32
+
+
+@pytest.mark.parametrize("offset", [0, 10**8, -(10**12)], ids=["plain", "V40-large-offset", "larger"])
+def test_statistics_are_exact_for_large_offsets(folder, offset):
+    """Mean and deviation agree with exact fractions to 1e-6, however large the offset."""
+    rng = np.random.default_rng(0)
+    cells = [repr(offset + float(v)) for v in rng.normal(size=1000)]
+
+    found = folder.load(with_column(cells), dtype="float64")
+
+    exact = [Fraction(float(cell)) for cell in cells]
+    mean = sum(exact) / len(exact)
+    variance = sum((v - mean) ** 2 for v in exact) / len(exact)
+    feature = found.encoder.features[0]
+    assert abs(Fraction(feature.mean) - mean) <= abs(mean) * Fraction(1, 10**15) + Fraction(1, 10**12)
+    assert abs(feature.scale / float(variance) ** 0.5 - 1) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_constant_column_has_scale_one(folder, dtype):
+    """V39: a column of 0.1 becomes 0, a notice names it, and an unseen 0.2 stays near."""
+    found = folder.load(with_column(["0.1"] * 1000), dtype=dtype)
+
+    assert not found.x.any()
+    assert found.encoder.features[0].scale == 1.0
+    assert any("constant in training" in notice and '"c"' in notice for notice in found.notices)
+
+
+def test_huge_values_do_not_overflow_the_statistics(folder):
+    """Values near the largest float64 are standardised without infinities."""
+    found = folder.load(with_column(["1e308", "-1e308", "9e307"]), dtype="float64")
+
+    assert np.isfinite(found.x).all()
+
+
+def test_text_is_one_hot_with_nothing_for_the_unknown(folder):
+    """Each level is an input, in the order of the texts; what training has not seen is all zeros."""
+    found = folder.load(with_column(["b", "a", "c", "a"]))
+
+    assert found.encoder.inputs == ("c=a", "c=b", "c=c")
+    assert found.x.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0]]
+
+
+def test_levels_that_only_validation_has_are_unknown_and_said(folder):
+    """V42: unseen categories are counted by column and value; with `strict` they are errors with line and value."""
+    text = "c,part,y\n" + "".join(f"{'ab'[i % 2]},train,{i}.5\n" for i in range(10))
+    text += "zebra,validation,1.5\nzebra,validation,2.5\n"
+    split = Split(by="column", column="part")
+
+    found = folder.load(text, split=split)
+
+    assert found.x[10:].tolist() == [[0, 0], [0, 0]]
+    assert any('"zebra" 2' in notice and "unknown" in notice for notice in found.notices)
+    with pytest.raises(DataError, match=r't.csv:12: column "c": no training row has the category "zebra"'):
+        folder.load(text, split=split, strict=True)
+
+
+def test_missing_categories_have_a_level_if_training_has_some(folder):
+    """Missing is a level where training has missing cells, and unknown where it has none."""
+    with_missing = folder.load(with_column(["a", "", "b"]))
+    without = folder.load(with_column(["a", "c", "b"]))
+
+    assert with_missing.x.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
+    assert not without.encoder.features[0].missing_level
+
+
+def test_free_text_is_left_out_and_may_be_forced_in(folder):
+    """V35: more than 20 texts, more than half of them different, leave a column out, with a notice and a record."""
+    text = "c,b,y\n" + "".join(f"name {i},{i},{i}.5\n" for i in range(30))
+
+    found = folder.load(text)
+    forced = folder.load(text, categorical=["c"])
+
+    assert found.encoder.columns == ("b",)
+    assert found.resolved.exclude == ["c"]
+    assert any('column "c" is left out' in notice and "data.categorical" in notice for notice in found.notices)
+    assert forced.encoder.n_in == 31
+    with pytest.raises(DataError, match='column "c" is left out'):
+        folder.load(text, strict=True)
+
+
+@pytest.mark.parametrize(("distinct", "n", "stays"), [(20, 30, True), (21, 42, True), (22, 43, False)])
+def test_the_limits_of_free_text(folder, distinct, n, stays):
+    """20 texts stay, half of the cells different stay; beyond both the column is left out."""
+    found = folder.load("c,b,y\n" + "".join(f"t{i % distinct},{i},{i}.5\n" for i in range(n)))
+
+    assert ("c" in found.encoder.columns) == stays
+
+
+def test_a_column_without_values_is_left_out(folder):
+    """V41: a column of missing cells is left out with a notice; alone, it is an error."""
+    found = folder.load("c,b,y\n" + "".join(f",{i},{i}.5\n" for i in range(10)))
+
+    assert found.encoder.columns == ("b",)
+    assert any('column "c" is left out: it has no value' in notice for notice in found.notices)
+    with pytest.raises(DataError, match="no column is left"):
+        folder.load("c,y\n" + "".join(f"NA,{i}.5\n" for i in range(10)))
+
+
+@pytest.mark.parametrize(("texts", "error"), [(2, True), (3, False)])
+def test_the_limit_between_mistakes_and_categories(folder, texts, error):
+    """With at least 95 % numbers the texts are errors; below, the column is text, and a notice says how many numbers."""
+    cells = ["x"] * texts + [str(i % 5) for i in range(40 - texts)]
+
+    if error:
+        with pytest.raises(DataError, match="is not a number"):
+            folder.load(with_column(cells))
+    else:
+        found = folder.load(with_column(cells))
+        assert found.encoder.features[0].levels == ("0", "1", "2", "3", "4", "x")
+        assert any("37 of 40 cells are numbers" in notice for notice in found.notices)
+
+
+def test_numbers_forced_to_categories_keep_their_spelling(folder):
+    """`categorical` takes the texts as they are written."""
+    found = folder.load(with_column(["1", "01", "1.0", "1"]), categorical=["c"])
+
+    assert found.encoder.features[0].levels == ("01", "1", "1.0")
+
+
+def test_texts_that_differ_only_by_blanks_are_errors(folder):
+    """Two levels, or two labels, that look alike are named with the line."""
+    with pytest.raises(DataError, match=r't.csv:4: column "c": "a " and "a" differ only by blanks'):
+        folder.load(with_column(["a", "b", "a "]))
+    with pytest.raises(DataError, match="differ only by blanks"):
+        folder.load("a,y\n1,u\n2, u\n3,v\n")
+
+
+def test_identifiers_are_pointed_out(folder):
+    """V38: whole numbers of 17 digits or more, which float64 blurs, are said to look like identifiers."""
+    found = folder.load(with_column([f"1234567890123456{i:04}" for i in range(30)]))
+
+    assert any("looks like an identifier" in notice for notice in found.notices)
+
+
+def test_features_and_exclude_choose_columns(folder):
+    """`features` lists, `exclude` removes; columns that are not used are not looked at."""
+    text = "a,b,c,y\n" + "".join(f"{i},{'bad' if i == 3 else i},{i},{i}.5\n" for i in range(40))
+
+    assert folder.load(text, features=["c", "a"]).encoder.columns == ("a", "c")
+    assert folder.load(text, exclude=["b"]).encoder.columns == ("a", "c")
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "said"),
+    [
+        pytest.param({"target": "yy"}, "data.target", 'did you mean "y"? the columns are "a", "b", "y"', id="V47-target"),
+        pytest.param({"target": None}, "data.target", "is missing", id="no-target"),
+        pytest.param({"target": []}, "data.target", "empty", id="empty-target"),
+        pytest.param({"target": ["y", "y"]}, "data.target", "twice", id="target-twice"),
+        pytest.param({"features": ["a", "y"]}, "data.features", "is the target", id="V47-target-among-features"),
+        pytest.param({"features": ["q"]}, "data.features", 'no column "q"', id="features"),
+        pytest.param({"exclude": ["q"]}, "data.exclude", 'no column "q"', id="exclude"),
+        pytest.param({"categorical": ["q"]}, "data.categorical", 'no column "q"', id="categorical"),
+        pytest.param({"weight": "q"}, "data.weight", 'no column "q"', id="weight"),
+        pytest.param({"weight": "y"}, "data.weight", "is the target", id="weight-is-target"),
+        pytest.param({"exclude": ["a", "b"]}, "data.features", "no column is left", id="nothing-left"),
+        pytest.param({"decimal": ",", "thousands": ","}, "data.thousands", "at once", id="marks"),
+        pytest.param({"validation": 0.6, "test": 0.4}, "data.validation", "leaves none", id="fractions"),
+        pytest.param({"class_weight": "balanced"}, "data.class_weight", "need classes", id="class-weights"),
+    ],
+)
+def test_names_that_are_no_columns_are_config_errors(folder, table, options, key, said):
+    """A column that the config names and the table lacks ends with exit 3, the key, and the columns there are."""
+    with pytest.raises(ConfigError) as error:
+        folder.load("\n".join(table), **options)
+
+    assert error.value.exit_code == 3
+    assert error.value.problems[0].key == key
+    assert said in str(error.value)
+
+
+def test_row_weights_have_mean_one_over_training(folder):
+    """Weights are scaled once, over the training rows; the weight column is no feature."""
+    text = "a,w,part,y\n" + "".join(f"{i},{i % 4},{'train' if i < 8 else 'test'},{i}.5\n" for i in range(12))
+
+    found = folder.load(text, weight="w", split=Split(by="column", column="part"))
+
+    assert found.encoder.columns == ("a",)
+    assert np.isclose(found.w[:8].mean(), 1, rtol=1e-14)
+    assert np.allclose(found.w, np.arange(12) % 4 / 1.5)
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"), [("-1", "is -1; it must be 0 or more"), ("", "is missing"), ("x", "is not a number")]
+)
+def test_weights_that_are_none_are_errors(folder, cell, said):
+    """Negative, missing and other weights are named with their line."""
+    text = "a,w,y\n" + "".join(f"{i},{cell if i == 5 else 1},{i}.5\n" for i in range(30))
+
+    with pytest.raises(DataError) as error:
+        folder.load(text, weight="w")
+
+    assert said in str(error.value)
+    assert error.value.problems[0].line == 7
+
+
+def test_weights_of_zero_only_are_an_error(folder):
+    """With all weights 0 there is nothing to train on."""
+    with pytest.raises(DataError, match="all 0"):
+        folder.load("a,w,y\n" + "1,0,2.5\n" * 9, weight="w")
+
+
+def test_class_weights(folder):
+    """`balanced` gives each class the same total, a mapping its factors; both have mean 1 over training."""
+    text = "a,y\n" + "".join(f"{i},{'x' if i < 30 else 'z'}\n" for i in range(40))
+
+    balanced = folder.load(text, class_weight="balanced")
+    given = folder.load(text, class_weight={"z": 3.0})
+
+    assert np.isclose(balanced.w[:30].sum(), balanced.w[30:].sum())
+    assert np.isclose(balanced.w.mean(), 1)
+    assert np.isclose(given.w[39] / given.w[0], 3)
+    assert np.isclose(given.w.mean(), 1)
+    with pytest.raises(ConfigError, match='no class "q"; the classes are "x", "z"'):
+        folder.load(text, class_weight={"q": 2.0})
+
+
+def test_row_and_class_weights_multiply(folder):
+    """The weight of a row is its own times that of its class; number labels are matched as numbers."""
+    text = "a,w,y\n" + "".join(f"{i},{1 + i % 2},{i // 20}\n" for i in range(40))
+
+    found = folder.load(text, weight="w", class_weight={"1.0": 5.0})
+
+    assert np.allclose(found.w, found.w[0] * (1 + np.arange(40) % 2) * np.where(np.arange(40) < 20, 1, 5))
+
+
+def test_the_encoder_comes_back_from_header_and_arrays(folder):
+    """What goes into a checkpoint restores an encoder that encodes alike."""
+    text = "a,c,d,y\n" + "".join(f"{i if i % 7 else ''},{'uvw'[i % 3]},{'' if i == 2 else 'q'},{i}.5\n" for i in range(40))
+    found = folder.load(text)
+    header = json.loads(json.dumps(found.encoder.header()))
+
+    again = Encoder.restore(header, found.encoder.arrays())
+
+    assert again == found.encoder
+    assert all(array.dtype == np.float64 for array in found.encoder.arrays().values())
+
+
+def test_values_outside_the_training_range_are_counted(folder):
+    """A transform counts them by column, and with `strict` refuses them with their line."""
+    from fcnet.data import score
+
+    found = folder.load(with_column([str(i) for i in range(10)]))
+    other = folder.write(with_column(["3", "11", "-1"]), "o.csv")
+
+    scored = score(other, found.resolved, found.encoder, found.target)
+
+    assert 'values outside the training range: "c" 2' in scored.notices
+    with pytest.raises(DataError, match="o.csv:3.*11.0 is outside the training range"):
+        score(other, found.resolved, found.encoder, found.target, strict=True)
+
+
+def test_a_fitted_encoder_gives_the_same_data_set_again(folder):
+    """Loading with what was fitted before gives the same rows, parts and hashes."""
+    text = "a,c,y\n" + "".join(f"{i},{'uvw'[i % 3]},{'pq'[i % 2]}\n" for i in range(60))
+    found = folder.load(text, validation=0.2, test=0.2)
+
+    again = folder.load(None, validation=0.2, test=0.2, fitted=(found.encoder, found.target))
+
+    assert np.array_equal(again.x, found.x)
+    assert again.part_hashes == found.part_hashes
+    assert again.y.tolist() == found.y.tolist()
+
+
+def test_the_resolved_section_gives_the_same_data_set(folder):
+    """Training again from what was resolved changes nothing: types, exclusions, delimiter, task."""
+    from dataclasses import replace
+
+    from fcnet.data import load
+
+    text = "name;a;y\n" + "".join(f"name {i};{i};{i % 2}\n" for i in range(60))
+    found = folder.load(text, validation=0.2)
+
+    again = load(replace(found.resolved), Preprocess(), base=folder.path)
+
+    assert np.array_equal(again.x, found.x)
+    assert again.resolved == found.resolved
+    assert again.part_hashes == found.part_hashes
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-1e30, 1e30), min_size=2, max_size=50))
+def test_moments_are_those_of_exact_arithmetic(values):
+    """Mean and deviation agree with exact fractions for any values."""
+    from fcnet.data.target import moments
+
+    array = np.array(values)
+    exact = [Fraction(v) for v in values]
+    mean = sum(exact) / len(exact)
+    spread = float(sum((v - mean) ** 2 for v in exact) / len(exact)) ** 0.5
+
+    found_mean, found_scale = moments(array)
+
+    assert abs(found_mean - float(mean)) <= 1e-12 * np.abs(array).max()
+    if array.min() != array.max() and spread > 1e-9 * np.abs(array).max():
+        assert abs(found_scale / spread - 1) < 1e-6
+
+
+def test_tally_counts_over_chunks(folder):
+    """Counts of several chunks are told once for each column."""
+    found = folder.load(with_column(["a", "b"] * 5))
+    tally = Tally()
+    from fcnet.data import stream
+
+    path = folder.write("c\n" + "a\nq\n" * 10, "p.csv")
+    chunks = list(stream(path, found.resolved, found.encoder, found.target, tally))
+
+    assert sum(len(x) for x, _ in chunks) == 20
+    assert any('10 cells' in notice and '"q" 10' in notice for notice in tally.notices())

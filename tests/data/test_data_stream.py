@@ -1,0 +1,212 @@
+"""Tables for prediction: matched by name, read in chunks, nothing refitted."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tracemalloc
+
+import numpy as np
+import pytest
+from fcnet.data import Tally, score, stream
+from fcnet.errors import DataError, UsageError
+
+TRAIN = "id,a,c,y\n" + "".join(f"{i},{i % 10},{'uvw'[i % 3]},{i}.5\n" for i in range(60))
+
+
+@pytest.fixture
+def fitted(folder):
+    return folder.load(TRAIN, exclude=["id"])
+
+
+def chunks(source, fitted, tally=None, **options):
+    return list(
+        stream(source, fitted.resolved, fitted.encoder, fitted.target, Tally() if tally is None else tally, **options)
+    )
+
+
+def matrix(source, fitted, tally=None, **options):
+    return np.concatenate([x for x, _ in chunks(source, fitted, tally, **options)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a,c\n3,v\n", id="as-training"),
+        pytest.param("c,a\nv,3\n", id="V49-other-order"),
+        pytest.param("c;a\r\nv;3\r\n", id="other-delimiter"),
+        pytest.param("extra,a,c,y\nx,3,v,9\n", id="V50-extra-and-target"),
+        pytest.param("id,c,a\n7, v ,3.0\n", id="excluded-column-and-blanks"),
+    ],
+)
+def test_columns_are_matched_by_name(folder, fitted, text):
+    """Order, delimiter, extra columns and the presence of the target change nothing."""
+    want = fitted.x[[i for i in range(60) if i % 10 == 3 and i % 3 == 1][0]]
+
+    assert np.array_equal(matrix(folder.write(text, "p.csv"), fitted), want[None])
+
+
+def test_notices_of_extra_columns_and_of_the_target(folder, fitted):
+    """Extra columns and the target are said once; columns that training left out are known and are not extra."""
+    tally = Tally()
+
+    chunks(folder.write("q,a,c,y,id\n1,3,v,9,1\n", "p.csv"), fitted, tally)
+
+    assert 'columns not used: "q"' in tally.notices()
+    assert any('target "y" is there, and not used' in notice for notice in tally.notices())
+    with pytest.raises(DataError, match='"q"'):
+        chunks(folder.write("q,a,c\n1,3,v\n", "p.csv"), fitted, Tally(strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n", 'p.csv: no column "c", which the net was trained on; the file has "a", "b"'),
+        ("a,c\n1,u\nx,u\n", 'p.csv:3: column "a": "x" is not a number'),
+        ("a,c\n1,u\n2\n", "p.csv:3: 1 field, the header has 2"),
+        ("a,c\n", "no rows"),
+        ("", "is empty"),
+        ("1,2\n3,4\n", "looks like data"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(folder, fitted, text, said):
+    """Missing columns, cells that are no numbers and ragged rows are named."""
+    path = folder.write(text, "p.csv")
+
+    with pytest.raises(DataError) as error:
+        chunks(path, fitted, shown="p.csv")
+
+    assert said in str(error.value)
+
+
+def test_all_bad_rows_are_listed_though_they_lie_in_different_chunks(folder, fitted, monkeypatch):
+    """The rest of the file is looked through before the error, and nothing is handed out after the first bad row."""
+    monkeypatch.setattr("fcnet.data.delimited.BLOCK", 1000)
+    lines = ["a,c", *["1,u"] * 2000]
+    lines[500], lines[1500] = "x,u", "1"
+    got = []
+
+    with pytest.raises(DataError) as error:
+        for x, _ in stream(
+            folder.write("\n".join(lines), "p.csv"), fitted.resolved, fitted.encoder, fitted.target, Tally()
+        ):
+            got.append(len(x))
+
+    assert [p.line for p in error.value.problems] == [501, 1501]
+    assert sum(got) < 500
+
+
+def test_unseen_categories_missing_cells_and_ranges_are_counted(folder, fitted):
+    """Each is a notice by column; with `strict` unseen categories are an error with line and value."""
+    path = folder.write("a,c\n1,zebra\n,u\n99,\n", "p.csv")
+    tally = Tally()
+
+    x = matrix(path, fitted, tally)
+
+    assert x[0, 1:].tolist() == [0, 0, 0]
+    assert x[2, 1:].tolist() == [0, 0, 0]
+    assert [n for n in tally.notices() if "zebra" in n]
+    assert 'missing cells: "a" 1, "c" 1' in tally.notices()
+    assert 'values outside the training range: "a" 1' in tally.notices()
+    with pytest.raises(DataError, match=r'p.csv:2: column "c": no training row has the category "zebra"'):
+        chunks(path, fitted, Tally(strict=True), shown="p.csv")
+
+
+def test_kept_columns_come_as_they_stand(folder, fitted):
+    """Kept columns hold the cells of the file, features or not, missing or not."""
+    path = folder.write('name,a,c\n"x, ""y""",3.00,v\n,NA, u \n', "p.csv")
+
+    ((_, kept),) = chunks(path, fitted, keep=["name", "a", "c"])
+
+    assert kept == {"name": ['x, "y"', ""], "a": ["3.00", "NA"], "c": ["v", " u "]}
+    with pytest.raises(UsageError, match='no column "nam"'):
+        chunks(path, fitted, keep=["nam"])
+
+
+def test_standard_input_may_be_text_or_gzip(fitted):
+    """A stream without a name is read as CSV, packed or not."""
+    content = b"a,c\n3,v\n4,w\n"
+
+    plain = matrix(io.BytesIO(content), fitted, shown="stdin")
+    packed = matrix(io.BytesIO(gzip.compress(content)), fitted, shown="stdin")
+
+    assert np.array_equal(plain, packed)
+    assert len(plain) == 2
+
+
+def test_memory_does_not_grow_with_the_table(folder, fitted, monkeypatch):
+    """Ten times the rows need no more memory at a time."""
+    monkeypatch.setattr("fcnet.data.delimited.BLOCK", 1 << 16)
+
+    def peak(n: int) -> int:
+        path = folder.write("a,c\n" + "3,v\n4,w\n" * n, "p.csv")
+        tracemalloc.start()
+        rows = 0
+        for x, _ in stream(path, fitted.resolved, fitted.encoder, fitted.target, Tally()):
+            rows += len(x)
+        result = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert rows == 2 * n
+        return result
+
+    peak(1000)
+    assert peak(150_000) < 1.5 * peak(30_000)
+
+
+def test_files_without_header_go_by_position(folder):
+    """A net trained without header predicts files without header, with or without the target column."""
+    lines = [f"{i % 2},{i},{i * i % 17}" for i in range(40)]
+    fitted = folder.load("\n".join(lines), header=False, target=0, validation=0)
+
+    whole = matrix(folder.write("\n".join(lines), "p.csv"), fitted)
+    bare = matrix(folder.write("\n".join(line.split(",", 1)[1] for line in lines), "p.csv"), fitted)
+
+    assert np.array_equal(whole, bare)
+    with pytest.raises(DataError, match="4 columns; the net was trained on 3, 2 without the target"):
+        chunks(folder.write("1,2,3,4\n", "p.csv"), fitted)
+
+
+def test_npz_and_frames_predict_like_csv(folder, fitted):
+    """Arrays and mappings go through the same encoder."""
+    want = matrix(folder.write("a,c\n3,v\n4,w\n", "p.csv"), fitted)
+
+    mapping = matrix({"c": np.array(["v", "w"]), "a": np.array([3, 4])}, fitted)
+
+    assert np.array_equal(want, mapping)
+
+
+def test_npz_of_another_width_is_refused(folder):
+    """N22: a net trained on three features refuses an array of two."""
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    np.savez(folder.path / "t.npz", x=x, y=np.arange(30) % 2)
+    fitted = folder.load(None, "t.npz", target=None)
+    np.savez(folder.path / "p.npz", x=x[:, :2])
+    np.savez(folder.path / "q.npz", x=x)
+
+    with pytest.raises(DataError, match='no column "x2"'):
+        chunks(folder.path / "p.npz", fitted)
+    assert np.array_equal(matrix(folder.path / "q.npz", fitted), fitted.x)
+
+
+def test_another_file_is_scored_with_what_was_fitted(folder, fitted):
+    """A scored file has one part, its targets encoded as in training."""
+    other = folder.write("c,a,y,id\nv,3,7.5,1\nw,4,8.5,2\n", "o.csv")
+
+    found = score(other, fitted.resolved, fitted.encoder, fitted.target)
+
+    assert found.parts["test"].tolist() == [0, 1]
+    assert np.allclose(found.target.decode(found.y)[:, 0], [7.5, 8.5])
+    with pytest.raises(DataError, match="no target column"):
+        score(folder.write("c,a\nv,3\n", "o.csv"), fitted.resolved, fitted.encoder, fitted.target)
+
+
+def test_labels_of_a_scored_file_are_matched_as_training_wrote_them(folder):
+    """Number labels match by value, and a label that training lacks is an error."""
+    fitted = folder.load("a,y\n" + "".join(f"{i},{i % 3}\n" for i in range(30)))
+    other = folder.write("a,y\n1,2.0\n2,0\n", "o.csv")
+
+    assert score(other, fitted.resolved, fitted.encoder, fitted.target).y.tolist() == [2, 0]
+    with pytest.raises(DataError, match='no training row has the label "5"'):
+        score(folder.write("a,y\n1,5\n", "o.csv"), fitted.resolved, fitted.encoder, fitted.target)
+    with pytest.raises(DataError, match='no training row has the label "x"'):
+        score(folder.write("a,y\n1,x\n", "o.csv"), fitted.resolved, fitted.encoder, fitted.target)
