@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
@@ -18,8 +19,9 @@ from fcnet import machine
 from fcnet.backends.base import Array
 from fcnet.config.schema import Config
 from fcnet.data import Tally
-from fcnet.errors import CheckpointError, DataError, FcnetError
-from fcnet.metrics import chosen
+from fcnet.data.numbers import grammar
+from fcnet.data.readers import Request, reader
+from fcnet.errors import CheckpointError, DataError, FcnetError, Problem, Stopped, UsageError
 from fcnet.runs import folder, origin
 from fcnet.runs.checkpoint import peek
 from fcnet.runs.model import Model as Net
@@ -44,7 +46,7 @@ class Run:
 
 
 class Model:
-    """A trained net. `predict` takes what `data.train` took: a file, a pandas or polars frame, arrays by name."""
+    """A trained net. `predict` takes what `train` took: a file, a pandas or polars frame, arrays."""
 
     def __init__(self, net: Net) -> None:
         self._net = net
@@ -57,9 +59,9 @@ class Model:
         return decided[:, 0] if decided.ndim == 2 and decided.shape[1] == 1 else decided
 
     def predict_proba(self, data: object) -> Array:
-        """Probabilities (n, K) in the order of `classes`, or (n, L) for several labels."""
+        """Probabilities (n, K) in the order of `classes`, or (n, L) for several labels; UsageError for regression."""
         if self._net.target.task == "regression":
-            raise CheckpointError("a regression has no probabilities; use predict", file=str(self._net.path))
+            raise UsageError("a regression has no probabilities; use predict", file=str(self._net.path))
         return self._p(data)
 
     def evaluate(self, data: object = None, split: str | None = None) -> dict[str, Any]:
@@ -74,9 +76,7 @@ class Model:
                 net.probabilities(x)
                 for x, _ in tables.stream(source, net.config.data, net.encoder, net.target, Tally())
             ]
-        if not chunks:
-            return net.probabilities(np.empty((0, net.encoder.n_in), net.config.dtype))
-        return np.concatenate(chunks)
+        return np.concatenate([*chunks, net.probabilities(np.empty((0, net.encoder.n_in), net.config.dtype))])
 
 
 def train(
@@ -90,13 +90,16 @@ def train(
 ) -> Run:
     """Train as the config (a path, or a mapping of the same form) says.
 
-    `data`: a pandas or polars frame, or arrays by name, instead of the file data.train. Raises FcnetError.
+    `data`, instead of the file data.train: a pandas or polars frame, (X, y), or arrays by name. Raises FcnetError.
     """
-    needs = data is None
     if isinstance(config, Mapping):
-        config = configs.from_mapping(config, overrides, needs_data=needs)
+        config = configs.from_mapping(config, overrides, needs_data=data is None)
     elif not isinstance(config, Config):
-        config = configs.load(config, overrides, needs_data=needs)
+        config = configs.load(config, overrides, needs_data=data is None)
+    elif overrides:
+        raise UsageError("a Config is complete; give overrides with a path or a mapping")
+    if isinstance(data, str | Path):
+        raise UsageError("data is a frame or arrays; a file is named in the config, as data.train")
     notices: list[str] = []
     for event in training(config, data=data, overwrite=overwrite, resume=resume, strict=strict):
         if isinstance(event, Notice):
@@ -116,57 +119,79 @@ def evaluate(
 ) -> dict[str, Any]:
     """Loss and metrics of a checkpoint (the newest complete run's by default) on one part, and what it was."""
     net = Net.read(folder.resolve(checkpoint))
-    scored = _evaluate(net, Path(data) if isinstance(data, str) else data, split, strict)
+    if isinstance(data, str):
+        data = Path(data)
+    try:
+        scored = _evaluate(net, data, split, strict)
+    except DataError as error:
+        if checkpoint is not None or not isinstance(data, Path):
+            raise
+        raise _fitting(error, net, data, str(data), targets=True) from None
     if checkpoint is None:
-        scored["notices"] = [f"the newest complete run is {net.path.parent}", *scored["notices"]]
+        scored["notices"] = [_newest(net), *scored["notices"]]
     return scored
 
 
 def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[str, Any]:
+    source = Path(data) if isinstance(data, str) else data
+    match net.header:
+        case {"name": str(name), "epoch": int(epoch), "guess": [_, *_] as listed} if all(
+            isinstance(value, int | float) for value in listed
+        ):
+            guess = np.asarray(listed, dtype=np.float64)
+        case _:
+            raise CheckpointError("its header lacks or garbles name, epoch or guess", file=str(net.path))
+    if len(guess) != len(net.target.classes or net.target.names):
+        raise CheckpointError(f"its header has a guess of {len(guess)} numbers", file=str(net.path))
     with _threads():
-        if data is not None:
-            source = Path(data) if isinstance(data, str) else data
+        if source is not None and split is not None:
+            raise UsageError(f"--split {split} is a part of the training's data, and --data another table: give one")
+        if source is not None:
             loaded = tables.score(source, net.config.data, net.encoder, net.target, strict=strict)
-            part, shown = split or "test", str(data) if isinstance(data, (str, Path)) else "data"
-            if split is not None:
-                raise DataError(f"--split {split} is a part of the training's data, and --data another table: give one")
+            part, shown = "test", str(source) if isinstance(source, Path) else "data"
         else:
             loaded, part, shown = _own_data(net, split)
         rows = loaded.parts[part]
-        guess = np.asarray(net.header["guess"], dtype=np.float64)
-        metrics = chosen(net.config.metrics, net.target.task)
         scorer = Scorer(
-            net.backend, net.forward, net.loss, net.target, metrics, guess, (loaded.x, loaded.y, loaded.w)
+            net.backend, net.forward, net.loss, net.target, net.metrics, guess, (loaded.x, loaded.y, loaded.w)
         )
         scores = summary(*scorer(rows))
     return {
-        "name": net.header["name"],
+        "name": name,
         "checkpoint": str(net.path),
-        "epoch": net.header["epoch"],
+        "epoch": epoch,
         "part": part,
         "rows": len(rows),
         "data": shown,
-        "notices": list(loaded.notices) if data is not None else [],
+        "notices": list(loaded.notices) if source is not None else [],
         **scores,
     }
 
 
 def _own_data(net: Net, split: str | None) -> tuple[tables.Dataset, str, str]:
     """The data that the net was trained on, found by hash, and which part to score."""
-    header = net.header
-    parts = header["parts"]
-    part = split or next((name for name in ("test", "validation") if parts[name]["rows"]), "train")
-    if not parts[part]["rows"]:
-        there = ", ".join(name for name in parts if parts[name]["rows"])
+    parts = origin.parts(net.header, net.path)
+    wanted = origin.origins(net.header, net.path)
+    part = split or next((name for name in ("test", "validation") if parts[name].rows), "train")
+    if not parts[part].rows:
+        there = ", ".join(name for name in parts if parts[name].rows)
         raise DataError(f"the run had no {part} part, only {there}; choose --split, or name a file with --data")
-    if not header["data"]:
+    if not wanted:
         raise DataError("the net was trained on data from memory; name a file with --data", file=str(net.path))
-    found = origin.find(header["data"], net.path)
-    section = replace(net.config.data, **{role: str(path) for role, path in found.items()})
+    section = net.config.data
+    needed = ["train", *(role for role in ("validation", "test") if isinstance(getattr(section, role), str))]
+    if [entry.role for entry in wanted] != needed:
+        raise CheckpointError("its header does not record the data files that its config names", file=str(net.path))
+    found = origin.find(wanted, net.path)
+    paths: Mapping[str, Any] = {role: str(path) for role, path in found.items()}
+    section = replace(section, **paths)
     loaded = tables.load(section, net.config.preprocess, dtype=net.config.dtype, fitted=(net.encoder, net.target))
-    if loaded.part_hashes[part] != parts[part]["sha256"]:
-        raise DataError(f"the rows of {part} are not those of the training; name a file with --data", file=section.train)
-    return loaded, part, section.train if part not in found else str(found[part])
+    changed = [file.sha256 for file in loaded.files] != [entry.sha256 for entry in wanted]
+    if changed or loaded.part_hashes[part] != parts[part].sha256:
+        raise DataError(
+            f"the rows of {part} are not those of the training; name a file with --data", file=section.train
+        )
+    return loaded, part, str(found.get(part, found["train"]))
 
 
 def predict(
@@ -178,44 +203,90 @@ def predict(
     strict: bool = False,
     stop: Callable[[], int | None] = lambda: None,
 ) -> dict[str, Any]:
-    """Predict for every row of a table (- is stdin) into a file (None is stdout), chunk by chunk; what was done."""
+    """Predict for every row of a table (- is stdin) into a file (None is stdout), chunk by chunk; what was done.
+
+    `stop` is polled between chunks: an exit code raises Stopped with it, and no file appears.
+    """
     net = Net.read(folder.resolve(checkpoint))
     tally = Tally(strict)
     target = net.target
-    form = Form(target.task, target.names, target.classes, tuple(keep))  # type: ignore[arg-type]  # labels of any kind
+    form = Form(target.task, target.names, target.classes, tuple(keep))
     rows = 0
-    inputs = [] if source == "-" else [Path(source)]
-    notices = [] if checkpoint is not None else [f"the newest complete run is {net.path.parent}"]
+    path = None if source == "-" else Path(source)
+    table: Path | _Start = path or _Start(sys.stdin.buffer)
+    shown = "stdin" if path is None else source
+    chunks = tables.stream(table, net.config.data, net.encoder, target, tally, keep=keep, shown=shown)
     try:
-        with _threads(), writing(output, form, inputs) as write:
-            for x, kept in _chunks(net, source, tally, keep):
+        with _threads(), writing(output, form, [] if path is None else [path]) as write:
+            for x, kept in chunks:
                 p = net.probabilities(x)
                 write(form.rows([kept[name] for name in keep], net.decide(p), p))
                 rows += len(x)
+                code = stop()
+                if code is not None:
+                    raise Stopped("stopped; nothing was written", code)
     except DataError as error:
-        raise _fitting_runs(error, net) if checkpoint is None else error from None
-    return {
-        "checkpoint": str(net.path),
-        "rows": rows,
-        "notices": [*notices, *tally.notices()],
-    }
+        if checkpoint is not None:
+            raise
+        again = path or io.BytesIO(table.start if isinstance(table, _Start) else b"")
+        raise _fitting(error, net, again, shown, targets=False) from None
+    notices = [] if checkpoint is not None else [_newest(net)]
+    return {"checkpoint": str(net.path), "rows": rows, "notices": [*notices, *tally.notices()]}
 
 
-def _chunks(net: Net, source: str, tally: Tally, keep: Sequence[str]) -> Iterator[tuple[Array, Mapping[str, Any]]]:
-    where = sys.stdin.buffer if source == "-" else Path(source)
-    shown = "stdin" if source == "-" else source
-    yield from tables.stream(where, net.config.data, net.encoder, net.target, tally, keep=keep, shown=shown)
+class _Start:
+    """A stream whose first bytes are kept, so that its header can be looked at again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.start = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, at most `size`; b"" at the end."""
+        piece = self._file.read(size)
+        if len(self.start) < 1 << 20:
+            self.start += piece
+        return piece
 
 
-def _fitting_runs(error: DataError, net: Net) -> DataError:
-    """The error of columns that do not fit the newest run, with that run's name and those of the runs that they fit."""
+def _newest(net: Net) -> str:
+    return f"the newest complete run is {net.path.parent}"
+
+
+def _fitting(error: DataError, net: Net, table: Path | BinaryIO, shown: str, *, targets: bool) -> DataError:
+    """The error of a table whose columns do not fit the newest run, with that run and those that they do fit.
+
+    The error itself where the columns fit, and something else is wrong.
+    """
+    names = _columns(net, table, shown)
+    if not names or names >= {*net.encoder.columns, *(net.target.names if targets else ())}:
+        return error
     fitting = []
     for path in folder.complete():
-        with contextlib.suppress(FcnetError):
-            known = {entry["name"] for entry in peek(path / folder.BEST)["columns"]["columns"]}
-            if known <= set(getattr(error, "columns", ())):
+        with contextlib.suppress(FcnetError, LookupError, TypeError):
+            header = peek(path / folder.BEST)
+            known = {entry["name"] for entry in header["columns"]["columns"]}
+            if names >= known | set(header["target"]["targets"] if targets else ()):
                 fitting.append(str(path))
-    return error
+    which = f"these runs do: {', '.join(fitting[:10])}; name one" if fitting else "no run here does"
+    text = f"its columns do not fit {net.path.parent}, the newest complete run; {which}"
+    return DataError([*error.problems, Problem(text, file=shown)])
+
+
+def _columns(net: Net, table: Path | BinaryIO, shown: str) -> set[str]:
+    """The names in the table's header; none where it cannot be read that far."""
+    options = net.config.data
+    found: set[str] = set()
+
+    def plan(names: tuple[str, ...]) -> Mapping[str, Any]:
+        found.update(names)
+        return {}
+
+    prefer = None if options.delimiter == "auto" else options.delimiter
+    request = Request(table, shown, options, grammar(options, net.encoder.dtype), plan, prefer=prefer)
+    with contextlib.suppress(FcnetError):
+        next(reader(table).stream(request), None)
+    return found
 
 
 def _threads() -> Any:

@@ -13,10 +13,10 @@ import io
 import json
 import math
 import os
+import platform
 import re
 import secrets
 import shutil
-import socket
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +32,13 @@ try:
     _LOCKS = True
 except ImportError:  # Windows: runs are not locked there
     _LOCKS = False
+
+try:
+    import resource
+
+    _LIMITS = True
+except ImportError:  # Windows knows no such limits
+    _LIMITS = False
 
 Buffer = bytes | bytearray | memoryview
 
@@ -99,6 +106,14 @@ def disk_free(path: Path) -> int:
         place = place.parent
     with _storing(path):
         return shutil.disk_usage(place).free
+
+
+def address_space() -> int | None:
+    """The limit on this process's address space in bytes (ulimit -v); None where there is none."""
+    if not _LIMITS:
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
@@ -410,7 +425,7 @@ def _digest_of(fd: int) -> bytes:
 
 
 def _write_holder(fd: int) -> None:
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
+    holder = {"pid": os.getpid(), "host": platform.node(), "started": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
     os.ftruncate(fd, 0)
     _write_all(fd, json_text(holder).encode())
 

@@ -213,7 +213,7 @@ _NUMBERS: tuple[Task, ...] = ("regression",)
 
 AUTO: dict[Task, tuple[str, ...]] = {
     "binary": ("accuracy", "log_loss", "balanced_accuracy", "roc_auc"),
-    "multiclass": ("accuracy", "log_loss", "f1_macro"),
+    "multiclass": ("accuracy", "log_loss"),
     "multilabel": ("accuracy", "log_loss", "f1_macro", "roc_auc"),
     "regression": ("rmse", "mae", "r2"),
 }

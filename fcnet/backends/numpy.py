@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fcnet.backends.base import Array, Call, Segment, aligned
+from fcnet.backends.base import Array, Call, Segment, Words, aligned
 from fcnet.formulas import Formula
 from fcnet.formulas.expression import REDUCTIONS, Expr, is_const
-from fcnet.formulas.transform import ERFC_COEFFICIENTS, expand_erf
+from fcnet.formulas.transform import expand_erf
 
 UFUNCS: dict[str, Callable[..., Any]] = {
     "neg": np.negative,
@@ -35,7 +35,6 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "gt": np.greater,
     "ge": np.greater_equal,
 }
-ERF_TERMS = {np.dtype(np.float32): 11, np.dtype(np.float64): len(ERFC_COEFFICIENTS)}
 
 
 class NumpyBackend:
@@ -67,14 +66,56 @@ class NumpyBackend:
         """out = √(g·g)."""
         return [(np.dot, (g, g, out)), (np.sqrt, (out, out))]
 
-    def words(self, out: Array, draw: Callable[[int], Array]) -> list[Call]:
+    def words(self, out: Array, words: Words) -> list[Call]:
         """Two uint32 from each uint64 word, the lower half first."""
         flat = out.reshape(-1)
 
         def fill() -> None:
-            flat[:] = draw((flat.size + 1) // 2).astype("<u8", copy=False).view("<u4")[: flat.size]
+            flat[:] = words.draw((flat.size + 1) // 2).astype("<u8", copy=False).view("<u4")[: flat.size]
 
         return [(fill, ())]
+
+    def gather(self, x: Array, order: Array, position: Array, out: Array) -> list[Call]:
+        """np.take; its mode "clip" spares a buffered copy, and row numbers are always in range."""
+        rows = len(out)
+
+        def take() -> None:
+            start = int(position[2])
+            np.take(x, order[start : start + rows], 0, out, "clip")
+
+        return [(take, ())]
+
+    def gather_one_hot(self, labels: Array, order: Array, position: Array, out: Array) -> list[Call]:
+        """Rows of the unit matrix."""
+        rows, unit = len(out), np.eye(out.shape[-1], dtype=out.dtype)
+
+        def take() -> None:
+            start = int(position[2])
+            np.take(unit, labels[order[start : start + rows]], 0, out, "clip")
+
+        return [(take, ())]
+
+    def load(self, table: Array, position: Array, out: Array) -> list[Call]:
+        """A copy of one row."""
+
+        def copy() -> None:
+            out[:] = table[position[3]]
+
+        return [(copy, ())]
+
+    def advance(self, position: Array, rows: int) -> list[Call]:
+        """One addition."""
+        return [(np.add, (position, np.array([0, 1, rows, 1]), position))]
+
+    def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
+        """A plain loop."""
+
+        def run(times: int) -> None:
+            for _ in range(times):
+                for function, args in calls:
+                    function(*args)
+
+        return run
 
     def update(self, formula: Formula, vectors: Mapping[str, Array], segments: Sequence[Segment]) -> list[Call]:
         """The formula over every segment, one after another."""
@@ -84,10 +125,19 @@ class NumpyBackend:
             calls += self.apply(formula, {**views, **scalars}, {name: views[name] for name in formula.results})
         return calls
 
-    def apply(self, formula: Formula, arrays: Mapping[str, Array], outs: Mapping[str, Array]) -> list[Call]:
-        """Every result of the formula into its array."""
+    def apply(
+        self,
+        formula: Formula,
+        arrays: Mapping[str, Array],
+        outs: Mapping[str, Array],
+        sums: Mapping[str, Array] | None = None,
+    ) -> list[Call]:
+        """Every result of the formula into its array, then the sums over rows."""
         dtype = next(iter(outs.values())).dtype
-        return _Printer(expand_erf(formula, ERF_TERMS[dtype]), arrays, outs, self._buffer).calls
+        calls = _Printer(expand_erf(formula, single=dtype == np.float32), arrays, outs, self._buffer).calls
+        for name, out in (sums or {}).items():
+            calls += self.sum_rows(outs[name], out)
+        return calls
 
     def _buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any], number: int) -> Array:
         """Scratch buffer `number`: one piece of memory for all formulas, grown to the largest use."""
@@ -96,6 +146,24 @@ class NumpyBackend:
         if held is None or held.size < size:
             held = self._scratch[dtype, number] = aligned(size, dtype)
         return held[:size].reshape(shape)
+
+
+def scratch(formula: Formula) -> int:
+    """How many scratch buffers, each of the size of a result, `NumpyBackend.apply` takes for a formula."""
+    numbers: set[int] = set()
+
+    def buffer(shape: tuple[int, ...], dtype: np.dtype[Any], number: int) -> Array:
+        numbers.add(number)
+        return np.zeros(shape, dtype)
+
+    arrays = {name: np.zeros((2, 2)) for name in formula.symbols()}
+    _Printer(
+        expand_erf(formula, single=False),
+        arrays,
+        {name: np.zeros((2, 2)) for name in formula.results},
+        buffer,
+    )
+    return len(numbers)
 
 
 class _Printer:

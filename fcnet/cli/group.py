@@ -1,17 +1,15 @@
-"""The group of all commands; each lives in a file of its own, which is imported when it is asked for."""
+"""The group of all commands; each lives in a file of its own, which loads what it works with only when it runs."""
 
 from __future__ import annotations
 
 import difflib
-from importlib import import_module
 
 import click
 
 from fcnet import __version__
+from fcnet.cli import eval as eval_
+from fcnet.cli import init, inspect, predict, schema, train
 from fcnet.cli.command import SETTINGS, write_example
-
-COMMANDS = ("train", "eval", "predict", "init", "inspect", "schema")
-"""In the order of the help; `fcnet/cli/NAME.py` has a `command`."""
 
 EXAMPLE = """
 fcnet train config.yaml          train a net; the run folder is runs/NAME
@@ -21,18 +19,15 @@ fcnet predict people.csv         predict with the newest run
 
 
 class Group(click.Group):
-    """Finds a command by the name of its file."""
+    """Lists commands in the order in which people need them, and suggests the near miss."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, whose file is imported now."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"fcnet.cli.{cmd_name}").command
-        return command
+        """The command of that name."""
+        return COMMANDS.get(cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -60,3 +55,13 @@ COMPLETION = (
 @click.version_option(__version__, prog_name="fcnet", message="%(prog)s %(version)s")
 def fcnet() -> None:
     """Train fully-connected neural networks on tables."""
+
+
+COMMANDS: dict[str, click.Command] = {
+    "train": train.command,
+    "eval": eval_.command,
+    "predict": predict.command,
+    "init": init.command,
+    "inspect": inspect.command,
+    "schema": schema.command,
+}

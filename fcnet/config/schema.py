@@ -164,7 +164,7 @@ class Config:
     """What is computed on validation every epoch and on every part at the end; `auto` goes by task."""
     output: str = "runs"
     """The folder that holds the runs, relative to the working directory."""
-    backend: Literal["auto", "numpy"] = "auto"
+    backend: Literal["auto", "numpy", "numba"] = "auto"
     """What computes."""
     threads: Literal["auto"] | Annotated[int, Ge(1), Le(4096)] = "auto"
     """Threads for matrix products; `auto`: the cores that the process may use. Equal bits need equal threads."""

@@ -48,11 +48,12 @@ def table_of_arrays(
     return table_of_columns(parts, grammar, plan, shown, notices)
 
 
-def target_names(options: Data) -> list[str]:
-    """What the targets of arrays are called: as the config says, else as the array."""
-    if options.target is None:
-        return [options.y]
-    return [str(t) for t in (options.target if isinstance(options.target, list) else [options.target])]
+def with_target(options: Data, data: object) -> Data:
+    """The section with the target's name where it has none: that of y in (X, y) if it has one, else `options.y`."""
+    if options.target is not None:
+        return options
+    name = getattr(data[1], "name", None) if isinstance(data, tuple) and len(data) == 2 else None
+    return replace(options, target=options.y if name is None else str(name))
 
 
 def _names(columns: Array | None, width: int, shown: str) -> list[str]:
@@ -65,7 +66,8 @@ def _names(columns: Array | None, width: int, shown: str) -> list[str]:
 
 
 def _targets(y: Array, options: Data, n: int, shape: tuple[int, ...], shown: str) -> dict[str, Array]:
-    names = target_names(options)
+    targets = options.target if isinstance(options.target, list) else [options.target]
+    names = [str(target) for target in targets]
     if y.ndim not in (1, 2) or len(y) != n:
         raise DataError(
             f'"{options.x}" has the shape {shape} and "{options.y}" {y.shape}; they must have as many rows', file=shown
@@ -113,9 +115,7 @@ def table_of_data(data: object, options: Data, grammar: Grammar, plan: Plan) -> 
         targets = _frame(y)
         if targets is None:
             values = _as_array(y)
-            name = getattr(y, "name", None)
-            named = options if options.target is not None or name is None else replace(options, target=str(name))
-            targets = _targets(values, named, len(values), values.shape, "data")
+            targets = _targets(values, options, len(values), values.shape, "data")
         return _same_length({**parts, **targets}, grammar, plan)
     parts = _frame(data)
     if parts is not None:

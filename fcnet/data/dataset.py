@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcnet.data.arrays import table_of_data, target_names
+from fcnet.data.arrays import table_of_data, with_target
 from fcnet.data.columns import Plan, Want
 from fcnet.data.dialect import check_delimiter
 from fcnet.data.encode import Encoder, fit_encoder, listed
@@ -132,9 +132,7 @@ def load(
     for name in PARTS[1:]:
         path = getattr(options, name)
         if isinstance(path, str):
-            part, more = _read_part(name, path, resolved, base, spelling, encoder, target, poll)
-            if strict and more:
-                raise DataError(Problem(text, file=path) for text in more)
+            part, more = _read_part(name, path, resolved, base, spelling, encoder, target, strict, poll)
             notices += more
             loaded[name] = part
     x, y, starts, more = _encode(loaded, encoder, target, spelling, dtype, strict)
@@ -169,13 +167,12 @@ def score(
     spelling = grammar(options, encoder.dtype)
     notices: list[str] = []
     if isinstance(path, Path):
-        part, notices = _read_part("test", str(path), options, Path(), spelling, encoder, target, poll, shown)
+        part, notices = _read_part("test", str(path), options, Path(), spelling, encoder, target, strict, poll, shown)
     else:
         plan: Plan = lambda names: scoring_plan(encoder, target, options, names, "data")  # noqa: E731
         table = table_of_data(path, replace(options, target=_targets_of(target)), spelling, plan)
         part, notices = _with_target(_Loaded(table, np.arange(table.n), None), target.names, options)
-    if strict and notices:
-        raise DataError(Problem(text, file=shown or str(path)) for text in notices)
+        notices += _extra(encoder, target, table, strict)
     x, y, _, more = _encode({"test": part}, encoder, target, spelling, encoder.dtype, strict, ranges=True)
     rows = np.arange(len(x), dtype=np.int64)
     weight = options.weight if options.weight in part.table.columns else None
@@ -228,9 +225,7 @@ def _read_train(
     roles: list[Roles] = []
     path = base / Path(options.train).expanduser()
     arrays = data is not None or path.suffix.lower() == ".npz"
-    known = options
-    if arrays and options.target is None:
-        known = replace(options, target=options.y)
+    known = with_target(options, data) if arrays else options
 
     def plan(names: tuple[str, ...]) -> Mapping[str, Want]:
         found, wants = training_plan(known, names)
@@ -245,11 +240,9 @@ def _read_train(
         return wants
 
     if data is not None:
-        table = table_of_data(data, options, spelling, plan)
-        if options.target is None and target_names(options)[0] not in table.names:
-            raise ConfigError("is missing: name the column to predict", key="data.target")
+        table = table_of_data(data, known, spelling, plan)
         return _Loaded(table, np.arange(table.n), None), roles[-1], None
-    request = Request(path, options.train, options, spelling, plan, expected=expected_names(known), poll=poll)
+    request = Request(path, options.train, known, spelling, plan, expected=expected_names(known), poll=poll)
     reading = reader(path).read(request)
     record = FileRecord(path.resolve(), reading.sha256, reading.table.n, "train")
     return _Loaded(reading.table, np.arange(reading.table.n), record), roles[-1], reading.delimiter
@@ -263,16 +256,15 @@ def _read_part(
     spelling: Grammar,
     encoder: Encoder,
     target: Target,
+    strict: bool,
     poll: Callable[[], object],
     shown: str | None = None,
 ) -> tuple[_Loaded, list[str]]:
     """A file of validation or test rows, read as training was, and notices of what it has too much."""
     where = base / Path(path).expanduser()
     shown = shown or path
-    seen: list[tuple[str, ...]] = []
 
     def plan(names: tuple[str, ...]) -> Mapping[str, Want]:
-        seen.append(names)
         return scoring_plan(encoder, target, options, names, shown)
 
     named = replace(options, target=_targets_of(target))
@@ -281,10 +273,15 @@ def _read_part(
     reading = reader(where).read(request)
     record = FileRecord(where.resolve(), reading.sha256, reading.table.n, role)
     part, notices = _with_target(_Loaded(reading.table, np.arange(reading.table.n), record), target.names, options)
-    extra = extra_columns(encoder, target.names, seen[-1])
-    if extra:
-        notices.append(f"{shown}: columns not used: {listed(extra)}")
-    return part, notices
+    return part, notices + _extra(encoder, target, reading.table, strict)
+
+
+def _extra(encoder: Encoder, target: Target, table: Table, strict: bool) -> list[str]:
+    """The notice of columns that training did not have, which with `strict` is an error."""
+    extra = extra_columns(encoder, target.names, table.names)
+    if extra and strict:
+        raise DataError(f"columns that training did not have: {listed(extra)}", file=table.file)
+    return [f"{table.file}: columns not used: {listed(extra)}"] if extra else []
 
 
 def _with_target(loaded: _Loaded, names: tuple[str, ...], options: Data) -> tuple[_Loaded, list[str]]:

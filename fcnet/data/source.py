@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fcnet import random
-from fcnet.backends.base import Array
+from fcnet.backends.base import Array, Tape
 from fcnet.data.target import Target
 from fcnet.nn.losses import Loss
 from fcnet.nn.workspace import Batch
@@ -71,7 +71,7 @@ class MemorySource:
         self.key = random.key(seed, "shuffle")
         self.shuffle = shuffle
         self._epoch = -1
-        self._order = self.rows
+        self._order = self.rows.copy()  # of the epoch in progress, always in the same memory
 
     @property
     def n(self) -> int:
@@ -81,9 +81,25 @@ class MemorySource:
     def order(self, epoch: int, start: int, stop: int) -> Array:
         """Row numbers, from a permutation by the words of (seed, "shuffle", epoch)."""
         if self.shuffle and epoch != self._epoch:
-            self._order = self.rows[random.permutation(len(self.rows), self.key, epoch)]
+            np.take(self.rows, random.permutation(len(self.rows), self.key, epoch), 0, self._order, "clip")
             self._epoch = epoch
         return self._order[start:stop]
+
+    def record(self, k: Tape, batch: Batch, position: Array) -> None:
+        """Record the gathering of the rows at the position, in the order that `order` gave last."""
+        order = self._order
+        k.gather(self.x, order, position, batch.x)
+        if self.one_hot is not None:
+            k.gather_one_hot(self.y, order, position, batch.y)
+        else:
+            k.gather(self._columns(self.y), order, position, batch.y)
+        if batch.w is not None:
+            k.gather(np.ones_like(self.x[:, :1]) if self.w is None else self.w, order, position, batch.w)
+        if batch.c is not None and self.c is not None:
+            k.gather(self.c, order, position, batch.c)
+
+    def _columns(self, y: Array) -> Array:
+        return np.ascontiguousarray(y.reshape(len(y), -1), dtype=self.x.dtype)
 
     def fill(self, batch: Batch, epoch: int, start: int) -> None:
         """Gather the rows. mode="clip" spares np.take a buffered copy; row numbers are always in range."""

@@ -192,9 +192,7 @@ def _fit_classes(table: Table, training: Array, task: Task, name: str, options: 
     cells = int((codes >= 0).sum())
     if len(labels) > FEW_LABELS and 2 * len(labels) > cells:
         meant = "; did you mean data.task: regression?" if column.numeric else "; is it the right column?"
-        raise DataError(
-            f'column "{name}": {len(labels):,} distinct labels on {cells:,} rows{meant}', file=table.file
-        )
+        raise DataError(f'column "{name}": {len(labels):,} distinct labels on {cells:,} rows{meant}', file=table.file)
     if task == "binary" and len(classes) != 2:
         raise DataError(
             f'column "{name}": {len(classes)} labels, and the task is binary; set data.task: multiclass',

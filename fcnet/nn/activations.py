@@ -159,8 +159,9 @@ class Gelu:
 
     def vjp(self, a: Expr, z: Expr, δ: Expr) -> Expr:
         """ε = δ (Φ(a) + a φ(a))."""
-        φ = exp(-0.5 * (a * a)) * (1.0 / math.sqrt(2.0 * math.pi))
-        return δ * ((0.5 + 0.5 * erf(a * math.sqrt(0.5))) + a * φ)
+        x = a * math.sqrt(0.5)
+        φ = exp(-(x * x)) * (1.0 / math.sqrt(2.0 * math.pi))
+        return δ * ((0.5 + 0.5 * erf(x)) + a * φ)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from fcnet import random
-from fcnet.backends.base import Array, Kernels
+from fcnet.backends.base import Array, Tape, Words
 from fcnet.formulas import Expr, Formula, Sym, where
 from fcnet.nn.activations import Activation
 from fcnet.nn.initializers import Initializer
@@ -28,11 +28,11 @@ class Layer(Protocol):
     def init(self, p: Arrays, q: Arrays, key: Array, layer: int, z: Array) -> None:
         """Fill parameters p and buffers q; z (…, B, n_in) is a batch of this layer's inputs."""
 
-    def forward(self, k: Kernels, p: Arrays, q: Arrays, ws: Workspace, z: Array, s: Arrays) -> Array:
+    def forward(self, k: Tape, p: Arrays, q: Arrays, ws: Workspace, z: Array, s: Arrays) -> Array:
         """Record z_out (…, B, n_out) from z (…, B, n_in)."""
 
     def backward(
-        self, k: Kernels, p: Arrays, q: Arrays, g: Arrays, ws: Workspace, δ: Array, s: Arrays, need_dz: bool
+        self, k: Tape, p: Arrays, q: Arrays, g: Arrays, ws: Workspace, δ: Array, s: Arrays, need_dz: bool
     ) -> Array | None:
         """Record the gradients into g and return δ at the layer's input, where asked for. δ may be overwritten."""
 
@@ -59,7 +59,7 @@ class Dense:
         self.initializer.fill(p["W"], key, layer)
         p["b"][...] = 0
 
-    def forward(self, k: Kernels, p: Arrays, q: Arrays, ws: Workspace, z: Array, s: Arrays) -> Array:
+    def forward(self, k: Tape, p: Arrays, q: Arrays, ws: Workspace, z: Array, s: Arrays) -> Array:
         """A = Z Wᵀ + b, Z_out = f(A)."""
         a = ws.new("a", self.units)
         ws.keep("z", z)
@@ -75,13 +75,15 @@ class Dense:
         return z_out
 
     def backward(
-        self, k: Kernels, p: Arrays, q: Arrays, g: Arrays, ws: Workspace, δ: Array, s: Arrays, need_dz: bool
+        self, k: Tape, p: Arrays, q: Arrays, g: Arrays, ws: Workspace, δ: Array, s: Arrays, need_dz: bool
     ) -> Array | None:
         """ε = (∂f/∂a)ᵀ δ (1), db = Σ rows ε (3), dW = Eᵀ Z (4), Δ_in = E W (2)."""
         ε = δ
-        if self._vjp() is not Sym("δ"):
-            k.apply(Formula({"ε": self._vjp()}), {"a": ws["a"], "z": ws["z_out"], "δ": δ}, {"ε": ε})
-        k.sum_rows(ε, g["b"])
+        if self._vjp() is Sym("δ"):
+            k.sum_rows(ε, g["b"])
+        else:
+            arrays = {"a": ws["a"], "z": ws["z_out"], "δ": δ}
+            k.apply(Formula({"ε": self._vjp()}), arrays, {"ε": ε}, {"ε": g["b"]})
         k.matmul(transpose(ε), ws["z"], g["W"])
         if not need_dz:
             return None
@@ -109,20 +111,19 @@ class Dropout:
     def init(self, p: Arrays, q: Arrays, key: Array, layer: int, z: Array) -> None:
         """Nothing to fill."""
 
-    def forward(self, k: Kernels, p: Arrays, q: Arrays, ws: Workspace, z: Array, s: Arrays) -> Array:
+    def forward(self, k: Tape, p: Arrays, q: Arrays, ws: Workspace, z: Array, s: Arrays) -> Array:
         """A word below rate · 2³² drops its unit."""
         if not ws.train:
             return z
         units = z.shape[-1]
         u, m, z_out = ws.new("words", units, np.uint32), ws.new("m", units), ws.new("z_out", units)
-        key, position, layer = random.key(ws.seed, "dropout"), ws.batch.position, ws.layer
-        k.words(u, lambda n: random.words(n, key, layer, int(position[1]), int(position[0])))
+        k.words(u, Words(random.key(ws.seed, "dropout"), ws.layer, ws.batch.position))
         kept = where(Sym("u") >= round(self.rate * 2**32), 1.0 / (1.0 - self.rate), 0.0)
         k.apply(Formula({"m": kept, "z_out": Sym("z") * kept}), {"u": u, "z": z}, {"m": m, "z_out": z_out})
         return z_out
 
     def backward(
-        self, k: Kernels, p: Arrays, q: Arrays, g: Arrays, ws: Workspace, δ: Array, s: Arrays, need_dz: bool
+        self, k: Tape, p: Arrays, q: Arrays, g: Arrays, ws: Workspace, δ: Array, s: Arrays, need_dz: bool
     ) -> Array | None:
         """δ_in = δ ∘ m / (1 − rate)."""
         if need_dz:

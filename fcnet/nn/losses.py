@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 
 from annotated_types import Ge, Gt, Lt
 
-from fcnet.backends.base import Array, Kernels
+from fcnet.backends.base import Array, Tape
 from fcnet.formulas import (
     Expr,
     Formula,
@@ -47,9 +47,7 @@ class Loss(Protocol):
         """(ℓ (…, B, 1), ∂ℓ/∂a (…, B, n)) for pre-activations a and targets y, both (…, B, n)."""
 
 
-def forward_backward(
-    k: Kernels, loss: Loss, a: Array, y: Array, w: Array | None, scale: Array, out: LossArrays
-) -> None:
+def forward_backward(k: Tape, loss: Loss, a: Array, y: Array, w: Array | None, scale: Array, out: LossArrays) -> None:
     """Record ε = scale · w · ∂ℓ/∂a into `out.ε` and add Σ w ℓ to `out.total`, in one formula.
 
     a, y (…, B, n); w (B, 1) or None for ones; scale 0-d, 1 / rows of the global batch.
@@ -62,7 +60,7 @@ def forward_backward(
     k.accumulate(out.ℓ, out.total)
 
 
-def value(k: Kernels, loss: Loss, a: Array, y: Array, ℓ: Array) -> None:
+def value(k: Tape, loss: Loss, a: Array, y: Array, ℓ: Array) -> None:
     """Record ℓ (…, B, 1) of every row, without weights or gradient."""
     k.apply(Formula({"ℓ": loss.terms(Sym("a"), Sym("y"))[0]}), {"a": a, "y": y}, {"ℓ": ℓ})
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fcnet import random
-from fcnet.backends.base import Array, Eager, Kernels
+from fcnet.backends.base import Array, Eager, Tape
 from fcnet.backends.numpy import NumpyBackend
 from fcnet.nn.layers import Layer
 from fcnet.nn.layout import Layout
@@ -68,7 +68,7 @@ class Network:
         lead = (*self.members, batch.x.shape[-2])
         return [Workspace(memory, i, batch, lead, train, seed) for i in range(len(self.layers))]
 
-    def forward(self, k: Kernels, θ: Array, q: Array, spaces: Sequence[Workspace], batch: Batch, s: Arrays) -> Array:
+    def forward(self, k: Tape, θ: Array, q: Array, spaces: Sequence[Workspace], batch: Batch, s: Arrays) -> Array:
         """Record z_N (…, B, n_out) from batch.x."""
         z = batch.x
         p, buffers = self.views(θ, self.layout), self.views(q, self.buffers)
@@ -76,9 +76,7 @@ class Network:
             z = layer.forward(k, own, held, ws, z, s)
         return z
 
-    def backward(
-        self, k: Kernels, θ: Array, q: Array, g: Array, spaces: Sequence[Workspace], δ: Array, s: Arrays
-    ) -> None:
+    def backward(self, k: Tape, θ: Array, q: Array, g: Array, spaces: Sequence[Workspace], δ: Array, s: Arrays) -> None:
         """Record ∇L into g from δ_{N−1} = ∂L/∂z_N (…, B, n_out). δ's memory is used up."""
         p, buffers = self.views(θ, self.layout), self.views(q, self.buffers)
         grads = self.views(g, self.layout)

@@ -14,7 +14,8 @@ from fcnet.backends.base import Array, aligned
 class Batch:
     """The inputs of a step: x (B, n_num) float, c (B, n_cat) int32 or None, y (B, n_out), w (B, 1) or None, rows (B,).
 
-    `epoch` and `step` say which batch it is; random words are drawn by them.
+    `position` (4,) says which batch it is: epoch, step, row of the epoch, step of the chunk; random words are drawn by
+    the first two.
     """
 
     x: Array
@@ -22,7 +23,7 @@ class Batch:
     c: Array | None = None
     w: Array | None = None
     rows: Array = field(default_factory=lambda: np.zeros(0, np.int64))
-    position: Array = field(default_factory=lambda: np.zeros(2, np.int64))
+    position: Array = field(default_factory=lambda: np.zeros(4, np.int64))
 
 
 class Memory:

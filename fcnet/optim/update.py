@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fcnet.backends.base import Array, Kernels
+from fcnet.backends.base import Array, Tape
 from fcnet.formulas import Expr, Formula, Sym, minimum
 from fcnet.formulas.transform import evaluate, hoist
 from fcnet.nn.layout import Layout, Segment
@@ -31,7 +31,7 @@ class MatrixRule(Protocol):
     def vectors(self) -> tuple[str, ...]:
         """The names of its state, flat vectors like θ."""
 
-    def direction(self, k: Kernels, g: Array, state: Mapping[str, Array], d: Array) -> None:
+    def direction(self, k: Tape, g: Array, state: Mapping[str, Array], d: Array) -> None:
         """Record d (…, n_out, n_in) from the gradient g of the same shape: θ' = (1 − lr · decay) θ − lr · d."""
 
 
@@ -99,7 +99,7 @@ class Update:
                 table[:, piece.offset + i] = evaluate(expression, values)
         return table
 
-    def record(self, k: Kernels, θ: Array, g: Array, vectors: Mapping[str, Array], s: Array) -> None:
+    def record(self, k: Tape, θ: Array, g: Array, vectors: Mapping[str, Array], s: Array) -> None:
         """Record the update; s (n_scalars,) holds the step's scalars in θ's dtype when it runs."""
         clip: dict[str, Array] = {}
         if self.clip_norm is not None:

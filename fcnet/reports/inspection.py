@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fcnet.errors import CheckpointError, escape
+from fcnet.machine import size
 from fcnet.reports.summary import net, outputs
-from fcnet.reports.text import compact, count, figures, fold, label_width, left, shorten, size
+from fcnet.reports.text import compact, count, figures, fold, label_width, left, shorten
 from fcnet.runs.checkpoint import Checkpoint
 from fcnet.runs.model import understand
 

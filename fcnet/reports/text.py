@@ -104,20 +104,6 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def size(n: int) -> str:
-    """A number of bytes.
-
-    >>> size(512), size(204800), size(3_200_000)
-    ('512 bytes', '205 kB', '3.2 MB')
-    """
-    if n < 1000:
-        return count(n, "byte")
-    for unit, factor in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
-        if n < 999.5 * factor or unit == "GB":
-            return f"{n / factor:.1f} {unit}" if n < 10 * factor else f"{n / factor:,.0f} {unit}"
-    raise AssertionError(n)
-
-
 def label_width(name: str) -> int:
     """The width of the labels of a block whose longest label is `name`."""
     return max(LABEL, min(cells(escape(name)), 16) + 2)

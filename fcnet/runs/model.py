@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from fcnet import config as configs
+from fcnet.backends import choice
 from fcnet.backends.base import Array
 from fcnet.config.schema import Config
 from fcnet.data.encode import Encoder
 from fcnet.data.target import Target
 from fcnet.errors import CheckpointError, FcnetError
+from fcnet.metrics import Metric, chosen
 from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
 from fcnet.runs import checkpoint
-from fcnet.training.build import BACKENDS, network, output_width
+from fcnet.training import build
 from fcnet.training.program import Forward
 from fcnet.training.scoring import predictions
 from fcnet.training.state import State
@@ -36,6 +38,7 @@ class Parts:
     target: Target
     loss: Loss
     network: Network
+    metrics: tuple[Metric, ...]
 
 
 def parameters(net: Network, state: State, *, optimizer: bool) -> dict[str, Array]:
@@ -47,59 +50,103 @@ def parameters(net: Network, state: State, *, optimizer: bool) -> dict[str, Arra
     return arrays
 
 
-def restore(net: Network, state: State, held: checkpoint.Checkpoint, *, optimizer: bool) -> None:
-    """Fill the state's vectors from a checkpoint; CheckpointError for what is missing, of another shape, or too much."""
-    wanted = parameters(net, state, optimizer=optimizer)
+def check_members(net: Network, held: checkpoint.Checkpoint, dtype: str, vectors: Sequence[str] | None = None) -> None:
+    """Compare a checkpoint's arrays with what the net needs, by arithmetic alone: no memory is asked for.
+
+    `vectors` are the names of the optimizer's, None to leave them out of account. Raises CheckpointError for what is
+    missing, of another shape or type, or too much.
+    """
+    shapes = {slot.name: slot.shape for slot in (*net.layout.slots, *net.buffers.slots)}
+    for vector in vectors or ():
+        shapes |= {f"optimizer/{vector}/{slot.name}": slot.shape for slot in net.layout.slots}
     problems = []
-    for name, view in wanted.items():
+    for name, shape in shapes.items():
         found = held.arrays.get(name)
         if found is None:
-            what = "; it was saved with another optimizer" if name.startswith("optimizer/") else ""
+            what = "; it was saved with another optimizer, or without one" if name.startswith("optimizer/") else ""
             problems.append(f"{name} is missing{what}")
-        elif found.shape != view.shape:
-            problems.append(f"{name} has the shape {found.shape}, and the config needs {view.shape}")
-    known = set(wanted)
-    extra = [
-        name
+        elif found.shape != shape:
+            problems.append(f"{name} has the shape {found.shape}, and the config inside needs {shape}")
+        elif found.dtype.name != dtype:
+            problems.append(f"{name} is {found.dtype.name}, and the config inside says {dtype}")
+    ignored = ("preprocess/",) if vectors is not None else ("preprocess/", "optimizer/")
+    problems += [
+        f"{name} is no part of the net of the config inside"
         for name in held.arrays
-        if name not in known and not name.startswith("preprocess/") and not (name.startswith("optimizer/") and not optimizer)
+        if name not in shapes and not name.startswith(ignored)
     ]
-    problems += [f"{name} is not a part of the config's net" for name in extra]
     if problems:
         more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise CheckpointError("; ".join(problems[:5]) + more, file=str(held.path))
-    for name, view in wanted.items():
+
+
+def restore(net: Network, state: State, held: checkpoint.Checkpoint, *, optimizer: bool) -> None:
+    """Fill the state's vectors from a checkpoint; raises what `check_members` raises."""
+    check_members(net, held, state.θ.dtype.name, tuple(state.vectors) if optimizer else None)
+    for name, view in parameters(net, state, optimizer=optimizer).items():
         view[...] = held.arrays[name]
 
 
 def understand(held: checkpoint.Checkpoint) -> Parts:
-    """The parts that a checkpoint's header and preprocessing describe; CheckpointError where they make no sense."""
-    header = held.header
+    """The parts that a checkpoint's header and arrays describe; CheckpointError where they make no sense.
+
+    Nothing is allocated before the arrays have the shapes that the config inside asks for.
+    """
     where = str(held.path)
     try:
-        settings = configs.from_mapping(header["config"])
-        encoder = Encoder.restore(header["columns"], held.arrays)
-        target = Target.restore(header["target"], held.arrays)
+        settings = configs.from_mapping(held.header["config"], needs_data=False)
+        encoder = Encoder.restore(held.header["columns"], held.arrays)
+        target = Target.restore(held.header["target"], held.arrays)
+        _check_preprocessing(settings, encoder, target, held.arrays)
+        settings = build.resolve(settings, target.task, 1, validated=True, threads=1)
+        metrics = chosen(settings.metrics, target.task)
     except FcnetError as error:
         raise CheckpointError(f"the config inside is wrong: {error.problems[0]}", file=where) from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(f"its header lacks or garbles {error}", file=where) from None
-    if settings.loss == "auto":
-        raise CheckpointError("the config inside is not resolved: loss is auto", file=where)
-    n_out = output_width(settings.loss, target.task, len(target.names), len(target.classes or ()))
-    _check_sizes(settings, encoder.n_in, n_out, held)
-    return Parts(settings, encoder, target, settings.loss, network(settings.network, encoder.n_in, n_out))
+    assert settings.loss != "auto"
+    n_out = build.output_width(settings.loss, target.task, len(target.names), len(target.classes or ()))
+    net = build.network(settings.network, encoder.n_in, n_out)
+    check_members(net, held, settings.dtype)
+    return Parts(settings, encoder, target, settings.loss, net, metrics)
 
 
-def _check_sizes(settings: Config, n_in: int, n_out: int, held: checkpoint.Checkpoint) -> None:
-    """The weights' shapes against the config, by arithmetic, before any memory is asked for."""
-    widths = [n_in, *(layer.units for layer in settings.network.layers), n_out]
-    for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False), 1):
-        for name, shape in ((f"W{i}", (after, before)), (f"b{i}", (after,))):
-            found = held.arrays.get(name)
-            if found is None or found.shape != shape:
-                had = "is missing" if found is None else f"has the shape {found.shape}"
-                raise CheckpointError(f"{name} {had}, and the config inside needs {shape}", file=str(held.path))
+def _check_preprocessing(settings: Config, encoder: Encoder, target: Target, arrays: Mapping[str, Array]) -> None:
+    """ValueError for the first thing in the preprocessing that fcnet would not have written."""
+    levels = [level for feature in encoder.features for level in feature.levels]
+    for texts in (encoder.columns, encoder.names, target.names, levels):
+        _require(all(isinstance(text, str) for text in texts), "a name of a column or a category that is no text")
+    for names in (encoder.columns, target.names, *(feature.levels for feature in encoder.features)):
+        _require(len(set(names)) == len(names), "a name that stands twice")
+    _require(all(f.kind in ("number", "category") for f in encoder.features), "the kind of a column")
+    _require(encoder.n_in > 0, "columns: there is none to predict from")
+    _require(encoder.dtype == settings.dtype, f"dtype: {encoder.dtype!r} of the columns, {settings.dtype} of the net")
+    _require(target.task in ("binary", "multiclass", "multilabel", "regression"), f"the task {target.task!r}")
+    _require((target.classes is not None) == (target.task in ("binary", "multiclass")), "classes, for its task")
+    _require(len(target.names) == 1 or (len(target.names) > 1 and target.classes is None), "targets")
+    if target.classes is not None:
+        _require(all(isinstance(label, str | int | float) for label in target.classes), "a label of the classes")
+        _require(len(set(map(repr, target.classes))) == len(target.classes), "a label that stands twice")
+        _require(len(target.classes) == 2 if target.task == "binary" else len(target.classes) > 1, "classes: how many")
+    width = len(target.classes or target.names)
+    n_numbers = sum(feature.kind == "number" for feature in encoder.features)
+    for name, array in {**encoder.arrays(), **target.arrays()}.items():
+        shape = (n_numbers if name in encoder.arrays() else width,)
+        found = arrays[name]
+        _require(
+            found.shape == shape and found.dtype == np.float64,
+            f"{name}: it is {found.dtype.name} {found.shape}, and {shape} numbers of float64 are needed",
+        )
+        _require(not name.endswith("scale") or bool((array > 0).all()), f"{name}: it must be greater than 0")
+    _require((target.task == "regression") == (target.mean is not None and target.scale is not None), "target_scale")
+    known = {**encoder.arrays(), **target.arrays()}
+    extra = [name for name in arrays if name.startswith("preprocess/") and name not in known]
+    _require(not extra, f"{extra}, which its columns do not use")
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
 
 
 class Model:
@@ -110,13 +157,11 @@ class Model:
         self.path = held.path
         parts = understand(held)
         self.config, self.encoder, self.target, self.loss = parts.config, parts.encoder, parts.target, parts.loss
-        self.network = parts.network
+        self.network, self.metrics = parts.network, parts.metrics
         state = State.new(self.network, (), np.dtype(self.config.dtype))
         restore(self.network, state, held, optimizer=False)
-        name = self.config.backend
-        self.backend = BACKENDS.get(name, BACKENDS["numpy"])()
+        self.backend = choice.make(self.config.backend if choice.installed(self.config.backend) else "numpy")
         self.forward = Forward(self.backend, self.network, state.θ, state.q, BATCH)
-        self.state = state
 
     @classmethod
     def read(cls, path: Path) -> Model:

@@ -1,60 +1,130 @@
-"""Where a checkpoint's data were: paths that mean something elsewhere too, and finding the same file again by its hash."""
+"""Where a checkpoint's data were: paths that mean something elsewhere too, and finding the file again by its hash."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from fcnet import config as configs
 from fcnet.data.opened import FileRecord
-from fcnet.errors import CheckpointError, DataError
+from fcnet.errors import CheckpointError, DataError, FcnetError
+
+_CONFIG = "config.yaml"
+_ROLES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One data file as the checkpoint remembers it: what it was used for, the paths to try, its SHA-256."""
+
+    role: str
+    paths: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """How many rows a part had, and the SHA-256 of their numbers."""
+
+    rows: int
+    sha256: str
 
 
 def record(files: Iterable[FileRecord], run: Path) -> list[dict[str, Any]]:
     """What the checkpoint says about each data file: role, paths to try, rows, SHA-256.
 
-    The paths are relative to the run folder, relative to the working directory, and the bare name; a path that leads
-    above both folders is left out, so that nothing of the machine is told.
+    The paths are relative to the run folder, relative to the working directory, and the bare name; of a file above
+    both folders the bare name alone, so that nothing of the machine is told.
     """
-    records = []
-    for file in files:
-        from_run, from_here = os.path.relpath(file.path, run.resolve()), os.path.relpath(file.path)
-        above = all(path.split(os.sep)[0] == os.pardir for path in (from_run, from_here))
-        paths = [file.path.name] if above else [from_run, from_here, file.path.name]
-        records.append(
-            {
-                "role": file.role,
-                "paths": [path.replace(os.sep, "/") for path in dict.fromkeys(paths)],
-                "rows": file.rows,
-                "sha256": file.sha256,
-            }
-        )
-    return records
+    return [
+        {"role": file.role, "paths": _paths(file.path, run), "rows": file.rows, "sha256": file.sha256} for file in files
+    ]
 
 
-def find(records: Sequence[Mapping[str, Any]], checkpoint: Path) -> dict[str, Path]:
-    """The data files by role: the first path, from the checkpoint's folder or from here, whose bytes are the recorded.
+def _paths(file: Path, run: Path) -> list[str]:
+    try:
+        ways = [os.path.relpath(file, place) for place in (run.resolve(), Path.cwd())]
+    except ValueError:  # on another drive
+        ways = []
+    below = any(way.split(os.sep)[0] != os.pardir for way in ways)
+    return list(dict.fromkeys(way.replace(os.sep, "/") for way in [*(ways if below else ()), file.name]))
 
-    Raises CheckpointError for a path that is absolute, DataError when no path leads to the file.
-    """
-    found: dict[str, Path] = {}
-    for entry in records:
-        paths = [str(path) for path in entry["paths"]]
-        for path in paths:
-            if os.path.isabs(path) or PureWindowsPath(path).is_absolute() or path.startswith("~"):
-                raise CheckpointError(f'it names the absolute path "{path}"; only relative ones are read', file=str(checkpoint))
-        places = [folder / path for path in paths for folder in (checkpoint.resolve().parent, Path())]
-        match = next((place for place in places if place.is_file() and _hash(place) == entry["sha256"]), None)
-        if match is None:
-            there = any(place.is_file() for place in places)
-            what = "is there but has changed since" if there else "is not to be found from here"
-            raise DataError(f"the data that the net was trained on {what}; name a file with --data", file=paths[-1])
-        found[str(entry["role"])] = match
+
+def origins(header: Mapping[str, Any], path: Path) -> tuple[Origin, ...]:
+    """The data files that a header records; CheckpointError where it is garbled or names an absolute path."""
+    found = []
+    entries = header.get("data")
+    for entry in entries if isinstance(entries, list) else [None]:
+        match entry:
+            case {"role": str(role), "paths": [_, *_] as paths, "sha256": str(sha256)} if role in _ROLES and all(
+                isinstance(p, str) for p in paths
+            ):
+                found.append(Origin(role, tuple(paths), sha256))
+            case _:
+                raise CheckpointError("its header does not say which data it was trained on", file=str(path))
+    section = header.get("config", {}).get("data", {})
+    named = [value for value in map(section.get, _ROLES) if isinstance(value, str)]
+    for name in [*named, *(p for origin in found for p in origin.paths)]:
+        if os.path.isabs(name) or PureWindowsPath(name).drive or name.startswith(("~", "\\")):
+            raise CheckpointError(f'it names the absolute path "{name}"; only relative ones are read', file=str(path))
+    return tuple(found)
+
+
+def parts(header: Mapping[str, Any], path: Path) -> dict[str, Part]:
+    """The parts that a checkpoint's header records; CheckpointError where it is garbled."""
+    found = {}
+    entries = header.get("parts")
+    for name in _ROLES:
+        match entries.get(name) if isinstance(entries, dict) else None:
+            case {"rows": int(rows), "sha256": str(sha256)}:
+                found[name] = Part(rows, sha256)
+            case _:
+                raise CheckpointError("its header does not say which rows it was trained on", file=str(path))
     return found
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def find(wanted: Iterable[Origin], path: Path) -> dict[str, Path]:
+    """The data files by role, each the first place that holds exactly the recorded bytes.
+
+    The recorded paths are tried from the folder of the checkpoint `path` and from here; then the file that the
+    config.yaml beside the checkpoint names. Raises DataError when none is the file.
+    """
+    found: dict[str, Path] = {}
+    beside = _beside(path)
+    for origin in wanted:
+        places = [folder / p for p in origin.paths for folder in (path.resolve().parent, Path())]
+        places += [beside[origin.role]] if origin.role in beside else []
+        match = next((place for place in places if _hash(place) == origin.sha256), None)
+        if match is None:
+            there = any(place.is_file() for place in places)
+            what = "have changed since" if there else "are not to be found from here"
+            raise DataError(
+                f"the data that the net was trained on {what}; name a file with --data", file=origin.paths[-1]
+            )
+        found[origin.role] = match
+    return found
+
+
+def _beside(path: Path) -> dict[str, Path]:
+    """The data files that the config.yaml beside a checkpoint names; none where there is no such config."""
+    try:
+        data = configs.load(path.parent / _CONFIG, needs_data=False).data
+    except FcnetError:
+        return {}
+    named = {role: getattr(data, role) for role in _ROLES}
+    return {role: Path(value) for role, value in named.items() if isinstance(value, str) and value}
+
+
+def _hash(path: Path) -> str | None:
+    """The SHA-256 of a plain file; None for anything else, and for what cannot be read."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fcnet.backends.base import Backend
-from fcnet.backends.numpy import NumpyBackend
 from fcnet.config.schema import Config
 from fcnet.config.schema import Layer as HiddenLayer
 from fcnet.config.schema import Network as NetworkOptions
@@ -15,8 +13,6 @@ from fcnet.nn.initializers import GlorotUniform, HeNormal, Initializer, LecunNor
 from fcnet.nn.layers import Dense, Dropout, Layer
 from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError, Task
 from fcnet.nn.network import Network
-
-BACKENDS: dict[str, type[Backend]] = {"numpy": NumpyBackend}
 
 _LOSS_BY_TASK: dict[str, Loss] = {
     "binary": BinaryCrossEntropy(),
@@ -28,16 +24,19 @@ _INIT_BY_FAMILY: dict[str, Initializer] = {"relu": HeNormal(), "tanh": GlorotUni
 
 
 def resolve(config: Config, task: Task, training_rows: int, validated: bool, threads: int) -> Config:
-    """The config with every `auto` of the training side decided; raises ConfigError where loss and task do not fit."""
+    """The config with every `auto` of the training side decided but that of `backend`.
+
+    Raises ConfigError where loss and task do not fit.
+    """
     loss = _LOSS_BY_TASK[task] if config.loss == "auto" else config.loss
     if task not in loss.tasks:
         fitting = " or ".join(loss.tasks)
-        raise ConfigError(
-            f"it learns {fitting}, and the task is {task}; leave loss out, or set data.task", key="loss"
-        )
+        raise ConfigError(f"it learns {fitting}, and the task is {task}; leave loss out, or set data.task", key="loss")
     training = config.training
     if training.batch_size == "auto":
-        training = replace(training, batch_size=32 if training_rows <= 2_000 else 128 if training_rows <= 50_000 else 256)
+        training = replace(
+            training, batch_size=32 if training_rows <= 2_000 else 128 if training_rows <= 50_000 else 256
+        )
     if not validated:
         training = replace(training, early_stopping=None)
     return replace(
@@ -45,7 +44,6 @@ def resolve(config: Config, task: Task, training_rows: int, validated: bool, thr
         loss=loss,
         training=training,
         network=_spelled(config.network),
-        backend="numpy" if config.backend == "auto" else config.backend,
         threads=threads if config.threads == "auto" else config.threads,
     )
 

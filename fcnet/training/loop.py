@@ -17,10 +17,10 @@ from fcnet.data.source import Source
 from fcnet.errors import DivergedError
 from fcnet.optim.schedules import Schedule, factors
 from fcnet.training.events import Epoch, Progress
-from fcnet.training.program import Program
+from fcnet.training.program import MAX_STEPS, Program
 from fcnet.training.state import State
 
-CHUNK_STEPS = 64
+CHUNK_STEPS = MAX_STEPS
 CHUNK_SECONDS = 0.05
 
 

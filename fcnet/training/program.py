@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from fcnet.backends.base import Array, Backend, Tape, aligned
-from fcnet.data.source import Source
+from fcnet.data.source import MemorySource, Source
 from fcnet.nn.losses import Loss, LossArrays, forward_backward
 from fcnet.nn.network import Network
 from fcnet.nn.workspace import Batch, Memory, Workspace
 from fcnet.optim.update import Update
 from fcnet.training.state import State
+
+MAX_STEPS = 64
+"""The longest chunk: steps that are made without looking."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class Program:
         self.gradient = network.layout.zeros(self.dtype)
         self.s = np.zeros(update.n_scalars, self.dtype)
         self.memory = Memory(self.dtype)
+        self.position = np.zeros(4, np.int64)
+        self._table = np.zeros((MAX_STEPS, update.n_scalars), self.dtype)
+        self._source: Source | None = None
         self._recorded: dict[int, Recorded] = {}
 
     def batch(self, rows: int) -> Batch:
@@ -59,14 +65,25 @@ class Program:
         array = self.memory.array
         c = array(-1, "c", (rows, self.n_cat), np.int32) if self.n_cat else None
         w = array(-1, "w", (rows, 1)) if self.weighted else None
-        return Batch(array(-1, "x", (rows, self.network.n_in)), array(-1, "y", (rows, self.network.n_out)), c, w)
+        x, y = array(-1, "x", (rows, self.network.n_in)), array(-1, "y", (rows, self.network.n_out))
+        return Batch(x, y, c, w, position=self.position)
 
     def recorded(self, rows: int) -> Recorded:
         """The step for a batch of this many rows."""
         if rows not in self._recorded:
-            self._recorded[rows] = self.blank(rows, Tape(self.backend))
-            self.record(self._recorded[rows])
+            r = self._recorded[rows] = self.blank(rows, Tape(self.backend))
+            r.tape.load(self._table, self.position, self.s)
+            if isinstance(self._source, MemorySource):
+                self._source.record(r.tape, r.batch, self.position)
+            else:
+                r.tape.call(self._fill, r.batch)
+            self.record(r)
+            r.tape.advance(self.position, rows)
         return self._recorded[rows]
+
+    def _fill(self, batch: Batch) -> None:
+        assert self._source is not None
+        self._source.fill(batch, int(self.position[0]), int(self.position[2]))
 
     def blank(self, rows: int, tape: Tape) -> Recorded:
         """The buffers of a step, with nothing on its tape."""
@@ -77,7 +94,7 @@ class Program:
         return Recorded(tape, batch, spaces, LossArrays(ε, self.memory.array(-1, "ℓ", (*lead, 1)), self.state.loss))
 
     def record(self, r: Recorded) -> None:
-        """Record the whole step; on an `Eager` tape this makes it, with the batch that is in the buffers."""
+        """Record forward, loss, backward and update; an `Eager` tape makes them, with the batch in the buffers."""
         self.record_gradient(r)
         self.update.record(r.tape, self.state.θ, self.gradient, self.state.vectors, self.s)
 
@@ -90,17 +107,22 @@ class Program:
         self.network.backward(r.tape, θ, q, self.gradient, r.spaces, r.loss.ε, {})
 
     def run(self, source: Source, scalars: Array, batch_size: int) -> None:
-        """Make K steps from the state's place in its epoch; scalars (K, n_scalars) are those of each step."""
+        """Make K ≤ MAX_STEPS steps from the state's place in its epoch; scalars (K, n_scalars) are each step's."""
         state, n = self.state, source.n
-        scalars = scalars.astype(self.dtype)
-        for row_of_scalars in scalars:
-            r = self.recorded(min(batch_size, n - state.row))
-            self.s[:] = row_of_scalars
-            r.batch.position[:] = (state.epoch, state.step)
-            source.fill(r.batch, state.epoch, state.row)
-            r.tape.run()
-            state.row += r.batch.x.shape[-2]
-            state.step += 1
+        if source is not self._source:
+            self._source = source
+            self._recorded.clear()
+        self._table[: len(scalars)] = scalars
+        self.position[:] = (state.epoch, state.step, state.row, 0)
+        source.order(state.epoch, 0, 0)
+        done = 0
+        while done < len(scalars):
+            rows = min(batch_size, n - state.row)
+            times = min(len(scalars) - done, (n - state.row) // rows)
+            self.recorded(rows).tape.run(times)
+            state.row += times * rows
+            state.step += times
+            done += times
 
     def first_bad(self, r: Recorded) -> str | None:
         """The first tensor of the step just made that is not finite, in the order in which they were computed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Scorer:
     """Loss and metrics of any rows of a data set under the parameters that `forward` reads.
 
     x, y, w are a whole data set's, as `fcnet.data` gives them; `guess` is what one would predict from the training
-    targets alone.
+    targets alone. `poll` is called between batches and may raise, to stop.
     """
 
     def __init__(
@@ -54,9 +54,10 @@ class Scorer:
         metrics: Sequence[Metric],
         guess: Array,
         data: tuple[Array, Array, Array | None],
+        poll: Callable[[], object] = lambda: None,
     ) -> None:
         self.backend, self.forward, self.loss, self.target = backend, forward, loss, target
-        self.metrics, self.guess = metrics, guess
+        self.metrics, self.guess, self.poll = metrics, guess, poll
         self.x, self.y, self.w = data
         n_out, dtype = forward.network.n_out, forward.θ.dtype
         self.one_hot = one_hot(loss, target, dtype)
@@ -67,13 +68,14 @@ class Scorer:
 
     def __call__(self, rows: Array) -> tuple[float, dict[str, Any]]:
         """(Σ w ℓ / Σ w, {metric: {"value", "trivial"}}) over the given rows."""
-        a = self.forward(self.x, rows)
+        a = np.empty((len(rows), self._a.shape[1]), self._a.dtype)
         w = None if self.w is None else self.w[rows]
         ℓ = np.empty(len(rows))
         for start in range(0, len(rows), len(self._a)):
+            self.poll()
             part = rows[start : start + len(self._a)]
             n = len(part)
-            self._a[:n] = a[start : start + n]
+            a[start : start + n] = self._a[:n] = self.forward(self.x, part)
             fill_targets(self.y, self.one_hot, part, self._y[:n])
             self._tape.run()
             ℓ[start : start + n] = self._ℓ[:n, 0]

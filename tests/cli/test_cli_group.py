@@ -24,7 +24,7 @@ def test_help_and_version_load_nothing_heavy():
     script = f"""
 import sys
 from fcnet.cli import main
-for arguments in (["--help"], ["-h"], ["--version"], *([name, "--help"] for name in {COMMANDS})):
+for arguments in (["--help"], ["-h"], ["--version"], *([name, "--help"] for name in {list(COMMANDS)})):
     code = main(arguments)
     print(code, [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
 """
@@ -49,7 +49,7 @@ def test_the_group_lists_every_command_once():
     """`fcnet --help` lists the commands in the order in which people need them, each with a whole sentence."""
     lines = CliRunner().invoke(group.fcnet, ["--help"]).output.split("Commands:\n")[1].split("\n\n")[0].splitlines()
 
-    assert tuple(line.split()[0] for line in lines) == COMMANDS
+    assert tuple(line.split()[0] for line in lines) == tuple(COMMANDS)
     assert all(line.endswith(".") and "..." not in line for line in lines)
 
 

@@ -95,6 +95,7 @@ UNKNOWN_KEYS = [
     ("far-from-all", "training: {qqq: 1}", "training.qqq: unknown key; allowed here: epochs, batch_size, clip_norm"),
     ("in-a-layer", "network: {layers: [{unit: 3}]}", "network.layers.0.unit: unknown key; did you mean units?"),
     ("name-of-the-member", "optimizer: {name: adam, adam: 1}", "2:25: optimizer.adam: unknown key"),
+    ("value-beside-it", "optimizer: {name: adam, adam: {lr: x}, lr: y}", 'optimizer.lr: the text "y", expected a number'),
     ("section-of-the-runs-name", "name: training\ntraining: {x1: 1}", "3:12: training.x1: unknown key"),
     ("control-character", '"a\\e]0;b\\a": 1', "2:1: a\\x1b]0;b\\x07: unknown key"),
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fcnet.data import Dataset, load
 from fcnet.data.options import Data, Preprocess
 

@@ -7,11 +7,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fcnet.data import Encoder, Tally
 from fcnet.data.options import Preprocess, Split
 from fcnet.errors import ConfigError, DataError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def with_column(cells: list[str], name: str = "c") -> str:
@@ -134,7 +135,7 @@ def test_a_column_without_values_is_left_out(folder):
 
 @pytest.mark.parametrize(("texts", "error"), [(2, True), (3, False)])
 def test_the_limit_between_mistakes_and_categories(folder, texts, error):
-    """With at least 95 % numbers the texts are errors; below, the column is text, and a notice says how many numbers."""
+    """With 95 % numbers the texts are errors; below, the column is text, and a notice says how many numbers."""
     cells = ["x"] * texts + [str(i % 5) for i in range(40 - texts)]
 
     if error:
@@ -179,7 +180,9 @@ def test_features_and_exclude_choose_columns(folder):
 @pytest.mark.parametrize(
     ("options", "key", "said"),
     [
-        pytest.param({"target": "yy"}, "data.target", 'did you mean "y"? the columns are "a", "b", "y"', id="V47-target"),
+        pytest.param(
+            {"target": "yy"}, "data.target", 'did you mean "y"? the columns are "a", "b", "y"', id="V47-target"
+        ),
         pytest.param({"target": None}, "data.target", "is missing", id="no-target"),
         pytest.param({"target": []}, "data.target", "empty", id="empty-target"),
         pytest.param({"target": ["y", "y"]}, "data.target", "twice", id="target-twice"),
@@ -262,7 +265,9 @@ def test_row_and_class_weights_multiply(folder):
 
 def test_the_encoder_comes_back_from_header_and_arrays(folder):
     """What goes into a checkpoint restores an encoder that encodes alike."""
-    text = "a,c,d,y\n" + "".join(f"{i if i % 7 else ''},{'uvw'[i % 3]},{'' if i == 2 else 'q'},{i}.5\n" for i in range(40))
+    text = "a,c,d,y\n" + "".join(
+        f"{i if i % 7 else ''},{'uvw'[i % 3]},{'' if i == 2 else 'q'},{i}.5\n" for i in range(40)
+    )
     found = folder.load(text)
     header = json.loads(json.dumps(found.encoder.header()))
 
@@ -282,7 +287,7 @@ def test_values_outside_the_training_range_are_counted(folder):
     scored = score(other, found.resolved, found.encoder, found.target)
 
     assert 'values outside the training range: "c" 2' in scored.notices
-    with pytest.raises(DataError, match="o.csv:3.*11.0 is outside the training range"):
+    with pytest.raises(DataError, match=r"o.csv:3.*11.0 is outside the training range"):
         score(other, found.resolved, found.encoder, found.target, strict=True)
 
 
@@ -342,4 +347,4 @@ def test_tally_counts_over_chunks(folder):
     chunks = list(stream(path, found.resolved, found.encoder, found.target, tally))
 
     assert sum(len(x) for x, _ in chunks) == 20
-    assert any('10 cells' in notice and '"q" 10' in notice for notice in tally.notices())
+    assert any("10 cells" in notice and '"q" 10' in notice for notice in tally.notices())

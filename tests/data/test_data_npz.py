@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from fcnet.errors import DataError, FcnetError, LimitError
 
 X = np.arange(60.0).reshape(20, 3)
@@ -130,7 +131,7 @@ def test_extra_arrays_are_said_and_nan_is_missing(folder):
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        pytest.param({"x": X, "y": Y[:-1]}, "(20, 3) and \"y\" (19,)", id="N22-lengths"),
+        pytest.param({"x": X, "y": Y[:-1]}, '(20, 3) and "y" (19,)', id="N22-lengths"),
         pytest.param({"x": X.reshape(20, 3, 1), "y": Y}, "(20, 3, 1)", id="N21-three-axes"),
         pytest.param({"x": np.float64(3), "y": Y}, "shape ()", id="N21-no-axis"),
         pytest.param({"a": X, "y": Y}, 'no array "x"; the file holds "a", "y"', id="N24-missing-array"),
@@ -196,9 +197,10 @@ def trailing() -> bytes:
 
 def duplicate() -> bytes:
     out = io.BytesIO()
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(out, "w") as archive:
+    with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("x.npy", npy(X))
-        archive.writestr("x.npy", npy(X))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("x.npy", npy(X))
         archive.writestr("y.npy", npy(Y))
     return out.getvalue()
 

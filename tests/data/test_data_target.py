@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from fcnet.data import Target
 from fcnet.data.options import Preprocess
 from fcnet.errors import ConfigError, DataError

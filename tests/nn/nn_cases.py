@@ -47,14 +47,14 @@ def targets(loss: Loss, rows: int, n_out: int, seed: int) -> Array:
 
 
 def net(activation: Activation, n_out: int, *, dropout: float = 0.0, output: Activation | None = None) -> list[Layer]:
-    """3 inputs → 4 → 3 → n_out, with dropout in front of each hidden layer where it is asked for."""
+    """3 inputs → 3 → 2 → n_out, with dropout in front of each hidden layer where it is asked for."""
     drop: list[Layer] = [Dropout(dropout)] if dropout else []
     last = ACTIVATIONS["identity"]() if output is None else output
     return [
         *drop,
-        Dense(4, activation, Zeros()),
-        *drop,
         Dense(3, activation, Zeros()),
+        *drop,
+        Dense(2, activation, Zeros()),
         Dense(n_out, last, Zeros()),
     ]
 
@@ -82,7 +82,7 @@ class Objective:
         self.step = self.program.blank(len(x), Tape(NumpyBackend()))
         self.program.record_gradient(self.step)
         batch: Any = self.step.batch
-        batch.x[...], batch.y[...], batch.position[:] = x, y, (2, 7)
+        batch.x[...], batch.y[...], batch.position[:] = x, y, (2, 7, 0, 0)
         if w is not None:
             batch.w[...] = w
         if c is not None:

@@ -37,7 +37,10 @@ class Made:
         self.ε = self.δ.copy()
         self.δ_in = layer.backward(k, p, {}, self.g, ws, self.ε, {}, need_dz=True)
         self.a = np.array(
-            [[sum(self.W[k, j] * self.z[r, j] for j in range(N_IN)) + self.b[k] for k in range(N_OUT)] for r in range(B)]
+            [
+                [sum(self.W[k, j] * self.z[r, j] for j in range(N_IN)) + self.b[k] for k in range(N_OUT)]
+                for r in range(B)
+            ]
         )
 
 

@@ -27,6 +27,7 @@ from fcnet.training.program import Program
 from fcnet.training.state import State
 
 torch: Any = pytest.importorskip("torch")
+torch.set_num_threads(1)  # the arrays are tiny
 F: Any = torch.nn.functional
 
 EXTREMES = [0.0, -0.0, 1e-8, -1e-8, 1.0, -1.0, 30.0, -30.0, 1000.0, -1000.0]

@@ -1,0 +1,222 @@
+"""The few kernels that are no formula: products, gathers, sums, random words; each with a block of arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import cfunc, njit, types
+
+from fcnet.backends.numba.pointers import (
+    dgemm32,
+    dgemm64,
+    f4,
+    f8,
+    high_product,
+    i8,
+    sgemm32,
+    sgemm64,
+    u4,
+)
+
+SIGNATURE = types.void(types.int64)
+
+
+@cfunc(SIGNATURE, cache=True)
+def matmul_f4_64(block: Any) -> None:
+    q = i8(block)
+    sgemm64(q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11])
+
+
+@cfunc(SIGNATURE, cache=True)
+def matmul_f4_32(block: Any) -> None:
+    q = i8(block)
+    sgemm32(q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11])
+
+
+@cfunc(SIGNATURE, cache=True)
+def matmul_f8_64(block: Any) -> None:
+    q = i8(block)
+    dgemm64(q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11])
+
+
+@cfunc(SIGNATURE, cache=True)
+def matmul_f8_32(block: Any) -> None:
+    q = i8(block)
+    dgemm32(q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11])
+
+
+# The bodies take typed pointers, so that each serves both precisions. Without error_model="numpy" a division might
+# raise, and no loop around it would be vectorised.
+_loop = njit(error_model="numpy")
+
+
+@_loop
+def _gather(x: Any, order: Any, position: Any, out: Any, rows: Any, n: Any) -> None:
+    """out (rows, n) = x[order[start :][:rows]], start = position[2]."""
+    for b in range(rows):
+        source, target = order[position[2] + b] * n, b * n
+        for j in range(n):
+            out[target + j] = x[source + j]
+
+
+@_loop
+def _gather_one_hot(labels: Any, order: Any, position: Any, out: Any, rows: Any, n: Any) -> None:
+    """out (rows, n) = one-hot rows of labels[order[start :][:rows]]."""
+    for b in range(rows):
+        for j in range(n):
+            out[b * n + j] = 0
+        out[b * n + labels[order[position[2] + b]]] = 1
+
+
+@_loop
+def _load(table: Any, position: Any, out: Any, n: Any) -> None:
+    """out (n,) = table[position[3]]."""
+    for j in range(n):
+        out[j] = table[position[3] * n + j]
+
+
+@_loop
+def _sum_rows(e: Any, out: Any, members: Any, rows: Any, n: Any) -> None:
+    """out (members, n) = Σ over the rows of e (members, rows, n)."""
+    for m in range(members):
+        for j in range(n):
+            out[m * n + j] = 0
+        for b in range(rows):
+            for j in range(n):
+                out[m * n + j] += e[(m * rows + b) * n + j]
+
+
+@njit(error_model="numpy", fastmath={"reassoc"})
+def _accumulate(values: Any, total: Any, n: Any) -> None:
+    """total += Σ values, in float64."""
+    part = 0.0
+    for i in range(n):
+        part += np.float64(values[i])
+    total[0] += part
+
+
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})
+def _norm(g: Any, out: Any, n: Any) -> None:
+    """out = ‖g‖, summed in float64."""
+    part = 0.0
+    for i in range(n):
+        part += np.float64(g[i]) * np.float64(g[i])
+    out[0] = np.sqrt(part)
+
+
+@cfunc(SIGNATURE, cache=True)
+def gather_f4(block: Any) -> None:
+    q = i8(block)
+    _gather(f4(q[0]), i8(q[1]), i8(q[2]), f4(q[3]), q[4], q[5])
+
+
+@cfunc(SIGNATURE, cache=True)
+def gather_f8(block: Any) -> None:
+    q = i8(block)
+    _gather(f8(q[0]), i8(q[1]), i8(q[2]), f8(q[3]), q[4], q[5])
+
+
+@cfunc(SIGNATURE, cache=True)
+def gather_one_hot_f4(block: Any) -> None:
+    q = i8(block)
+    _gather_one_hot(i8(q[0]), i8(q[1]), i8(q[2]), f4(q[3]), q[4], q[5])
+
+
+@cfunc(SIGNATURE, cache=True)
+def gather_one_hot_f8(block: Any) -> None:
+    q = i8(block)
+    _gather_one_hot(i8(q[0]), i8(q[1]), i8(q[2]), f8(q[3]), q[4], q[5])
+
+
+@cfunc(SIGNATURE, cache=True)
+def load_f4(block: Any) -> None:
+    q = i8(block)
+    _load(f4(q[0]), i8(q[1]), f4(q[2]), q[3])
+
+
+@cfunc(SIGNATURE, cache=True)
+def load_f8(block: Any) -> None:
+    q = i8(block)
+    _load(f8(q[0]), i8(q[1]), f8(q[2]), q[3])
+
+
+@cfunc(SIGNATURE, cache=True)
+def advance(block: Any) -> None:
+    """The next step: position (epoch, step, row, cursor) moves by one step and q[1] rows."""
+    q = i8(block)
+    position = i8(q[0])
+    position[1] += 1
+    position[2] += q[1]
+    position[3] += 1
+
+
+@cfunc(SIGNATURE, cache=True)
+def sum_rows_f4(block: Any) -> None:
+    q = i8(block)
+    _sum_rows(f4(q[0]), f4(q[1]), q[2], q[3], q[4])
+
+
+@cfunc(SIGNATURE, cache=True)
+def sum_rows_f8(block: Any) -> None:
+    q = i8(block)
+    _sum_rows(f8(q[0]), f8(q[1]), q[2], q[3], q[4])
+
+
+@cfunc(SIGNATURE, cache=True)
+def accumulate_f4(block: Any) -> None:
+    q = i8(block)
+    _accumulate(f4(q[0]), f8(q[1]), q[2])
+
+
+@cfunc(SIGNATURE, cache=True)
+def accumulate_f8(block: Any) -> None:
+    q = i8(block)
+    _accumulate(f8(q[0]), f8(q[1]), q[2])
+
+
+@cfunc(SIGNATURE, cache=True)
+def norm_f4(block: Any) -> None:
+    q = i8(block)
+    _norm(f4(q[0]), f4(q[1]), q[2])
+
+
+@cfunc(SIGNATURE, cache=True)
+def norm_f8(block: Any) -> None:
+    q = i8(block)
+    _norm(f8(q[0]), f8(q[1]), q[2])
+
+
+_M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
+_W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
+
+
+@njit(error_model="numpy")
+def _words(key0: Any, key1: Any, layer: Any, step: Any, epoch: Any, out: Any, n: Any) -> None:
+    """n uint32 from the Philox4x64-10 words at the counter (1 …, layer, step, epoch), the lower half of each first."""
+    i = 0
+    first = np.uint64(1)
+    while i < n:
+        c0, c1, c2, c3 = first, np.uint64(layer), np.uint64(step), np.uint64(epoch)
+        k0, k1 = key0, key1
+        for _ in range(10):
+            h0, l0 = high_product(_M0, c0), _M0 * c0
+            h1, l1 = high_product(_M1, c2), _M1 * c2
+            c0, c1, c2, c3 = h1 ^ c1 ^ k0, l1, h0 ^ c3 ^ k1, l0
+            k0 += _W0
+            k1 += _W1
+        for word in (c0, c1, c2, c3):
+            if i < n:
+                out[i] = np.uint32(word & np.uint64(0xFFFFFFFF))
+            if i + 1 < n:
+                out[i + 1] = np.uint32(word >> np.uint64(32))
+            i += 2
+        first += np.uint64(1)
+
+
+@cfunc(SIGNATURE, cache=True)
+def words(block: Any) -> None:
+    """Random words of a layer at the place of position (epoch, step)."""
+    q = i8(block)
+    position = i8(q[3])
+    _words(np.uint64(q[0]), np.uint64(q[1]), q[2], position[1], position[0], u4(q[4]), q[5])

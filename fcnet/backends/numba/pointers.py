@@ -1,0 +1,139 @@
+"""Raw addresses in compiled code: arrays come in as numbers, and kernels are called through their addresses.
+
+A recorded step is a table of (kernel, block of arguments); `replay` walks it. So one small compiled loop serves every
+net, and nothing is compiled for a net that is not compiled for all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+
+def _pointer(item: Any) -> Any:
+    @intrinsic
+    def at(typingctx: Any, address: Any) -> Any:
+        """A pointer to the array that starts at `address`."""
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(types.CPointer(item)))
+
+        return types.CPointer(item)(types.int64), code
+
+    return at
+
+
+f4 = _pointer(types.float32)
+f8 = _pointer(types.float64)
+i8 = _pointer(types.int64)
+u4 = _pointer(types.uint32)
+i4 = _pointer(types.int32)
+
+
+def _bits(source: Any, target: Any) -> Any:
+    @intrinsic
+    def cast(typingctx: Any, value: Any) -> Any:
+        """The same bits, read as another type."""
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_value_type(target))
+
+        return target(source), code
+
+    return cast
+
+
+f4_to_i4 = _bits(types.float32, types.int32)
+i4_to_f4 = _bits(types.int32, types.float32)
+f8_to_i8 = _bits(types.float64, types.int64)
+i8_to_f8 = _bits(types.int64, types.float64)
+
+
+@intrinsic
+def call(typingctx: Any, address: Any, block: Any) -> Any:
+    """Call the kernel at `address` with its block of arguments."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kernel = ir.FunctionType(ir.VoidType(), [ir.IntType(64)]).as_pointer()
+        builder.call(builder.inttoptr(args[0], kernel), [args[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), code
+
+
+@intrinsic
+def high_product(typingctx: Any, a: Any, b: Any) -> Any:
+    """The upper 64 bits of the 128-bit product of two uint64."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), code
+
+
+def _gemm(item: Any, real: Any, whole: Any) -> Any:
+    """A call of cblas_?gemm, row-major, alpha 1, beta 0, through its address."""
+
+    @intrinsic
+    def gemm(
+        typingctx: Any, address: Any, ta: Any, tb: Any, m: Any, n: Any, k: Any,
+        a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any,
+    ) -> Any:  # fmt: skip
+        """c = op(a) op(b)."""
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            address, ta, tb, m, n, k, a, lda, b, ldb, c, ldc = args
+            pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kinds = [flag, flag, flag, whole, whole, whole, real, pointer, whole, pointer, whole, real, pointer, whole]
+            function = builder.inttoptr(address, ir.FunctionType(ir.VoidType(), kinds).as_pointer())
+
+            def number(value: Any) -> Any:
+                return value if whole == ir.IntType(64) else builder.trunc(value, whole)
+
+            def place(value: Any) -> Any:
+                return builder.inttoptr(value, pointer)
+
+            row_major = ir.Constant(flag, 101)
+            one, zero = ir.Constant(real, 1.0), ir.Constant(real, 0.0)
+            transposed = [builder.trunc(value, flag) for value in (ta, tb)]
+            sizes = [number(value) for value in (m, n, k)]
+            builder.call(
+                function,
+                [row_major, *transposed, *sizes, one, place(a), number(lda), place(b), number(ldb), zero, place(c),
+                 number(ldc)],
+            )  # fmt: skip
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 12), code
+
+    return gemm
+
+
+sgemm32 = _gemm(types.float32, ir.FloatType(), ir.IntType(32))
+sgemm64 = _gemm(types.float32, ir.FloatType(), ir.IntType(64))
+dgemm32 = _gemm(types.float64, ir.DoubleType(), ir.IntType(32))
+dgemm64 = _gemm(types.float64, ir.DoubleType(), ir.IntType(64))
+
+
+@njit(cache=True)
+def replay(table: Any, times: int) -> None:
+    """Make every call of the table (n, 2) int64, in order, so many times."""
+    for _ in range(times):
+        for i in range(table.shape[0]):
+            call(table[i, 0], table[i, 1])
+
+
+def address(array: Any) -> int:
+    """Where an array starts."""
+    return int(array.ctypes.data)
+
+
+def block(*values: Any) -> Any:
+    """A kernel's arguments, (n,) int64: numbers as they are, arrays by their addresses."""
+    return np.array([address(v) if isinstance(v, np.ndarray) else int(v) for v in values], dtype=np.int64)

@@ -1,0 +1,333 @@
+"""Prints a formula as one fused loop over the rows and units of its arrays: a source file that Numba compiles once.
+
+Nothing of a formula is evaluated here, and nothing of an array is looked at but its shape, strides and type. A formula
+with row reductions becomes several loops over the same row, one after each reduction; what a later loop needs of an
+earlier one waits in a scratch row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fcnet.backends.base import Array
+from fcnet.formulas import Formula
+from fcnet.formulas.expression import COMPARISONS, REDUCTIONS, Expr, is_const
+
+POINTERS = {np.dtype(np.float32): "f4", np.dtype(np.float64): "f8", np.dtype(np.uint32): "u4"}
+TYPES = {"f4": "np.float32", "f8": "np.float64", "u4": "np.uint32"}
+_SCALAR = {"exp": "math.exp", "expm1": "math.expm1", "log": "math.log", "log1p": "math.log1p", "tanh": "math.tanh"}
+_VECTOR = {"exp": "exp4", "expm1": "expm1_4", "log": "log4", "log1p": "log1p4", "tanh": "tanh4"}
+_SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+HEADER = '''"""A kernel printed by fcnet."""
+
+import math
+
+import numpy as np
+from numba import cfunc, njit, types
+
+from fcnet.backends.numba.functions import exp4, expm1_4, log1p4, log4, tanh4
+from fcnet.backends.numba.pointers import f4, f8, i8, u4
+'''
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An array as the kernel sees it: its type and its step in elements along members, rows and units."""
+
+    kind: str
+    steps: tuple[int, int, int]
+
+
+@dataclass
+class Printed:
+    """Source text of a kernel, and the arguments for these arrays: numbers first, then addresses."""
+
+    text: str
+    sizes: list[int] = field(default_factory=list)
+    arrays: list[Array] = field(default_factory=list)
+    scratch: int = 0  # elements of scratch that the last argument points to
+
+
+def print_kernel(
+    formula: Formula, arrays: Mapping[str, Array], outs: Mapping[str, Array], sums: Mapping[str, Array]
+) -> Printed | None:
+    """The kernel, or None for arrays that it cannot walk (a step along the units other than 0 or 1)."""
+    return _Printer(formula, arrays, outs, sums).printed
+
+
+class _Printer:
+    def __init__(
+        self, formula: Formula, arrays: Mapping[str, Array], outs: Mapping[str, Array], sums: Mapping[str, Array]
+    ) -> None:
+        self.formula, self.sums = formula, sums
+        self.kind = POINTERS[next(iter(outs.values())).dtype]
+        used = formula.symbols()
+        self.named = {f"in_{name}": arrays[name] for name in used}
+        self.named |= {f"out_{name}": array for name, array in outs.items()}
+        shape = np.broadcast_shapes(*(a.shape for a in self.named.values()))
+        while len(shape) < 3:
+            shape = (1, *shape)
+        self.shape = (int(np.prod(shape[:-2])), shape[-2], shape[-1])
+        self.operands: dict[str, Operand] = {}
+        self.variables: dict[str, str] = {}  # operand -> the pointer variable; one for the same memory
+        self.printed: Printed | None = None
+        reduces = any(node.op in REDUCTIONS for node in formula.nodes())
+        if not self._walk(shape, flat=not reduces and not sums):
+            return
+        self.printed = self._print()
+
+    def _walk(self, shape: tuple[int, ...], flat: bool) -> bool:
+        """Find every array's steps; False where they are none that the loops can make."""
+        full = int(np.prod(shape))
+        if flat and all(a.size == 1 or (a.size == full and a.flags.c_contiguous) for a in self.named.values()):
+            self.shape = (1, 1, full)
+            steps = {name: (0, 0, int(a.size > 1 or full == 1)) for name, a in self.named.items()}
+            steps = {name: s if self.named[name].size == full else (0, 0, 0) for name, s in steps.items()}
+        else:
+            steps = {}
+            for name, a in self.named.items():
+                whole = a.reshape((1,) * (len(shape) - a.ndim) + a.shape)
+                wide = np.broadcast_to(a, shape) if name.startswith("in_") else whole
+                size = a.dtype.itemsize
+                moves = [0 if n == 1 else s // size for n, s in zip(wide.shape, wide.strides, strict=True)]
+                lead = [m for m, n in zip(moves[:-2], wide.shape[:-2], strict=True) if n > 1]
+                if len(lead) > 1:
+                    return False
+                steps[name] = (lead[0] if lead else 0, moves[-2], moves[-1])
+        if any(s[2] not in (0, 1) for s in steps.values()):
+            return False
+        seen: dict[tuple[int, tuple[int, int, int]], str] = {}
+        for name, a in self.named.items():
+            if a.dtype not in POINTERS:
+                return False
+            self.operands[name] = Operand(POINTERS[a.dtype], steps[name])
+            place = (int(a.ctypes.data), steps[name])
+            self.variables[name] = seen.setdefault(place, f"p{len(seen)}")
+        return True
+
+    def _print(self) -> Printed:
+        order = list(self.formula.nodes())
+        self._levels(order)
+        self._phases(order)
+        pointers = list(dict.fromkeys(self.variables.values()))
+        first = {p: next(n for n, v in self.variables.items() if v == p) for p in pointers}
+        sums = list(self.sums)
+        stored = {id(node): i for i, node in enumerate(self.waiting)}
+        self.stored = stored
+        kinds = [self.operands[first[p]].kind for p in pointers]
+        names = [*pointers, *(f"sum{i}" for i in range(len(sums)))]
+        kinds += [self.kind] * len(sums)
+        arguments = ["M", "B", "n", *(f"m_{p}" for p in pointers), *(f"b_{p}" for p in pointers), *names, "row"]
+        body = self._body(pointers, sums)
+        lines = [HEADER, "", '@njit(error_model="numpy", fastmath={"contract", "nsz", "reassoc"})']
+        lines += [f"def run({', '.join(arguments)}):", *("    " + line for line in body), "", ""]
+        count = 3 + 2 * len(pointers)
+        values = [f"q[{i}]" for i in range(count)]
+        values += [f"{kind}(q[{count + i}])" for i, kind in enumerate(kinds)]
+        values += [f"{self.kind}(q[{count + len(kinds)}])"]
+        lines += ["@cfunc(types.void(types.int64), cache=True)", "def kernel(block):", "    q = i8(block)"]
+        lines += [f"    run({', '.join(values)})", ""]
+        sizes = [*self.shape]
+        sizes += [self.operands[first[p]].steps[0] for p in pointers]
+        sizes += [self.operands[first[p]].steps[1] for p in pointers]
+        arrays = [self.named[first[p]] for p in pointers] + [self.sums[name] for name in sums]
+        return Printed("\n".join(lines), sizes, arrays, max(1, len(stored) * self.shape[2]))
+
+    def _levels(self, order: list[Expr]) -> None:
+        """Whether a node has one value a row ("row") or one a unit ("full"); numbers and 0-d symbols count as row."""
+        self.level: dict[int, str] = {}
+        for node in order:
+            if node.op == "sym":
+                full = self.operands[f"in_{node.value}"].steps[2] == 1
+            elif node.op in REDUCTIONS or node.op == "width":
+                full = False
+            else:
+                full = any(self.level[id(arg)] == "full" for arg in node.args)
+            self.level[id(node)] = "full" if full else "row"
+
+    def _phases(self, order: list[Expr]) -> None:
+        """After how many reductions a node can be computed, and which values wait in scratch rows."""
+        self.phase: dict[int, int] = {}
+        for node in order:
+            before = max((self.phase[id(arg)] for arg in node.args), default=0)
+            more = node.op in REDUCTIONS and self.level[id(node.args[0])] == "full"
+            self.phase[id(node)] = before + more
+        self.last = max(self.phase.values())
+        reads: dict[str, int] = {}  # pointer -> the last phase that loads it
+        for node in order:
+            for arg in node.args:
+                if arg.op == "sym" and node.op != "width":
+                    pointer = self.variables[f"in_{arg.value}"]
+                    at = self.phase[id(node)] - (node.op in REDUCTIONS and self.level[id(arg)] == "full")
+                    reads[pointer] = max(reads.get(pointer, 0), at)
+        # An output is written when nothing later reads its memory; results that are symbols count as reads at the end.
+        self.written: dict[str, int] = {}
+        for name, node in self.formula.results.items():
+            out = self.named[f"out_{name}"]
+            memory = {p for other, p in self.variables.items() if np.may_share_memory(self.named[other], out)}
+            self.written[name] = max([self.phase[id(node)], *(reads.get(p, 0) for p in memory)])
+        waiting: dict[int, Expr] = {}
+        for node in order:
+            for arg in node.args:
+                later = self.phase[id(node)] - (node.op in REDUCTIONS and self.level[id(arg)] == "full")
+                self._wait(arg, later, waiting)
+        for name, node in self.formula.results.items():
+            self._wait(node, self.written[name], waiting)
+        self.waiting = list(waiting.values())
+
+    def _wait(self, node: Expr, later: int, waiting: dict[int, Expr]) -> None:
+        if node.op not in ("sym", "const") and self.level[id(node)] == "full" and later > self.phase[id(node)]:
+            waiting[id(node)] = node
+
+    def _body(self, pointers: list[str], sums: list[str]) -> list[str]:
+        order = list(self.formula.nodes())
+        lines = []
+        scalars = [n for n in order if n.op == "sym" and self.operands[f"in_{n.value}"].steps == (0, 0, 0)]
+        self.text: dict[int, str] = {}
+        for node in scalars:
+            name = self._name(node)
+            lines.append(f"{name} = {self.variables[f'in_{node.value}']}[0]")
+            self.text[id(node)] = name
+        lines.append("for m in range(M):")
+        inner = [f"{p}_ = m * m_{p}" for p in pointers]
+        for i, _ in enumerate(sums):
+            inner += ["for j in range(n):", f"    sum{i}[m * n + j] = {TYPES[self.kind]}(0.0)"]
+        inner.append("for b in range(B):")
+        row = [f"{p}b = {p}_ + b * b_{p}" for p in pointers]
+        for phase in range(self.last + 1):
+            row += self._phase_lines(order, phase, sums)
+        inner += ["    " + line for line in row]
+        return [*lines, *("    " + line for line in inner)]
+
+    def _phase_lines(self, order: list[Expr], phase: int, sums: list[str]) -> list[str]:
+        lines: list[str] = []
+        # values of the whole row that became known
+        for node in order:
+            if self.level[id(node)] == "row" and self.phase[id(node)] == phase and id(node) not in self.text:
+                lines += self._row_value(node)
+        reductions = [
+            node
+            for node in order
+            if node.op in REDUCTIONS and self.level[id(node.args[0])] == "full" and self.phase[id(node)] == phase + 1
+        ]
+        for node in reductions:
+            start = "-np.inf" if node.op == "row_max" else "0.0"
+            lines.append(f"{self._name(node)} = {TYPES[self.kind]}({start})")
+        loop: list[str] = []
+        known: dict[int, str] = {}
+
+        def value(node: Expr) -> str:
+            """The variable of a node inside the loop of this phase; computed or loaded on first use."""
+            if self.level[id(node)] == "row":
+                return self.text[id(node)]
+            if id(node) not in known:
+                name = self._name(node)
+                if node.op == "sym":
+                    pointer = self.variables[f"in_{node.value}"]
+                    code = f"{pointer}[{pointer}b + j]"
+                elif self.phase[id(node)] < phase:
+                    code = f"row[{self.stored[id(node)]} * n + j]"
+                else:
+                    code = self._code(node, [value(arg) for arg in node.args])
+                loop.append(f"{name} = {code}")
+                known[id(node)] = name
+            return known[id(node)]
+
+        for node in reductions:
+            x, acc = value(node.args[0]), self._name(node)
+            if node.op == "row_max":
+                loop.append(f"{acc} = {acc} if {x} <= {acc} else {x}")
+            else:
+                loop.append(f"{acc} += {x}")
+        now = [(self.stored[id(node)], value(node)) for node in self.waiting if self.phase[id(node)] == phase]
+        loop += [f"row[{place} * n + j] = {text}" for place, text in now]
+        writes: list[str] = []
+        for name, node in self.formula.results.items():
+            if self.written[name] != phase:
+                continue
+            pointer = self.variables[f"out_{name}"]
+            v = value(node) if self.operands[f"out_{name}"].steps[2] else self.text[id(node)]
+            if self.operands[f"out_{name}"].steps[2]:
+                writes.append(f"{pointer}[{pointer}b + j] = {v}")
+                if name in sums:
+                    writes.append(f"sum{sums.index(name)}[m * n + j] += {v}")
+            else:
+                lines.append(f"{pointer}[{pointer}b] = {v}")
+        loop += writes
+        if loop:
+            lines += ["for j in range(n):", *("    " + line for line in loop)]
+        for node in reductions:
+            if node.op == "row_mean":
+                lines.append(f"{self._name(node)} = {self._name(node)} / {TYPES[self.kind]}(n)")
+            self.text[id(node)] = self._name(node)
+        return lines
+
+    def _row_value(self, node: Expr) -> list[str]:
+        name = self._name(node)
+        if node.op == "const":
+            self.text[id(node)] = self._number(node, self.kind)
+            return []
+        self.text[id(node)] = name
+        if node.op == "sym":
+            pointer = self.variables[f"in_{node.value}"]
+            return [f"{name} = {pointer}[{pointer}b]"]
+        if node.op == "width":
+            return [f"{name} = {TYPES[self.kind]}(n)"]
+        if node.op in REDUCTIONS:  # of one value: itself, or n times it
+            x = self.text[id(node.args[0])]
+            return [f"{name} = {x}" + (f" * {TYPES[self.kind]}(n)" if node.op == "row_sum" else "")]
+        return [f"{name} = {self._code(node, [self.text[id(arg)] for arg in node.args])}"]
+
+    def _code(self, node: Expr, args: list[str]) -> str:
+        op = node.op
+        if op in COMPARISONS and any(self._kind_of(arg) == "u4" for arg in node.args):
+            args = [self._number(a, "u4") if a.op == "const" else text for a, text in zip(node.args, args, strict=True)]
+        if op in _SIGNS:
+            return f"{args[0]} {_SIGNS[op]} {args[1]}"
+        if op == "neg":
+            return f"-{args[0]}"
+        if op == "abs":
+            return f"abs({args[0]})"
+        if op == "sqrt":
+            return f"np.sqrt({args[0]})"
+        if op == "where":
+            # A product, as in NumPy, where one side is 0: the compiler would put the other's load behind a branch.
+            one, zero = self._constant(1.0), self._constant(0.0)
+            if is_const(node.args[2], 0):
+                return f"{args[1]} * ({one} if {args[0]} else {zero})"
+            if is_const(node.args[1], 0):
+                return f"{args[2]} * ({zero} if {args[0]} else {one})"
+            return f"{args[1]} if {args[0]} else {args[2]}"
+        if op in ("min", "max"):
+            sign = ">=" if op == "min" else "<="
+            x, y = args if node.args[1].op == "const" or node.args[0].op != "const" else args[::-1]
+            chosen = f"{x} if not ({x} {sign} {y}) else {y}"
+            if "const" in (node.args[0].op, node.args[1].op):
+                return chosen
+            return f"({chosen}) if {y} == {y} else {y}"
+        if self.kind == "f4" and op in _VECTOR:
+            return f"{_VECTOR[op]}({args[0]})"
+        if op in _SCALAR:
+            return f"{_SCALAR[op]}({args[0]})"
+        if op == "cos":
+            return f"{TYPES[self.kind]}(math.cos({args[0]}))"
+        assert op == "pow", op
+        return f"{TYPES[self.kind]}(math.pow({args[0]}, {args[1]}))"
+
+    def _kind_of(self, node: Expr) -> str:
+        return self.operands[f"in_{node.value}"].kind if node.op == "sym" else self.kind
+
+    def _number(self, node: Expr, kind: str) -> str:
+        return f"{TYPES[kind]}({node.value!r})"
+
+    def _constant(self, value: float) -> str:
+        return f"{TYPES[self.kind]}({value!r})"
+
+    def _name(self, node: Expr) -> str:
+        if not hasattr(self, "_names"):
+            self._names: dict[int, str] = {}
+        return self._names.setdefault(id(node), f"v{len(self._names)}")

@@ -1,0 +1,52 @@
+"""Where printed kernels lie: source files in a folder of the user's own, named by the hash of their text.
+
+Numba keeps the machine code beside them, so a kernel is compiled once for all processes to come. Nothing but text that
+fcnet printed in this very process is ever imported: a file that holds anything else is written anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import stat
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import fcnet
+from fcnet import files
+
+
+def load(text: str) -> ModuleType:
+    """The module of a printed kernel."""
+    name = f"_fcnet_kernel_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    if name not in sys.modules:
+        path = folder() / f"{name}.py"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            files.write_file(path, text.encode())
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@cache
+def folder() -> Path:
+    """The user's kernel folder, 0700 and owned by the user; a temporary one where there can be none."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = base / "fcnet" / f"kernels-{fcnet.__version__}"
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = path.lstat()
+        own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+        if own and stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o022 and os.access(path, os.W_OK):
+            return path
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="fcnet-kernels-"))

@@ -1,0 +1,123 @@
+"""What a run starts from: nothing, the folder and checkpoint that it goes on from, or an end already reached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fcnet import config as configs
+from fcnet import files
+from fcnet.config.schema import Config
+from fcnet.errors import CheckpointError, ConfigError, Problem
+from fcnet.runs import checkpoint, folder
+
+_FILES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """`run` is the open, locked folder to go on in, `held` its checkpoint; both None for a new run.
+
+    `done` is the summary of a run, in the folder `path`, that is complete and has nothing left to do.
+    """
+
+    run: folder.Run | None = None
+    held: checkpoint.Checkpoint | None = None
+    path: Path | None = None
+    done: Mapping[str, Any] | None = None
+
+
+def begin(config: Config, resume: bool | Path | None) -> Beginning:
+    """Find what `resume` asks for: True for the newest run of the config's name, or a run folder.
+
+    Raises ConfigError for keys that must not differ from the run's, CheckpointError where it cannot be continued,
+    InUseError where another process works on it.
+    """
+    if not resume:
+        return Beginning()
+    path = resume if isinstance(resume, Path) else folder.newest_of(Path(config.output), config.name)
+    if path is None:
+        return Beginning()
+    if not files.is_folder(path):
+        raise CheckpointError("there is no such run folder", file=str(path))
+    if folder.is_complete(path):
+        found = _look(path, config)
+        if found.done is not None:  # before it is locked: what is complete need not even be writable
+            return found
+    run = folder.reopen(path)
+    try:
+        found = _look(path, config)
+        if found.done is not None:  # another process has completed it in the meantime
+            run.close()
+            return found
+        return Beginning(run, found.held, path)
+    except BaseException:
+        run.close()
+        raise
+
+
+def portable(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A spelled-out config without the folders of its data files: paths are compared, and recorded, by their names."""
+    section = dict(mapping["data"])
+    for key in _FILES:
+        if isinstance(section[key], str):
+            section[key] = Path(section[key]).name
+    return {**mapping, "data": section, "output": Path(str(mapping["output"])).name or "runs"}
+
+
+def _look(path: Path, config: Config) -> Beginning:
+    last = folder.resumable(path)
+    held = None if last is None else folder.read_last(last)
+    if held is not None:
+        _same_config(held, configs.to_mapping(config))
+    if folder.is_complete(path) and (held is None or not _goes_on(held, config)):
+        return Beginning(None, held, path, _summary(path))
+    return Beginning(None, held, path)
+
+
+def _goes_on(held: checkpoint.Checkpoint, config: Config) -> bool:
+    """Whether a complete run has epochs left under this config: it was given more than it had."""
+    match held.header.get("state"):
+        case {"finished": finished, "epoch": int(epoch)}:
+            return finished is None and config.training.epochs > epoch
+    raise CheckpointError("its header lacks the state, so the run cannot be continued", file=str(held.path))
+
+
+def _summary(path: Path) -> Mapping[str, Any]:
+    with files.Folder(path) as held:
+        text = held.read(folder.SUMMARY)
+    try:
+        summary = json.loads(text or b"{}")
+    except (ValueError, RecursionError):
+        summary = None
+    if not isinstance(summary, dict):
+        raise CheckpointError("it is damaged; remove it, and --resume writes it anew", file=str(path / folder.SUMMARY))
+    return summary
+
+
+def _same_config(held: checkpoint.Checkpoint, given: Mapping[str, Any]) -> None:
+    """Every key must be as it was given, or as it was resolved; ConfigError lists the others."""
+    as_given, resolved = held.header.get("given"), held.header.get("config")
+    if not isinstance(as_given, dict) or not isinstance(resolved, dict):
+        raise CheckpointError("its header lacks the config, so the run cannot be continued", file=str(held.path))
+    now = portable(given)
+    differing = {key for key, _, _ in configs.differences(resolved, now)}
+    changed = [found for found in configs.differences(as_given, now) if found[0] in differing]
+    if changed:
+        raise ConfigError(
+            Problem(
+                f"is {_shown(new)}, and the run was begun with {_shown(old)}; a resumed run goes on as it began (only "
+                "training.epochs, training.max_minutes, training.checkpoint and output may differ): put it back, or "
+                "start a new run without --resume",
+                key=key,
+            )
+            for key, old, new in changed
+        )
+
+
+def _shown(value: Any) -> str:
+    text = files.json_text(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

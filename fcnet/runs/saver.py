@@ -1,0 +1,198 @@
+"""What a run leaves on the disk while it trains: its log, its best and its last checkpoint, and how they come back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from fcnet.backends.base import Array
+from fcnet.config import schema
+from fcnet.errors import CheckpointError
+from fcnet.nn.network import Network
+from fcnet.runs import checkpoint, folder
+from fcnet.runs.log import MetricsLog
+from fcnet.runs.model import parameters, restore
+from fcnet.training.events import Epoch
+from fcnet.training.state import State
+
+SAVE_SECONDS = 1.0
+"""At most one checkpoint in this time."""
+
+
+@dataclass
+class Best:
+    """The best parameters so far, of which epoch, and whether the disk has them."""
+
+    θ: Array
+    q: Array
+    epoch: int = 0
+    step: int = 0
+    metrics: Mapping[str, Any] | None = None
+    saved: bool = True
+
+
+class Saver:
+    """Saves one run's state, and takes it up again.
+
+    `header` is what the checkpoints' headers say throughout the run, `fitted` the arrays of the preprocessing, `given`
+    the config as the user wrote it. Always in this order: best.npz, the log's rows, last.npz, so that nothing on the
+    disk is ever ahead of what it needs.
+    """
+
+    def __init__(
+        self,
+        run: folder.Run,
+        log: MetricsLog,
+        network: Network,
+        state: State,
+        every: schema.Checkpoint,
+        header: Mapping[str, Any],
+        fitted: Mapping[str, Array],
+        given: Mapping[str, Any],
+    ) -> None:
+        self.run, self.log, self.network, self.state, self.every = run, log, network, state, every
+        self.header, self.fitted, self.given = header, fitted, given
+        self.best = Best(state.θ.copy(), state.q.copy())
+        self._saved = (0, 0, 0)
+        self._at = monotonic()
+
+    def take_up(self, held: checkpoint.Checkpoint, check: Callable[[State], None]) -> list[str]:
+        """Go on from a last.npz: fill the state, cut the log back, recall the best; what should be said about it.
+
+        `check` raises where the state makes no sense for the run. CheckpointError where the files do not belong
+        together.
+        """
+        header = held.header
+        self._check_run(header, str(held.path))
+        restore(self.network, self.state, held, optimizer=True)
+        try:
+            self.state.restore(header["state"])
+            check(self.state)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise CheckpointError(
+                f"its header lacks or garbles {error}, so the run cannot be continued", file=str(held.path)
+            ) from None
+        notices = self._recall_best(header.get("metrics"))
+        last = self.log.cut(self.state.epoch)
+        if last < self.state.epoch:
+            notices.append(f"metrics.csv lacks the rows of the epochs after {last}; it goes on without them")
+        self._saved = self._place()
+        return notices
+
+    def epoch_done(self, event: Epoch) -> None:
+        """Write the epoch's row, and remember the parameters if they are the best."""
+        row: dict[str, Any] = {
+            "epoch": event.epoch,
+            "step": event.step,
+            "lr": event.lr,
+            "train_loss": event.train_loss,
+            **{f"val_{name}": value for name, value in event.val.items()},
+            "seconds": event.seconds,
+            "elapsed": event.elapsed,
+        }
+        row = {name: value if np.isfinite(value) else None for name, value in row.items()}
+        self.log.append(row)
+        if event.best:
+            self.best.θ[...] = self.state.θ
+            self.best.q[...] = self.state.q
+            self.best.epoch, self.best.step, self.best.saved = event.epoch, event.step, False
+            self.best.metrics = row
+
+    def due(self) -> bool:
+        """Whether a checkpoint is due; at most one in SAVE_SECONDS."""
+        waited = monotonic() - self._at
+        if waited < SAVE_SECONDS:
+            return False
+        epoch, _, step = self._saved
+        if self.every.epochs is not None:
+            return self.state.row == 0 and self.state.epoch - epoch >= self.every.epochs
+        if self.every.steps is not None:
+            return self.state.step - step >= self.every.steps
+        assert self.every.minutes is not None
+        return waited >= 60 * self.every.minutes
+
+    def save(self) -> None:
+        """Save all of it, unless the disk has just that already."""
+        if self._saved == self._place() and self.best.saved:
+            return
+        self.save_best()
+        self.log.sync()
+        header = {
+            **self.header,
+            "epoch": self.state.epoch,
+            "step": self.state.step,
+            "metrics": self.best.metrics,
+            "state": self.state.numbers(),
+            "given": self.given,
+        }
+        self.run.save(folder.LAST, header, {**parameters(self.network, self.state, optimizer=True), **self.fitted})
+        self._saved = self._place()
+        self._at = monotonic()
+
+    def save_best(self) -> None:
+        """Save best.npz where the disk lacks it."""
+        best = self.best
+        if best.saved:
+            return
+        header = {**self.header, "epoch": best.epoch, "step": best.step, "metrics": best.metrics}
+        arrays = parameters(self.network, replace(self.state, θ=best.θ, q=best.q), optimizer=False)
+        self.run.save(folder.BEST, header, {**arrays, **self.fitted})
+        best.saved = True
+
+    def _place(self) -> tuple[int, int, int]:
+        return self.state.epoch, self.state.row, self.state.step
+
+    def _check_run(self, header: Mapping[str, Any], file: str) -> None:
+        """CheckpointError for a checkpoint that another run has written."""
+        text = self.run.folder.read(folder.ENVIRONMENT)
+        try:
+            notes = json.loads(text or b"{}")
+        except (ValueError, RecursionError):
+            notes = {}
+        recorded = notes.get("run") if isinstance(notes, dict) else None
+        if recorded is not None and recorded != header.get("run"):
+            raise CheckpointError(
+                "it belongs to another run than this folder; put the run's own last.npz back, or start anew with "
+                "--overwrite",
+                file=file,
+            )
+
+    def _recall_best(self, metrics: Any) -> list[str]:
+        """The best parameters so far, from best.npz; or the present ones, where they are the best and it is damaged.
+
+        A best.npz that is ahead was written just before a kill: its epoch comes again, and writes the same.
+        """
+        state, best = self.state, self.best
+        path = self.run.path / folder.BEST
+        try:
+            held = checkpoint.read(path)
+        except CheckpointError as error:
+            if state.best_epoch and (state.best_epoch < state.epoch or state.row):
+                raise CheckpointError(
+                    f"{error.problems[0].text}; without it the run cannot be continued: start it anew with --overwrite",
+                    file=str(path),
+                ) from None
+            best.θ[...], best.q[...] = state.θ, state.q
+            best.epoch, best.step, best.metrics, best.saved = (
+                state.best_epoch,
+                state.step,
+                metrics,
+                not state.best_epoch,
+            )
+            return [f"{path} is damaged or missing; it is written anew"] if state.best_epoch else []
+        self._check_run(held.header, str(path))
+        match held.header:
+            case {"epoch": int(epoch), "step": int(step)} if epoch >= state.best_epoch:
+                restore(self.network, replace(state, θ=best.θ, q=best.q), held, optimizer=False)
+                best.epoch, best.step, best.metrics = epoch, step, held.header.get("metrics")
+                return []
+        raise CheckpointError(
+            f"it is not of epoch {state.best_epoch}, which was the best as {folder.LAST} says; they do not belong "
+            "together: start the run anew with --overwrite",
+            file=str(path),
+        )

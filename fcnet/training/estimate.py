@@ -1,0 +1,212 @@
+"""What a run will need of memory and disk, by arithmetic on shapes: a run that cannot fit is refused before it begins."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fcnet import files, machine
+from fcnet.backends.numpy import scratch
+from fcnet.config.schema import Config
+from fcnet.data.options import Data
+from fcnet.errors import LimitError
+from fcnet.formulas import Formula, Sym
+from fcnet.machine import size
+from fcnet.nn.layers import Dense, Dropout
+from fcnet.nn.network import Network
+from fcnet.optim.update import Update
+
+SCORED = 4096
+"""Rows that are scored at a time; their activations are held beside those of a training batch."""
+
+HEADER = 65_536
+"""Bytes of a checkpoint beside its arrays, and of the run folder's other files: a generous guess."""
+
+LOG_ROW, LOG_ROWS = 200, 10_000
+"""Bytes of a row of the log, and how many are counted: a run rarely makes as many epochs as it may."""
+
+FIRST = 1 << 20
+"""Bytes of a table that are looked at to guess how many cells it has."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that takes room: its name, its bytes, how they come about, and the config key that changes it."""
+
+    name: str
+    bytes: int
+    how: str
+    key: str = "network.layers"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run needs: parts of the memory, of which `loaded` are there once the data are read, and of the disk."""
+
+    loaded: tuple[Part, ...]
+    memory: tuple[Part, ...]
+    disk: tuple[Part, ...]
+
+
+def estimate(
+    settings: Config, network: Network, update: Update, *, rows: int, training_rows: int, scored_rows: int
+) -> Estimate:
+    """The estimate for a resolved config: `rows` of the data in all, of the training part, of the largest part."""
+    assert settings.training.batch_size != "auto"
+    item = np.dtype(settings.dtype).itemsize
+    batch = min(settings.training.batch_size, training_rows)
+    numbers = network.n_in + network.n_out
+    loaded = [Part("data", rows * numbers * item, f"{rows:,} rows × {numbers:,} numbers × {item} bytes", "data.train")]
+    vectors = update.names
+    largest = max((int(np.prod(slot.shape)) for slot in network.layout.slots), default=0)
+    memory = _parameters(network.layout.size, vectors, item)
+    memory.append(_scratch(network, update, item))
+    step, pass_ = _widths(network, training=True), _widths(network, training=False)
+    memory += [
+        Part("batch", batch * step * item, f"{batch:,} rows × {step:,} numbers × {item} bytes", "training.batch_size"),
+        Part("scoring", SCORED * pass_ * item, f"{SCORED:,} rows × {pass_:,} numbers × {item} bytes"),
+        Part("scores", scored_rows * network.n_out * 40, f"{scored_rows:,} rows × {network.n_out:,} outputs × 40 bytes"),
+    ]
+    # Drawing the initial weights takes float64 copies of one matrix; most of what is above is allocated later.
+    drawn, later = 32 * largest, sum(part.bytes for part in memory if part.name not in ("weights", "gradient", "optimizer"))
+    if drawn > later:
+        memory.append(Part("initial weights", drawn - later, f"{largest:,} numbers × 32 bytes while they are drawn"))
+    return Estimate(tuple(loaded), tuple(part for part in memory if part.bytes), _disk(settings, network, vectors, item))
+
+
+def _parameters(count: int, vectors: Sequence[str], item: int) -> list[Part]:
+    """The vectors as long as θ; two copies of them are kept, of the best epoch and to find what made a run diverge."""
+    one, names = count * item, " and ".join(vectors)
+    return [
+        Part("weights", one, f"{count:,} numbers × {item} bytes"),
+        Part("gradient", one, "as the weights"),
+        Part("optimizer", len(vectors) * one, f"its {names}, each as the weights"),
+        Part("best epoch", one, "a copy of the weights"),
+        Part("last good step", (1 + len(vectors)) * one, "a copy of the weights and of the optimizer's vectors"),
+    ]
+
+
+def _scratch(network: Network, update: Update, item: int) -> Part:
+    n = max((scratch(piece.formula) * (piece.segment.stop - piece.segment.start) for piece in update.pieces), default=0)
+    return Part("update", n * item, f"{n:,} numbers × {item} bytes between its operations")
+
+
+def _widths(network: Network, training: bool) -> int:
+    """The numbers that one row takes in the buffers of a pass: of every layer, and between the operations of one."""
+    total, between = network.n_in + 4 * network.n_out + 2, 0
+    for layer, n_in, n_out in zip(network.layers, network.widths, network.widths[1:], strict=False):
+        if isinstance(layer, Dropout):
+            total += 3 * n_out if training else 0
+        elif isinstance(layer, Dense):
+            a, f = Sym("a") + Sym("b"), layer.activation
+            ε = f.vjp(Sym("a"), Sym("z"), Sym("δ"))
+            needs_a = "a" in Formula({"ε": ε}).symbols()
+            total += (2 if needs_a else 1) * n_out + (n_in if training else 0)
+            forward = scratch(Formula({"z": f.f(a)} | ({"a": a} if needs_a else {})))
+            between = max(between, n_out * max(forward, scratch(Formula({"ε": ε})) if training else 0))
+    return total + between
+
+
+def _disk(settings: Config, network: Network, vectors: Sequence[str], item: int) -> tuple[Part, ...]:
+    one = network.layout.count * item + HEADER
+    last = one + len(vectors) * network.layout.count * item
+    log = LOG_ROW * min(settings.training.epochs, LOG_ROWS)
+    return (
+        Part("best.npz", one, "the weights"),
+        Part("last.npz", last, "the weights and the optimizer's vectors"),
+        Part("saving", last, "last.npz once more, while the new one is written and the old one kept"),
+        Part("log", log, f"{min(settings.training.epochs, LOG_ROWS):,} rows of metrics.csv × {LOG_ROW} bytes"),
+    )
+
+
+def refuse_layers(config: Config) -> None:
+    """LimitError where the hidden layers alone cannot fit, whatever the data are; nothing is allocated or read."""
+    units = [layer.units for layer in config.network.layers]
+    count = sum(a * b for a, b in zip(units, units[1:], strict=False)) + sum(units)
+    item = np.dtype(config.dtype).itemsize
+    refuse_memory([part for part in _parameters(count, config.optimizer.vectors(), item) if part.bytes])
+
+
+def refuse_table(options: Data, base: Path, dtype: str) -> None:
+    """LimitError where the training table cannot fit, guessed from its size and its first part.
+
+    A file that is not there, or is no plain file, is left to its reader to complain about.
+    """
+    path = base / options.train
+    try:
+        total, cells = os.stat(path).st_size, 0
+        if total > FIRST and path.is_file():
+            cells = _cells(path, total, options.delimiter)
+    except (OSError, ValueError, EOFError, zlib.error):
+        return
+    item = np.dtype(dtype).itemsize
+    if cells:
+        how = f"about {cells:,} cells × {8 + item} bytes while they are read"
+        refuse_memory([Part("table", cells * (8 + item), how, "data.train")])
+
+
+def _cells(path: Path, total: int, delimiter: str) -> int:
+    """About how many cells a file has, from its first part."""
+    if path.suffix.lower() == ".npz":
+        return total // 8
+    with open(path, "rb") as file:
+        first = file.read(FIRST)
+    if first.startswith(b"\x1f\x8b"):
+        packed, first = len(first), _unpacked(first)
+        total = total * len(first) // packed
+    marks = [delimiter.encode()] if delimiter != "auto" else [b",", b";", b"\t", b"|"]
+    lines = first.count(b"\n") or first.count(b"\r")
+    cells = max(map(first.count, marks)) + lines
+    return total * cells // max(1, len(first))
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """What the first part of a gzip file unpacks to, as far as it goes; never more than a hundred times as much."""
+    return zlib.decompressobj(wbits=31).decompress(packed, 100 * len(packed))
+
+
+def refuse(found: Estimate, folder: Path) -> None:
+    """LimitError, with the arithmetic, where what is still to be allocated, or written to `folder`, cannot fit."""
+    refuse_memory(found.memory)
+    needed, free = sum(part.bytes for part in found.disk), files.disk_free(folder)
+    if needed > free:
+        raise LimitError(
+            f"needs {_sum(found.disk)} of disk, and {size(free)} are free; free some space, or choose another folder "
+            "with output",
+            file=str(folder),
+        )
+
+
+def refuse_memory(parts: Iterable[Part]) -> None:
+    """LimitError, with the arithmetic, where the parts together exceed what this process may still take."""
+    parts = tuple(parts)
+    needed = sum(part.bytes for part in parts)
+    for limit in machine.memory():
+        if needed > limit.free:
+            most = max(parts, key=lambda part: part.bytes)
+            used = "" if limit.free == limit.total else f", of which {size(limit.total - limit.free)} are in use"
+            raise LimitError(
+                f"needs {_sum(parts)} of memory, and {limit.setter} allows {size(limit.total)}{used}; {_ADVICE[most.key]}",
+                key=most.key,
+            )
+
+
+_ADVICE = {
+    "network.layers": "use fewer units",
+    "training.batch_size": "use smaller batches",
+    "data.train": "use fewer rows or columns",
+}
+
+
+def _sum(parts: Sequence[Part]) -> str:
+    """The arithmetic: every part of at least a hundredth, the rest together, and the sum."""
+    total = sum(part.bytes for part in parts)
+    said = [f"{size(part.bytes)} ({part.name})" for part in parts if part.bytes * 100 >= total]
+    rest = sum(part.bytes for part in parts if part.bytes * 100 < total)
+    said += [f"{size(rest)} (the rest)"] if rest else []
+    return said[0] if len(said) == 1 else f"{' + '.join(said)} = {size(total)}"

@@ -1,0 +1,150 @@
+"""Is the gradient right? The user's own net and loss on one real batch, in float64, against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fcnet import random
+from fcnet.backends import choice
+from fcnet.backends.base import Array, Eager, Tape
+from fcnet.data.source import MemorySource, fill_targets, one_hot
+from fcnet.nn.losses import LossArrays, forward_backward
+from fcnet.nn.workspace import Batch, Memory, Workspace
+from fcnet.training.prepare import Prepared
+
+LIMIT = 1e-6
+"""The largest relative error that rounding and curvature explain."""
+
+ROWS = 64
+"""The most rows of the batch that are used: fewer units near a kink, and less to compute."""
+
+GROUPS = 32
+"""The most groups of parameters that are checked apart; of a deeper net neighbouring tensors share one."""
+
+STEPS = (1e-4, 1e-5, 1e-6, 1e-3, 1e-7, 1e-2)
+"""Step widths h, tried until one agrees: rounding asks for a large one, a kink nearby for a small one."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One derivative along one direction: by the backward pass, by finite differences, and how far they are apart."""
+
+    name: str
+    backward: float
+    difference: float
+    error: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the relative error is what rounding explains."""
+        return self.error < LIMIT
+
+
+class Trial:
+    """A float64 copy of the net with the first batch of the first epoch, whose dropout masks stay as they are.
+
+    `rows` are the batch's row numbers in the data, `at` the flat θ that everything is computed at: the initial weights,
+    moved by 0.01 N(0, 1). Biases start at 0, where a unit without input would sit on the kink of relu.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        settings, data, self.network, self.loss = prepared.settings, prepared.data, prepared.network, prepared.loss
+        assert settings.training.batch_size != "auto"
+        table = one_hot(self.loss, data.target, np.float64)
+        source = MemorySource(data.x, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
+        self.rows = source.order(0, 0, min(settings.training.batch_size, source.n, ROWS)).copy()
+        self.n = len(self.rows)
+        y = data.y[self.rows]
+        target = np.zeros((self.n, self.network.n_out))
+        fill_targets(y if y.dtype.kind == "i" else y.astype(np.float64), table, np.arange(self.n), target)
+        w = None if data.w is None else data.w[self.rows].astype(np.float64).reshape(-1, 1)
+        self.batch = Batch(data.x[self.rows].astype(np.float64), target, w=w)
+        self.backend = choice.make("numpy" if settings.backend == "auto" else settings.backend)
+        self.θ, self.q = self.network.layout.zeros(np.float64), self.network.buffers.zeros(np.float64)
+        self.network.initialise(self.θ, self.q, settings.seed, self.batch)
+        key = random.key(settings.seed, "check")
+        for i, view in enumerate(self.network.layout.views(self.θ).values()):
+            view += 0.01 * random.normal(view.size, key, i).reshape(view.shape)
+        self.scale = np.full((), 1.0 / self.n)
+
+    def spaces(self) -> list[Workspace]:
+        """Fresh buffers for one pass in training."""
+        return self.network.workspaces(Memory(np.float64), self.batch, train=True, seed=self.prepared.settings.seed)
+
+    def losses(self) -> LossArrays:
+        """Fresh buffers for a loss."""
+        ε, ℓ = np.zeros((self.n, self.network.n_out)), np.zeros((self.n, 1))
+        return LossArrays(ε, ℓ, np.zeros(()))
+
+    def value(self) -> Callable[[], Array]:
+        """A function that gives w ℓ / B of every row, (B,), at the θ of the moment."""
+        tape, out = Tape(self.backend), self.losses()
+        a = self.network.forward(tape, self.θ, self.q, self.spaces(), self.batch, {})
+        forward_backward(tape, self.loss, a, self.batch.y, self.batch.w, self.scale, out)
+
+        def value() -> Array:
+            tape.run()
+            return out.ℓ[:, 0] / self.n
+
+        return value
+
+    def gradient(self) -> Array:
+        """∇L at θ, by the backward pass."""
+        k, out, g, spaces = Eager(self.backend), self.losses(), np.zeros_like(self.θ), self.spaces()
+        a = self.network.forward(k, self.θ, self.q, spaces, self.batch, {})
+        forward_backward(k, self.loss, a, self.batch.y, self.batch.w, self.scale, out)
+        self.network.backward(k, self.θ, self.q, g, spaces, out.ε, {})
+        return g
+
+
+def compare(name: str, x: Array, g: Array, value: Callable[[], Array], key: Array, number: int = 0) -> Check:
+    """Compare ⟨g, v⟩ with (Σ value(x + h v) − Σ value(x − h v)) / 2h for v = g/‖g‖ + u, a random direction u of length 1.
+
+    x is what `value` reads, changed in place and put back; g of the same shape is the gradient that is claimed. `value`
+    gives the terms of a sum, whose differences are added, which rounds less than the difference of the sums.
+    """
+    u = random.normal(x.size, key, number).reshape(x.shape)
+    norm = float(np.linalg.norm(g))
+    v = u / max(float(np.linalg.norm(u)), 1e-300) + (g / norm if norm else 0.0)
+    claimed, kept = float(np.vdot(g, v)), x.copy()
+    best = Check(name, claimed, float("nan"), float("inf"))
+    for h in STEPS:
+        x[...] = kept + h * v
+        up = value().copy()
+        x[...] = kept - h * v
+        down = value()
+        difference = float(np.sum(up - down)) / (2 * h)
+        # What rounding alone does to the difference counts as agreement.
+        rounding = 64 * np.finfo(np.float64).eps * float(np.abs(up).sum()) / h
+        error = abs(difference - claimed) / max(abs(difference), abs(claimed), rounding / LIMIT, 1e-300)
+        if error < best.error:
+            best = Check(name, claimed, difference, error)
+        if error < LIMIT / 10:
+            break
+    x[...] = kept
+    return best
+
+
+def check(trial: Trial) -> tuple[Check, ...]:
+    """The gradient of every tensor of θ, and of all together, against finite differences."""
+    g, value = trial.gradient(), trial.value()
+    key = random.key(trial.prepared.settings.seed, "directions")
+    whole = [compare("θ", trial.θ, g, value, key)]
+    apart = []
+    for i, (name, start, stop) in enumerate(_groups(trial), 1):
+        apart.append(compare(name, trial.θ[start:stop], g[start:stop], value, key, i))
+    return (*apart, *whole)
+
+
+def _groups(trial: Trial) -> Iterator[tuple[str, int, int]]:
+    """(name, start, stop) in θ of each tensor, or of neighbours together where there are many."""
+    layout = trial.network.layout
+    slots: Sequence[str] = [slot.name for slot in layout.slots]
+    for some in np.array_split(np.arange(len(slots)), min(GROUPS, len(slots))):
+        first, last = slots[int(some[0])], slots[int(some[-1])]
+        stop = layout.starts[last] + layout.views(trial.θ)[last].size
+        yield first if first == last else f"{first} … {last}", layout.starts[first], stop

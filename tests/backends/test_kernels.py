@@ -1,0 +1,502 @@
+"""The kernel contract: whatever a backend is made of, every formula and product means the same within rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fcnet import random
+from fcnet.backends.base import Array, Backend, Call, Segment, Tape, Words, aligned
+from fcnet.backends.numpy import NumpyBackend
+from fcnet.data.source import MemorySource
+from fcnet.formulas import (
+    Expr,
+    Formula,
+    Sym,
+    absolute,
+    cos,
+    erf,
+    exp,
+    expm1,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    power,
+    row_max,
+    row_mean,
+    row_sum,
+    sqrt,
+    tanh,
+    where,
+    width,
+)
+from fcnet.formulas.transform import evaluate
+from fcnet.nn.activations import ACTIVATIONS, Gelu, Softmax
+from fcnet.nn.initializers import GlorotNormal
+from fcnet.nn.layers import Dense, Dropout
+from fcnet.nn.losses import LOSSES, CrossEntropy
+from fcnet.nn.network import Network
+from fcnet.optim.rules import OPTIMIZERS, Adam
+from fcnet.optim.schedules import Cosine
+from fcnet.optim.update import Update
+from fcnet.training.loop import Plan, train
+from fcnet.training.program import Program
+from fcnet.training.state import State
+
+
+class PlainBackend:
+    """A toy: every kernel is one plain function that makes new arrays and copies them where they belong."""
+
+    name = "plain"
+
+    def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
+        def run(times: int) -> None:
+            for function, args in list(calls) * times:
+                function(*args)
+
+        return run
+
+    def matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
+        return [(lambda: np.copyto(out, np.einsum("...ij,...jk->...ik", a, b)), ())]
+
+    def apply(
+        self,
+        formula: Formula,
+        arrays: Mapping[str, Array],
+        outs: Mapping[str, Array],
+        sums: Mapping[str, Array] | None = None,
+    ) -> list[Call]:
+        def run() -> None:
+            found = {name: np.array(evaluate(e, arrays)) for name, e in formula.results.items()}
+            for name, value in found.items():
+                outs[name][...] = value
+            for name, total in (sums or {}).items():
+                total[...] = outs[name].sum(axis=-2)
+
+        return [(run, ())]
+
+    def sum_rows(self, e: Array, out: Array) -> list[Call]:
+        return [(lambda: np.copyto(out, e.sum(axis=-2)), ())]
+
+    def accumulate(self, values: Array, total: Array) -> list[Call]:
+        return [(lambda: np.add(total, values.astype(np.float64).sum(), total), ())]
+
+    def norm(self, g: Array, out: Array) -> list[Call]:
+        return [(lambda: np.copyto(out, np.linalg.norm(g)), ())]
+
+    def words(self, out: Array, words: Words) -> list[Call]:
+        def run() -> None:
+            both = words.draw((out.size + 1) // 2)
+            halves = np.stack([both & np.uint64(2**32 - 1), both >> np.uint64(32)], axis=-1).reshape(-1)
+            out[...] = halves[: out.size].reshape(out.shape)
+
+        return [(run, ())]
+
+    def gather(self, x: Array, order: Array, position: Array, out: Array) -> list[Call]:
+        return [(lambda: np.copyto(out, x[order[position[2] :][: len(out)]]), ())]
+
+    def gather_one_hot(self, labels: Array, order: Array, position: Array, out: Array) -> list[Call]:
+        def run() -> None:
+            out[...] = labels[order[position[2] :][: len(out)], None] == np.arange(out.shape[-1])
+
+        return [(run, ())]
+
+    def load(self, table: Array, position: Array, out: Array) -> list[Call]:
+        return [(lambda: np.copyto(out, table[position[3]]), ())]
+
+    def advance(self, position: Array, rows: int) -> list[Call]:
+        return [(lambda: np.copyto(position, position + [0, 1, rows, 1]), ())]
+
+    def update(self, formula: Formula, vectors: Mapping[str, Array], segments: Sequence[Segment]) -> list[Call]:
+        calls: list[Call] = []
+        for start, stop, scalars in segments:
+            views = {name: vector[start:stop] for name, vector in vectors.items()}
+            calls += self.apply(formula, {**views, **scalars}, {name: views[name] for name in formula.results})
+        return calls
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {"numpy": NumpyBackend, "plain": PlainBackend}
+TOLERANCE: dict[Any, float] = {np.float32: 3e-6, np.float64: 1e-13}
+a, y, z, δ = Sym("a"), Sym("y"), Sym("z"), Sym("δ")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    return BACKENDS[request.param]()
+
+
+@pytest.fixture(params=TOLERANCE, ids=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def draw(seed: int, dtype: Any, *shape: int) -> Array:
+    return random.normal(int(np.prod(shape)), random.key(seed, "kernels")).reshape(shape).astype(dtype)
+
+
+def check(
+    backend: Backend, formula: Formula, arrays: dict[str, Array], alias: Mapping[str, str], tolerance: float
+) -> None:
+    """Every result equals the plain evaluation in float64, results named in `alias` overwrite a symbol's array."""
+    wide = {name: array.astype(np.float64) if array.dtype.kind == "f" else array for name, array in arrays.items()}
+    expected = {name: np.array(evaluate(e, wide)) for name, e in formula.results.items()}
+    dtype = next(array.dtype for array in arrays.values() if array.dtype.kind == "f")
+    held = {name: array.copy() for name, array in arrays.items()}
+    outs = {
+        name: held[alias[name]] if name in alias else np.full(value.shape, np.nan, dtype)
+        for name, value in expected.items()
+    }
+    calls = backend.apply(formula, held, outs)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(held[name], array, "binding looked at or touched a value")
+
+    for function, args in calls:
+        function(*args)
+
+    for name, value in expected.items():
+        np.testing.assert_allclose(outs[name], value, rtol=tolerance, atol=tolerance, err_msg=name)
+    for name in set(arrays) - set(alias.values()):
+        np.testing.assert_array_equal(held[name], arrays[name], f"the operand {name} was written")
+
+
+@pytest.mark.parametrize("lead", [(), (3,)], ids=["net", "ensemble"])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(backend: Backend, dtype: Any, name: str, lead: tuple[int, ...]) -> None:
+    """Every activation with its bias, into new memory and in place, and its vjp over the gradient it came from."""
+    f = ACTIVATIONS[name]()
+    arrays = {"a": draw(1, dtype, *lead, 4, 5), "b": draw(2, dtype, *lead, 1, 5)}
+    pre = a + Sym("b")
+    tolerance = TOLERANCE[dtype]
+
+    check(backend, Formula({"z": f.f(a)}), {"a": arrays["a"]}, {}, tolerance)
+    check(backend, Formula({"z": f.f(pre)}), arrays, {"z": "a"}, tolerance)
+    check(backend, Formula({"z": f.f(pre), "a": pre}), arrays, {"a": "a"}, tolerance)
+    known = {"a": arrays["a"], "z": np.array(evaluate(f.f(a), arrays)), "δ": draw(3, dtype, *lead, 4, 5)}
+    check(backend, Formula({"ε": f.vjp(a, z, δ)}), known, {"ε": "δ"}, tolerance)
+    check(backend, Formula({"ε": f.vjp(a, z, δ)}), known, {}, tolerance)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses(backend: Backend, dtype: Any, name: str) -> None:
+    """Every loss: value and weighted gradient of a batch in one formula, also with members, also over a's memory."""
+    ℓ, dℓ = LOSSES[name]().terms(a, y)
+    formula = Formula({"ℓ": Sym("w") * ℓ, "ε": (Sym("scale") * Sym("w")) * dℓ})
+    for lead in [(), (2,)]:
+        arrays = {
+            "a": draw(1, dtype, *lead, 4, 3),
+            "y": np.eye(3, dtype=dtype)[[0, 2, 1, 1]],
+            "w": np.abs(draw(2, dtype, 4, 1)),
+            "scale": np.full((), 0.25, dtype),
+        }
+
+        check(backend, formula, arrays, {}, TOLERANCE[dtype])
+        check(backend, formula, arrays, {"ε": "a"}, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("decays", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers(backend: Backend, dtype: Any, name: str, decays: bool) -> None:
+    """Every optimizer's update in place, over two segments with scalars of their own; what lies outside stays."""
+    rule = OPTIMIZERS[name]()
+    state = {vector: Sym(vector) for vector in rule.vectors()}
+    formula = Formula(rule.update(Sym("g"), Sym("θ"), state, Sym("lr"), Sym("decay") if decays else None, Sym("t")))
+    names = ["θ", "g", *rule.vectors()]
+    vectors = {n: np.abs(draw(i, dtype, 48)) for i, n in enumerate(names)}
+    scalars = [
+        {"lr": np.full((), lr, dtype), "decay": np.full((), 0.1, dtype), "t": np.full((), 3, dtype)}
+        for lr in (0.5, 0.01)
+    ]
+    held = {n: v.copy() for n, v in vectors.items()}
+
+    for function, args in backend.update(formula, held, [(0, 16, scalars[0]), (32, 48, scalars[1])]):
+        function(*args)
+
+    for n in names:
+        expected = vectors[n].astype(np.float64)
+        for start, stop, s in [(0, 16, scalars[0]), (32, 48, scalars[1])]:
+            piece = {m: v[start:stop].astype(np.float64) for m, v in vectors.items()} | s
+            if n in formula.results:
+                expected[start:stop] = evaluate(formula.results[n], piece)
+        np.testing.assert_allclose(held[n], expected, rtol=5e-6 if dtype == np.float32 else 1e-13, err_msg=n)
+
+
+FUNCTIONS: dict[str, Expr] = {
+    "every operation": where(a < y, -absolute(a), cos(y)) + maximum(a, 0.3) * minimum(y, a) - a / (2.0 + y * y),
+    "every function": exp(tanh(a)) + log(1.0 + absolute(y)) + log1p(absolute(a)) + expm1(0.1 * y) + sqrt(absolute(a)),
+    "power and erf": power(absolute(a), 1.5) + erf(y) * power(2.0, a),
+    "reductions": row_sum(a * y) / width(a) + row_max(a) - row_mean(y),
+    "nested reductions": row_sum(exp(a - row_max(a)) * row_mean(y)),
+    "a where of equal branches": where(a > 0.0, y, y),
+    "a shared condition": where(a > 0.0, y, 2.0) * where(a > 0.0, 3.0, y) + where(a > 0.0, 1.0, 0.0),
+    "a shared condition of rows": where(row_sum(a) > 0.0, y, a) - where(row_sum(a) > 0.0, a, 1.0),
+    "constants only": where(a >= 0.5, 0.25, -4.0) * where(a <= 0.5, 1.0, y),
+    "a condition used as operand of nothing": where(y > a, 0.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_operation_of_the_language(backend: Backend, dtype: Any, name: str) -> None:
+    """Operations, reductions and choices, into new memory and over each of their operands."""
+    arrays = {"a": draw(1, dtype, 6, 4), "y": draw(2, dtype, 6, 4)}
+    e = FUNCTIONS[name]
+    shape = np.shape(evaluate(e, arrays))
+    tolerance = TOLERANCE[dtype]
+
+    check(backend, Formula({"r": e}), arrays, {}, tolerance)
+    if shape == (6, 4):
+        for operand in ("a", "y"):
+            check(backend, Formula({"r": e}), arrays, {"r": operand}, tolerance)
+            check(backend, Formula({"r": e, "s": a * y}), arrays, {"r": operand}, tolerance)
+            check(backend, Formula({"s": a * y, "r": e}), arrays, {"r": operand}, tolerance)
+
+
+def test_broadcasting(backend: Backend, dtype: Any) -> None:
+    """A scalar, one number a row, one row for all, and members: NumPy's rules, with `out` the largest shape."""
+    arrays = {
+        "m": draw(1, dtype, 2, 3, 4),
+        "row": draw(2, dtype, 4),
+        "each": draw(3, dtype, 3, 1),
+        "member": draw(4, dtype, 2, 1, 1),
+        "s": draw(5, dtype, 1).reshape(()),
+    }
+    m, row, each, member, s = map(Sym, arrays)
+
+    check(backend, Formula({"r": (m * row + each) * (s * member)}), arrays, {"r": "m"}, TOLERANCE[dtype])
+    check(backend, Formula({"r": s * s + 1.0, "q": each * s}), arrays, {"q": "each", "r": "s"}, TOLERANCE[dtype])
+    check(backend, Formula({"r": where(each > row, m, member)}), arrays, {"r": "m"}, TOLERANCE[dtype])
+
+
+def test_results_may_trade_places(backend: Backend, dtype: Any) -> None:
+    """Results that are symbols, copies, constants or each other's operands land right whatever they overwrite."""
+    arrays = {"a": draw(1, dtype, 2, 3), "y": draw(2, dtype, 2, 3), "z": draw(3, dtype, 2, 3)}
+    over = {"a": "a", "y": "y"}
+
+    for results in (
+        {"a": y, "y": a},
+        {"a": a - y, "y": a},
+        {"y": a, "a": a - y},
+        {"a": y, "y": a * y},
+        {"a": y, "y": z},
+        {"a": z, "y": z},
+        {"a": a + y, "y": a + y},
+        {"a": a, "y": a},
+        {"a": exp(y), "y": exp(a)},
+        {"a": where(z > 0.0, y, a), "y": where(z > 0.0, a, y)},
+    ):
+        check(backend, Formula(results), arrays, over, TOLERANCE[dtype])
+
+
+# trees whose values stay moderate, so that the order of rounding is all that may differ
+LEAVES = st.sampled_from([a, y, z, Sym("row"), Sym("each"), Sym("s")])
+
+
+def _grown(children: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
+    number = st.sampled_from([0.0, 1.0, -0.5, 2.0])
+    pair = st.tuples(children, st.one_of(children, number))
+    return st.one_of(
+        pair.map(lambda p: p[0] + p[1]),
+        pair.map(lambda p: p[1] - p[0]),
+        pair.map(lambda p: tanh(p[0]) * p[1]),
+        pair.map(lambda p: maximum(*p)),
+        pair.map(lambda p: minimum(*p)),
+        pair.map(lambda p: p[0] / (1.0 + absolute(p[0]))),
+        st.tuples(pair, pair).map(lambda p: where(p[0][0] > p[0][1], p[1][0], p[1][1])),
+        st.tuples(pair, pair).map(lambda p: where(p[0][0] <= p[0][1], p[1][1], p[1][0])),
+        children.map(row_sum),
+        children.map(row_max),
+        children.map(row_mean),
+        children.map(lambda c: tanh(c) - width(c)),
+    )
+
+
+EXPRESSIONS = st.recursive(LEAVES, _grown, max_leaves=12)
+TARGETS = ("a", "y", "z", "new", "other")
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.dictionaries(st.sampled_from(TARGETS), EXPRESSIONS, min_size=1, max_size=3))
+def test_any_formula_over_any_memory(results: dict[str, Expr]) -> None:
+    """Whatever is computed, and whichever operands the results overwrite, NumPy's calls give the plain value."""
+    arrays = {"a": draw(1, np.float64, 3, 4), "y": draw(2, np.float64, 3, 4), "z": draw(3, np.float64, 3, 4)}
+    arrays |= {"row": draw(4, np.float64, 4), "each": draw(5, np.float64, 3, 1), "s": draw(6, np.float64, 1)[0:1]}
+    full = {name: e for name, e in results.items() if name not in arrays or _shape(e, arrays) == (3, 4)}
+    if full:
+        check(NumpyBackend(), Formula(full), arrays, {n: n for n in full if n in arrays}, 1e-12)
+
+
+def _shape(e: Expr, arrays: Mapping[str, Array]) -> tuple[int, ...]:
+    return np.shape(evaluate(e, arrays))
+
+
+def test_products(backend: Backend, dtype: Any) -> None:
+    """Matrix products over the last two axes, of transposed views, members, single rows, and empty batches."""
+    for left, right in [((3, 4), (4, 2)), ((2, 3, 4), (2, 4, 5)), ((3, 4), (2, 4, 5)), ((1, 4), (4, 1))]:
+        p, q = draw(1, dtype, *left), draw(2, dtype, *right)
+        out = np.full(np.matmul(p, q).shape, np.nan, dtype)
+
+        for function, args in backend.matmul(p, q, out):
+            function(*args)
+        np.testing.assert_allclose(out, np.matmul(p.astype(float), q.astype(float)), rtol=1e-5, atol=1e-5)
+        flipped = np.swapaxes(np.ascontiguousarray(np.swapaxes(q, -1, -2)), -1, -2)
+        for function, args in backend.matmul(p, flipped, out):
+            function(*args)
+        np.testing.assert_allclose(out, np.matmul(p.astype(float), q.astype(float)), rtol=1e-5, atol=1e-5)
+
+
+def test_sums(backend: Backend, dtype: Any) -> None:
+    """Sums over rows with and without members, also of a formula's results; the norm is Euclid's."""
+    for lead in [(), (3,)]:
+        e = draw(1, dtype, *lead, 5, 4)
+        out = np.full((*lead, 4), np.nan, dtype)
+        z, sums = np.full_like(e, np.nan), np.full_like(out, np.nan)
+        tape = Tape(backend)
+        tape.sum_rows(e, out)
+        tape.apply(Formula({"z": tanh(a)}), {"a": e}, {"z": z}, {"z": sums})
+
+        tape.run()
+
+        np.testing.assert_allclose(out, e.astype(float).sum(axis=-2), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(sums, np.tanh(e.astype(float)).sum(axis=-2), rtol=1e-5, atol=1e-5)
+    g, norm = draw(2, dtype, 1000), np.zeros((), dtype)
+    tape = Tape(backend)
+    tape.norm(g, norm)
+    tape.run()
+    assert float(norm) == pytest.approx(math_norm(g), rel=TOLERANCE[dtype])
+
+
+def math_norm(g: Array) -> float:
+    return float(np.sqrt(np.sum(g.astype(np.float64) ** 2)))
+
+
+def test_losses_are_added_in_float64(backend: Backend) -> None:
+    """A million tenths are 100,000, not 100,958: single precision ends at the rows, and one step is one addition."""
+    total = np.zeros((), np.float64)
+    tape = Tape(backend)
+    tape.accumulate(np.full((1000, 1), 0.1, np.float32), total)
+
+    for _ in range(1000):
+        tape.run()
+
+    assert float(total) == pytest.approx(1e6 * float(np.float32(0.1)), rel=1e-12)
+
+
+def test_words_are_halves_of_the_raw_words(backend: Backend) -> None:
+    """Two uint32 from each raw word, the lower half first, in the order of the array; an odd count drops the last."""
+    out, key, position = np.zeros((3, 5), np.uint32), random.key(1, "kernels"), np.array([2, 30, 0, 0])
+    tape = Tape(backend)
+    tape.words(out, Words(key, 4, position))
+
+    for step in (30, 31):
+        position[1] = step
+        tape.run()
+
+        raw = random.words(8, key, 4, step, 2).tolist()
+        assert out.reshape(-1).tolist() == [half for word in raw for half in (word % 2**32, word >> 32)][:15]
+
+
+def test_rows_are_gathered_in_order(backend: Backend, dtype: Any) -> None:
+    """A step takes the rows that the order names at its place, and its line of the table; then the place moves on."""
+    x, labels = draw(1, dtype, 7, 3), np.array([2, 0, 1, 1, 2, 0, 1])
+    order, position = np.array([6, 2, 0, 5, 1]), np.array([3, 10, 0, 0])
+    table = draw(2, dtype, 4, 5)
+    rows, one_hot, line = np.zeros((2, 3), dtype), np.zeros((2, 3), dtype), np.zeros(5, dtype)
+    tape = Tape(backend)
+    tape.load(table, position, line)
+    tape.gather(x, order, position, rows)
+    tape.gather_one_hot(labels, order, position, one_hot)
+    tape.advance(position, 2)
+
+    for step, taken in enumerate([[6, 2], [0, 5]]):
+        tape.run()
+
+        np.testing.assert_array_equal(rows, x[taken])
+        np.testing.assert_array_equal(one_hot, np.eye(3)[labels[taken]])
+        np.testing.assert_array_equal(line, table[step])
+        assert position.tolist() == [3, 11 + step, 2 * (step + 1), step + 1]
+
+
+def test_a_tape_runs_as_often_as_it_is_told(backend: Backend, dtype: Any) -> None:
+    """Three times at once is three times one after another, and none is none."""
+    x = np.ones((2, 2), dtype)
+    tape = Tape(backend)
+    tape.apply(Formula({"x": 2.0 * Sym("x")}), {"x": x}, {"x": x})
+
+    tape.run(3)
+    tape.run(0)
+    assert x.tolist() == [[8.0, 8.0], [8.0, 8.0]]
+
+    tape.call(np.add, x, 1.0, x)
+    tape.run()
+    assert x.tolist() == [[17.0, 17.0], [17.0, 17.0]]
+
+
+def test_a_recorded_call_reads_its_arrays_anew(backend: Backend, dtype: Any) -> None:
+    """A tape holds arrays, not values: run again after they changed, it gives what holds then."""
+    x, out = draw(1, dtype, 3, 4), np.zeros((3, 4), dtype)
+    tape = Tape(backend)
+    tape.apply(Formula({"r": tanh(Sym("x")) + row_sum(Sym("x"))}), {"x": x}, {"r": out})
+    tape.call(np.multiply, out, 2.0, out)
+    assert not out.any()
+
+    for seed in (2, 3):
+        x[...] = draw(seed, dtype, 3, 4)
+        tape.run()
+        np.testing.assert_allclose(out, 2 * (np.tanh(x) + x.sum(-1, keepdims=True)), rtol=1e-5)
+
+
+def test_scratch_memory_is_shared_without_harm() -> None:
+    """Formulas recorded before a larger one grew the scratch buffers still compute what they did."""
+    k = NumpyBackend()
+    small, large = Tape(k), Tape(k)
+    e = exp(tanh(a)) * row_sum(tanh(a) * a) + where(a > 0.0, a, y)
+    arrays = [{"a": draw(i, np.float64, n, 4), "y": draw(9, np.float64, n, 4)} for i, n in enumerate((3, 300))]
+    outs = [np.zeros((n, 4)) for n in (3, 300)]
+    for tape, values, out in zip((small, large), arrays, outs, strict=True):
+        tape.apply(Formula({"r": e}), values, {"r": out})
+
+    for tape in (small, large, small):
+        tape.run()
+
+    for values, out in zip(arrays, outs, strict=True):
+        np.testing.assert_allclose(out, evaluate(e, values), rtol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [0, 5, (3, 7), (2, 0, 3), ()])
+def test_aligned_memory(shape: Any, dtype: Any) -> None:
+    """Zeros of the asked shape and type that start on 64 bytes."""
+    array = aligned(shape, dtype)
+
+    assert array.shape == np.zeros(shape).shape
+    assert array.dtype == dtype
+    assert array.ctypes.data % 64 == 0 or not array.size
+    assert not array.any()
+
+
+def test_training_is_the_same_on_a_backend_made_here() -> None:
+    """A toy backend trains a net with dropout, softmax, clipping and Adam to the same θ within rounding."""
+    ends = []
+    for kind in BACKENDS.values():
+        layers = [Dense(6, Gelu(), GlorotNormal()), Dropout(0.3), Dense(5, Softmax(), GlorotNormal())]
+        network = Network([*layers, Dense(3, ACTIVATIONS["identity"](), GlorotNormal())], 4)
+        rule = Adam(lr=0.01, weight_decay=0.1)
+        state = State.new(network, rule.vectors(), np.float64)
+        x = draw(1, np.float64, 50, 4)
+        source = MemorySource(x, np.arange(50) % 3, np.abs(x[:, 0]), one_hot=np.eye(3))
+        update = Update(rule, network.layout, clip_norm=0.05)
+        program = Program(kind(), network, CrossEntropy(), update, state, weighted=True)
+        source.fill(batch := program.batch(50), 0, 0)
+        network.initialise(state.θ, state.q, 0, batch)
+        start = state.θ.copy()
+
+        events = list(train(program, source, Plan(6, 16, Cosine()), None))
+
+        assert np.abs(state.θ - start).max() > 0.01
+        ends.append((state.θ, [getattr(e, "train_loss", 0) for e in events if hasattr(e, "best")]))
+    np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(ends[0][1], ends[1][1], rtol=1e-9)

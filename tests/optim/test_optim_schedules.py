@@ -1,0 +1,87 @@
+"""Schedules: the factor at every step, written out by hand, and what holds for every one that is registered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from fcnet.optim.schedules import SCHEDULES, Constant, Cosine, Exponential, Linear, Schedule, Step, factors
+
+EPOCHS, PER_EPOCH = 6, 5
+TOTAL = EPOCHS * PER_EPOCH
+
+WRITTEN_OUT: dict[str, tuple[Schedule, Callable[[int], float]]] = {
+    "constant": (Constant(), lambda k: 1.0),
+    "constant after warm-up": (Constant(warmup=0.2), lambda k: min(1.0, (k + 1) / 6)),
+    "step": (Step(every=2, factor=0.1), lambda k: 0.1 ** (k // 10)),
+    "step after warm-up": (
+        Step(every=2, factor=0.1, warmup=0.1),
+        lambda k: (k + 1) / 3 if k < 3 else 0.1 ** ((k - 3) // 10),
+    ),
+    "exponential": (Exponential(factor=0.9), lambda k: 0.9 ** (k // 5)),
+    "exponential after warm-up": (
+        Exponential(factor=0.9, warmup=0.5),
+        lambda k: (k + 1) / 15 if k < 15 else 0.9 ** ((k - 15) // 5),
+    ),
+    "cosine": (Cosine(), lambda k: (1 + math.cos(math.pi * k / 30)) / 2),
+    "cosine with an end": (Cosine(end=0.2), lambda k: 0.2 + 0.4 * (1 + math.cos(math.pi * k / 30))),
+    "linear": (Linear(), lambda k: 1 - k / 30),
+    "linear after warm-up": (Linear(end=0.5, warmup=0.1), lambda k: (k + 1) / 3 if k < 3 else 1 - 0.5 * (k - 3) / 27),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+def test_the_factor_at_every_step(name: str) -> None:
+    """Each step of a run of 6 epochs of 5 steps has the factor that the documentation's words give."""
+    schedule, factor = WRITTEN_OUT[name]
+
+    found = factors(schedule, np.arange(TOTAL), TOTAL, EPOCHS)
+
+    np.testing.assert_allclose(found, [factor(k) for k in range(TOTAL)], rtol=1e-12)
+
+
+def test_every_schedule_is_written_out() -> None:
+    """The table above names every registered schedule."""
+    assert {type(schedule) for schedule, _ in WRITTEN_OUT.values()} == set(SCHEDULES.values())
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.99])
+def test_a_schedule_starts_at_the_full_rate_and_never_exceeds_it(name: str, warmup: float) -> None:
+    """After a warm-up in equal steps the first factor is 1; none is negative or above 1; the last step has one too."""
+    schedule = SCHEDULES[name](warmup=warmup)
+    for total, epochs in [(1, 1), (7, 7), (1000, 13)]:
+        found = factors(schedule, np.arange(total), total, epochs)
+        w = round(warmup * total)
+
+        np.testing.assert_allclose(found[:w], np.arange(1, w + 1) / max(w, 1))
+        if w < total:
+            assert found[w] == 1
+        assert found.dtype == np.float64
+        assert (found >= 0).all()
+        assert (found <= 1).all()
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_factors_do_not_depend_on_how_steps_are_grouped(name: str) -> None:
+    """Asked for one by one or in pieces, as a resumed run asks, each step has exactly the same factor."""
+    schedule = SCHEDULES[name](warmup=0.15)
+    whole = factors(schedule, np.arange(97), 97, 7)
+
+    for size in (1, 10, 64):
+        pieces = [factors(schedule, np.arange(at, min(at + size, 97)), 97, 7) for at in range(0, 97, size)]
+        np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+@pytest.mark.parametrize(("schedule", "every"), [(Exponential(factor=0.5), 1), (Step(every=3, factor=0.5), 3)])
+def test_rates_by_epoch_change_exactly_between_epochs(schedule: Schedule, every: int) -> None:
+    """However many steps an epoch has, rounding never moves a drop of the rate by a step."""
+    for per_epoch in (1, 3, 7, 49, 1000):
+        for epochs in (3, 30, 77):
+            found = factors(schedule, np.arange(per_epoch * epochs), per_epoch * epochs, epochs)
+
+            expected = 0.5 ** (np.arange(per_epoch * epochs) // per_epoch // every)
+            np.testing.assert_array_equal(found, expected, f"{per_epoch} steps an epoch")

@@ -1,0 +1,185 @@
+"""The expression language: equal subtrees are one, rewriting keeps the value, and erf is exact."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, localcontext
+
+import numpy as np
+import pytest
+
+from fcnet.formulas import Const, Expr, Formula, Sym, absolute, erf, exp, maximum, power, row_sum, sqrt, where, width
+from fcnet.formulas.transform import ERFC_COEFFICIENTS, evaluate, expand_erf, hoist
+
+x, y = Sym("x"), Sym("y")
+
+
+def test_equal_subtrees_are_one_object() -> None:
+    """Written twice, computed once: a formula's nodes are distinct."""
+    left, right = exp(-absolute(x)) + y, exp(-absolute(x)) * y
+
+    assert left.args[0] is right.args[0]
+    formula = Formula({"a": left, "b": right})
+    assert len(list(formula.nodes())) == 7
+    assert formula.symbols() == ["x", "y"]
+
+
+def test_nodes_come_after_what_they_need() -> None:
+    """Whoever walks the nodes in order finds every operand done."""
+    formula = Formula({"a": sqrt(x * x + y), "b": x * x})
+    seen: list[Expr] = []
+
+    for node in formula.nodes():
+        assert all(arg in seen for arg in node.args)
+        seen.append(node)
+
+
+def test_whole_numbers_and_fractions_are_different_constants() -> None:
+    """1 and 1.0 stay apart, since integer words are compared with whole numbers."""
+    assert Const(1) is not Const(1.0)
+    assert type((x >= 3).args[1].value) is int
+
+
+def test_only_exact_identities_are_simplified() -> None:
+    """1 · x, x + 0, x / 1 are x; 0 · x is not 0, since x may be NaN or infinite."""
+    assert 1.0 * x is x
+    assert x * 1.0 is x
+    assert x + 0.0 is x
+    assert 0.0 + x is x
+    assert x - 0.0 is x
+    assert x / 1.0 is x
+    assert (0.0 * x).op == "mul"
+    assert (x - x).op == "sub"
+
+
+def test_where_wants_a_comparison() -> None:
+    """A blend by anything but 0 and 1 would be no choice."""
+    with pytest.raises(AssertionError, match="comparison"):
+        where(x, 1.0, 2.0)
+
+
+def test_operators_on_numbers_and_expressions() -> None:
+    """Both orders of every operator, and every comparison, mean what they mean for numbers."""
+    values = {"x": np.array([0.5, -2.0, 3.0]), "y": np.array([2.0, -2.0, 1.0])}
+    a, b = values["x"], values["y"]
+    for expression, expected in [
+        (2.0 - x, 2 - a),
+        (2.0 / x, 2 / a),
+        (x - y, a - b),
+        (x / y, a / b),
+        (-x, -a),
+        (power(2.0, x), 2**a),
+        (maximum(0.0, x), np.maximum(0, a)),
+        (where(x < y, x, y), np.minimum(a, b)),
+        (where(x <= y, 1.0, 0.0), (a <= b) * 1.0),
+        (where(x > y, 1.0, 0.0), (a > b) * 1.0),
+        (where(x >= y, 1.0, 0.0), (a >= b) * 1.0),
+        (row_sum(x) / width(x), np.array([0.5])),
+    ]:
+        np.testing.assert_array_equal(evaluate(expression, values), expected)
+
+
+def test_hoisting_takes_out_what_changes_once_a_step() -> None:
+    """The largest pieces that depend on scalars alone become symbols; the value does not change, the rest stays."""
+    lr, t = Sym("lr"), Sym("t")
+    rate = lr / (1.0 - power(0.9, t))
+    formula = Formula({"θ": x - rate * y / (sqrt(x) + lr), "m": x * 2.0})
+    values = {"x": np.array([4.0, 9.0]), "y": np.array([1.0, 3.0]), "lr": 0.1, "t": 3.0}
+
+    hoisted, rest = hoist(formula, ("lr", "t"))
+
+    assert list(hoisted.values()) == [rate, lr]
+    assert set(rest.symbols()) == {"x", "y", *hoisted}
+    scalars = {name: evaluate(e, values) for name, e in hoisted.items()}
+    for name, e in formula.results.items():
+        np.testing.assert_array_equal(evaluate(rest.results[name], values | scalars), evaluate(e, values))
+
+
+def test_nothing_is_hoisted_from_a_formula_without_scalars() -> None:
+    """Constants alone are no reason."""
+    hoisted, rest = hoist(Formula({"θ": x * (Const(2.0) + 1.0)}), ("lr",))
+
+    assert not hoisted
+    assert rest.results["θ"] is x * (Const(2.0) + 1.0)
+
+
+def test_erf_is_exact() -> None:
+    """With all terms within 4e-16 of the C library's in float64, with eleven within 1e-7; NaN stays NaN."""
+    points = np.concatenate([np.linspace(-7, 7, 20_001), [-40.0, 40.0, 1e-300, 1e300, -1e300]])
+    exact = np.array([math.erf(p) for p in points])
+
+    with np.errstate(under="ignore", over="ignore"):
+        for terms, tolerance in [(len(ERFC_COEFFICIENTS), 4e-16), (11, 1e-7)]:
+            expanded = expand_erf(Formula({"e": erf(x)}), terms).results["e"]
+            assert abs(evaluate(expanded, {"x": points}) - exact).max() < tolerance
+    assert np.isnan(evaluate(erf(x), {"x": np.array([np.nan])})).all()
+
+
+def test_erf_inside_erf_is_expanded() -> None:
+    """No erf is left, however deep it stands."""
+    expanded = expand_erf(Formula({"e": erf(2.0 * erf(x) + erf(y))}), 28)
+
+    assert not [node for node in expanded.nodes() if node.op == "erf"]
+    inner = 2 * math.erf(0.3) + math.erf(-0.2)
+    found = evaluate(expanded.results["e"], {"x": np.array(0.3), "y": np.array(-0.2)})
+    assert float(found) == pytest.approx(math.erf(inner), abs=1e-15)
+
+
+def test_the_coefficients_of_erf_follow_from_its_definition() -> None:
+    """Computed again with 60 digits, each of the stored numbers is the nearest double."""
+    nodes = 80
+    with localcontext() as context:
+        context.prec = 100
+        π = _pi()
+        angles = [π * (2 * k + 1) / (2 * nodes) for k in range(nodes)]
+        values = [_target((_cos(a) + 1) / 2, π) for a in angles]
+        found = [
+            float(sum(v * _cos(j * a) for v, a in zip(values, angles, strict=True)) * (2 if j else 1) / nodes)
+            for j in range(len(ERFC_COEFFICIENTS))
+        ]
+
+    np.testing.assert_allclose(found, ERFC_COEFFICIENTS, rtol=1e-14, atol=1e-26)
+
+
+def _target(t: Decimal, π: Decimal) -> Decimal:
+    """ln(erfc(x) exp(x²) / t) at t = 2 / (2 + x)."""
+    x = 2 / t - 2
+    if x < 5:  # erf(x) exp(x²) = 2/√π Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)!!
+        term = total = x
+        n = 0
+        while term > Decimal("1e-95"):
+            n += 1
+            term = term * 2 * x * x / (2 * n + 1)
+            total += term
+        scaled = (x * x).exp() - 2 / π.sqrt() * total
+    else:  # the continued fraction 1 / (x + (1/2) / (x + (2/2) / (x + …))) / √π
+        tail = x
+        for n in range(600, 0, -1):
+            tail = x + Decimal(n) / 2 / tail
+        scaled = 1 / (π.sqrt() * tail)
+    return (scaled / t).ln()
+
+
+def _pi() -> Decimal:
+    """Machin's 16 arctan(1/5) − 4 arctan(1/239)."""
+
+    def arctan(n: int) -> Decimal:
+        power = total = Decimal(1) / n
+        k = 1
+        while power > Decimal("1e-99"):
+            power /= n * n
+            k += 2
+            total += power / k if k % 4 == 1 else -power / k
+        return total
+
+    return 16 * arctan(5) - 4 * arctan(239)
+
+
+def _cos(a: Decimal) -> Decimal:
+    term = total = Decimal(1)
+    n = 0
+    while n < a or abs(term) > Decimal("1e-65"):
+        n += 2
+        term = -term * a * a / (n * (n - 1))
+        total += term
+    return total
