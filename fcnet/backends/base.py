@@ -100,12 +100,17 @@ class Tape:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.calls: list[Call] = []
+        self.sections: list[tuple[int, str, int]] = []
         self._linked: Callable[[int], None] | None = None
 
     def add(self, calls: list[Call]) -> None:
         """Keep the calls for later."""
         self.calls += calls
         self._linked = None
+
+    def section(self, phase: str, layer: int = 0) -> None:
+        """What is recorded from here on is this phase of that layer: for measuring, where a step's time goes."""
+        self.sections.append((len(self.calls), phase, layer))
 
     def run(self, times: int = 1) -> None:
         """Make every recorded call, so many times over."""

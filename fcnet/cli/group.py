@@ -7,8 +7,8 @@ import difflib
 import click
 
 from fcnet import __version__
+from fcnet.cli import bench, check, explain, init, inspect, predict, schema, train
 from fcnet.cli import eval as eval_
-from fcnet.cli import init, inspect, predict, schema, train
 from fcnet.cli.command import SETTINGS, write_example
 
 EXAMPLE = """
@@ -62,6 +62,9 @@ COMMANDS: dict[str, click.Command] = {
     "eval": eval_.command,
     "predict": predict.command,
     "init": init.command,
+    "check": check.command,
     "inspect": inspect.command,
+    "explain": explain.command,
+    "bench": bench.command,
     "schema": schema.command,
 }

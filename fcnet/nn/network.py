@@ -72,7 +72,8 @@ class Network:
         """Record z_N (…, B, n_out) from batch.x."""
         z = batch.x
         p, buffers = self.views(θ, self.layout), self.views(q, self.buffers)
-        for layer, own, held, ws in zip(self.layers, p, buffers, spaces, strict=True):
+        for layer, number, own, held, ws in zip(self.layers, self.numbers, p, buffers, spaces, strict=True):
+            k.section("forward", number)
             z = layer.forward(k, own, held, ws, z, s)
         return z
 
@@ -84,4 +85,5 @@ class Network:
         down: Array | None = δ
         for i in range(len(self.layers) - 1, first - 1, -1):
             assert down is not None
+            k.section("backward", self.numbers[i])
             down = self.layers[i].backward(k, p[i], buffers[i], grads[i], spaces[i], down, s, need_dz=i > first)

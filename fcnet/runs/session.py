@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,25 +16,23 @@ import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 
 import fcnet
 from fcnet import config as configs
-from fcnet import data as tables
 from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Array
 from fcnet.config.schema import Config
 from fcnet.data.source import MemorySource, one_hot
-from fcnet.errors import ConfigError, DataError, DivergedError, Stopped, escape
-from fcnet.metrics import METRICS, Metric, chosen, trivial
-from fcnet.nn.network import Network
+from fcnet.errors import DataError, DivergedError, Stopped, escape
+from fcnet.metrics import METRICS, trivial
 from fcnet.nn.workspace import Batch
-from fcnet.optim.update import Update
 from fcnet.runs import checkpoint, environment, folder, origin
 from fcnet.runs.beginning import Beginning, begin, portable
 from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import BATCH, check_members
 from fcnet.runs.saver import Saver
-from fcnet.training import build
+from fcnet.training.estimate import refuse
 from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress, Started
 from fcnet.training.loop import Plan, train
+from fcnet.training.prepare import Prepared, prepare
 from fcnet.training.program import Forward, Program
 from fcnet.training.scoring import Scorer, summary, truths
 from fcnet.training.state import State
@@ -78,6 +76,7 @@ def training(
             if start.held is not None:
                 session.check(start.held)
             session.choose_backend(start.held)
+            refuse(session.estimate, start.path or Path(config.output), begun=start.held is not None)
             run = start.run
             if run is None:
                 output = Path(config.output)
@@ -113,54 +112,30 @@ class _Watch:
             raise _Asked(75, "by the time limit")
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """What the run is made of: the config without any `auto`, the data, the metrics."""
-
-    settings: Config
-    data: tables.Dataset
-    metrics: tuple[Metric, ...]
-    content: str | None
-    """The SHA-256 of the rows where they came from memory and not from a file."""
-
-
 def _session(config: Config, threads: int, data: object, strict: bool, watch: _Watch) -> _Session:
-    loaded = tables.load(config.data, config.preprocess, dtype=config.dtype, data=data, strict=strict, poll=watch.poll)
-    validated = len(loaded.parts["validation"]) > 0
-    stopping = config.training.early_stopping
-    if stopping is not None and not validated and stopping != type(config.training)().early_stopping:
-        raise ConfigError("needs a validation part, and the split column has none", key="training.early_stopping")
-    settings = build.resolve(
-        replace(config, data=loaded.resolved), loaded.target.task, len(loaded.parts["train"]), validated, threads
-    )
-    metrics = chosen(settings.metrics, loaded.target.task)
-    settings = replace(settings, metrics=[metric.name for metric in metrics])
-    configs.recheck(settings, config.name)
+    prepared = prepare(config, threads, data=data, strict=strict, poll=watch.poll)
     content = None
     if data is not None:
-        digest = hashlib.sha256()
+        loaded, digest = prepared.data, hashlib.sha256()
         for array in (loaded.x, loaded.y, *(() if loaded.w is None else (loaded.w,))):
             digest.update(np.ascontiguousarray(array).data)
         content = digest.hexdigest()
-    return _Session(_Loaded(settings, loaded, metrics, content), watch)
+    return _Session(prepared, content, watch)
 
 
 class _Session:
-    """The net, its state and the files of one run."""
+    """The net, its state and the files of one run.
 
-    def __init__(self, loaded: _Loaded, watch: _Watch) -> None:
-        settings, data = loaded.settings, loaded.data
-        assert settings.loss != "auto"
-        self.settings, self.data, self.metrics, self.content = settings, data, loaded.metrics, loaded.content
-        self.watch = watch
-        self.validated = len(data.parts["validation"]) > 0
-        n_out = build.output_width(
-            settings.loss, data.target.task, len(data.target.names), len(data.target.classes or ())
-        )
-        self.network: Network = build.network(settings.network, data.encoder.n_in, n_out)
-        self.update = Update(settings.optimizer, self.network.layout, settings.training.clip_norm)
+    `content` is the SHA-256 of the rows where they came from memory and not from a file.
+    """
+
+    def __init__(self, prepared: Prepared, content: str | None, watch: _Watch) -> None:
+        self.settings, self.data, self.metrics = prepared.settings, prepared.data, prepared.metrics
+        self.network, self.update, self.estimate = prepared.network, prepared.update, prepared.estimate()
+        self.content, self.watch = content, watch
+        self.validated = len(self.data.parts["validation"]) > 0
         self.plan = self._plan()
-        self.machine = environment.machine(int(settings.threads))
+        self.machine = environment.machine(int(self.settings.threads))
 
     def _plan(self) -> Plan:
         training = self.settings.training
@@ -198,7 +173,7 @@ class _Session:
         check_members(self.network, held, self.settings.dtype, self.update.names)
 
     def choose_backend(self, held: checkpoint.Checkpoint | None) -> None:
-        """Settle what `auto` means; a run goes on with the backend that it was begun with, whatever is installed now."""
+        """Settle what `auto` means; a resumed run keeps its backend, whatever is installed now."""
         self.notices = list(self.data.notices)
         name: str = self.settings.backend
         if name == "auto" and held is not None:

@@ -1,4 +1,4 @@
-"""What a run will need of memory and disk, by arithmetic on shapes: a run that cannot fit is refused before it begins."""
+"""What a run will need of memory and disk, by arithmetic on shapes: what cannot fit is refused before it begins."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,10 @@ from fcnet.optim.update import Update
 SCORED = 4096
 """Rows that are scored at a time; their activations are held beside those of a training batch."""
 
-HEADER = 65_536
-"""Bytes of a checkpoint beside its arrays, and of the run folder's other files: a generous guess."""
+HEADER = 8192
+"""Bytes of a checkpoint beside its arrays; a table with many columns takes more."""
 
-LOG_ROW, LOG_ROWS = 200, 10_000
+LOG_ROW, LOG_ROWS = 100, 1000
 """Bytes of a row of the log, and how many are counted: a run rarely makes as many epochs as it may."""
 
 FIRST = 1 << 20
@@ -58,7 +59,7 @@ def estimate(
 ) -> Estimate:
     """The estimate for a resolved config: `rows` of the data in all, of the training part, of the largest part."""
     assert settings.training.batch_size != "auto"
-    item = np.dtype(settings.dtype).itemsize
+    item, n_out = np.dtype(settings.dtype).itemsize, network.n_out
     batch = min(settings.training.batch_size, training_rows)
     numbers = network.n_in + network.n_out
     loaded = [Part("data", rows * numbers * item, f"{rows:,} rows × {numbers:,} numbers × {item} bytes", "data.train")]
@@ -70,20 +71,22 @@ def estimate(
     memory += [
         Part("batch", batch * step * item, f"{batch:,} rows × {step:,} numbers × {item} bytes", "training.batch_size"),
         Part("scoring", SCORED * pass_ * item, f"{SCORED:,} rows × {pass_:,} numbers × {item} bytes"),
-        Part("scores", scored_rows * network.n_out * 40, f"{scored_rows:,} rows × {network.n_out:,} outputs × 40 bytes"),
+        Part("scores", scored_rows * n_out * 40, f"{scored_rows:,} rows × {n_out:,} outputs × 40 bytes"),
     ]
     # Drawing the initial weights takes float64 copies of one matrix; most of what is above is allocated later.
-    drawn, later = 32 * largest, sum(part.bytes for part in memory if part.name not in ("weights", "gradient", "optimizer"))
+    drawn = 32 * largest
+    later = sum(part.bytes for part in memory if part.name not in ("weights", "gradient", "optimizer"))
     if drawn > later:
         memory.append(Part("initial weights", drawn - later, f"{largest:,} numbers × 32 bytes while they are drawn"))
-    return Estimate(tuple(loaded), tuple(part for part in memory if part.bytes), _disk(settings, network, vectors, item))
+    needed = tuple(part for part in memory if part.bytes)
+    return Estimate(tuple(loaded), needed, _disk(settings, network, vectors, item))
 
 
 def _parameters(count: int, vectors: Sequence[str], item: int) -> list[Part]:
     """The vectors as long as θ; two copies of them are kept, of the best epoch and to find what made a run diverge."""
     one, names = count * item, " and ".join(vectors)
     return [
-        Part("weights", one, f"{count:,} numbers × {item} bytes"),
+        Part("weights", one, f"{count:,} numbers × {item} bytes, in slots of 64 bytes"),
         Part("gradient", one, "as the weights"),
         Part("optimizer", len(vectors) * one, f"its {names}, each as the weights"),
         Part("best epoch", one, "a copy of the weights"),
@@ -127,7 +130,7 @@ def _disk(settings: Config, network: Network, vectors: Sequence[str], item: int)
 def refuse_layers(config: Config) -> None:
     """LimitError where the hidden layers alone cannot fit, whatever the data are; nothing is allocated or read."""
     units = [layer.units for layer in config.network.layers]
-    count = sum(a * b for a, b in zip(units, units[1:], strict=False)) + sum(units)
+    count = sum(a * b for a, b in pairwise(units)) + sum(units)
     item = np.dtype(config.dtype).itemsize
     refuse_memory([part for part in _parameters(count, config.optimizer.vectors(), item) if part.bytes])
 
@@ -170,13 +173,17 @@ def _unpacked(packed: bytes) -> bytes:
     return zlib.decompressobj(wbits=31).decompress(packed, 100 * len(packed))
 
 
-def refuse(found: Estimate, folder: Path) -> None:
-    """LimitError, with the arithmetic, where what is still to be allocated, or written to `folder`, cannot fit."""
+def refuse(found: Estimate, folder: Path, begun: bool = False) -> None:
+    """LimitError, with the arithmetic, where what is still to be allocated, or written to `folder`, cannot fit.
+
+    A run that was `begun` before has its checkpoints already, and needs room to replace them.
+    """
     refuse_memory(found.memory)
-    needed, free = sum(part.bytes for part in found.disk), files.disk_free(folder)
+    parts = [part for part in found.disk if not begun or part.name == "saving"]
+    needed, free = sum(part.bytes for part in parts), files.disk_free(folder)
     if needed > free:
         raise LimitError(
-            f"needs {_sum(found.disk)} of disk, and {size(free)} are free; free some space, or choose another folder "
+            f"needs {_sum(parts)} of disk, and {size(free)} are free; free some space, or choose another folder "
             "with output",
             file=str(folder),
         )
@@ -190,10 +197,8 @@ def refuse_memory(parts: Iterable[Part]) -> None:
         if needed > limit.free:
             most = max(parts, key=lambda part: part.bytes)
             used = "" if limit.free == limit.total else f", of which {size(limit.total - limit.free)} are in use"
-            raise LimitError(
-                f"needs {_sum(parts)} of memory, and {limit.setter} allows {size(limit.total)}{used}; {_ADVICE[most.key]}",
-                key=most.key,
-            )
+            allowed = f"{limit.setter} allows {size(limit.total)}{used}"
+            raise LimitError(f"needs {_sum(parts)} of memory, and {allowed}; {_ADVICE[most.key]}", key=most.key)
 
 
 _ADVICE = {

@@ -68,7 +68,7 @@ class Trial:
         self.network.initialise(self.θ, self.q, settings.seed, self.batch)
         key = random.key(settings.seed, "check")
         for i, view in enumerate(self.network.layout.views(self.θ).values()):
-            view += 0.01 * random.normal(view.size, key, i).reshape(view.shape)
+            view[...] += 0.01 * random.normal(view.size, key, i).reshape(view.shape)
         self.scale = np.full((), 1.0 / self.n)
 
     def spaces(self) -> list[Workspace]:
@@ -80,11 +80,18 @@ class Trial:
         ε, ℓ = np.zeros((self.n, self.network.n_out)), np.zeros((self.n, 1))
         return LossArrays(ε, ℓ, np.zeros(()))
 
-    def value(self) -> Callable[[], Array]:
-        """A function that gives w ℓ / B of every row, (B,), at the θ of the moment."""
-        tape, out = Tape(self.backend), self.losses()
-        a = self.network.forward(tape, self.θ, self.q, self.spaces(), self.batch, {})
-        forward_backward(tape, self.loss, a, self.batch.y, self.batch.w, self.scale, out)
+    def value(self, first: int = 0, z: Array | None = None) -> Callable[[], Array]:
+        """A function that gives w ℓ / B of every row, (B,), at the θ of the moment.
+
+        With `first`, of the net from that one of its layers on, whose inputs z (B, n_in) may be changed in place.
+        """
+        tape, out, network = Tape(self.backend), self.losses(), self.network
+        z = self.batch.x if z is None else z
+        p, q = network.views(self.θ, network.layout), network.views(self.q, network.buffers)
+        spaces = self.spaces()
+        for i in range(first, len(network.layers)):
+            z = network.layers[i].forward(tape, p[i], q[i], spaces[i], z, {})
+        forward_backward(tape, self.loss, z, self.batch.y, self.batch.w, self.scale, out)
 
         def value() -> Array:
             tape.run()
@@ -102,7 +109,7 @@ class Trial:
 
 
 def compare(name: str, x: Array, g: Array, value: Callable[[], Array], key: Array, number: int = 0) -> Check:
-    """Compare ⟨g, v⟩ with (Σ value(x + h v) − Σ value(x − h v)) / 2h for v = g/‖g‖ + u, a random direction u of length 1.
+    """Compare ⟨g, v⟩ with (Σ value(x + h v) − Σ value(x − h v)) / 2h along v = g/‖g‖ + u, u random of length 1.
 
     x is what `value` reads, changed in place and put back; g of the same shape is the gradient that is claimed. `value`
     gives the terms of a sum, whose differences are added, which rounds less than the difference of the sums.
@@ -119,7 +126,7 @@ def compare(name: str, x: Array, g: Array, value: Callable[[], Array], key: Arra
         down = value()
         difference = float(np.sum(up - down)) / (2 * h)
         # What rounding alone does to the difference counts as agreement.
-        rounding = 64 * np.finfo(np.float64).eps * float(np.abs(up).sum()) / h
+        rounding = 64 * float(np.finfo(np.float64).eps) * float(np.abs(up).sum()) / h
         error = abs(difference - claimed) / max(abs(difference), abs(claimed), rounding / LIMIT, 1e-300)
         if error < best.error:
             best = Check(name, claimed, difference, error)

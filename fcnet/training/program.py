@@ -72,6 +72,7 @@ class Program:
         """The step for a batch of this many rows."""
         if rows not in self._recorded:
             r = self._recorded[rows] = self.blank(rows, Tape(self.backend))
+            r.tape.section("gather")
             r.tape.load(self._table, self.position, self.s)
             if isinstance(self._source, MemorySource):
                 self._source.record(r.tape, r.batch, self.position)
@@ -96,6 +97,7 @@ class Program:
     def record(self, r: Recorded) -> None:
         """Record forward, loss, backward and update; an `Eager` tape makes them, with the batch in the buffers."""
         self.record_gradient(r)
+        r.tape.section("update")
         self.update.record(r.tape, self.state.θ, self.gradient, self.state.vectors, self.s)
 
     def record_gradient(self, r: Recorded) -> None:
@@ -103,6 +105,7 @@ class Program:
         scale = np.full((), 1.0 / (r.batch.x.shape[-2] * self.share), self.dtype)
         θ, q = self.state.θ, self.state.q
         a = self.network.forward(r.tape, θ, q, r.spaces, r.batch, {})
+        r.tape.section("loss")
         forward_backward(r.tape, self.loss, a, r.batch.y, r.batch.w, scale, r.loss)
         self.network.backward(r.tape, θ, q, self.gradient, r.spaces, r.loss.ε, {})
 

@@ -85,6 +85,7 @@ class State:
 
     def finite(self) -> bool:
         """Whether every number is. A sum of squares sees all at the speed of memory; if it overflows, look closely."""
-        return bool(np.isfinite(self.loss)) and all(
-            np.isfinite(np.dot(v, v)) or np.isfinite(v).all() for v in self.arrays().values()
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool(np.isfinite(self.loss)) and all(
+                np.isfinite(np.dot(v, v)) or np.isfinite(v).all() for v in self.arrays().values()
+            )

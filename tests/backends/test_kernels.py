@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcnet import random
+from fcnet.backends import choice
 from fcnet.backends.base import Array, Backend, Call, Segment, Tape, Words, aligned
 from fcnet.backends.numpy import NumpyBackend
 from fcnet.data.source import MemorySource
@@ -122,6 +123,8 @@ class PlainBackend:
 
 
 BACKENDS: dict[str, Callable[[], Backend]] = {"numpy": NumpyBackend, "plain": PlainBackend}
+if choice.installed("numba"):
+    BACKENDS["numba"] = lambda: choice.make("numba")
 TOLERANCE: dict[Any, float] = {np.float32: 3e-6, np.float64: 1e-13}
 a, y, z, δ = Sym("a"), Sym("y"), Sym("z"), Sym("δ")
 

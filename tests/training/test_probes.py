@@ -287,7 +287,7 @@ def test_a_layer_of_ones_own_has_the_right_gradient() -> None:
 
 
 def test_a_layer_of_ones_own_is_saved_and_resumed() -> None:
-    """Stopped anywhere and carried on from saved numbers and vectors, the run ends in the same bits, with its buffer."""
+    """Stopped anywhere and carried on from numbers and vectors, the run ends in the same bits, its buffer too."""
     setup = categories()
     straight, source = setup.program(), setup.source()
     run(straight, source)

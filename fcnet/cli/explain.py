@@ -1,0 +1,55 @@
+"""`fcnet explain`: the derivation with the user's own net and one real batch."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from fcnet import files, signals
+from fcnet.cli import streams
+from fcnet.cli.command import Command, talk
+from fcnet.errors import FcnetError, escape
+
+EXAMPLE = """
+fcnet explain config.yaml
+fcnet explain config.yaml -o explained.html
+"""
+
+
+@click.command(cls=Command, example=EXAMPLE, short_help="Show the derivation with your own net and one batch.")
+@click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG.yaml")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE.html", help="Write one self-contained page."
+)
+@talk
+def command(config: Path, overrides: tuple[str, ...], output: Path | None, quiet: bool, verbose: bool) -> None:
+    """Take one training step of this very net apart: forward, loss, backward, update.
+
+    Every equation of the derivation is shown with the shapes and lengths of its arrays, the function that computes it,
+    and a check: by finite differences in float64, or by a second computation. Of a deep net the first and last layers
+    are shown; -v shows all. A check that fails is exit 1.
+    """
+    from fcnet import config as configs
+    from fcnet.reports import explain, explain_page, explain_text
+
+    with signals.raising():
+        settings = configs.load(config, overrides)
+        inputs = [config, Path(settings.data.train)]
+        replaced = files.check_output(output, inputs) if output else []
+        found = explain.explanation(settings, verbose)
+        if output is not None:
+            files.write_file(output, explain_page.page(found).encode(), inputs)
+    if not quiet:
+        streams.notices(replaced)
+    following = shlex.join(["fcnet", "train", escape(str(config)), *map(escape, overrides)])
+    if output is None:
+        streams.show("\n".join([*explain_text.lines(found, streams.width(sys.stdout)), "", f"next: {following}"]))
+    else:
+        streams.show(f"files    {streams.word(output)}        next: {following}")
+    wrong = [check.name for check in found.checks if not check.passed]
+    if wrong:
+        raise FcnetError(f"{', '.join(wrong)}: the equation does not hold; a formula's derivative has a mistake")

@@ -1,0 +1,259 @@
+"""What `check` finds before a run begins: config, data, net, memory and disk, and whether the gradient is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
+
+from fcnet import config as configs
+from fcnet import files, machine
+from fcnet.config import Config
+from fcnet.data.encode import Feature
+from fcnet.errors import FcnetError, escape
+from fcnet.machine import Limit, size
+from fcnet.nn.layers import Dense, Dropout
+from fcnet.reports.summary import outputs
+from fcnet.reports.text import cells, compact, count, fold, label_width, left, right, shorten
+from fcnet.training.estimate import Estimate, Part, refuse
+from fcnet.training.gradcheck import LIMIT, Check, Trial, check
+from fcnet.training.prepare import Prepared, prepare
+
+SHOWN = 12
+"""Columns and layers at each end of a long list that are shown unless all are asked for."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of layers: number in the derivation, widths, what it does, how it starts, parameters."""
+
+    number: int
+    n_in: int
+    n_out: int
+    kind: str
+    init: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Everything short of training, and what it was found to be."""
+
+    prepared: Prepared
+    layers: tuple[Row, ...]
+    estimate: Estimate
+    memory: Limit | None
+    disk: int
+    rows: int
+    gradient: tuple[Check, ...]
+
+    def error(self) -> FcnetError | None:
+        """What to raise where the gradient is wrong: a mistake in a formula, not in the user's config."""
+        wrong = [check for check in self.gradient if not check.passed]
+        if not wrong:
+            return None
+        worst = max(wrong, key=lambda check: check.error)
+        names = ", ".join(check.name for check in wrong)
+        return FcnetError(
+            f"the gradient of {names} is wrong: for {worst.name} the backward pass gives {worst.backward:.9g} and "
+            f"finite differences {worst.difference:.9g}; a formula's derivative has a mistake: fcnet explain shows which"
+        )
+
+
+def examine(config: Config) -> Examination:
+    """Read the data, settle the config, estimate, and check the gradient; nothing is written.
+
+    Raises every FcnetError that training would meet before its first step.
+    """
+    threads = machine.cores() if config.threads == "auto" else config.threads
+    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+        prepared = prepare(config, threads)
+        estimate = prepared.estimate()
+        output = Path(config.output)
+        refuse(estimate, output)
+        trial = Trial(prepared)
+        limits = machine.memory()
+        return Examination(
+            prepared,
+            _layers(prepared),
+            estimate,
+            limits[0] if limits else None,
+            files.disk_free(output),
+            trial.n,
+            check(trial),
+        )
+
+
+def _layers(prepared: Prepared) -> tuple[Row, ...]:
+    network, rows = prepared.network, []
+    sizes = {slot.name: _product(slot.shape) for slot in network.layout.slots}
+    for i, layer in enumerate(network.layers):
+        kind, init = type(layer).__name__.lower(), ""
+        if isinstance(layer, Dense):
+            kind, init = (str(getattr(part, "name", part)) for part in (layer.activation, layer.initializer))
+        elif isinstance(layer, Dropout):
+            kind = f"dropout {compact(layer.rate)}"
+        parameters = sum(sizes.get(name, 0) for name in network.names[i].values())
+        rows.append(Row(network.numbers[i], network.widths[i], network.widths[i + 1], kind, init, parameters))
+    return tuple(rows)
+
+
+def _product(shape: Sequence[int]) -> int:
+    product = 1
+    for n in shape:
+        product *= n
+    return product
+
+
+def mapping(found: Examination) -> dict[str, Any]:
+    """All of it for `--json`."""
+    prepared, estimate = found.prepared, found.estimate
+    data = prepared.data
+    needed = (*estimate.loaded, *estimate.memory)
+    return {
+        "name": prepared.settings.name,
+        "config": configs.to_mapping(prepared.settings),
+        "data": {
+            "rows": len(data.x),
+            "task": data.task,
+            "target": list(data.target.names),
+            "classes": None if data.target.classes is None else list(data.target.classes),
+            "parts": {part: len(rows) for part, rows in data.parts.items()},
+            "columns": [
+                {"name": f.name, "type": f.kind, "inputs": f.width, "levels": list(f.levels)}
+                for f in data.encoder.features
+            ],
+            "left_out": list(data.resolved.exclude),
+            "files": [{"file": file.path.name, "sha256": file.sha256, "rows": file.rows} for file in data.files],
+        },
+        "notices": list(data.notices),
+        "layers": [asdict(row) for row in found.layers],
+        "parameters": prepared.network.layout.count,
+        "memory": {
+            "bytes": sum(part.bytes for part in needed),
+            "limit": None if found.memory is None else asdict(found.memory),
+            "parts": [_part(part) for part in needed],
+        },
+        "disk": {
+            "bytes": sum(part.bytes for part in estimate.disk),
+            "free": found.disk,
+            "parts": [_part(part) for part in estimate.disk],
+        },
+        "gradient": {
+            "rows": found.rows,
+            "allowed": LIMIT,
+            "passed": all(check.passed for check in found.gradient),
+            "checks": [{**asdict(check), "passed": check.passed} for check in found.gradient],
+        },
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {"name": part.name, "bytes": part.bytes, "how": part.how}
+
+
+def lines(found: Examination, following: str, width: int | None, everything: bool) -> list[str]:
+    """The lines for people; `everything` adds the whole config and lists all columns and layers."""
+    prepared = found.prepared
+    settings, data = prepared.settings, prepared.data
+    indent = label_width(settings.name)
+    target = outputs(data.target.task, data.target.names, len(data.target.classes or ()))
+    parts = [f"{len(rows):,} {part}" for part, rows in data.parts.items() if len(rows)]
+    told = [
+        *fold(settings.name, [count(len(data.x), "row"), f"{data.task}: {target}", ", ".join(parts)], width, indent),
+        *_columns(data.encoder.features, indent, everything),
+    ]
+    if data.resolved.exclude:
+        names = [shorten(name, 30) for name in data.resolved.exclude]
+        told += fold("left out", [f"{name}," for name in names[:-1]] + names[-1:], width, indent, " ")
+    told += fold("config", _settings(prepared), width, indent)
+    if everything:
+        text = configs.dump(configs.to_mapping(settings)).rstrip("\n")
+        told += [" " * indent + escape(line) for line in text.split("\n")]
+    told += _net(found, indent, everything)
+    needed = (*found.estimate.loaded, *found.estimate.memory)
+    limit = "" if found.memory is None else f"{found.memory.setter} allows {size(found.memory.total)}"
+    told += _parts("memory", needed, limit, indent)
+    told += _parts("disk", found.estimate.disk, f"{size(found.disk)} are free", indent)
+    told += _gradient(found, width, indent)
+    told.append(left("next", indent) + following)
+    return told
+
+
+def _settings(prepared: Prepared) -> list[str]:
+    settings, training = prepared.settings, prepared.settings.training
+    assert training.batch_size != "auto"
+    steps = -(-len(prepared.data.parts["train"]) // training.batch_size)
+    stopping = training.early_stopping
+    return [
+        str(getattr(prepared.loss, "name", "")),
+        f"{getattr(settings.optimizer, 'name', '')} {compact(settings.optimizer.lr)}",
+        str(getattr(settings.schedule, "name", "")),
+        f"batches of {training.batch_size:,}",
+        f"at most {count(training.epochs, 'epoch')} of {count(steps, 'step')}",
+        "no early stopping" if stopping is None else f"best by {stopping.metric}, patience {stopping.patience}",
+        settings.dtype,
+    ]
+
+
+def _columns(features: Sequence[Feature], indent: int, everything: bool) -> list[str]:
+    shown = features if everything else features[:SHOWN]
+    names = [shorten(feature.name, 30) for feature in shown]
+    widest = max(map(cells, names), default=0)
+    told = []
+    for feature, name in zip(shown, names, strict=True):
+        if feature.kind == "number":
+            what = f"number    {feature.low:.6g} … {feature.high:.6g}"
+        else:
+            levels = ", ".join(shorten(level, 12) for level in feature.levels[:4])
+            more = ", …" if len(feature.levels) > 4 else ""
+            what = f"category  {count(len(feature.levels), 'level')}: {levels}{more}"
+        told.append(f"{left(name, widest)}  {what}")
+    if len(shown) < len(features):
+        told.append(f"… ({len(features) - len(shown)} more, -v lists them)")
+    return _labelled("columns", told or ["none"], indent)
+
+
+def _net(found: Examination, indent: int, everything: bool) -> list[str]:
+    layers = list(found.layers)
+    cut = 0 if everything or len(layers) <= 2 * SHOWN else len(layers) - 2 * SHOWN
+    shown = [*layers[:SHOWN], *layers[-SHOWN:]] if cut else layers
+    rows = [("layer", "in", "out", "", "starts", "parameters")]
+    for row in shown:
+        number = str(row.number) if row.init else ""
+        rows.append((number, f"{row.n_in:,}", f"{row.n_out:,}", row.kind, row.init, f"{row.parameters:,}"))
+    rows.append(("", "", "", "", "together", f"{found.prepared.network.layout.count:,}"))
+    widths = [max(cells(row[i]) for row in rows) for i in range(6)]
+    told = []
+    for a, b, c, d, e, f in rows:
+        start = f"{left(a, widths[0])}  {right(b, widths[1])}  {right(c, widths[2])}  {left(d, widths[3])}"
+        told.append(f"{start}  {left(e, widths[4])}  {right(f, widths[5])}")
+    if cut:
+        told.insert(1 + SHOWN, f"… ({cut} more, -v lists them)")
+    return _labelled("net", told, indent)
+
+
+def _parts(label: str, parts: Sequence[Part], limit: str, indent: int) -> list[str]:
+    rows = [(part.name, size(part.bytes), part.how) for part in parts]
+    rows.append(("together", size(sum(part.bytes for part in parts)), limit))
+    widths = [max(cells(row[i]) for row in rows) for i in range(2)]
+    told = [f"{left(name, widths[0])}  {right(bytes_, widths[1])}  {how}".rstrip() for name, bytes_, how in rows]
+    return _labelled(label, told, indent)
+
+
+def _gradient(found: Examination, width: int | None, indent: int) -> list[str]:
+    worst = max(check.error for check in found.gradient)
+    if all(check.passed for check in found.gradient):
+        said = f"right: the largest relative error is {worst:.0e}, and {LIMIT:.0e} is allowed"
+    else:
+        said = f"WRONG: the largest relative error is {worst:.0e}, and only {LIMIT:.0e} is allowed"
+    checks = [f"{check.name} {check.error:.0e}{'' if check.passed else ' WRONG'}" for check in found.gradient]
+    about = f"against finite differences in float64, on {count(found.rows, 'row')} of the first batch:"
+    return [*_labelled("gradient", [said, about], indent), *fold("", checks, width, indent)]
+
+
+def _labelled(label: str, told: Sequence[str], indent: int) -> list[str]:
+    return [left(label, indent) + told[0], *(" " * indent + line for line in told[1:])]

@@ -1,0 +1,340 @@
+"""The derivation with the user's own numbers: each equation of one step, its arrays, its code, its check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
+
+from fcnet import machine
+from fcnet.backends.base import Array
+from fcnet.config import Config
+from fcnet.formulas import Expr, Formula, Sym
+from fcnet.nn.activations import Activation, logistic
+from fcnet.nn.layers import Dense, Dropout
+from fcnet.nn.losses import forward_backward
+from fcnet.optim.update import Update
+from fcnet.reports.notation import formula, line
+from fcnet.reports.summary import net as chain
+from fcnet.reports.text import compact, count
+from fcnet.training.estimate import refuse_memory
+from fcnet.training.gradcheck import Check, Trial
+from fcnet.training.prepare import prepare
+from fcnet.training.trace import Passage, Trace, trace
+
+SHOWN = 4
+"""Layers at each end of the net that are shown unless all are asked for."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """An array of an equation: its symbol as a line, what it is, its shape and its length ‖·‖."""
+
+    symbol: str
+    meaning: str
+    shape: tuple[int, ...]
+    norm: float
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One equation: its number in the derivation or "", the equation as a line, its arrays, the function that computes
+    it as module:name, that function's line in its file, and how it was checked, where it was."""
+
+    number: str
+    text: str
+    quantities: tuple[Quantity, ...]
+    code: str
+    line: int
+    check: Check | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Some equations under a title: a layer, the loss, the update."""
+
+    title: str
+    equations: tuple[Equation, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One step of one net, ready to be shown. `parts` has the sections of the forward pass, the loss, the backward pass
+    and the update; `left_out` counts the layers that are not shown in each pass."""
+
+    name: str
+    net: str
+    batch: str
+    parts: Mapping[str, tuple[Section, ...]]
+    left_out: int
+    checks: tuple[Check, ...]
+
+
+def explanation(config: Config, everything: bool) -> Explanation:
+    """Read the data, make one step, and explain it; raises what training would raise before its first step."""
+    threads = machine.cores() if config.threads == "auto" else config.threads
+    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+        prepared = prepare(config, threads)
+        refuse_memory(prepared.estimate().memory)
+        return explain(Trial(prepared), everything)
+
+
+def explain(trial: Trial, everything: bool) -> Explanation:
+    """Make one step of the trial and explain it; of a deep net the first and last layers, or `everything`."""
+    found = trace(trial, len(trial.network.layers) if everything else SHOWN)
+    passages = found.passages
+    shown = [p for i, p in enumerate(passages) if everything or i < SHOWN or i >= len(passages) - SHOWN]
+    settings, network = trial.prepared.settings, trial.network
+    names = tuple(_name(layer.activation) for layer in network.layers if isinstance(layer, Dense))
+    widths = (network.n_in, *(layer.units for layer in network.layers if isinstance(layer, Dense)))
+    rows = len(trial.prepared.data.parts["train"])
+    batch = f"{count(trial.n, 'row')} of the first batch of {count(rows, 'training row')}"
+    backward = [_backward(p, last=p is passages[-1]) for p in reversed(shown)]
+    return Explanation(
+        settings.name,
+        f"{chain(widths, names[:-1])} · {count(network.layout.count, 'parameter')} · {_loss_name(trial)}",
+        batch,
+        {
+            "Forward": tuple(_forward(p, first=p is passages[0]) for p in shown),
+            "Loss": (_loss(trial, found),),
+            "Backward": tuple(section for section in backward if section.equations),
+            "Update": (_update(trial.prepared.update, found),),
+        },
+        len(passages) - len(shown),
+        found.checks,
+    )
+
+
+def where(function: Callable[..., Any]) -> tuple[str, int]:
+    """(module:name, line) of a function or method."""
+    plain = getattr(function, "__func__", function)
+    return f"{plain.__module__}:{plain.__qualname__}", plain.__code__.co_firstlineno
+
+
+def norm(x: Array) -> float:
+    """√ of the sum of squares."""
+    return float(np.linalg.norm(x))
+
+
+def _about(symbol: str, meaning: str, x: Array) -> Quantity:
+    return Quantity(symbol, meaning, x.shape, norm(x))
+
+
+def _vector(symbol: str, meaning: str, x: Array, count: int) -> Quantity:
+    """A vector like θ, without the gaps between its slots."""
+    return Quantity(symbol, meaning, (count,), norm(x))
+
+
+def _equation(
+    number: str, text: str, function: Callable[..., Any], check: Check | None, *quantities: Quantity, note: str = ""
+) -> Equation:
+    code, at = where(function)
+    return Equation(number, text, quantities, code, at, check, note)
+
+
+def _line(e: Expr, names: Mapping[str, str], known: Mapping[Expr, str] | None = None) -> str:
+    """An expression as a line, in which the logistic function has its name σ."""
+    σ = {logistic(Sym(own)): f"σ({name})" for own, name in names.items()}
+    return line(e, names, {**σ, **(known or {})})
+
+
+def _name(activation: Activation) -> str:
+    return str(getattr(activation, "name", type(activation).__name__))
+
+
+def _mask(seen: Passage, i: int, rate: float) -> Quantity:
+    kept = 1.0 / (1.0 - rate)
+    mask = np.divide(seen.z_out, seen.z, out=np.zeros_like(seen.z), where=seen.z != 0)
+    return _about(f"M_{{{i}}}", f"mask: 0 with probability {compact(rate)}, else {kept:.4g}", mask)
+
+
+def _forward(seen: Passage, first: bool) -> Section:
+    layer, i = seen.layer, seen.number
+    z, above = f"Z_{{{i}}}", f"Z_{{{i + 1}}}"
+    if isinstance(layer, Dropout):
+        return Section(
+            f"dropout {compact(layer.rate)}",
+            (
+                _equation(
+                    "(9)",
+                    f"{above} ← M_{{{i + 1}}} ∘ {above}",
+                    layer.forward,
+                    None,
+                    _about(above, "outputs that are kept, scaled up", seen.z_out),
+                    _mask(seen, i + 1, layer.rate),
+                ),
+            ),
+        )
+    assert isinstance(layer, Dense)
+    assert seen.a is not None
+    A, W, b = f"A_{{{i}}}", f"W_{{{i}}}", f"b_{{{i}}}"
+    f = layer.activation
+    return Section(
+        f"layer {i}: {seen.z.shape[-1]} → {layer.units} {_name(f)}",
+        (
+            _equation(
+                "",
+                f"{A} = {z} W_{{{i}}}^{{T}} + {b}",
+                layer.forward,
+                seen.checks.get("a"),
+                _about(A, "pre-activations", seen.a),
+                _about(z, "the batch of inputs" if first else "inputs of the layer", seen.z),
+                _about(W, "weights", seen.p["W"]),
+                _about(b, "biases", seen.p["b"]),
+            ),
+            _equation(
+                "",
+                f"{above} = {_line(f.f(Sym('a')), {'a': A})}",
+                f.f,
+                seen.checks.get("z"),
+                _about(above, "outputs of the layer", seen.z_out),
+            ),
+        ),
+    )
+
+
+def _loss(trial: Trial, found: Trace) -> Section:
+    end, loss = found.ending, trial.loss
+    n = trial.network.numbers[-1]
+    z, δ = f"Z_{{{n + 1}}}", f"Δ_{{{n}}}"
+    names, link = {"a": z, "y": "Y"}, loss.link.f(Sym("a"))
+    # The prediction has a name of its own in what follows; a link that changes nothing needs none.
+    known = {} if link is Sym("a") else {link: "P"}
+    ℓ, slope = loss.terms(Sym("a"), Sym("y"))
+    weights = (_about("w", "row weights", end.w),) if end.w is not None else ()
+    w = "w ∘ " if end.w is not None else ""
+    return Section(
+        f"{_loss_name(trial)}, {count(trial.network.n_out, 'output')}",
+        (
+            _equation(
+                "",
+                f"P = {_line(link, {'a': z})}",
+                loss.link.f,
+                None,
+                _about("P", "predictions", end.p),
+                _about(z, "outputs of the net", end.z),
+            ),
+            _equation(
+                "",
+                f"L = Σ({w}ℓ) / B = {end.L:.6g},  ℓ = {_line(ℓ, names, known)}",
+                loss.terms,
+                end.checks["L"],
+                _about("ℓ", "loss of each row", end.ℓ),
+                _about("Y", "targets", end.y),
+                *weights,
+                note=f"B = {trial.n}",
+            ),
+            _equation(
+                "",
+                f"{δ} = {w}∂ℓ/∂{z} / B,  ∂ℓ/∂{z} = {_line(slope, names, known)}",
+                forward_backward,
+                end.checks["δ"],
+                _about(δ, "∂L/∂Z, gradient at the net's outputs", end.δ),
+            ),
+        ),
+    )
+
+
+def _loss_name(trial: Trial) -> str:
+    return str(getattr(trial.loss, "name", type(trial.loss).__name__))
+
+
+def _backward(seen: Passage, last: bool) -> Section:
+    layer, i = seen.layer, seen.number
+    δ, below = f"Δ_{{{i}}}", f"Δ_{{{i - 1}}}"
+    if isinstance(layer, Dropout):
+        if seen.δ_in is None:
+            return Section("", ())
+        return Section(
+            f"dropout {compact(layer.rate)}",
+            (
+                _equation(
+                    "(9)",
+                    f"{δ} ← M_{{{i + 1}}} ∘ {δ}",
+                    layer.backward,
+                    seen.checks.get("δ_in"),
+                    _about(δ, "gradient before the mask", seen.δ_in),
+                    _mask(seen, i + 1, layer.rate),
+                ),
+            ),
+        )
+    assert isinstance(layer, Dense)
+    assert seen.ε is not None
+    E, z, f = f"E_{{{i}}}", f"Z_{{{i}}}", layer.activation
+    names = {"a": f"A_{{{i}}}", "z": f"Z_{{{i + 1}}}", "δ": δ}
+    back = layer.backward
+    equations = [
+        _equation(
+            "(1)",
+            f"{E} = {_line(f.vjp(Sym('a'), Sym('z'), Sym('δ')), names)}",
+            f.vjp,
+            seen.checks.get("ε"),
+            _about(E, "∂L/∂A, gradient at the pre-activations", seen.ε),
+            _about(δ, "∂L/∂Z, gradient at the outputs", seen.δ),
+        ),
+        _equation(
+            "(3)",
+            f"db_{{{i}}} = Σ_{{r}} {E}",
+            back,
+            seen.checks.get("b"),
+            _about(f"db_{{{i}}}", "gradient of the biases", seen.g["b"]),
+        ),
+        _equation(
+            "(4)",
+            f"dW_{{{i}}} = E_{{{i}}}^{{T}} {z}",
+            back,
+            seen.checks.get("W"),
+            _about(f"dW_{{{i}}}", "gradient of the weights", seen.g["W"]),
+            _about(z, "inputs of the layer", seen.z),
+        ),
+    ]
+    if seen.δ_in is not None:
+        equations.append(
+            _equation(
+                "(2)",
+                f"{below} = {E} W_{{{i}}}",
+                back,
+                seen.checks.get("δ_in"),
+                _about(below, "∂L/∂Z, gradient at the inputs", seen.δ_in),
+                _about(f"W_{{{i}}}", "weights", seen.p["W"]),
+            )
+        )
+    return Section(f"layer {i}: {seen.z.shape[-1]} → {layer.units} {_name(f)}", tuple(equations))
+
+
+def _update(update: Update, found: Trace) -> Section:
+    rule, step = update.rule, found.step
+    names = {"g": "g", "θ": "θ"}
+    symbols = {name: Sym(name) for name in rule.vectors()}
+    decay = Sym("decay") if rule.weight_decay else None
+    results = Formula(rule.update(Sym("g"), Sym("θ"), symbols, Sym("lr"), decay, Sym("t")))
+    clip = "" if update.clip_norm is None else f" · min(1, {compact(update.clip_norm)} / (‖∇L‖ + 1e-6))"
+    *states, last = formula(results, names)
+    n = update.layout.count
+    θ = (_vector("θ", "all parameters, biases before weights", step.θ, n), _vector("∇L", "their gradient", step.g, n))
+    change = _vector("θ′ − θ", "the step", step.change, n)
+    lines = [f"g = ∇L{clip}", *states]
+    difference = step.after - step.before
+    note = (
+        f"L goes from {step.before:.6g} to {step.after:.6g}, by {_signed(difference)}; "
+        f"∇L · (θ′ − θ) foretells {_signed(step.foretold)}"
+    )
+    rates = f"lr = {compact(rule.lr)}, t = 1" + (f", decay = {compact(rule.weight_decay)} on weights" if decay else "")
+    return Section(
+        f"{getattr(rule, 'name', type(rule).__name__)}, {rates}",
+        (
+            *(
+                _equation("", text, update.record if text.startswith("g =") else rule.update, None, *some)
+                for text, some in zip(lines, [θ, *[()] * len(states)], strict=True)
+            ),
+            _equation("", last, rule.update, step.check, change, note=note),
+        ),
+    )
+
+
+def _signed(x: float) -> str:
+    return f"{x:+.4g}".replace("-", "−", 1)

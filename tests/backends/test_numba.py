@@ -1,0 +1,167 @@
+"""What only the compiled backend has: its functions, its store of printed kernels, and steps without Python."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from numba import njit
+
+from fcnet import random
+from fcnet.backends.base import Array, Tape, Words
+from fcnet.backends.numba import functions, store
+from fcnet.backends.numba.backend import NumbaBackend
+from fcnet.backends.numba.printer import print_kernel
+from fcnet.formulas import Formula, Sym, exp, row_sum
+
+with np.errstate(all="ignore"):
+    POINTS = np.concatenate(
+        [np.linspace(-90, 90, 20_001), 10.0 ** np.linspace(-37, 2, 20_001), -(10.0 ** np.linspace(-37, 2, 20_001))]
+    ).astype(np.float32)
+SPECIAL = np.array([0, -0.0, np.inf, -np.inf, np.nan, 200, -200, -1, -2, 1], np.float32)
+FUNCTIONS: dict[str, tuple[Any, Callable[[Array], Array]]] = {
+    "exp": (functions.exp4, np.exp),
+    "expm1": (functions.expm1_4, np.expm1),
+    "log": (functions.log4, np.log),
+    "log1p": (functions.log1p4, np.log1p),
+    "tanh": (functions.tanh4, np.tanh),
+}
+
+
+def over(function: Any, x: Array) -> Array:
+    """The compiled function of every element."""
+
+    @njit
+    def loop(x: Any, out: Any) -> None:
+        for i in range(x.size):
+            out[i] = function(x[i])
+
+    out = np.empty_like(x)
+    loop(x, out)
+    return out
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_good_to_three_units_in_the_last_place(name: str) -> None:
+    """Against float64 at 60,000 points, wherever the result is a normal float32."""
+    compiled, exact = FUNCTIONS[name]
+    with np.errstate(all="ignore"):
+        wanted = exact(POINTS.astype(np.float64))
+        rounded = wanted.astype(np.float32)
+    normal = np.isfinite(rounded) & (abs(rounded) > np.finfo(np.float32).tiny)
+
+    error = abs(over(compiled, POINTS)[normal].astype(np.float64) - wanted[normal])
+
+    assert (error <= 3 * np.spacing(abs(rounded[normal])).astype(np.float64)).all()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_keep_what_is_not_finite(name: str) -> None:
+    """NaN stays NaN, and infinities come out where NumPy has them: divergence is not hidden."""
+    compiled, exact = FUNCTIONS[name]
+    with np.errstate(all="ignore"):
+        wanted = exact(SPECIAL)
+
+    found = over(compiled, SPECIAL)
+
+    assert np.array_equal(np.isnan(found), np.isnan(wanted))
+    assert np.array_equal(np.isinf(found), np.isinf(wanted))
+    assert found == pytest.approx(wanted, rel=1e-6, nan_ok=True)
+
+
+def test_words_are_those_of_numpy() -> None:
+    """The compiled generator gives NumPy's Philox words, bit for bit, for any number of them."""
+    position = np.array([3, 41, 0, 0])
+    words = Words(random.key(7, "dropout"), 2, position)
+
+    for n in (1, 2, 7, 8, 9, 1001):
+        out = np.zeros(n, np.uint32)
+        tape = Tape(NumbaBackend())
+        tape.words(out, words)
+        tape.run()
+
+        assert np.array_equal(out, words.draw((n + 1) // 2).view(np.uint32)[:n])
+
+
+def test_a_step_of_kernels_is_one_call() -> None:
+    """Between kernels there is no Python: a tape of them runs as one compiled loop, as often as it is told."""
+    tape = Tape(NumbaBackend())
+    x, z = np.ones((4, 3), np.float32), np.zeros((4, 3), np.float32)
+    tape.apply(Formula({"z": Sym("x") + Sym("z")}), {"x": x, "z": z}, {"z": z})
+
+    tape.run(5)
+
+    assert (z == 5).all()
+    assert tape.backend.link(tape.calls).__name__ == "repeat"
+
+
+def test_python_between_kernels_keeps_its_place() -> None:
+    """A plain call on the tape is made between the kernels around it."""
+    tape = Tape(NumbaBackend())
+    x = np.ones((2, 2))
+    seen: list[float] = []
+    double = Formula({"x": 2.0 * Sym("x")})
+    tape.apply(double, {"x": x}, {"x": x})
+    tape.call(lambda: seen.append(float(x[0, 0])))
+    tape.apply(double, {"x": x}, {"x": x})
+
+    tape.run(2)
+
+    assert seen == [2.0, 8.0]
+    assert (x == 16).all()
+
+
+def test_printing_is_a_function_of_the_formula() -> None:
+    """Equal formulas on arrays of the same form print the same text, whatever their sizes: it is compiled once."""
+    a = Sym("a")
+    formula = Formula({"z": exp(a) / row_sum(exp(a))})
+
+    texts = set()
+    for rows, n in ((3, 5), (64, 128)):
+        x, z = np.zeros((rows, n)), np.zeros((rows, n))
+        printed = print_kernel(formula, {"a": x}, {"z": z}, {})
+        assert printed is not None
+        texts.add(printed.text)
+
+    assert len(texts) == 1
+
+
+def test_the_store_trusts_only_what_it_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of another text under a kernel's name is written anew, and never run."""
+    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    first = store.load("ANSWER = 41\n")
+    planted = tmp_path / f"{first.__name__}.py"
+    monkeypatch.delitem(sys.modules, first.__name__)
+    planted.write_text("raise SystemExit('planted')\n", encoding="utf-8")
+
+    assert store.load("ANSWER = 41\n").ANSWER == 41
+    assert planted.read_text(encoding="utf-8") == "ANSWER = 41\n"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720])
+def test_a_folder_that_others_may_write_is_not_used(mode: int, tmp_path: Path) -> None:
+    """Kernels go to a fresh folder instead, which is the user's alone."""
+    shared = tmp_path / "fcnet"
+    shared.mkdir()
+    script = f"""
+import os, fcnet
+os.environ["XDG_CACHE_HOME"] = {str(tmp_path)!r}
+from pathlib import Path
+from fcnet.backends.numba import store
+wanted = Path({str(shared)!r}) / f"kernels-{{fcnet.__version__}}"
+wanted.mkdir()
+wanted.chmod({mode})
+print(store.folder() == wanted, oct(store.folder().stat().st_mode & 0o777))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["False", oct(stat.S_IRWXU)]

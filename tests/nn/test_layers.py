@@ -1,0 +1,218 @@
+"""Initial weights and dropout: their distributions, and on what alone they depend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from nn_cases import numbers
+
+from fcnet import random
+from fcnet.backends.base import Array, Tape
+from fcnet.backends.numpy import NumpyBackend
+from fcnet.nn.activations import ACTIVATIONS, Identity, Relu
+from fcnet.nn.initializers import INITIALIZERS, GlorotUniform, HeNormal, Zeros
+from fcnet.nn.layers import Dense, Dropout, Layer
+from fcnet.nn.network import Network
+from fcnet.nn.workspace import Batch, Memory, Workspace
+
+# variance × n_in for 300 inputs and 200 outputs
+VARIANCES = {
+    "he_normal": 2.0,
+    "he_uniform": 2.0,
+    "glorot_normal": 2.0 * 300 / 500,
+    "glorot_uniform": 2.0 * 300 / 500,
+    "lecun_normal": 1.0,
+    "lecun_uniform": 1.0,
+    "zeros": 0.0,
+}
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_initial_weights_have_their_spread(name: str) -> None:
+    """Mean 0 and the documented variance; uniform ones stay within √3 standard deviations, normal ones do not."""
+    W = np.full((200, 300), np.nan)
+    INITIALIZERS[name]().fill(W, random.key(0, "init"), 1)
+    spread = np.sqrt(VARIANCES[name] / 300)
+
+    assert abs(W.mean()) <= 4 * spread / np.sqrt(W.size)
+    assert W.std() == pytest.approx(spread, rel=0.02)
+    if spread:
+        assert (np.abs(W).max() <= np.sqrt(3) * spread) == name.endswith("uniform")
+
+
+def initial(
+    layers: list[Layer], seed: int = 0, members: tuple[int, ...] = (), dtype: Any = np.float64
+) -> dict[str, Array]:
+    """The initial parameters of a net of three inputs."""
+    network = Network(layers, 3, members)
+    θ = network.layout.zeros(dtype)
+    batch = Batch(numbers(1, "x", 5, 3).astype(dtype), np.zeros((5, network.n_out), dtype))
+    network.initialise(θ, network.buffers.zeros(dtype), seed, batch)
+    return network.layout.views(θ)
+
+
+def dense(units: int) -> Dense:
+    return Dense(units, Relu(), HeNormal())
+
+
+def test_another_layer_does_not_move_the_weights_of_the_others() -> None:
+    """Layer i draws from (seed, "init", i): layers behind it and dropout anywhere are nothing to it."""
+    short = initial([dense(4), dense(2)])
+    longer = initial([Dropout(0.1), dense(4), Dropout(0.5), dense(2), dense(7), dense(2)])
+    narrow = initial([dense(9), dense(2)])
+
+    np.testing.assert_array_equal(short["W1"], longer["W1"])
+    np.testing.assert_array_equal(short["W2"], longer["W2"])
+    np.testing.assert_array_equal(initial([dense(9)])["W1"], narrow["W1"])
+    assert not np.array_equal(longer["W2"].ravel()[:4], longer["W4"].ravel()[:4])
+
+
+def test_initial_weights_depend_on_the_seed_and_the_layer() -> None:
+    """Another seed, another layer, another member: other weights; biases start at 0, and every width at its scale."""
+    a, b = initial([dense(3), dense(3)]), initial([dense(3), dense(3)], seed=1)
+    members = initial([dense(3), dense(3)], members=(2, 2))
+
+    assert not np.array_equal(a["W1"], b["W1"])
+    assert not np.array_equal(a["W1"], a["W2"])
+    assert len({W.tobytes() for W in members["W1"].reshape(-1, 3, 3)}) == 4
+    np.testing.assert_array_equal(members["W1"][0, 0], a["W1"])
+    assert not a["b1"].any()
+    np.testing.assert_array_equal(initial([dense(3)], dtype=np.float32)["W1"], a["W1"].astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Ones:
+    """An initializer of a test's own."""
+
+    name: Literal["ones"] = "ones"
+
+    def fill(self, W: Array, key: Array, layer: int) -> None:
+        W[...] = layer
+
+
+def test_an_initializer_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class with one method, entered in the table, fills weights; it is told which layer it fills."""
+    monkeypatch.setitem(INITIALIZERS, "ones", Ones)
+    ones = INITIALIZERS["ones"]()
+
+    found = initial([Dropout(0.1), Dense(2, Identity(), ones), Dense(1, Identity(), ones)])
+
+    assert found["W1"].tolist() == [[1.0] * 3] * 2
+    assert found["W2"].tolist() == [[2.0] * 2]
+
+
+class Dropping:
+    """A dropout layer on 1,000 rows of 20 units."""
+
+    def __init__(self, rate: float, seed: int = 0, layer: int = 1, train: bool = True, dtype: Any = np.float64) -> None:
+        self.z = (1.0 + np.abs(numbers(3, "z", 1000, 20))).astype(dtype)
+        self.layer = Dropout(rate)
+        self.batch = Batch(self.z, self.z)
+        self.ws = Workspace(Memory(dtype), layer, self.batch, (1000,), train, seed)
+        self.tape = Tape(NumpyBackend())
+        self.z_out = self.layer.forward(self.tape, {}, {}, self.ws, self.z, {})
+
+    def at(self, epoch: int, step: int) -> Array:
+        self.batch.position[:2] = epoch, step
+        self.tape.run()
+        return self.z_out.copy()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+def test_dropout_keeps_the_mean(rate: float, dtype: Any) -> None:
+    """A share `rate` of the units is 0, the others are z / (1 − rate), so that the expectation is z."""
+    d = Dropping(rate, dtype=dtype)
+    z_out = d.at(0, 0)
+
+    dropped = z_out == 0
+    assert abs(dropped.mean() - rate) <= 4 * np.sqrt(rate * (1 - rate) / dropped.size)
+    np.testing.assert_allclose(z_out[~dropped], d.z[~dropped] / (1 - rate), rtol=1e-6)
+
+
+def test_dropout_spares_no_row_and_no_unit() -> None:
+    """Every unit and every row is dropped at the same rate, independently of its neighbours."""
+    dropped = (Dropping(0.5).at(0, 0) == 0).astype(float)
+
+    assert np.abs(dropped.mean(axis=0) - 0.5).max() < 4.5 * 0.5 / np.sqrt(1000)
+    assert np.abs(dropped.mean(axis=1) - 0.5).max() < 5 * 0.5 / np.sqrt(20)
+    neighbours = np.mean((dropped[:, 1:] - 0.5) * (dropped[:, :-1] - 0.5))
+    assert abs(neighbours) < 4 * 0.25 / np.sqrt(dropped[:, 1:].size)
+
+
+def test_masks_depend_on_seed_epoch_step_and_layer_alone() -> None:
+    """The same place in the run gives the same mask in any order of asking; each of the four coordinates changes it."""
+    d = Dropping(0.5)
+    here = d.at(2, 30)
+    others = [d.at(3, 30), d.at(2, 31), Dropping(0.5, seed=1).at(2, 30), Dropping(0.5, layer=2).at(2, 30)]
+
+    np.testing.assert_array_equal(d.at(2, 30), here)
+    np.testing.assert_array_equal(Dropping(0.5).at(2, 30), here)
+    masks = {(z == 0).tobytes() for z in [here, *others]}
+    assert len(masks) == 5
+
+
+def test_dropout_is_for_training_alone() -> None:
+    """Outside training the layer hands its input on: no call, no copy."""
+    d = Dropping(0.5, train=False)
+
+    assert d.z_out is d.z
+    assert not d.tape.calls
+
+
+def test_the_gradient_passes_where_the_unit_was_kept() -> None:
+    """δ is multiplied by the very factors of the forward pass, and left alone where nobody asks for it."""
+    d = Dropping(0.3)
+    z_out = d.at(1, 5)
+    δ = numbers(4, "δ", 1000, 20)
+    expected = δ * (z_out / d.z)
+    tape = Tape(NumpyBackend())
+
+    found = d.layer.backward(tape, {}, {}, {}, d.ws, δ, {}, need_dz=True)
+    tape.run()
+
+    assert found is not None
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    nothing = Tape(NumpyBackend())
+    d.layer.backward(nothing, {}, {}, {}, d.ws, δ, {}, need_dz=False)
+    assert not nothing.calls
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_hidden_layers_keep_to_their_own_memory(name: str) -> None:
+    """A layer changes neither its input nor its parameters, whatever it saves on buffers."""
+    layer = Dense(4, ACTIVATIONS[name](), GlorotUniform())
+    z, p = numbers(5, "z", 6, 3), {"W": numbers(5, "W", 4, 3), "b": numbers(5, "b", 4)}
+    kept = [z.copy(), p["W"].copy(), p["b"].copy()]
+    g = {slot: np.zeros_like(value) for slot, value in p.items()}
+    ws = Workspace(Memory(np.float64), 0, Batch(z, z), (6,), True, 0)
+    tape = Tape(NumpyBackend())
+    layer.forward(tape, p, {}, ws, z, {})
+    δ = numbers(6, "δ", 6, 4)
+    layer.backward(tape, p, {}, g, ws, δ, {}, need_dz=True)
+
+    tape.run()
+
+    for now, before in zip([z, p["W"], p["b"]], kept, strict=True):
+        np.testing.assert_array_equal(now, before)
+    assert g["W"].any()
+
+
+def test_buffers_do_not_move_between_batch_sizes() -> None:
+    """A short batch works in the memory of the long one, and both give what they would alone."""
+    network = Network([dense(4), Dense(2, Identity(), Zeros())], 3)
+    memory = Memory(np.float64)
+    x = numbers(7, "x", 8, 3)
+    arrays = []
+    for rows in (8, 3):
+        batch = Batch(memory.array(-1, "x", (rows, 3)), np.zeros((rows, 2)))
+        spaces = network.workspaces(memory, batch, train=True, seed=0)
+        arrays.append(spaces[0].new("a", 4))
+        batch.x[...] = x[:rows]
+
+    assert np.shares_memory(*arrays)
+    assert arrays[1].shape == (3, 4)
+    assert arrays[1].flags.c_contiguous
