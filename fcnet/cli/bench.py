@@ -37,7 +37,7 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
     from fcnet.training.prepare import prepare
     from fcnet.training.timing import measure
 
-    with signals.raising():
+    with signals.raising(), configs.locating(config, overrides):
         found = configs.load(config, overrides)
         threads = machine.cores() if found.threads == "auto" else found.threads
         with threadpoolctl.threadpool_limits(threads, user_api="blas"):

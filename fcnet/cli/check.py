@@ -34,7 +34,7 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
     from fcnet import config as configs
     from fcnet.reports import check
 
-    with signals.raising():
+    with signals.raising(), configs.locating(config, overrides):
         found = check.examine(configs.load(config, overrides))
     if not quiet:
         streams.notices(found.prepared.data.notices)

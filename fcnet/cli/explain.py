@@ -36,7 +36,7 @@ def command(config: Path, overrides: tuple[str, ...], output: Path | None, quiet
     from fcnet import config as configs
     from fcnet.reports import explain, explain_page, explain_text
 
-    with signals.raising():
+    with signals.raising(), configs.locating(config, overrides):
         settings = configs.load(config, overrides)
         inputs = [config, Path(settings.data.train)]
         replaced = files.check_output(output, inputs) if output else []

@@ -17,6 +17,7 @@ from fcnet.cli.command import Command, as_json, strict, talk
 from fcnet.errors import CheckpointError, Stopped, UsageError
 
 if TYPE_CHECKING:
+    from fcnet.config import Config
     from fcnet.training.events import Event
 
 EXAMPLE = """
@@ -99,10 +100,12 @@ def _train(
     if output is not None:
         overrides.append(f"output={json.dumps(output)}")
     from fcnet import api
+    from fcnet import config as configs
     from fcnet.cli.following import Follower
 
     with signals.raising(), contextlib.ExitStack() as phases:
-        config = _config(source, target, overrides, resume)
+        config, written, overrides = _config(source, target, overrides, resume)
+        phases.enter_context(configs.locating(written, overrides))
         follower = phases.enter_context(Follower(quiet, verbose, json_))
         events = api.training(config, overwrite=overwrite, resume=resume, strict=strict, stop=signals.stop)
         # However this ends, the run folder is given free now, and not when the last traceback is collected.
@@ -119,7 +122,10 @@ def _split(arguments: tuple[str, ...]) -> tuple[Path | None, list[str]]:
     return (Path(first[0]) if first else None), rest
 
 
-def _config(source: Path | None, target: tuple[str, ...], overrides: list[str], resume: bool | Path | None) -> Any:
+def _config(
+    source: Path | None, target: tuple[str, ...], overrides: list[str], resume: bool | Path | None
+) -> tuple[Config, Path | None, list[str]]:
+    """The config, the file that it was read from, and all that the command line says of it."""
     from fcnet import config
     from fcnet.reports.init import initial_mapping, require_target
 
@@ -131,16 +137,16 @@ def _config(source: Path | None, target: tuple[str, ...], overrides: list[str], 
         recorded = resume / "config.yaml"
         if not recorded.is_file():
             raise CheckpointError("there is no run to go on with: no config.yaml is there", file=str(resume))
-        return config.load(recorded, overrides)
+        return config.load(recorded, overrides), recorded, overrides
     if source.is_dir():
         raise UsageError(f"{source} is a folder; to go on with a run write --resume={shlex.quote(str(source))}")
+    told = [f"data.target={json.dumps(target[0] if len(target) == 1 else target)}"] if target else []
     if source.suffix.lower() in (".yaml", ".yml"):
-        if target:
-            overrides = [*overrides, f"data.target={json.dumps(target[0] if len(target) == 1 else target)}"]
-        return config.load(source, overrides)
+        overrides = [*overrides, *told]
+        return config.load(source, overrides), source, overrides
     if not target and not any(text.startswith("data.target=") for text in overrides):
         require_target(source)
-    return config.from_mapping(initial_mapping(source, target), overrides)
+    return config.from_mapping(initial_mapping(source, target), overrides), None, [*told, *overrides]
 
 
 def _again(arguments: list[str]) -> str:

@@ -98,7 +98,7 @@ def table_of_columns(
             want = wants[name]
             if want.raw:
                 raw[name] = ["" if _is_missing(value) else str(value) for value in values.tolist()]
-            columns[name] = _column(name, values, want, grammar, shown)
+            columns[name] = column_of(name, values, want, grammar, shown)
     return Table(shown, n, tuple(parts), columns, None, raw, notices)
 
 
@@ -172,15 +172,16 @@ def _is_missing(value: object) -> bool:
     )
 
 
-def _column(name: str, values: Array, want: Want, grammar: Grammar, shown: str) -> Column:
+def column_of(name: str, values: Array, want: Want, grammar: Grammar, shown: str, at: int = 0) -> Column:
+    """A column of numbers, booleans or texts; `at` is the index of its first row, for messages. DataError."""
     n = len(values)
     if values.dtype.kind == "O":
         values = _plain_type(name, values, shown)
     kind = values.dtype.kind
     if kind in "US":
-        return _texts(name, [str(v) for v in values.tolist()], want, grammar, shown)
+        return _texts(name, [str(v) for v in values.tolist()], want, grammar, shown, at)
     if kind == "O":
-        return _texts(name, ["" if _is_missing(v) else str(v) for v in values.tolist()], want, grammar, shown)
+        return _texts(name, ["" if _is_missing(v) else str(v) for v in values.tolist()], want, grammar, shown, at)
     if kind == "b":
         if want.kind == "number":
             return Column(name, n, (values.astype(np.float64),))
@@ -189,10 +190,10 @@ def _column(name: str, values: Array, want: Want, grammar: Grammar, shown: str) 
         return Column(name, n, chunks, codes, ("False", "True"), boolean=True)
     if kind not in "iuf" or (kind == "f" and values.dtype.itemsize > 8):
         raise DataError(f'column "{name}" is of the type {values.dtype}, which is not read; convert it', file=shown)
-    _check_numbers(name, values, grammar, shown)
+    check_numbers(name, values, grammar, shown, at)
     if want.kind == "text":
         texts = ["" if _is_missing(v) else str(v) for v in values.tolist()]
-        return _texts(name, texts, want, grammar, shown)
+        return _texts(name, texts, want, grammar, shown, at)
     return Column(name, n, (values,))
 
 
@@ -211,7 +212,7 @@ def _plain_type(name: str, values: Array, shown: str) -> Array:
     return values
 
 
-def _check_numbers(name: str, values: Array, grammar: Grammar, shown: str) -> None:
+def check_numbers(name: str, values: Array, grammar: Grammar, shown: str, at: int = 0) -> None:
     """DataError at the first value that is infinite, outside the dtype, or an integer that float64 cannot hold."""
     if values.dtype.kind == "f":
         bad = np.abs(values) > np.float64(grammar.limit)
@@ -223,14 +224,14 @@ def _check_numbers(name: str, values: Array, grammar: Grammar, shown: str) -> No
         what = "is an integer beyond 2**53, which float64 does not hold exactly"
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
-        raise DataError(f'row index {first}: column "{name}": {values[first]} {what}; mend or drop it', file=shown)
+        raise DataError(f'row index {at + first}: column "{name}": {values[first]} {what}; mend or drop it', file=shown)
 
 
-def _texts(name: str, texts: list[str], want: Want, grammar: Grammar, shown: str) -> Column:
+def _texts(name: str, texts: list[str], want: Want, grammar: Grammar, shown: str, at: int = 0) -> Column:
     if want.kind == "number":
         values, bad = grammar.parse(texts)
         if bad:
-            raise DataError(f'row index {bad[0]}: column "{name}": {grammar.why_not(texts[bad[0]])}', file=shown)
+            raise DataError(f'row index {at + bad[0]}: column "{name}": {grammar.why_not(texts[bad[0]])}', file=shown)
         return Column(name, len(texts), (values,))
     levels: dict[str, int] = {}
     codes = np.array(

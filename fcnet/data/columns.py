@@ -58,6 +58,7 @@ class Gatherer:
         """The cells of column j of the next block."""
         self._n += len(block.lines)
         cells: Sequence[str] | None = None
+        coded: tuple[Array, list[str]] | None = None
         if self._want.raw:
             cells = block.cells(j)
             self.raw.extend(cells)
@@ -65,23 +66,37 @@ class Gatherer:
         if kind in ("auto", "number", "both"):
             numbers = block.numbers(j)
             bad: list[int] = []
-            if numbers is None:
+            if numbers is None and self.textual:
+                coded = block.coded(j)
+                numbers, bad = self._of_levels(*coded)
+            elif numbers is None:
                 cells = cells or block.cells(j)
                 numbers, bad = self._grammar.parse(cells)
             if bad:
-                assert cells is not None
+                cells = cells or block.cells(j)
                 self._bad_count += len(bad)
                 self._bad += [(int(block.lines[i]), cells[i]) for i in bad[: SHOWN - len(self._bad)]]
             self._numbers += int(np.count_nonzero(~np.isnan(numbers)))
             if not self._bad_count:
                 self._chunks.append(np.ascontiguousarray(numbers))
-        if self._keep_text or (kind == "auto" and self._bad_count):
+        if self.textual:
             levels = self._levels
-            self._codes.append(
-                np.array([levels.setdefault(c, len(levels)) for c in cells or block.cells(j)], dtype=np.int32)
-            )
+            codes, texts = coded or block.coded(j)
+            places = np.array([levels.setdefault(text, len(levels)) for text in texts], dtype=np.int32)
+            self._codes.append(places[codes] if len(codes) else codes)
             if kind == "both" and not self._bad_count and len(levels) > MANY_LEVELS:
                 self._keep_text, self._codes, self._levels = False, [], {}
+
+    @property
+    def textual(self) -> bool:
+        """Whether the texts of the next cells are needed, and not only their numbers."""
+        return self._keep_text or (self._want.kind == "auto" and self._bad_count > 0)
+
+    def _of_levels(self, codes: Array, texts: list[str]) -> tuple[Array, list[int]]:
+        """The numbers of cells by their texts, (n,) float64, and the positions of those that are none."""
+        values, bad = self._grammar.parse(texts)
+        wrong: list[int] = np.flatnonzero(np.isin(codes, bad)).tolist() if bad else []
+        return values[codes], wrong
 
     @property
     def needs_text(self) -> bool:

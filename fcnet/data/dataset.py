@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet.backends.base import aligned
 from fcnet.data.arrays import table_of_data, with_target
 from fcnet.data.columns import Plan, Want
 from fcnet.data.dialect import check_delimiter
@@ -135,8 +136,7 @@ def load(
             part, more = _read_part(name, path, resolved, base, spelling, encoder, target, strict, poll)
             notices += more
             loaded[name] = part
-    x, y, starts, more = _encode(loaded, encoder, target, spelling, dtype, strict)
-    notices += more
+    y, starts = _outputs(loaded, target, spelling, dtype)
     parts = {name: inner[name] for name in PARTS}
     hashed = {name: main.rows[inner[name]] for name in PARTS}
     for name, part in loaded.items():
@@ -144,6 +144,8 @@ def load(
             parts[name] = np.arange(starts[name], starts[name] + len(part.rows), dtype=np.int64)
             hashed[name] = part.rows
     w = _weights(loaded, target, y, options.weight, parts["train"])
+    x, more = _inputs(loaded, encoder, dtype, strict)
+    notices += more
     files = tuple(part.file for part in loaded.values() if part.file is not None)
     hashes = {name: rows_hash(rows) for name, rows in hashed.items()}
     return Dataset(task, x, y, w, parts, hashes, encoder, target, resolved, files, tuple(notices))
@@ -173,12 +175,15 @@ def score(
         table = table_of_data(path, replace(options, target=_targets_of(target)), spelling, plan)
         part, notices = _with_target(_Loaded(table, np.arange(table.n), None), target.names, options)
         notices += _extra(encoder, target, table, strict)
-    x, y, _, more = _encode({"test": part}, encoder, target, spelling, encoder.dtype, strict, ranges=True)
-    rows = np.arange(len(x), dtype=np.int64)
+    more: list[str] = []
+    y, _ = _outputs({"test": part}, target, spelling, encoder.dtype)
+    rows = np.arange(len(y), dtype=np.int64)
     weight = options.weight if options.weight in part.table.columns else None
     if options.weight is not None and weight is None:
         more.append(f'no column "{options.weight}": every row has weight 1')
     w = _weights({"test": part}, target, y, weight, rows)
+    x, counted = _inputs({"test": part}, encoder, encoder.dtype, strict, ranges=True)
+    more += counted
     none = np.zeros(0, dtype=np.int64)
     return Dataset(
         target.task,
@@ -374,31 +379,35 @@ def _split_by_column(main: _Loaded, name: str) -> dict[str, Array]:
     return {text: np.flatnonzero(part[main.rows] == i).astype(np.int64) for text, i in where.items()}
 
 
-def _encode(
-    loaded: Mapping[str, _Loaded],
-    encoder: Encoder,
-    target: Target,
-    spelling: Grammar,
-    dtype: str,
-    strict: bool,
-    ranges: bool = False,
-) -> tuple[Array, Array, dict[str, int], list[str]]:
-    """One x and one y for all tables, where each table's rows start in them, and notices."""
-    n = sum(len(part.rows) for part in loaded.values())
-    x = np.empty((n, encoder.n_in), dtype=dtype)
-    ys: list[Array] = []
+def _outputs(
+    loaded: Mapping[str, _Loaded], target: Target, spelling: Grammar, dtype: str
+) -> tuple[Array, dict[str, int]]:
+    """One y for all tables, and where each table's rows start in it."""
     starts: dict[str, int] = {}
+    ys: list[Array] = []
+    for name, part in loaded.items():
+        starts[name] = sum(map(len, ys))
+        ys.append(target.encode(part.table, part.rows, spelling, dtype))
+    return np.concatenate(ys), starts
+
+
+def _inputs(
+    loaded: Mapping[str, _Loaded], encoder: Encoder, dtype: str, strict: bool, ranges: bool = False
+) -> tuple[Array, list[str]]:
+    """One x for all tables, in their order, and notices. The tables' columns are used up: both would not fit."""
+    x = aligned((sum(len(part.rows) for part in loaded.values()), encoder.n_in), dtype)
     notices: list[str] = []
     at = 0
-    for name, part in loaded.items():
-        starts[name] = at
+    for part in loaded.values():
+        columns = part.table.columns
+        for name in columns.keys() - set(encoder.columns):
+            del columns[name]
         tally = Tally(strict, ranges)
-        encoder.encode(part.table, tally, part.rows, x[at : at + len(part.rows)])
+        encoder.encode(part.table, tally, part.rows, x[at : at + len(part.rows)], consume=True)
         at += len(part.rows)
-        ys.append(target.encode(part.table, part.rows, spelling, dtype))
         prefix = f"{part.table.file}: " if len(loaded) > 1 else ""
         notices += [prefix + text for text in tally.notices()]
-    return x, np.concatenate(ys), starts, notices
+    return x, notices
 
 
 def _weight(value: float) -> str:

@@ -1,7 +1,7 @@
 """The exact reader of CSV and TSV: what it accepts is the definition of the format.
 
-Records come in blocks of a few megabytes. A block that holds nothing but plain numbers is converted as a whole; every
-other block goes through the csv module in its strict mode. Both ways give the same cells.
+Records come in blocks of a few megabytes. A block without quotes may be converted as a whole; every other block goes
+through the csv module in its strict mode. Both ways give the same cells.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet.data.ahead import ahead
+from fcnet.data.bulk import LONGEST_FIELD, convert, first_seen
 from fcnet.data.dialect import NAMES, detect, header
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened, looks_like, pieces
@@ -25,9 +27,8 @@ from fcnet.errors import DataError
 
 Array = NDArray[Any]
 
-BLOCK = 1 << 22
+BLOCK = 1 << 23
 LONGEST_LINE = 1 << 26
-LONGEST_FIELD = 131_072
 _BOMS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
 
 
@@ -40,6 +41,9 @@ class Block(Protocol):
 
     def cells(self, column: int) -> Sequence[str]:
         """The texts of one column."""
+
+    def coded(self, column: int) -> tuple[Array, list[str]]:
+        """The texts of one column as codes (n,) int32 into a list of the different ones, in the order of the rows."""
 
     def numbers(self, column: int) -> Array | None:
         """The numbers of one column, NaN where a cell is empty; None if that is not known to be all there is to it."""
@@ -60,31 +64,13 @@ class Records:
         """The texts of one column."""
         return self._columns[column]
 
+    def coded(self, column: int) -> tuple[Array, list[str]]:
+        """The texts of one column as codes (n,) into a list of the different ones."""
+        return first_seen(self._columns[column])
+
     def numbers(self, column: int) -> Array | None:
         """None: the texts must be looked at."""
         return None
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """A block of plain numbers: the matrix (n, columns) and the bytes it was made of."""
-
-    matrix: Array
-    lines: Array
-    text: bytes
-    ends: Array
-
-    def cells(self, column: int) -> Sequence[str]:
-        """The texts of one column."""
-        stop = self.ends[:, column]
-        start = self.ends[:, column - 1] + 1 if column else np.append(0, self.ends[:-1, -1] + 1)
-        text = self.text
-        return [text[a:b].decode("ascii") for a, b in zip(start.tolist(), stop.tolist(), strict=True)]
-
-    def numbers(self, column: int) -> Array | None:
-        """The numbers of one column."""
-        result: Array = self.matrix[:, column]
-        return result
 
 
 class Delimited:
@@ -112,7 +98,9 @@ class Delimited:
         self._file = opened.shown
         self._grammar = grammar
         self._problems = problems
-        self._lines = _Lines(_whole_lines(pieces(opened, BLOCK, gz), self._file), self._fatal)
+        text = _whole_lines(pieces(opened, BLOCK, gz), self._file)
+        # A stream may be silent for ever, and what waits for it must be the main thread, which signals interrupt.
+        self._lines = _Lines(text if opened.stream else opened.close_first(ahead(text)), self._fatal)
         first = next(self._lines.blocks, None)
         if first is None or not first.strip():
             raise DataError("the file is empty" if first is None else "the file has only blank lines", file=self._file)
@@ -136,15 +124,19 @@ class Delimited:
             self.names = tuple(headless(len(fields)))
             self._first = [(line, fields)]
 
-    def blocks(self) -> Iterator[Block]:
-        """The records, block after block, once."""
+    def blocks(self, numbers: Callable[[], Collection[int]] | None = None) -> Iterator[Block]:
+        """The records, block after block, once; `numbers`: the columns to convert in the next block, by default all."""
+        every = range(len(self.names))
+        block: Block | None
         if self._first or self._lines.unread:
-            block = self._fast(self._lines.take()) if not self._first else None
-            block = block or self._exact()
+            waiting = self._lines.take()
+            if self._first:
+                waiting = "".join(self._lines.recent).encode() + waiting
+            block = self._fast(waiting, numbers() if numbers else every) or self._exact()
             if len(block.lines):
                 yield block
         for text in self._lines.blocks:
-            block = self._fast(text)
+            block = self._fast(text, numbers() if numbers else every)
             if block is None:
                 self._lines.push(text)
                 block = self._exact()
@@ -192,13 +184,15 @@ class Delimited:
             return "; does the line end with a delimiter too many?"
         return "; is a delimiter missing, or one too many that wants quotes?"
 
-    def _fast(self, text: bytes) -> Block | None:
-        """A block of plain numbers, or None; then nothing has happened."""
+    def _fast(self, text: bytes, numbers: Collection[int]) -> Block | None:
+        """A block converted as a whole, or None; then nothing has happened."""
         if not self._grammar.plain:
             return None
-        block = plain_numbers(text, self.delimiter, len(self.names), self._grammar, self._lines.line)
+        line = self._first[0][0] if self._first else self._lines.line
+        block = convert(text, self.delimiter, len(self.names), self._grammar, line, numbers)
         if block is not None:
-            self._lines.skip(len(block.lines))
+            self._lines.skip(len(block.lines) - len(self._first))
+            self._first = []
         return block
 
     def _broken(self, error: csv.Error) -> DataError:
@@ -291,73 +285,6 @@ class _Lines:
         """Count n lines as read elsewhere; those waiting are among them."""
         self._text, self._at = [], 0
         self.line += n
-
-
-def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar, line: int) -> Numbers | None:
-    """A block that is nothing but rows of `width` plain numbers or empty cells; None if it is anything else.
-
-    Exact because every separator must stand where a table has it, every other character must be one that numbers are
-    made of, and the converter must use up each cell: of such cells it takes those, and gives the values, that float()
-    does.
-    """
-    if b"\r" in text:
-        text = text.replace(b"\r\n", b"\n")
-    mark = delimiter.encode()
-    point = grammar.decimal.encode()
-    if mark in b"0123456789eE+-" or mark == point or text.translate(None, b"0123456789eE+-\n" + mark + point):
-        return None
-    if not text.endswith(b"\n"):
-        text += b"\n"
-    codes = np.frombuffer(text, dtype=np.uint8)
-    flat = np.flatnonzero((codes == mark[0]) | (codes == 10))
-    if not flat.size or flat.size % width:
-        return None
-    ends = flat.reshape(-1, width)
-    breaks = codes[ends] == 10
-    if not breaks[:, -1].all() or breaks[:, :-1].any():
-        return None
-    widths = np.diff(flat, prepend=-1) - 1
-    empty = bool((widths == 0).any())
-    if empty and width == 1:
-        return None  # a blank line, which is no row
-    values: Array | None
-    if not empty and int(widths.max()) <= 15 and not text.translate(None, b"0123456789\n" + mark):
-        values = _whole(codes, flat, widths)
-    else:
-        values = _decimals(text, mark, point, empty, flat.size)
-    if values is None or not bool(np.all(~(np.abs(values) > grammar.limit))):
-        return None
-    rows = len(ends)
-    return Numbers(values.reshape(rows, width), np.arange(line, line + rows, dtype=np.int64), text, ends)
-
-
-def _whole(codes: Array, ends: Array, widths: Array) -> Array:
-    """Cells of at most 15 digits and nothing else, digit by digit for all cells at once: exact in float64."""
-    starts = ends - widths
-    values: Array = (codes[starts] - 48).astype(np.float64)
-    longer = np.arange(len(ends))
-    for k in range(1, int(widths.max())):
-        longer = longer[widths[longer] > k]
-        values[longer] = values[longer] * 10 + (codes[starts[longer] + k] - 48)
-    return values
-
-
-def _decimals(text: bytes, mark: bytes, point: bytes, empty: bool, n: int) -> Array | None:
-    """Cells of numbers in general, by NumPy's reader of text; None unless it finds exactly n."""
-    text = text.replace(mark, b"\n")
-    if point == b",":
-        text = text.replace(b",", b".")
-    if empty:
-        text = text.replace(b"\n\n", b"\nnan\n").replace(b"\n\n", b"\nnan\n")
-        if text.startswith(b"\n"):
-            text = b"nan" + text
-    try:
-        values = np.fromstring(text[:-1].replace(b"\n", b",").decode("ascii"), dtype=np.float64, sep=",")
-    except (ValueError, DeprecationWarning):
-        return None
-    if values.size != n or bool(np.isinf(values).any()):
-        return None
-    return values
 
 
 def _whole_lines(source: Iterator[bytes], file: str) -> Iterator[bytes]:

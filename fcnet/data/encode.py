@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fcnet.data.options import Preprocess
+from fcnet.data.scaling import encode_numbers, median
 from fcnet.data.table import Column, Table
 from fcnet.data.tally import Tally
 from fcnet.data.target import moments
-from fcnet.errors import DataError
 
 Array = NDArray[Any]
 
@@ -92,18 +93,41 @@ class Encoder:
         x = self.encode(table, tally)
         return x, tally.notices()
 
-    def encode(self, table: Table, tally: Tally, rows: Array | None = None, out: Array | None = None) -> Array:
-        """The inputs (B, n_in) of the given rows (default all), counted in `tally`; written into `out` where given."""
+    def encode(
+        self,
+        table: Table,
+        tally: Tally,
+        rows: Array | None = None,
+        out: Array | None = None,
+        *,
+        consume: bool = False,
+    ) -> Array:
+        """The inputs (B, n_in) of the given rows (sorted; default all), counted in `tally`; into `out` where given.
+
+        With `consume` the table's features are taken out of it and given back to the system as they are encoded.
+        """
         n = table.n if rows is None else len(rows)
         x = np.empty((n, self.n_in), dtype=self.dtype) if out is None else out
-        at = 0
+        places = dict(zip(self.columns, accumulate((f.width for f in self.features), initial=0), strict=False))
+        take = table.columns.pop if consume else table.columns.__getitem__
+        columns = {feature.name: take(feature.name) for feature in self.features}
+        numbers = [feature for feature in self.features if feature.kind == "number"]
+        chunks: list[list[Array | None]] = [list(columns.pop(feature.name).chunks) for feature in numbers]
+        odd = {}
+        if numbers:
+            at = [places[feature.name] for feature in numbers]
+            found = encode_numbers(numbers, chunks, table.file, rows, x, tally.ranges, at)
+            odd = dict(zip((feature.name for feature in numbers), found, strict=True))
         for feature in self.features:
-            column = table.columns[feature.name]
-            if feature.kind == "number":
-                x[:, at] = _numbers(feature, column, table, tally, rows, self.dtype)
-            else:
-                _one_hot(feature, column, table, tally, rows, x[:, at : at + feature.width])
-            at += feature.width
+            if feature.kind == "category":
+                start = places[feature.name]
+                _one_hot(feature, columns[feature.name], table, tally, rows, x[:, start : start + feature.width])
+                continue
+            noted = odd[feature.name]
+            if noted.missing:
+                tally.missing(feature.name, noted.missing)
+            if len(noted.rows):
+                tally.outside(table, feature.name, noted.rows, noted.values)
         tally.check()
         return x
 
@@ -169,11 +193,15 @@ def fit_encoder(
             features.append(Feature(name, "number"))
             continue
         low, high = float(values.min()), float(values.max())
-        fill = float(np.median(values)) if high - low < np.inf else 0.0
+        fill = median(values) if high - low < np.inf else 0.0
         mean, scale = moments(values) if preprocess.numeric == "standard" else (0.0, 1.0)
         if low == high:
             constant.append(name)
-        if np.median(np.abs(values)) >= IDENTIFIER and bool((values == np.floor(values)).all()):
+        if (
+            max(-low, high) >= IDENTIFIER
+            and np.median(np.abs(values)) >= IDENTIFIER
+            and bool((values == np.floor(values)).all())
+        ):
             identifiers.append(name)
         features.append(Feature(name, "number", fill, mean, scale, low, high))
     notices = []
@@ -202,22 +230,6 @@ def _fit_category(column: Column, training: Array) -> Feature:
     present = np.unique(codes[codes >= 0])
     levels = tuple(sorted(column.levels[i] for i in present.tolist()))
     return Feature(column.name, "category", levels=levels, missing_level=bool((codes < 0).any()))
-
-
-def _numbers(feature: Feature, column: Column, table: Table, tally: Tally, rows: Array | None, dtype: str) -> Array:
-    values = column.numbers() if rows is None else column.numbers()[rows]
-    missing = np.isnan(values)
-    if missing.any():
-        tally.missing(feature.name, int(missing.sum()))
-        values[missing] = feature.fill
-    if tally.ranges and len(values) and (values.min() < feature.low or values.max() > feature.high):
-        outside = np.flatnonzero((values < feature.low) | (values > feature.high))
-        tally.outside(table, feature.name, outside if rows is None else rows[outside], values[outside])
-    values -= feature.mean
-    values /= feature.scale
-    if len(values) and not np.abs(values).max() <= np.finfo(dtype).max:
-        raise DataError(f'column "{feature.name}": its values are too far apart for {dtype}', file=table.file)
-    return values
 
 
 def _one_hot(feature: Feature, column: Column, table: Table, tally: Tally, rows: Array | None, out: Array) -> None:

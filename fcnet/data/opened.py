@@ -7,13 +7,15 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypeVar
 
 from fcnet.errors import DataError, StorageError
+
+T = TypeVar("T")
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a zip archive (.zip, .xlsx or .npz)"),
@@ -57,6 +59,7 @@ class Opened:
         self.shown = shown
         self._hash = hashlib.sha256()
         self._path: Path | None = None
+        self._closing: list[Generator[Any]] = []
         if not isinstance(path, Path):
             self._file = path
             return
@@ -77,8 +80,20 @@ class Opened:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for reader in self._closing:
+            reader.close()
         if self._path is not None:
             self._file.close()
+
+    def close_first(self, reader: Generator[T]) -> Generator[T]:
+        """A generator that reads this file, to be closed before the file is."""
+        self._closing.append(reader)
+        return reader
+
+    @property
+    def stream(self) -> bool:
+        """Whether it is a stream without a path."""
+        return self._path is None
 
     @property
     def size(self) -> int:
@@ -164,7 +179,7 @@ def _plain(status: os.stat_result, shown: str) -> None:
     if stat.S_ISREG(status.st_mode):
         return
     what = "a folder" if stat.S_ISDIR(status.st_mode) else "no plain file"
-    raise DataError(f"is {what}; give a CSV, TSV or NPZ file", file=shown)
+    raise DataError(f"is {what}; give a CSV, TSV, Parquet or NPZ file", file=shown)
 
 
 def _reason(error: OSError, shown: str) -> DataError | StorageError:

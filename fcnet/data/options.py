@@ -29,7 +29,7 @@ class Data:
     """The table: where it is, what its columns mean, how its cells are written."""
 
     train: str
-    """CSV, TSV (.gz too) or NPZ; relative to the config file."""
+    """CSV, TSV (.gz too), Parquet or NPZ; relative to the config file."""
     validation: Fraction | str = 0.15
     """A fraction of all rows of `train`, a file, or 0 for none."""
     test: Fraction | str = 0

@@ -16,6 +16,7 @@ from fcnet.data.npz import read_npz
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened
 from fcnet.data.options import Data
+from fcnet.data.parquet import read_parquet
 from fcnet.data.problems import Problems
 from fcnet.data.table import Column, Table
 from fcnet.errors import DataError
@@ -110,7 +111,11 @@ def read_delimited(request: Request) -> Reading:
                 if name in wants
             ]
             lines = [np.zeros(0, dtype=np.int64)]
-            for block in source.blocks():
+
+            def wanted(columns: list[tuple[int, Gatherer]] = columns) -> set[int]:
+                return {j for j, gatherer in columns if not gatherer.textual}
+
+            for block in source.blocks(wanted):
                 request.poll()
                 lines.append(block.lines)
                 for j, gatherer in columns:
@@ -146,7 +151,8 @@ def stream_delimited(request: Request) -> Iterator[Table]:
         source = _open(request, opened, problems)
         wants = request.plan(source.names)
         rows = 0
-        for block in source.blocks():
+        numeric = {j for j, name in enumerate(source.names) if name in wants and wants[name].kind not in ("text", None)}
+        for block in source.blocks(lambda: numeric):
             request.poll()
             gatherers = [
                 (j, Gatherer(name, wants[name], request.grammar))
@@ -190,12 +196,18 @@ def _path(request: Request) -> Path:
     return request.path
 
 
-def _parquet(request: Request) -> Reading:
-    raise DataError("Parquet files cannot be read yet; convert it to CSV or NPZ", file=request.shown)
+def _read_parquet(request: Request) -> Reading:
+    path = _path(request)
+    with Opened(path, request.shown) as opened:
+        (table,) = read_parquet(opened, path, request.grammar, request.plan, request.poll, step=0)
+        return Reading(table, opened.finish())
 
 
 def _stream_parquet(request: Request) -> Iterator[Table]:
-    yield _parquet(request).table
+    path = _path(request)
+    with Opened(path, request.shown) as opened:
+        yield from read_parquet(opened, path, request.grammar, request.plan, request.poll)
+        opened.finish()
 
 
 _TEXT = Reader(read_delimited, stream_delimited)
@@ -204,5 +216,5 @@ READERS: dict[str, Reader] = {
     ".csv": _TEXT,
     ".tsv": _TEXT,
     ".npz": Reader(_read_npz, _stream_npz),
-    ".parquet": Reader(_parquet, _stream_parquet),
+    ".parquet": Reader(_read_parquet, _stream_parquet),
 }

@@ -59,15 +59,17 @@ class Table:
     file: str
     n: int
     names: tuple[str, ...]
-    columns: Mapping[str, Column]
+    columns: dict[str, Column]
     lines: Array | None = None
     raw: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    first: int = 0
+    """The index of the first row, where the rows have no lines."""
 
     def problem(self, row: int, text: str) -> Problem:
         """A problem of one row, with its line, or with its index (from 0) where the table has no lines."""
         if self.lines is None:
-            return Problem(f"row index {row}: {text}", file=self.file)
+            return Problem(f"row index {self.first + row}: {text}", file=self.file)
         return Problem(text, file=self.file, line=int(self.lines[row]))
 
     def error(self, rows: Iterable[tuple[int, str]], kind: str) -> DataError:

@@ -29,6 +29,7 @@ from fcnet.runs.beginning import Beginning, begin, portable
 from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import BATCH, check_members
 from fcnet.runs.saver import Saver
+from fcnet.training import build
 from fcnet.training.estimate import refuse
 from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress, Started
 from fcnet.training.loop import Plan, train
@@ -215,6 +216,8 @@ class _Session:
         assert settings.loss != "auto"
         dtype = np.dtype(settings.dtype)
         backend = self.backend
+        shared = build.product_threads(self.network, self.plan.batch_size, int(settings.threads))
+        threadpoolctl.threadpool_limits(shared, user_api="blas")
         x, y, w = data.x, data.y, data.w
         rows = data.parts["train"]
         self.state = State.new(self.network, self.update.names, dtype)
@@ -305,10 +308,13 @@ class _Session:
             "step": state.step,
             "seconds": state.elapsed,
         }
-        # The scorer reads the state's memory; the state itself is on the disk, and not needed any more.
-        state.θ[...], state.q[...] = best.θ, best.q
-        for name, rows in self.data.parts.items():
-            done[name] = summary(*self.scorer(rows)) if len(rows) else None
+        kept = state.θ.copy(), state.q.copy()
+        try:  # the scorer reads the state's memory
+            state.θ[...], state.q[...] = best.θ, best.q
+            for name, rows in self.data.parts.items():
+                done[name] = summary(*self.scorer(rows)) if len(rows) else None
+        finally:
+            state.θ[...], state.q[...] = kept
         return done
 
     def _ended(self) -> bool:
@@ -317,8 +323,7 @@ class _Session:
     def _stopped(self, end: _Asked) -> str:
         if not self.state.step:
             return f"stopped {end.why} before the first step"
-        if not self._ended():  # else it is saved, and the state's memory holds the best parameters
-            self.saver.save()
+        self.saver.save()
         run = self.saver.run
         where = "after the last epoch" if self._ended() else f"in epoch {self.state.epoch + 1}"
         text = f"stopped {end.why} {where}, step {self.state.step}; saved {run.path / folder.LAST}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 from fcnet.config.schema import Config
@@ -66,6 +67,20 @@ def output_width(loss: Loss, task: Task, n_targets: int, n_classes: int) -> int:
     if task in ("binary", "multiclass"):
         return n_classes if loss.one_hot else 1
     return n_targets
+
+
+SHARED_PRODUCT = 2**22
+"""Multiplications of a product from which a second thread gains more than waiting for it costs."""
+
+
+def product_threads(net: Network, rows: int, threads: int) -> int:
+    """How many of the threads the products of a step with so many rows are given.
+
+    Where all are small it is one: two would wait for each other longer than they compute, and far longer where other
+    programs want the cores.
+    """
+    largest = max(rows * a * b for a, b in itertools.pairwise(net.widths))
+    return threads if largest >= SHARED_PRODUCT else 1
 
 
 def network(options: NetworkOptions, n_in: int, n_out: int, members: tuple[int, ...] = ()) -> Network:

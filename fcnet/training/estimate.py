@@ -100,19 +100,27 @@ def _scratch(network: Network, update: Update, item: int) -> Part:
 
 
 def _widths(network: Network, training: bool) -> int:
-    """The numbers that one row takes in the buffers of a pass: of every layer, and between the operations of one."""
-    total, between = network.n_in + 4 * network.n_out + 2, 0
+    """The numbers that one row takes in the buffers of a pass: of every layer, and between operations."""
+    total, formulas = network.n_in + 4 * network.n_out + 2, []
     for layer, n_in, n_out in zip(network.layers, network.widths, network.widths[1:], strict=False):
         if isinstance(layer, Dropout):
             total += 3 * n_out if training else 0
         elif isinstance(layer, Dense):
             a, f = Sym("a") + Sym("b"), layer.activation
-            ε = f.vjp(Sym("a"), Sym("z"), Sym("δ"))
-            needs_a = "a" in Formula({"ε": ε}).symbols()
+            ε = Formula({"ε": f.vjp(Sym("a"), Sym("z"), Sym("δ"))})
+            needs_a = "a" in ε.symbols()
             total += (2 if needs_a else 1) * n_out + (n_in if training else 0)
-            forward = scratch(Formula({"z": f.f(a)} | ({"a": a} if needs_a else {})))
-            between = max(between, n_out * max(forward, scratch(Formula({"ε": ε})) if training else 0))
-    return total + between
+            formulas.append((n_out, Formula({"z": f.f(a)} | ({"a": a} if needs_a else {}))))
+            if training:
+                formulas.append((n_out, ε))
+    held: dict[int, int] = {}
+    for width, formula in formulas:
+        for number in range(scratch(formula)):
+            # A buffer that is too narrow for a layer gets a wider one beside it: the calls before point to the old.
+            if held.get(number, 0) < width:
+                held[number] = width
+                total += width
+    return total
 
 
 def _disk(settings: Config, network: Network, vectors: Sequence[str], item: int) -> tuple[Part, ...]:

@@ -83,7 +83,7 @@ def candidates(prepared: Prepared) -> list[str]:
     return [name, *(other for other in ("numpy", "numba") if other != name and choice.installed(other))]
 
 
-def measure(prepared: Prepared, seconds: float = SECONDS) -> list[Profile]:
+def measure(prepared: Prepared, seconds: float | None = None) -> list[Profile]:
     """Time a step on every candidate, in turn, REPETITIONS times; the chosen backend's profile comes first.
 
     Raises LimitError where it would not fit, DivergedError where the steps lead to what is not finite.
@@ -92,11 +92,11 @@ def measure(prepared: Prepared, seconds: float = SECONDS) -> list[Profile]:
     trials = [_Trial(prepared, choice.make(name)) for name in candidates(prepared)]
     for _ in range(REPETITIONS):
         for trial in trials:
-            trial.repeat(seconds)
+            trial.repeat(SECONDS if seconds is None else seconds)
     return [trial.profile() for trial in trials]
 
 
-class _Products(Tape):
+class Products(Tape):
     """Keeps the matrix products of what is recorded and nothing else; `flops` counts them by section."""
 
     def __init__(self, backend: Backend) -> None:
@@ -150,7 +150,7 @@ class _Trial:
         self._train(0.0)
         tape = self.program.recorded(self.rows).tape
         self.pieces = list(_pieces(tape))
-        self.products = _Products(backend)
+        self.products = Products(backend)
         self.program.record_gradient(self.program.blank(self.rows, self.products))
         self.idle = Tape(backend)  # what it costs to time a piece at all
         self.idle.advance(self.program.position, 0)

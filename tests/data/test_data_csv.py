@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcnet.data.delimited import BLOCK, Delimited, Numbers, plain_numbers
+from fcnet.data.bulk import Numbers, plain_numbers
+from fcnet.data.delimited import BLOCK, Delimited
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened
 from fcnet.data.problems import Problems
@@ -505,7 +506,7 @@ def test_the_two_ways_of_reading_give_one_data_set(folder, monkeypatch):
     text = "a,b,y\n" + "".join(f"{rng.normal()},{i % 7},{rng.normal()}\n" for i in range(5000))
     fast = folder.load(text, validation=0.2, dtype="float64")
 
-    monkeypatch.setattr("fcnet.data.delimited.plain_numbers", lambda *_: None)
+    monkeypatch.setattr("fcnet.data.delimited.convert", lambda *_: None)
     slow = folder.load(text, validation=0.2, dtype="float64")
 
     assert np.array_equal(fast.x, slow.x)

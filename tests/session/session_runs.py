@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -99,10 +99,14 @@ def crash_at(poll: int) -> Callable[[], None]:
 class Zygote:
     """A process that has imported everything and forks one `fcnet` command line after the other."""
 
-    def __enter__(self) -> Zygote:
+    def __enter__(self) -> Self:
         script = Path(__file__).with_name("session_zygote.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(api.__file__).parents[1])},
         )
         return self
 

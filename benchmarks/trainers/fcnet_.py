@@ -1,0 +1,71 @@
+"""fcnet: the loop behind `fcnet train`, without validation and saving, as the others have none either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+
+import fcnet
+from benchmarks.cases import LEARNING_RATE, Case
+from fcnet.backends.choice import make
+from fcnet.data.source import MemorySource
+from fcnet.nn.activations import Identity, Relu
+from fcnet.nn.initializers import GlorotUniform, HeNormal
+from fcnet.nn.layers import Dense
+from fcnet.nn.losses import CrossEntropy
+from fcnet.nn.network import Network
+from fcnet.nn.workspace import Batch
+from fcnet.optim.rules import Adam
+from fcnet.optim.schedules import Constant
+from fcnet.optim.update import Update
+from fcnet.training.events import Epoch
+from fcnet.training.loop import Plan, train
+from fcnet.training.program import Program
+from fcnet.training.state import State
+from fcnet.training.timing import Products
+
+VERSION = f"fcnet {fcnet.__version__}, numpy {np.__version__}"
+
+
+def numpy(case: Case) -> tuple[Callable[[], float], Callable[[], float]]:
+    """On the NumPy backend; the second function gives the seconds of a step's own matrix products."""
+    return _trainer(case, "numpy")
+
+
+def numba(case: Case) -> tuple[Callable[[], float], Callable[[], float]]:
+    """On the Numba backend, likewise."""
+    import numba  # noqa: F401  # where it is missing, this trainer is
+
+    return _trainer(case, "numba")
+
+
+def _trainer(case: Case, name: str) -> tuple[Callable[[], float], Callable[[], float]]:
+    x, y = case.data()
+    n_in, *hidden, n_out = case.widths
+    layers = [Dense(units, Relu(), HeNormal()) for units in hidden]
+    network = Network([*layers, Dense(n_out, Identity(), GlorotUniform())], n_in)
+    update = Update(Adam(lr=LEARNING_RATE), network.layout)
+    state = State.new(network, update.names, np.float32)
+    network.initialise(state.θ, state.q, 0, Batch(x[:8], x[:0]))
+    backend = make(name)
+    program = Program(backend, network, CrossEntropy(), update, state)
+    source = MemorySource(x, y, one_hot=np.eye(n_out, dtype=np.float32))
+    events = train(program, source, Plan(1_000_000, case.batch, Constant()), None)
+
+    def epoch() -> float:
+        return next(event.train_loss for event in events if isinstance(event, Epoch))
+
+    epoch()
+    products = Products(backend)
+    program.record_gradient(program.blank(case.batch, products))
+
+    def alone() -> float:
+        times = max(5, case.rows // case.batch // 10)
+        start = perf_counter()
+        for _ in range(times):
+            products.run()
+        return (perf_counter() - start) / times
+
+    return epoch, alone

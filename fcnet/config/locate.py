@@ -1,0 +1,69 @@
+"""Finds the lines of a config that an error is about which only the data brought to light."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from fcnet.config.load import MAPPING
+from fcnet.config.overrides import override
+from fcnet.config.places import COMMAND_LINE, Path, Tree, holds
+from fcnet.errors import ConfigError, FcnetError, Problem
+
+
+@contextlib.contextmanager
+def locating(path: str | os.PathLike[str] | None, overrides: Iterable[str] = ()) -> Iterator[None]:
+    """Give every ConfigError that comes out the places of its keys, in the file at `path` and in `overrides`.
+
+    A config knows nothing of the text that it was made of, so that text is read again, for the error's sake alone. With
+    no `path` only the overrides are looked at.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise located(error, path, overrides) from None
+
+
+def located(error: ConfigError, path: str | os.PathLike[str] | None, overrides: Iterable[str]) -> ConfigError:
+    """The error with file, line and column for each key that is written somewhere, in the order of the file.
+
+    Problems that have a line, or no key, stay as they are; so does the whole error if the file cannot be read any more.
+    """
+    from fcnet.config.text import read_file  # PyYAML is needed for YAML alone
+
+    try:
+        tree = Tree({}, MAPPING) if path is None else read_file(path)
+        for text in overrides:
+            override(tree, text)
+    except FcnetError:
+        return error
+    problems = sorted((_placed(problem, tree) for problem in error.problems), key=_position)
+    again = ConfigError(problems)
+    for note in getattr(error, "__notes__", ()):
+        again.add_note(note)
+    return again
+
+
+def _placed(problem: Problem, tree: Tree) -> Problem:
+    if problem.key is None or problem.line is not None or problem.file == COMMAND_LINE:
+        return problem
+    place = tree.place(_path(problem.key, tree))
+    if place.file == MAPPING:
+        return problem
+    return replace(problem, file=place.file, line=place.line, column=place.column)
+
+
+def _path(key: str, tree: Tree) -> Path:
+    """A dotted key as a path, with numbers for the items of lists."""
+    path: Path = ()
+    for part in key.split("."):
+        node = tree.get(path) if path else tree.root
+        item = isinstance(node, list) and part.isascii() and part.isdecimal() and holds(node, int(part))
+        path = (*path, int(part) if item else part)
+    return path
+
+
+def _position(problem: Problem) -> tuple[bool, int, int]:
+    return problem.file == COMMAND_LINE, problem.line or 0, problem.column or 0

@@ -1,0 +1,54 @@
+"""Runs an iterator in a thread of its own, a few items ahead of whoever needs them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class _End:
+    """What the thread puts after the last item; `error` ended it."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def ahead(items: Iterable[T], depth: int = 2) -> Generator[T]:
+    """The same items; at most `depth` of them wait. What the iterator raises is raised here, after its last item.
+
+    When this generator is closed, the thread stops at its next item, and that is waited for: so `items` must not
+    wait for something that may never come.
+    """
+    waiting: queue.Queue[T | _End] = queue.Queue(depth)
+    stopped = threading.Event()
+    thread = threading.Thread(target=_run, args=(iter(items), waiting, stopped), daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := waiting.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        stopped.set()
+        while thread.is_alive():
+            try:
+                waiting.get(timeout=0.01)
+            except queue.Empty:
+                continue
+
+
+def _run(items: Iterator[T], waiting: queue.Queue[T | _End], stopped: threading.Event) -> None:
+    end = _End()
+    try:
+        for item in items:
+            waiting.put(item)
+            del item
+            if stopped.is_set():
+                break
+    except BaseException as error:  # noqa: BLE001  raised again where the items are taken
+        end = _End(error)
+    waiting.put(end)

@@ -1,0 +1,122 @@
+"""Reads Parquet files through polars: whole for training, a slice of rows at a time for prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcnet.data.arrays import check_numbers, column_of
+from fcnet.data.bulk import installed
+from fcnet.data.columns import Plan, Want
+from fcnet.data.numbers import Grammar
+from fcnet.data.opened import Opened, looks_like
+from fcnet.data.table import Column, Table
+from fcnet.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Array = NDArray[Any]
+
+CELLS = 1 << 20
+"""A slice holds about so many cells."""
+
+
+def read_parquet(
+    opened: Opened, path: Path, grammar: Grammar, plan: Plan, poll: Callable[[], object], step: int | None = None
+) -> Iterator[Table]:
+    """The table in slices of a million cells, or of `step` rows; a `step` of 0 is all rows at once.
+
+    DataError for what is no Parquet file or damaged, for nested and binary columns that are wanted, for infinite
+    numbers, and where polars is not installed.
+    """
+    shown = opened.shown
+    start = opened.file.read(4)
+    opened.file.seek(0)
+    if start != b"PAR1":
+        what = looks_like(start)
+        raise DataError(f"is not a Parquet file{f' but looks like {what}' if what else ''}", file=shown)
+    if not installed():
+        raise DataError(
+            "reading Parquet needs polars: pip install 'fcnet[fast]', or convert the file to CSV or NPZ", file=shown
+        )
+    import polars as pl
+
+    with _damage(shown):
+        source = pl.scan_parquet(path, glob=False)
+        names = tuple(source.collect_schema().names())
+        n = int(source.select(pl.len()).collect().item())
+    wants = plan(names)
+    if not n:
+        raise DataError("there are no rows", file=shown)
+    wanted = [name for name in names if name in wants]
+    size = max(CELLS // max(len(wanted), 1), 1) if step is None else step or n
+    for at in range(0, n, size):
+        poll()
+        rows = min(size, n - at)
+        with _damage(shown):
+            frame = source.select(wanted).slice(at, rows).collect() if wanted else pl.DataFrame()
+        yield _table(frame, rows, at, names, wants, grammar, shown)
+
+
+def _table(
+    frame: pl.DataFrame,
+    n: int,
+    at: int,
+    names: tuple[str, ...],
+    wants: Mapping[str, Want],
+    grammar: Grammar,
+    shown: str,
+) -> Table:
+    import polars as pl
+
+    columns: dict[str, Column] = {}
+    raw: dict[str, Sequence[str]] = {}
+    for series in frame.iter_columns():
+        name, want = series.name, wants[series.name]
+        if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
+            raise DataError(
+                f'column "{name}" is of the type {series.dtype}, which is not read; list it under data.exclude, '
+                "or convert it to numbers or text",
+                file=shown,
+            )
+        if want.raw:
+            raw[name] = series.cast(pl.String).fill_null("").to_list()
+        if want.kind is not None:
+            columns[name] = column_of(name, _array(series, grammar, shown, at), want, grammar, shown, at)
+    return Table(shown, n, names, columns, None, raw, (), at)
+
+
+def _array(series: pl.Series, grammar: Grammar, shown: str, at: int) -> Array:
+    """A column as numbers with NaN for what is missing, as booleans, or as texts with None for what is missing."""
+    import polars as pl
+
+    kind = series.dtype
+    if kind.is_integer() and series.null_count():
+        check_numbers(series.name, series.fill_null(0).to_numpy(), grammar, shown, at)
+    if kind.is_decimal() or kind == pl.Null or (kind.is_integer() and series.null_count()):
+        series = series.cast(pl.Float64)
+    if series.dtype.is_numeric() or (kind == pl.Boolean and not series.null_count()):
+        return series.to_numpy()
+    if kind == pl.Boolean:
+        return np.array(series.to_list(), dtype=object)
+    return np.array([*series.cast(pl.String).to_list(), None], dtype=object)[:-1]
+
+
+@contextmanager
+def _damage(shown: str) -> Iterator[None]:
+    """Turns what polars says of a damaged file into ours."""
+    import polars as pl
+
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        why = str(error).partition("\n")[0][:200]
+        raise DataError(
+            f"the Parquet file is damaged, or of a kind that polars does not read ({why})", file=shown
+        ) from None

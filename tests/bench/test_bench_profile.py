@@ -1,0 +1,134 @@
+"""The profile of a step: that its pieces are the step, and that measuring does not change what is measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fcnet import config
+from fcnet.backends.base import Eager, Tape
+from fcnet.backends.numpy import NumpyBackend
+from fcnet.config.schema import Config
+from fcnet.data.source import MemorySource
+from fcnet.training import timing
+from fcnet.training.prepare import Prepared, prepare
+from fcnet.training.timing import Products, candidates, measure
+
+
+@pytest.fixture
+def settings(tmp_path):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(60, 5))
+    np.savez(tmp_path / "data.npz", x=x, y=(x[:, 0] > 0).astype(np.int64))
+
+    def make(**training: object) -> Config:
+        return config.from_mapping(
+            {
+                "name": "small",
+                "data": {"train": str(tmp_path / "data.npz"), "validation": 0},
+                "network": {"layers": [8, 4], "dropout": 0.25},
+                "training": {"batch_size": 16, **training},
+                "backend": "numpy",
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def prepared(settings) -> Prepared:
+    return prepare(settings(), 1)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(timing, "REPETITIONS", 2)
+
+
+def test_every_phase_of_every_layer_is_timed(prepared, quick):
+    """A profile has gather, loss, update and loop once, and forward and backward of each layer."""
+    profile = measure(prepared, 0.001)[0]
+
+    expected = {(phase, i) for phase in ("forward", "backward") for i in (1, 2, 3)}
+    assert set(profile.sections) == expected | {(once, 0) for once in ("gather", "loss", "update", "loop")}
+    assert all(0 <= spread.minimum <= spread.median for spread in profile.sections.values())
+    assert 0 < profile.products.minimum <= profile.products.median
+    assert 0 < profile.step.minimum <= profile.step.median
+
+
+def test_the_operations_are_those_of_the_products(prepared, quick):
+    """GFLOP/s counts two operations for each multiplication of forward and backward, and no δ below the first layer."""
+    profile = measure(prepared, 0.001)[0]
+
+    sizes = [(5, 8), (8, 4), (4, 1)]
+    forward = {("forward", i): 2 * 16 * m * n for i, (m, n) in enumerate(sizes, 1)}
+    backward = {("backward", i): (2 if i == 1 else 4) * 16 * m * n for i, (m, n) in enumerate(sizes, 1)}
+    assert profile.section_flops == forward | backward
+    assert profile.flops == sum(profile.section_flops.values())
+
+
+def test_the_chosen_backend_comes_first(settings):
+    """The backend that the config names leads; where it is left to fcnet, so does the one that training would take."""
+    chosen = candidates(prepare(settings(), 1))
+    left_open = candidates(prepare(config.from_mapping({**config.to_mapping(settings()), "backend": "auto"}), 1))
+
+    assert chosen[0] == "numpy"
+    assert left_open[0] == "numpy"  # a net this small does not pay for compiling
+    assert len(set(chosen)) == len(chosen)
+
+
+def test_the_sections_of_a_step_are_the_whole_step(prepared):
+    """Making the pieces one after the other gives the very numbers of the step in one go."""
+    whole, pieces = (timing._Trial(prepared, NumpyBackend()) for _ in range(2))
+    before = whole.state.θ.copy()
+    for trial in (whole, pieces):
+        trial.program.position[:] = (1, 5, 16, 0)
+
+    whole.program.recorded(16).tape.run()
+    for _, run in pieces.pieces:
+        run(1)
+
+    assert np.array_equal(whole.state.θ, pieces.state.θ)
+    assert not np.array_equal(whole.state.θ, before)
+    assert np.array_equal(whole.program.position, pieces.program.position)
+
+
+def test_products_are_all_that_is_kept():
+    """A tape of products makes products, and nothing of what else is written on it."""
+    k = Products(NumpyBackend())
+    a, b, out = np.ones((2, 3)), np.ones((3, 4)), np.zeros((2, 4))
+    total = np.zeros(())
+
+    k.section("forward", 1)
+    k.matmul(a, b, out)
+    k.accumulate(out, total)
+    k.run()
+
+    assert np.array_equal(out, np.full((2, 4), 3.0))
+    assert total == 0
+    assert k.flops == {("forward", 1): 2 * 2 * 3 * 4}
+
+
+def test_sections_are_marks_alone():
+    """A mark on a tape makes no call, neither when recorded nor at once."""
+    recorded, eager = Tape(NumpyBackend()), Eager(NumpyBackend())
+
+    for k in (recorded, eager):
+        k.section("forward", 2)
+
+    assert recorded.calls == eager.calls == []
+    assert recorded.sections == [(0, "forward", 2)]
+
+
+def test_short_epochs_are_counted_by_rows(prepared, monkeypatch):
+    """A step is the time of as many rows as a whole batch has, though the last batch of an epoch is shorter."""
+    trial = timing._Trial(prepared, NumpyBackend())
+    clock = iter(range(1000))
+    monkeypatch.setattr(timing, "perf_counter", lambda: next(clock))
+    assert isinstance(trial.source, MemorySource)
+
+    seconds = trial._train(30)
+
+    # events of an epoch of 60 rows in batches of 16: whatever the chunks, 60 rows go by between two of its ends
+    rows = trial.state.epoch * 60 + trial.state.row - 16
+    assert seconds == pytest.approx((next(clock) - 2) * 16 / rows, rel=0.1)
