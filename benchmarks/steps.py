@@ -124,7 +124,7 @@ def markdown(results: list[dict[str, Any]], repeat: int) -> str:
         names = [name for name in TRAINERS if any(name in result["trainers"] for result in chosen)]
         heads = [TRAINERS[name] for name in names]
         lines += [
-            f"Thousand rows a second, {threads} thread{'s' * (threads > 1)}, median of {repeat} rounds:",
+            f"Thousand rows a second, {_count(threads)}, median of {repeat} rounds:",
             "",
             _row(["net, batch", *heads]),
             _row(["---", *["---:"] * len(heads)]),
@@ -149,6 +149,10 @@ def markdown(results: list[dict[str, Any]], repeat: int) -> str:
     missing = {TRAINERS[name]: why for result in results for name, why in result["missing"].items()}
     lines += [f"Left out: {name} ({why})." for name, why in missing.items()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _count(threads: int) -> str:
+    return f"{threads} thread{'s' * (threads > 1)}"
 
 
 def _versions(results: list[dict[str, Any]]) -> list[str]:
@@ -193,7 +197,7 @@ def main() -> None:
     results = []
     for threads in options.threads:
         for case in options.nets:
-            print(f"{CASES[case].name}, {threads} threads …", file=sys.stderr, flush=True)
+            print(f"{CASES[case].name}, {_count(threads)} …", file=sys.stderr, flush=True)
             results.append(measure(case, threads, options.only, options.repeat, pythons))
     text = markdown(results, options.repeat)
     print(text, end="")

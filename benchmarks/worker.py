@@ -24,8 +24,8 @@ def main(trainer: str, number: str) -> None:
     try:
         library = importlib.import_module(f"benchmarks.trainers.{module}_")
         made: Any = getattr(library, function)(case)
-    except ImportError as error:
-        _say({"missing": str(error)})
+    except Exception as error:  # noqa: BLE001  # whatever keeps a library from running here, the table must say it
+        _say({"missing": f"{type(error).__name__}: {error}".partition("\n")[0]})
         return
     epoch, products = made if isinstance(made, tuple) else (made, None)
     _say({"version": library.VERSION})

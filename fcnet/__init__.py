@@ -14,7 +14,7 @@ __all__ = ["Model", "Run", "__version__", "load", "train"]
 def __getattr__(name: str) -> Any:
     """Load the library when one of its names is first used, so that `fcnet --help` does not pay for it."""
     if name in ("Model", "Run", "load", "train"):
-        from fcnet import api  # noqa: PLC0415
+        from fcnet import api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

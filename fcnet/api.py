@@ -19,6 +19,7 @@ from fcnet import machine
 from fcnet.backends.base import Array
 from fcnet.config.schema import Config
 from fcnet.data import Tally
+from fcnet.data.ahead import ahead
 from fcnet.data.numbers import grammar
 from fcnet.data.readers import Request, reader
 from fcnet.errors import CheckpointError, DataError, FcnetError, Problem, Stopped, UsageError
@@ -216,11 +217,13 @@ def predict(
     table: Path | _Start = path or _Start(sys.stdin.buffer)
     shown = "stdin" if path is None else source
     chunks = tables.stream(table, net.config.data, net.encoder, target, tally, keep=keep, shown=shown)
+    if path is not None:
+        chunks = ahead(chunks, 1)  # not stdin: what waits for a silent pipe must be interruptible
     try:
-        with _threads(), writing(output, form, [] if path is None else [path]) as write:
+        with contextlib.closing(chunks), _threads(), writing(output, form, [] if path is None else [path]) as write:
             for x, kept in chunks:
                 p = net.probabilities(x)
-                write(form.rows([kept[name] for name in keep], net.decide(p), p))
+                write([kept[name] for name in keep], net.decide(p), p)
                 rows += len(x)
                 code = stop()
                 if code is not None:

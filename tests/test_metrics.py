@@ -255,7 +255,7 @@ def test_the_trivial_predictor_guesses_shares_and_means() -> None:
     assert trivial(np.array([[1.0], [4.0]]), 1, np.array([2.0, 1.0])).tolist() == [2.0]
 
 
-def test_every_figure_stands_beside_the_trivial_predictors() -> None:
+def test_m28_every_figure_stands_beside_the_trivial_predictors() -> None:
     """Guessing the majority class: its share as accuracy, the entropy as log loss, one half as ROC AUC."""
     y = np.array([0, 0, 0, 1])
     p = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])

@@ -50,6 +50,7 @@ def command(config: Path, overrides: tuple[str, ...], output: Path | None, quiet
         streams.show("\n".join([*explain_text.lines(found, streams.width(sys.stdout)), "", f"next: {following}"]))
     else:
         streams.show(f"files    {streams.word(output)}        next: {following}")
-    wrong = [check.name for check in found.checks if not check.passed]
-    if wrong:
-        raise FcnetError(f"{', '.join(wrong)}: the equation does not hold; a formula's derivative has a mistake")
+    first, *others = [check.name for check in found.checks if not check.passed] or [""]
+    if first:
+        more = f", nor those that follow from it ({', '.join(others)})" if others else ""
+        raise FcnetError(f"the equation of {first} does not hold{more}: its function has a mistake")

@@ -132,7 +132,7 @@ class Gatherer:
                 problems.add(
                     "columns of another spelling",
                     line,
-                    f'column "{self.name}": "{text}" is not a number; set {hint}, '
+                    f'column "{self.name}": {self._grammar.why_not(text)}; set {hint}, '
                     "or list the column under data.categorical",
                 )
             self._chunks = []

@@ -395,7 +395,9 @@ def _inputs(
     loaded: Mapping[str, _Loaded], encoder: Encoder, dtype: str, strict: bool, ranges: bool = False
 ) -> tuple[Array, list[str]]:
     """One x for all tables, in their order, and notices. The tables' columns are used up: both would not fit."""
-    x = aligned((sum(len(part.rows) for part in loaded.values()), encoder.n_in), dtype)
+    x = _in_place(loaded, encoder, dtype)
+    if x is None:
+        x = aligned((sum(len(part.rows) for part in loaded.values()), encoder.n_in), dtype)
     notices: list[str] = []
     at = 0
     for part in loaded.values():
@@ -408,6 +410,22 @@ def _inputs(
         prefix = f"{part.table.file}: " if len(loaded) > 1 else ""
         notices += [prefix + text for text in tally.notices()]
     return x, notices
+
+
+def _in_place(loaded: Mapping[str, _Loaded], encoder: Encoder, dtype: str) -> Array | None:
+    """The matrix that was read, where the inputs can take its place cell by cell."""
+    if len(loaded) > 1:
+        return None
+    (part,) = loaded.values()
+    table, matrix = part.table, part.table.matrix
+    fits = (
+        matrix is not None
+        and matrix.dtype == dtype
+        and matrix.shape == (len(part.rows), encoder.n_in)
+        and encoder.columns == table.names[: encoder.n_in]
+        and all(feature.kind == "number" for feature in encoder.features)
+    )
+    return matrix if fits else None
 
 
 def _weight(value: float) -> str:

@@ -193,13 +193,15 @@ def fit_encoder(
             features.append(Feature(name, "number"))
             continue
         low, high = float(values.min()), float(values.max())
-        fill = median(values) if high - low < np.inf else 0.0
+        # The mean of the middle two goes over their sum, which huge numbers make infinite.
+        part = 0.5 if max(-low, high) > np.finfo(np.float64).max / 2 else 1.0
+        fill = median(values * part if part < 1 else values) / part if high - low < np.inf else 0.0
         mean, scale = moments(values) if preprocess.numeric == "standard" else (0.0, 1.0)
         if low == high:
             constant.append(name)
         if (
             max(-low, high) >= IDENTIFIER
-            and np.median(np.abs(values)) >= IDENTIFIER
+            and np.median(np.minimum(np.abs(values), 2 * IDENTIFIER)) >= IDENTIFIER
             and bool((values == np.floor(values)).all())
         ):
             identifiers.append(name)

@@ -11,13 +11,14 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet.backends.base import aligned
 from fcnet.data.arrays import table_of_arrays
 from fcnet.data.columns import Plan
 from fcnet.data.numbers import Grammar
@@ -81,8 +82,9 @@ def read_npz(opened: Opened, options: Data, grammar: Grammar, plan: Plan, poll: 
         raise StorageError(f"cannot be read: {error.strerror or error}", file=shown) from None
     extra = [name for name in members if name not in arrays]
     notices = (f"arrays not used: {', '.join(extra)}",) if extra else ()
-    return table_of_arrays(
-        arrays[options.x],
+    x = arrays[options.x]
+    table = table_of_arrays(
+        x,
         arrays.get(options.y),
         arrays.get("columns"),
         options,
@@ -91,6 +93,7 @@ def read_npz(opened: Opened, options: Data, grammar: Grammar, plan: Plan, poll: 
         shown,
         notices,
     )
+    return replace(table, matrix=x if x.ndim == 2 else None)
 
 
 def _directory(file: BinaryIO, size: int, shown: str) -> dict[str, _Member]:
@@ -314,7 +317,7 @@ def _array(file: BinaryIO, member: _Member, shown: str) -> Array:
     count = math.prod(shape)
     if count * dtype.itemsize != member.size - taken - length:
         raise wrong(f'"{name}" declares the shape {shape} of {dtype}, which does not fit its bytes')
-    flat = np.empty(count, dtype=dtype)
+    flat = aligned(count, dtype)
     raw = flat.view(np.uint8)
     at = 0
     while at < raw.size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -156,9 +156,9 @@ HINTS: tuple[tuple[str, Grammar], ...] = (
 
 def other_spelling(texts: Sequence[str], grammar: Grammar) -> str | None:
     """The config keys under which all these texts would be numbers; None if there are none."""
-    for hint, other in HINTS:
-        if (other.decimal, other.thousands) != (grammar.decimal, grammar.thousands) and all(
-            other.number(text) is not None for text in texts
-        ):
+    wider = ("dtype: float64", replace(grammar, limit=Grammar.limit))
+    for hint, other in (wider, *((hint, replace(other, limit=grammar.limit)) for hint, other in HINTS)):
+        asked = (grammar.decimal, grammar.thousands, grammar.limit)
+        if (other.decimal, other.thousands, other.limit) != asked and all(other.number(t) is not None for t in texts):
             return hint
     return None

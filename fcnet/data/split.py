@@ -29,7 +29,9 @@ def random_split(
     wanted = [name for name, fraction in zip(PARTS[1:], fractions, strict=True) if fraction > 0]
     parts = 1 + len(wanted)
     if n < parts:
-        raise DataError(f"{n} rows cannot be split into {' and '.join(['train', *wanted])}", file=file)
+        raise DataError(
+            f"{n} row{'' if n == 1 else 's'} cannot be split into {' and '.join(['train', *wanted])}", file=file
+        )
     sizes = dict.fromkeys(PARTS[1:], 0)
     for name, fraction in zip(PARTS[1:], fractions, strict=True):
         if fraction > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,7 +34,7 @@ def stream(
     keep: Sequence[str] = (),
     shown: str | None = None,
     poll: Callable[[], object] = quietly,
-) -> Iterator[tuple[Array, Mapping[str, Sequence[str]]]]:
+) -> Generator[tuple[Array, Mapping[str, Sequence[str]]]]:
     """Chunks of (x (B, n_in), kept columns by name, B cells each as they stand in the file), in the order of the rows.
 
     `source`: a file, a binary stream such as stdin, or a frame or arrays. `options`: the resolved section of the

@@ -65,6 +65,8 @@ class Table:
     notices: tuple[str, ...] = ()
     first: int = 0
     """The index of the first row, where the rows have no lines."""
+    matrix: Array | None = None
+    """The array (n, ·) in C order whose columns are the first of `names`, where it may be written over."""
 
     def problem(self, row: int, text: str) -> Problem:
         """A problem of one row, with its line, or with its index (from 0) where the table has no lines."""

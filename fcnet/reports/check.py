@@ -59,7 +59,7 @@ class Examination:
         names = ", ".join(check.name for check in wrong)
         return FcnetError(
             f"the gradient of {names} is wrong: for {worst.name} the backward pass gives {worst.backward:.9g} and "
-            f"finite differences {worst.difference:.9g}; a formula's derivative has a mistake: fcnet explain shows which"
+            f"finite differences {worst.difference:.9g}; a formula has a mistake: fcnet explain shows which"
         )
 
 
@@ -168,7 +168,7 @@ def lines(found: Examination, following: str, width: int | None, everything: boo
     ]
     if data.resolved.exclude:
         names = [shorten(name, 30) for name in data.resolved.exclude]
-        told += fold("left out", [f"{name}," for name in names[:-1]] + names[-1:], width, indent, " ")
+        told += fold("without", [f"{name}," for name in names[:-1]] + names[-1:], width, indent, " ")
     told += fold("config", _settings(prepared), width, indent)
     if everything:
         text = configs.dump(configs.to_mapping(settings)).rstrip("\n")

@@ -20,7 +20,7 @@ _CALLS = {"log": "ln", "sqrt": "√"}
 _ROWS = {"row_sum": "Σ", "row_mean": "mean", "row_max": "max"}
 _SCALARS = ("lr", "t", "decay", "clip", "scale")
 
-_TOKEN = re.compile(r"([^\W\d_]+(?:'|′)*)((?:[_^]\{[^}]*\})*)|(\d+(?:\.\d+)?(?:e-?\d+)?)|(\s+)|(.)")
+_TOKEN = re.compile(r"(?:([^\W\d_]+)(′*)|(\d+(?:\.\d+)?(?:e-?\d+)?)|(\s+)|(.))((?:[_^]\{[^}]*\})*)")
 _SCRIPT = re.compile(r"([_^])\{([^}]*)\}")
 _LOW = str.maketrans("0123456789-+inr", "₀₁₂₃₄₅₆₇₈₉₋₊ᵢₙᵣ")
 _HIGH = str.maketrans("0123456789-+Tt", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀᵗ")
@@ -73,7 +73,7 @@ def _line(e: Expr, names: Mapping[str, str], known: Mapping[Expr, str]) -> tuple
     if e.op == "div":
         return f"{arg(0, PRODUCT)} / {arg(1, POWER)}", PRODUCT
     if e.op == "neg":
-        return f"−{arg(0, POWER)}", SUM
+        return f"−{arg(0, PRODUCT)}", SUM
     if e.op == "pow":
         return f"{arg(0, ATOM)}^{{{inner[1]}}}", POWER
     if e.op in COMPARISONS:
@@ -126,28 +126,31 @@ def mathml(text: str) -> str:
 
 def _markup(text: str) -> list[str]:
     marks = []
-    for letters, scripts, number, blank, sign in _TOKEN.findall(text):
-        if letters:
-            marks.append(_scripted(letters, dict(_SCRIPT.findall(scripts))))
-        elif number:
-            marks.append(f"<mn>{number}</mn>")
-        elif blank:
+    for letters, primes, number, blank, sign, scripts in _TOKEN.findall(text):
+        if blank:
             marks.append('<mspace width="0.22em"></mspace>')
-        elif sign in "^_{}":
             continue
+        if len(letters) == 2 and letters[0] in "d∂∇":  # a differential: its sign, then a letter with scripts
+            marks.append(_operator(letters[0]))
+            letters = letters[1]  # noqa: PLW2901
+        if letters:
+            base = f"<mtext>{escape(letters)}</mtext>" if len(letters) > 1 else f"<mi>{escape(letters)}</mi>"
         else:
             # Brackets of the size of their line: Chromium would stretch them over what stands below the letters.
-            marks.append(f'<mo stretchy="false">{escape(sign)}</mo>')
+            base = f"<mn>{number}</mn>" if number else f'<mo stretchy="false">{escape(sign)}</mo>'
+        marks.append(_scripted(base, dict(_SCRIPT.findall(scripts))))
+        if primes:
+            marks.append(_operator(primes))
     return marks
 
 
-def _scripted(letters: str, scripts: Mapping[str, str]) -> str:
-    body = letters.rstrip("'′")
-    primes = len(letters) - len(body)
-    if len(body) == 2 and body[0] in "d∂∇":  # a differential: the sign, then the letter with what stands below it
-        return f'<mo lspace="0" rspace="0">{body[0]}</mo>' + _scripted(body[1] + "′" * primes, scripts)
-    base = f"<mtext>{escape(body)}</mtext>" if len(body) > 1 else f"<mi>{escape(body)}</mi>"
-    low, high = scripts.get("_"), scripts.get("^", "") + "′" * primes
+def _operator(sign: str) -> str:
+    """A sign that keeps no distance."""
+    return f'<mo lspace="0" rspace="0">{sign}</mo>'
+
+
+def _scripted(base: str, scripts: Mapping[str, str]) -> str:
+    low, high = scripts.get("_"), scripts.get("^")
     if low and high:
         return f"<msubsup>{base}{_script(low)}{_script(high)}</msubsup>"
     if low:
@@ -158,5 +161,5 @@ def _scripted(letters: str, scripts: Mapping[str, str]) -> str:
 def _script(text: str) -> str:
     if text.isdigit():
         return f"<mn>{text}</mn>"
-    tag = "mo" if set(text) <= {"′"} else "mi" if len(text) == 1 else "mtext"
+    tag = "mi" if len(text) == 1 else "mtext"
     return f"<{tag}>{escape(text)}</{tag}>"

@@ -11,7 +11,7 @@ from typing import Any
 from fcnet import config as configs
 from fcnet import files
 from fcnet.config.schema import Config
-from fcnet.errors import CheckpointError, ConfigError, Problem
+from fcnet.errors import CheckpointError, ConfigError, FcnetError, Problem
 from fcnet.runs import checkpoint, folder
 
 _FILES = ("train", "validation", "test")
@@ -61,11 +61,14 @@ def begin(config: Config, resume: bool | Path | None) -> Beginning:
 
 def portable(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """A spelled-out config without the folders of its data files: paths are compared, and recorded, by their names."""
-    section = dict(mapping["data"])
-    for key in _FILES:
-        if isinstance(section[key], str):
-            section[key] = Path(section[key]).name
-    return {**mapping, "data": section, "output": Path(str(mapping["output"])).name or "runs"}
+    section = {key: Path(v).name if key in _FILES and isinstance(v, str) else v for key, v in mapping["data"].items()}
+    return without_path({**mapping, "data": section, "output": Path(str(mapping["output"])).name or "runs"})
+
+
+def without_path(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A spelled-out config that names no table where its rows came from memory."""
+    section = {key: value for key, value in mapping["data"].items() if key != "train" or value}
+    return {**mapping, "data": section}
 
 
 def _look(path: Path, config: Config) -> Beginning:
@@ -100,9 +103,7 @@ def _summary(path: Path) -> Mapping[str, Any]:
 
 def _same_config(held: checkpoint.Checkpoint, given: Mapping[str, Any]) -> None:
     """Every key must be as it was given, or as it was resolved; ConfigError lists the others."""
-    as_given, resolved = held.header.get("given"), held.header.get("config")
-    if not isinstance(as_given, dict) or not isinstance(resolved, dict):
-        raise CheckpointError("its header lacks the config, so the run cannot be continued", file=str(held.path))
+    as_given, resolved = (_spelled(held, key) for key in ("given", "config"))
     now = portable(given)
     differing = {key for key, _, _ in configs.differences(resolved, now)}
     changed = [found for found in configs.differences(as_given, now) if found[0] in differing]
@@ -116,6 +117,17 @@ def _same_config(held: checkpoint.Checkpoint, given: Mapping[str, Any]) -> None:
             )
             for key, old, new in changed
         )
+
+
+def _spelled(held: checkpoint.Checkpoint, key: str) -> dict[str, Any]:
+    """A config in the header, spelled out anew: what an earlier fcnet did not know yet has its default."""
+    recorded = held.header.get(key)
+    if not isinstance(recorded, dict):
+        raise CheckpointError(f"its header lacks the {key}, so the run cannot be continued", file=str(held.path))
+    try:
+        return portable(configs.to_mapping(configs.from_mapping(recorded, needs_data=False)))
+    except FcnetError as error:
+        raise CheckpointError(f"the config inside is wrong: {error.problems[0]}", file=str(held.path)) from None
 
 
 def _shown(value: Any) -> str:

@@ -25,7 +25,7 @@ from fcnet.errors import DataError, DivergedError, Stopped, escape
 from fcnet.metrics import METRICS, trivial
 from fcnet.nn.workspace import Batch
 from fcnet.runs import checkpoint, environment, folder, origin
-from fcnet.runs.beginning import Beginning, begin, portable
+from fcnet.runs.beginning import Beginning, begin, portable, without_path
 from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import BATCH, check_members
 from fcnet.runs.saver import Saver
@@ -118,7 +118,8 @@ def _session(config: Config, threads: int, data: object, strict: bool, watch: _W
     content = None
     if data is not None:
         loaded, digest = prepared.data, hashlib.sha256()
-        for array in (loaded.x, loaded.y, *(() if loaded.w is None else (loaded.w,))):
+        fitted = [*loaded.encoder.arrays().values(), *loaded.target.arrays().values()]
+        for array in (loaded.x, loaded.y, *fitted, *(() if loaded.w is None else (loaded.w,))):
             digest.update(np.ascontiguousarray(array).data)
         content = digest.hexdigest()
     return _Session(prepared, content, watch)
@@ -254,7 +255,9 @@ class _Session:
         self.saver = Saver(
             run, log, self.network, self.state, self.settings.training.checkpoint, header, self._fitted(), given
         )
-        config = configs.dump(configs.to_mapping(configs.seen_from(self.settings, str(run.path)))).encode()
+        config = configs.dump(
+            without_path(configs.to_mapping(configs.seen_from(self.settings, str(run.path))))
+        ).encode()
         if held is None:
             run.write("config.yaml", config)
             about = environment.environment(

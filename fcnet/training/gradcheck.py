@@ -118,7 +118,7 @@ def compare(name: str, x: Array, g: Array, value: Callable[[], Array], key: Arra
     norm = float(np.linalg.norm(g))
     v = u / max(float(np.linalg.norm(u)), 1e-300) + (g / norm if norm else 0.0)
     claimed, kept = float(np.vdot(g, v)), x.copy()
-    best = Check(name, claimed, float("nan"), float("inf"))
+    found: list[Check] = []
     for h in STEPS:
         x[...] = kept + h * v
         up = value().copy()
@@ -128,12 +128,13 @@ def compare(name: str, x: Array, g: Array, value: Callable[[], Array], key: Arra
         # What rounding alone does to the difference counts as agreement.
         rounding = 64 * float(np.finfo(np.float64).eps) * float(np.abs(up).sum()) / h
         error = abs(difference - claimed) / max(abs(difference), abs(claimed), rounding / LIMIT, 1e-300)
-        if error < best.error:
-            best = Check(name, claimed, difference, error)
+        found.append(Check(name, claimed, difference, error))
         if error < LIMIT / 10:
             break
     x[...] = kept
-    return best
+    found.sort(key=lambda check: check.error)
+    # Where no width agrees, the best one is so by chance.
+    return found[0] if found[0].passed else found[len(found) // 2]
 
 
 def check(trial: Trial) -> tuple[Check, ...]:

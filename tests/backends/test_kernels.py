@@ -322,7 +322,7 @@ EXPRESSIONS = st.recursive(LEAVES, _grown, max_leaves=12)
 TARGETS = ("a", "y", "z", "new", "other")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.sampled_from(TARGETS), EXPRESSIONS, min_size=1, max_size=3))
 def test_any_formula_over_any_memory(results: dict[str, Expr]) -> None:
     """Whatever is computed, and whichever operands the results overwrite, NumPy's calls give the plain value."""

@@ -131,4 +131,4 @@ def test_short_epochs_are_counted_by_rows(prepared, monkeypatch):
 
     # events of an epoch of 60 rows in batches of 16: whatever the chunks, 60 rows go by between two of its ends
     rows = trial.state.epoch * 60 + trial.state.row - 16
-    assert seconds == pytest.approx((next(clock) - 2) * 16 / rows, rel=0.1)
+    assert seconds == pytest.approx((next(clock) - 1) * 16 / rows)

@@ -96,7 +96,7 @@ def test_memory_of_a_deep_net_is_estimated(tmp_path):
     assert needed(subject) < 200e6
 
 
-def test_a_layer_of_a_million_squared_is_refused_with_the_arithmetic(tmp_path, monkeypatch):
+def test_r5_r1_a_layer_of_a_million_squared_is_refused_with_the_arithmetic(tmp_path, monkeypatch):
     """Before the data are read or anything is allocated, exit 9 says what the weights and the rest would take."""
     forbid_allocation(monkeypatch)
     allow(monkeypatch, 16 * 10**9)
@@ -162,7 +162,7 @@ def test_the_disk_estimate_is_what_a_run_leaves(tmp_path):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_table_beyond_the_memory_is_refused_from_its_first_part(tmp_path, monkeypatch, packed):
+def test_r2_a_table_beyond_the_memory_is_refused_from_its_first_part(tmp_path, monkeypatch, packed):
     """The number of cells is guessed from the size and the first megabyte, packed or not; nothing more is read."""
     text = b"1.5,2.5,3.5,4.5\n" * 200_000
     name = "big.csv.gz" if packed else "big.csv"
@@ -206,7 +206,7 @@ def test_a_damaged_gzip_table_is_left_to_its_reader(tmp_path, monkeypatch):
     estimate.refuse_table(Data(train="a.csv.gz"), tmp_path, "float32")
 
 
-def test_memory_error_while_training_is_exit_9(tmp_path, monkeypatch, capsys):
+def test_r3_memory_error_while_training_is_exit_9(tmp_path, monkeypatch, capsys):
     """An allocation that fails in the middle ends with exit 9 and one line; the old checkpoint is as it was."""
     write_table(tmp_path)
     (tmp_path / "c.yaml").write_text(

@@ -32,7 +32,7 @@ def test_the_machine_is_the_limit_where_nothing_else_is(system):
     assert machine.memory() == [machine.Limit(64 * 10**9, 64 * 10**9, "this machine")]
 
 
-def test_a_version_2_group_is_seen_with_its_parents(system):
+def test_r4_a_version_2_group_is_seen_with_its_parents(system):
     """memory.max of the process's own group counts, and that of every group above it."""
     system("self/cgroup", "0::/user/job\n")
     system("cgroup/user/job/memory.max", "max\n")

@@ -102,7 +102,7 @@ def test_fcnet_debug_prints_the_traceback(api, call, monkeypatch, tmp_path):
     assert "ZeroDivisionError" in err
 
 
-def test_a_full_disk_behind_stdout_is_6():
+def test_f18_a_full_disk_behind_stdout_is_6():
     """Results that could not be written are an error that says so, and not a success."""
     with open("/dev/full", "w") as full:
         done = process("return {'notices': []}", stdout=full)
@@ -112,7 +112,7 @@ def test_a_full_disk_behind_stdout_is_6():
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["schema"]])
-def test_a_closed_stdout_is_6(arguments):
+def test_f18_a_closed_stdout_is_6(arguments):
     """With stdout closed nothing can be said, and nothing is lost in silence."""
     command = 'exec "$0" -m fcnet "$@" >&-'
 
@@ -123,7 +123,7 @@ def test_a_closed_stdout_is_6(arguments):
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "<&-", "<&- 2>&-"])
-def test_a_closed_or_full_stderr_harms_nothing(redirection, tmp_path):
+def test_s11_a_closed_or_full_stderr_harms_nothing(redirection, tmp_path):
     """What is said on stderr may be lost; the result and the exit code are not."""
     command = f'exec "$0" -m fcnet --version {redirection}'
     wrong = f'exec "$0" -m fcnet trian {redirection}'
@@ -135,7 +135,7 @@ def test_a_closed_or_full_stderr_harms_nothing(redirection, tmp_path):
     assert bad.returncode == 2
 
 
-def test_a_reader_that_went_away_is_quiet():
+def test_f18_a_reader_that_went_away_is_quiet():
     """`fcnet … | head` ends with 141 and without a word."""
     read, write = os.pipe()
     os.close(read)

@@ -37,7 +37,7 @@ def ended(child):
 
 
 @pytest.mark.parametrize(("number", "code"), CODES)
-def test_in_a_loop_that_polls_a_signal_is_a_flag(number, code):
+def test_s5_s6_s7_in_a_loop_that_polls_a_signal_is_a_flag(number, code):
     """While a net trains the signal waits until the loop asks, so that the batch and the save end well."""
     child = started(
         """
@@ -55,7 +55,7 @@ print("saved", signals.stop())
 
 
 @pytest.mark.parametrize(("number", "code"), CODES)
-def test_where_nothing_is_to_be_saved_a_signal_interrupts_at_once(number, code):
+def test_s10_where_nothing_is_to_be_saved_a_signal_interrupts_at_once(number, code):
     """A read from a pipe that stays silent ends with the signal, and `finally` runs."""
     child = started(
         """
@@ -76,7 +76,7 @@ except signals.Interrupted as end:
     assert ended(child)[1] == "cleaned\n"
 
 
-def test_a_second_signal_stops_on_the_spot():
+def test_s6_a_second_signal_stops_on_the_spot():
     """Whoever presses Ctrl-C twice does not wait for the save."""
     child = started(
         """
@@ -96,7 +96,7 @@ while True:
     assert ended(child) == (130, "", "\n")
 
 
-def test_a_signal_that_came_early_is_not_lost():
+def test_s8_a_signal_that_came_early_is_not_lost():
     """A signal during the imports takes effect as soon as the work would begin."""
     child = started(
         """
@@ -113,7 +113,7 @@ except signals.Interrupted as end:
     assert ended(child) == (75, "", "")
 
 
-def test_an_ignored_signal_stays_ignored():
+def test_s7_s14_an_ignored_signal_stays_ignored():
     """Under nohup the run survives the end of the terminal."""
     child = started(
         "ready(); time.sleep(0.2); print(signals.stop())", "import signal; signal.signal(1, signal.SIG_IGN)\n"

@@ -301,7 +301,7 @@ def test_a_stopped_training_goes_on_with_the_line_it_printed(call, flowers):
     assert f"of {epochs}" in resumed.stdout
 
 
-def test_the_time_limit_stops_with_75_and_a_checkpoint(call, flowers):
+def test_r9_the_time_limit_stops_with_75_and_a_checkpoint(call, flowers):
     """--max-time ends a long run cleanly; the same command with --resume may go on."""
     line = ("train", "flowers.csv", "--target", "flower", *SETTINGS[1:], "training.epochs=1000000")
 
@@ -312,7 +312,7 @@ def test_the_time_limit_stops_with_75_and_a_checkpoint(call, flowers):
     assert (flowers / "runs/flowers/last.npz").exists()
 
 
-def test_a_stopped_prediction_leaves_no_file(trained, flowers):
+def test_f17_a_stopped_prediction_leaves_no_file(trained, flowers):
     """A signal while `predict` waits for its input ends it at once, and no output is left under any name."""
     before = set(flowers.iterdir())
     child = started(flowers, "predict", "-", "-o", "out.csv")

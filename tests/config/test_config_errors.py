@@ -155,7 +155,7 @@ def test_after_five_problems_of_a_kind_the_rest_is_counted(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["seed: 0\n", "data: {}\n", "data:\n", "data: {exclude: []}\n"])
-def test_what_must_be_given_is_named_with_its_section(tmp_path: Path, text: str) -> None:
+def test_c15_what_must_be_given_is_named_with_its_section(tmp_path: Path, text: str) -> None:
     """C15: without a table to learn from, the message names data.train and data.target."""
     found = problems(tmp_path, text)
 

@@ -119,7 +119,7 @@ def test_the_documented_example_spells_the_defaults(tmp_path: Path) -> None:
         ("1__x", "1__x"),
     ],
 )
-def test_an_unquoted_scalar_means_what_yaml_1_2_says(text: str, value: object) -> None:
+def test_c1_an_unquoted_scalar_means_what_yaml_1_2_says(text: str, value: object) -> None:
     """Numbers, booleans and null are recognised as YAML 1.2 writes them; everything else is text."""
     found = read(text)
 
@@ -159,7 +159,7 @@ def test_long_digits_are_read_in_linear_time() -> None:
         assert read(almost) == almost
 
 
-def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
+def test_c31_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
     """C31: a config saved by a Windows editor is read like any other."""
     plain = config_of(tmp_path, EXAMPLE)
 
@@ -283,7 +283,7 @@ def test_tags_are_refused_and_never_run(tmp_path: Path, value: str, monkeypatch:
     assert os.listdir(tmp_path) == ["digits.yaml"]
 
 
-def test_a_key_that_is_there_twice_is_named_with_both_lines(tmp_path: Path) -> None:
+def test_c11_a_key_that_is_there_twice_is_named_with_both_lines(tmp_path: Path) -> None:
     """C11: of two equal keys neither wins, at the top and in a section."""
     problems = refused(tmp_path, f"{DATA}seed: 1\noptimizer:\n  lr: 1\n  name: adam\n  lr: 2\nseed: 2\n")
 
@@ -293,7 +293,7 @@ def test_a_key_that_is_there_twice_is_named_with_both_lines(tmp_path: Path) -> N
     ]
 
 
-def test_labels_may_look_like_anything(tmp_path: Path) -> None:
+def test_c5_labels_may_look_like_anything(tmp_path: Path) -> None:
     """C5: the labels under class_weight are texts as they are written, whatever YAML takes them for elsewhere."""
     config = config_of(
         tmp_path,
@@ -304,7 +304,7 @@ def test_labels_may_look_like_anything(tmp_path: Path) -> None:
     assert config.data.class_weight == weights
 
 
-def test_texts_that_look_like_something_else_stay_texts(tmp_path: Path) -> None:
+def test_c8_texts_that_look_like_something_else_stay_texts(tmp_path: Path) -> None:
     """C5, C8: neither the Norway of a list of countries nor a date changes."""
     config = config_of(tmp_path, "name: 2001-01-01\ndata: {train: a.csv, target: y, exclude: [no, se, dk, 12:30]}")
 

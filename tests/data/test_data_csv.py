@@ -12,12 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcnet.data.bulk import Numbers, plain_numbers
+from fcnet.data.bulk import Frame, Numbers, plain_numbers
 from fcnet.data.delimited import BLOCK, Delimited
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened
 from fcnet.data.problems import Problems
 from fcnet.errors import ConfigError, DataError, FcnetError, StorageError
+
+
+@pytest.fixture(autouse=True, params=["small-blocks", "polars"])
+def _every_way_of_reading(request, monkeypatch):
+    """All that is said here holds for blocks of any size, those that polars reads among them."""
+    if request.param == "polars":
+        pytest.importorskip("polars")
+        monkeypatch.setattr("fcnet.data.bulk.LARGE", 0)
 
 
 def text_of(lines: list[str], end: str = "\n") -> str:
@@ -83,7 +91,7 @@ def test_the_delimiter_found_is_recorded_and_one_column_needs_none(folder, table
     assert quoted.encoder.features[0].high == 1.9
 
 
-def test_a_newline_inside_quotes_is_part_of_the_cell(folder):
+def test_v7_a_newline_inside_quotes_is_part_of_the_cell(folder):
     """A quoted field may span lines; errors still name the physical line."""
     text = 'a,c,y\n1,"two\nlines",3\n' + "".join(f"{i},x{i % 2},{i}.5\n" for i in range(40)) + "oops,x1,1\n"
 
@@ -127,7 +135,7 @@ def test_listed_missing_texts_hold_for_all_columns(folder):
     assert found.encoder.features[1].levels == ("u",)
 
 
-def test_labels_named_like_missing_marks_are_labels(folder):
+def test_v32_labels_named_like_missing_marks_are_labels(folder):
     """A class called NA, None, nan, null or True stays a class, since its column is text."""
     labels = ["NA", "None", "nan", "null", "True", "x"]
 
@@ -155,7 +163,7 @@ def test_thousands_and_decimal_marks_are_read_where_they_are_named(folder):
     assert found.encoder.features[0].high == 39234.5
 
 
-def test_a_column_that_turns_to_text_late_is_read_whole(folder, monkeypatch):
+def test_v36_a_column_that_turns_to_text_late_is_read_whole(folder, monkeypatch):
     """The type is found from all rows: text after many blocks of numbers makes categories, spelled as written."""
     import fcnet.data.delimited as module
 
@@ -333,7 +341,7 @@ def test_a_wrong_delimiter_gets_a_hint(folder, table):
         folder.load(text_of(table), delimiter=",,")
 
 
-def test_a_bad_byte_far_down_is_found_before_anything_else(folder):
+def test_v5_a_bad_byte_far_down_is_found_before_anything_else(folder):
     """The whole file is looked at: an invalid byte or a text in the last row is an error with its line."""
     n = 200_000
     body = "a,y\n" + "1,2.5\n" * n
@@ -347,7 +355,7 @@ def test_a_bad_byte_far_down_is_found_before_anything_else(folder):
     assert lines_of(text_error.value) == [n + 2]
 
 
-def test_names_and_values_are_escaped(folder, table):
+def test_v58_names_and_values_are_escaped(folder, table):
     """Escape codes in headers and cells never reach the terminal as they are."""
     lines = [table[0].replace("a", "a\x1b]0;pwned\x07"), *table[1:], "\x1b[2J,1,1.5"]
 
@@ -387,7 +395,7 @@ def test_an_error_of_the_disk_is_no_error_of_the_data(folder, table, monkeypatch
         Opened(Failing(), "t.csv").read(1)
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(folder, table):
+def test_v55_a_file_that_changes_while_it_is_read_is_refused(folder, table):
     """Size, time and identity of the file are compared before and after reading."""
     path = folder.write(text_of(table))
 
@@ -414,7 +422,7 @@ def test_damaged_gzip_files_are_refused(folder, content, said):
         folder.load(content, "t.csv.gz")
 
 
-def test_the_hash_recorded_is_that_of_the_file(folder, table):
+def test_v23_the_hash_recorded_is_that_of_the_file(folder, table):
     """The record of a file has the SHA-256 of its bytes, packed or not, and its number of rows."""
     import hashlib
 
@@ -467,7 +475,7 @@ def test_blocks_of_plain_numbers_are_those_of_the_exact_reader(folder, kind, end
             if numbers is not None:
                 want = [float(row[j]) if row[j] else np.nan for row in cells[at : at + n]]
                 assert np.array_equal(numbers, want, equal_nan=True)
-        bulk += isinstance(block, Numbers)
+        bulk += isinstance(block, Numbers | Frame)
         at += n
 
     assert at == 1000
@@ -527,7 +535,7 @@ def test_records_across_block_borders_stay_whole(folder, monkeypatch):
     assert whole.encoder.features[1].levels == tuple(f'line\r\n{i} "q"' for i in range(3))
 
 
-def test_the_number_grammar_is_linear(folder):
+def test_x11_the_number_grammar_is_linear(folder):
     """A cell of hostile length is refused in a time that grows with its length only."""
     grammar = Grammar(thousands=",")
 
@@ -561,9 +569,3 @@ def test_a_reader_that_is_registered_is_used(folder, monkeypatch, table):
     plain = folder.load(text_of(table))
 
     assert np.array_equal(folder.load(text_of(table)[::-1], "u.backwards").x, plain.x)
-
-
-def test_parquet_is_refused_with_what_to_do(folder):
-    """A Parquet file cannot be read yet, and the message names what can."""
-    with pytest.raises(DataError, match="convert it to CSV or NPZ"):
-        folder.load(b"PAR1", "t.parquet")

@@ -53,7 +53,7 @@ def test_statistics_are_exact_for_large_offsets(folder, offset):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_constant_column_has_scale_one(folder, dtype):
+def test_v39_a_constant_column_has_scale_one(folder, dtype):
     """V39: a column of 0.1 becomes 0, a notice names it, and an unseen 0.2 stays near."""
     found = folder.load(with_column(["0.1"] * 1000), dtype=dtype)
 
@@ -77,7 +77,7 @@ def test_text_is_one_hot_with_nothing_for_the_unknown(folder):
     assert found.x.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0]]
 
 
-def test_levels_that_only_validation_has_are_unknown_and_said(folder):
+def test_v42_levels_that_only_validation_has_are_unknown_and_said(folder):
     """V42: unseen categories are counted by column and value; with `strict` they are errors with line and value."""
     text = "c,part,y\n" + "".join(f"{'ab'[i % 2]},train,{i}.5\n" for i in range(10))
     text += "zebra,validation,1.5\nzebra,validation,2.5\n"
@@ -100,7 +100,7 @@ def test_missing_categories_have_a_level_if_training_has_some(folder):
     assert not without.encoder.features[0].missing_level
 
 
-def test_free_text_is_left_out_and_may_be_forced_in(folder):
+def test_v35_free_text_is_left_out_and_may_be_forced_in(folder):
     """V35: more than 20 texts, more than half of them different, leave a column out, with a notice and a record."""
     text = "c,b,y\n" + "".join(f"name {i},{i},{i}.5\n" for i in range(30))
 
@@ -123,7 +123,7 @@ def test_the_limits_of_free_text(folder, distinct, n, stays):
     assert ("c" in found.encoder.columns) == stays
 
 
-def test_a_column_without_values_is_left_out(folder):
+def test_v41_a_column_without_values_is_left_out(folder):
     """V41: a column of missing cells is left out with a notice; alone, it is an error."""
     found = folder.load("c,b,y\n" + "".join(f",{i},{i}.5\n" for i in range(10)))
 
@@ -162,7 +162,7 @@ def test_texts_that_differ_only_by_blanks_are_errors(folder):
         folder.load("a,y\n1,u\n2, u\n3,v\n")
 
 
-def test_identifiers_are_pointed_out(folder):
+def test_v38_identifiers_are_pointed_out(folder):
     """V38: whole numbers of 17 digits or more, which float64 blurs, are said to look like identifiers."""
     found = folder.load(with_column([f"1234567890123456{i:04}" for i in range(30)]))
 

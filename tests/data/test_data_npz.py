@@ -277,7 +277,7 @@ def test_damaged_and_hostile_files_are_refused(folder, content, said):
     assert any(part in message for part in said.split("|"))
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(folder):
+def test_n11_a_bomb_is_refused_before_it_is_unpacked(folder):
     """A small file that declares far more content ends with exit 9, and no memory is used for it."""
     content = zipped({"x.npy": npy(np.zeros((6_000_000, 1))), "y.npy": npy(Y)}, zipfile.ZIP_DEFLATED)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -324,3 +324,21 @@ def test_every_truncation_and_bit_flip_of_the_arrays_is_refused_or_harmless(fold
         wrong += not (np.array_equal(found.x, good.x) and np.array_equal(found.y, good.y))
 
     assert wrong == 0
+
+
+def test_an_array_of_the_nets_dtype_is_encoded_where_it_lies(folder, monkeypatch):
+    """No second matrix is made for float32 numbers, and the inputs are those of the same numbers in float64."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3000, 20)).astype(np.float32)
+    x[5, 3] = np.nan
+    y = rng.normal(size=3000)
+    np.savez(folder.path / "wide.npz", x=x.astype(np.float64), y=y)
+    np.savez(folder.path / "t.npz", x=x, y=y)
+    want = folder.load(None, "wide.npz", target=None, validation=0.1)
+    monkeypatch.delattr("fcnet.data.dataset.aligned")
+
+    found = folder.load(None, "t.npz", target=None, validation=0.1)
+
+    assert np.array_equal(found.x, want.x)
+    assert found.x.ctypes.data % 64 == 0
+    assert found.notices == want.notices

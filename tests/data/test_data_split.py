@@ -195,7 +195,7 @@ def test_labels_that_training_lacks_are_named(folder):
         folder.load(labelled({"a": 5, "b": 5}), validation="v.csv")
 
 
-def test_only_training_rows_shape_the_preprocessing(folder):
+def test_v53_only_training_rows_shape_the_preprocessing(folder):
     """Validation values times 1,000 change no statistic and no training input."""
     rng = np.random.default_rng(0)
     cells = rng.normal(size=(100, 2))

@@ -133,7 +133,7 @@ def test_standard_input_may_be_text_or_gzip(fitted):
     assert len(plain) == 2
 
 
-def test_memory_does_not_grow_with_the_table(folder, fitted, monkeypatch):
+def test_r14_memory_does_not_grow_with_the_table(folder, fitted, monkeypatch):
     """Ten times the rows need no more memory at a time."""
     monkeypatch.setattr("fcnet.data.delimited.BLOCK", 1 << 14)
 

@@ -102,7 +102,7 @@ def test_activations_agree_with_pytorch(name: str, width: int) -> None:
 
 
 @pytest.mark.parametrize("name", ACTIVATION_CASES)
-def test_activations_in_float32_are_those_of_float64(name: str) -> None:
+def test_m3_activations_in_float32_are_those_of_float64(name: str) -> None:
     """Single precision gives the float64 values to 1e-6, and stays finite at ±1000."""
     a, δ = points(5).astype(np.float32), numbers(8, "δ", 40, 5).astype(np.float32)
 
@@ -139,7 +139,7 @@ def test_losses_agree_with_pytorch(name: str, width: int) -> None:
 
 
 @pytest.mark.parametrize("name", LOSS_CASES)
-def test_losses_in_float32_are_those_of_float64(name: str) -> None:
+def test_m1_m2_losses_in_float32_are_those_of_float64(name: str) -> None:
     """Single precision is finite at logits of ±1000 and equals the float64 value to 1e-6."""
     a, y = points(5).astype(np.float32), targets(LOSS_CASES[name], 40, 5, 9).astype(np.float32)
     w = np.ones((40, 1), np.float32)

@@ -56,7 +56,7 @@ def error(build: Callable[[int], Objective], every_coordinate: bool) -> float:
 
 @pytest.mark.parametrize("loss", LOSS_CASES)
 @pytest.mark.parametrize("activation", ACTIVATION_CASES)
-def test_the_gradient_is_that_of_the_reported_loss(activation: str, loss: str) -> None:
+def test_m24_the_gradient_is_that_of_the_reported_loss(activation: str, loss: str) -> None:
     """Under every option and output width ∇L is the derivative of the accumulated loss, to 1e-6 relative."""
     f, ℓ = ACTIVATION_CASES[activation], LOSS_CASES[loss]
 

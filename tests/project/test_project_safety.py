@@ -49,7 +49,7 @@ def dangers(source: str) -> list[tuple[int, str]]:
     return found
 
 
-def test_no_data_become_code() -> None:
+def test_x1_no_data_become_code() -> None:
     """No file under fcnet/ evaluates text, unpickles, loads YAML into objects, starts a process or opens a socket."""
     found = [
         f"{path.relative_to(ROOT)}:{line}: {what}"

@@ -218,7 +218,7 @@ def test_other_major_versions_are_named(version: list[int], words: str) -> None:
         checkpoint.parse(crafted(header_of(ONE, format=version), {"W1.npy": W}), PATH)
 
 
-def test_every_truncation_is_refused(tmp_path: Path) -> None:
+def test_k2_every_truncation_is_refused(tmp_path: Path) -> None:
     """A checkpoint cut at any length is refused, also through a file; none is accepted."""
     data = saved(tmp_path)
     accepted = 0
@@ -264,7 +264,7 @@ def flips_accepted(data: bytes, read: Callable[[bytearray], Any], step: int = 1)
     return accepted
 
 
-def test_every_flipped_bit_is_refused(tmp_path: Path) -> None:
+def test_k3_every_flipped_bit_is_refused(tmp_path: Path) -> None:
     """A checkpoint of about 10 KB with any single bit flipped is refused: 80,000 flips, none accepted."""
     data = saved(tmp_path, stored={**arrays(), "W2": np.ones((32, 48), np.float32)})
 
@@ -509,7 +509,7 @@ def test_the_control_of_the_made_up_checkpoints_is_read() -> None:
 
 
 @pytest.mark.long
-def test_richest_header_stays_in_bounds() -> None:
+def test_x10_richest_header_stays_in_bounds() -> None:
     """The header that costs most within the bounds is parsed with less than 200 MB."""
     text = b"[" + b'{"a":1},' * 490_000 + b"0]"
     data = crafted(with_text(text.decode()), {"W1.npy": W})
@@ -527,7 +527,7 @@ def test_richest_header_stays_in_bounds() -> None:
 @pytest.mark.parametrize(
     "kind", ["empty", "one-byte", "folder", "pipe", "device", "dangling", "loop", "missing", "below-a-file"]
 )
-def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+def test_k1_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     """Empty files, folders, pipes, devices and links that lead nowhere are exit 5 and never waited for."""
     path = tmp_path / "x.npz"
     match kind:
@@ -557,7 +557,7 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"hello\n" * 100, pickle.dumps([1] * 100), b"\x89PNG" * 50, b"PK\x03\x04" + b"\0" * 500]
 )
-def test_other_files_are_not_checkpoints(tmp_path: Path, content: bytes) -> None:
+def test_k15_other_files_are_not_checkpoints(tmp_path: Path, content: bytes) -> None:
     """A file of another kind under the name of a checkpoint is exit 5, and the message suggests nothing unsafe."""
     (tmp_path / "x.npz").write_bytes(content)
 
@@ -574,7 +574,7 @@ def test_plain_npz_is_told_from_a_checkpoint(tmp_path: Path) -> None:
         checkpoint.read(tmp_path / "x.npz")
 
 
-def test_file_larger_than_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_k9_file_larger_than_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
     """A file larger than the machine's memory that ends like a checkpoint is exit 9, at once."""
     with open(tmp_path / "x.npz", "wb") as file:
         file.seek(1 << 43)
@@ -608,7 +608,7 @@ def test_failing_disk_while_reading_is_a_storage_error(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_not_finite_never_reach_a_checkpoint(tmp_path: Path, value: float) -> None:
+def test_m6_numbers_that_are_not_finite_never_reach_a_checkpoint(tmp_path: Path, value: float) -> None:
     """Saving an array with a number that is not finite is exit 8, names it, and leaves the old checkpoint."""
     before = saved(tmp_path)
     bad = arrays()

@@ -84,7 +84,7 @@ def outcomes(save: Save, path: Path, make: Callable[[int], FaultyOs], refused: A
         path.write_bytes(good)
 
 
-def test_save_killed_at_any_call_leaves_old_or_new(tmp_path: Path) -> None:
+def test_s1_save_killed_at_any_call_leaves_old_or_new(tmp_path: Path) -> None:
     """A save that is killed at any of its calls leaves the old checkpoint or the new one, whole."""
     found = list(outcomes(whole, tmp_path / "run" / "last.npz", FaultyOs, StorageError))
 
@@ -100,7 +100,7 @@ def test_the_crash_harness_sees_a_save_in_place_fail(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("power", ["kept", "reverted"])
-def test_power_cut_leaves_old_or_new(tmp_path: Path, power: str) -> None:
+def test_s4_f6_power_cut_leaves_old_or_new(tmp_path: Path, power: str) -> None:
     """A power cut that loses everything not flushed to the disk leaves the old checkpoint or the new one."""
     found = list(outcomes(whole, tmp_path / "run" / "last.npz", lambda at: FaultyOs(at, power=power), StorageError))
 
@@ -116,7 +116,7 @@ def test_the_power_harness_sees_a_save_without_fsync_fail(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS], ids=errno.errorcode.get)
-def test_failing_disk_is_a_storage_error_and_loses_nothing(tmp_path: Path, error: int, lasting: bool) -> None:
+def test_f8_f1_f5_failing_disk_is_a_storage_error_and_loses_nothing(tmp_path: Path, error: int, lasting: bool) -> None:
     """A disk that fails at any call of a save is exit 6, with the old checkpoint or the new one in place."""
     make = lambda at: FaultyOs(at, error, lasting)  # noqa: E731
     found = list(outcomes(whole, tmp_path / "run" / "last.npz", make, StorageError))
@@ -145,7 +145,7 @@ def test_failed_save_leaves_no_temporary_file(tmp_path: Path) -> None:
     assert len(list(every_call(act, lambda at: FaultyOs(at, errno.EIO)))) > 20
 
 
-def test_fsync_is_never_tried_again(tmp_path: Path) -> None:
+def test_f5_fsync_is_never_tried_again(tmp_path: Path) -> None:
     """An fsync that failed fails the save: what it did not flush it may have thrown away."""
     calls: list[str] = []
 

@@ -50,7 +50,7 @@ def test_environment_names_what_equal_bits_need() -> None:
         ("network.layers=[64,64]", "network.layers=[64,64]"),
     ],
 )
-def test_command_is_recorded_without_absolute_paths(
+def test_x13_command_is_recorded_without_absolute_paths(
     word: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Paths below the working directory become relative to it, of others the last part stays; the rest is as typed."""

@@ -55,7 +55,7 @@ def python(script: str, *arguments: object, shell: str = "") -> subprocess.Compl
 
 
 @pytest.mark.parametrize("mask", [0o077, 0o022, 0o002, 0o000], ids=oct)
-def test_mode_is_what_the_umask_leaves_of_0666(tmp_path: Path, mask: int) -> None:
+def test_f28_mode_is_what_the_umask_leaves_of_0666(tmp_path: Path, mask: int) -> None:
     """Files have the mode 0666 less the umask, and no temporary file is ever more open than that."""
     seen = []
 
@@ -87,7 +87,9 @@ def test_seal_is_the_hash_of_all_that_came_before(tmp_path: Path) -> None:
     assert data == b"some bytes" + hashlib.sha256(b"some bytes").hexdigest().encode()
 
 
-def test_link_planted_under_a_temporary_name_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_x2_p7_link_planted_under_a_temporary_name_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Even a temporary name that someone guessed and made a link leads nowhere: its target is not touched."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -115,7 +117,7 @@ def test_link_under_the_final_name_is_replaced_and_not_followed(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("what", ["deleted", "renamed", "linked", "replaced"])
-def test_folder_that_is_no_longer_there_is_a_storage_error_at_the_next_save(tmp_path: Path, what: str) -> None:
+def test_f12_folder_that_is_no_longer_there_is_a_storage_error_at_the_next_save(tmp_path: Path, what: str) -> None:
     """A folder deleted, moved or replaced while in use is exit 6 at the next save, and nothing is written elsewhere."""
     path, other = tmp_path / "run", tmp_path / "other"
     path.mkdir()
@@ -205,7 +207,7 @@ def test_lock_names_its_holder(tmp_path: Path) -> None:
     assert "UTC" in text
 
 
-def test_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
+def test_p2_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
     """A lock vanishes with its process, however that ended; nobody has to delete a file."""
     process = holder(tmp_path)
     process.send_signal(signal.SIGKILL)
@@ -224,7 +226,7 @@ def test_lock_leaves_no_file_behind(tmp_path: Path) -> None:
     assert not os.listdir(tmp_path)
 
 
-def test_lock_survives_the_closing_of_other_descriptors(tmp_path: Path) -> None:
+def test_p4_lock_survives_the_closing_of_other_descriptors(tmp_path: Path) -> None:
     """Opening and closing the lock file in the same process does not lose the lock."""
     with Folder(tmp_path) as folder, Folder(tmp_path) as second:
         folder.lock()
@@ -233,7 +235,7 @@ def test_lock_survives_the_closing_of_other_descriptors(tmp_path: Path) -> None:
             second.lock()
 
 
-def test_lock_is_not_inherited(tmp_path: Path) -> None:
+def test_p5_lock_is_not_inherited(tmp_path: Path) -> None:
     """A process that the holder started does not keep the lock."""
     with Folder(tmp_path) as folder:
         folder.lock()
@@ -264,7 +266,7 @@ def test_lock_removed_by_its_holder_is_not_mistaken_for_a_lock(tmp_path: Path, m
     assert len(seen) == 3
 
 
-def test_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f30_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the file system knows no locks the folder can be used, and the answer says that it is not locked."""
 
     def refuse(fd: int, how: int) -> None:
@@ -313,7 +315,7 @@ def test_stream_can_be_closed_by_a_text_layer(tmp_path: Path) -> None:
     assert (tmp_path / "out.csv").read_text(encoding="utf-8") == "é"
 
 
-def test_stream_makes_missing_folders(tmp_path: Path) -> None:
+def test_f10_stream_makes_missing_folders(tmp_path: Path) -> None:
     """An output in a folder that does not exist yet makes that folder."""
     files.write_file(tmp_path / "a" / "b" / "out.csv", b"x")
 
@@ -368,7 +370,7 @@ def test_output_that_stands_is_replaced_with_a_notice(tmp_path: Path) -> None:
     assert files.check_output(tmp_path / "old.csv") == [f"{tmp_path / 'old.csv'} is replaced"]
 
 
-def test_parent_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
+def test_f10_parent_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
     """An output below something that is no folder is exit 6."""
     (tmp_path / "file").touch()
 
@@ -376,14 +378,14 @@ def test_parent_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
         files.write_file(tmp_path / "file" / "out.csv", b"x")
 
 
-def test_impossible_name_is_a_storage_error(tmp_path: Path) -> None:
+def test_f11_impossible_name_is_a_storage_error(tmp_path: Path) -> None:
     """A name that the file system does not take is exit 6."""
     with pytest.raises(StorageError, match="too long"):
         files.write_file(tmp_path / ("x" * 300), b"x")
 
 
 @pytest.mark.parametrize("name", ["a\nb\x1b]0;x\x07.csv", os.fsdecode(b"caf\xe9.csv")], ids=["control", "not-utf8"])
-def test_strange_names_work_and_are_escaped(tmp_path: Path, name: str) -> None:
+def test_f11_x8_strange_names_work_and_are_escaped(tmp_path: Path, name: str) -> None:
     """A name with control characters, or that is no UTF-8, works; in messages it is escaped."""
     files.write_file(tmp_path / name, b"x")
 
@@ -393,7 +395,7 @@ def test_strange_names_work_and_are_escaped(tmp_path: Path, name: str) -> None:
     text.encode("utf-8")
 
 
-def test_limit_on_file_sizes_is_a_storage_error(tmp_path: Path) -> None:
+def test_f4_limit_on_file_sizes_is_a_storage_error(tmp_path: Path) -> None:
     """A file above the limit that ulimit -f sets is exit 6, says how many bytes it needs, and leaves the old one."""
     path = tmp_path / "a"
     path.write_bytes(b"old")
@@ -493,7 +495,7 @@ def test_json_takes_numpy_and_names_that_are_no_text() -> None:
     assert json.loads(files.json_text(value).encode()) == {"a": 0.5, "b": [0, 1, 2], "c": None, "d": "caf?"}
 
 
-def test_twenty_locks_at_once_give_one(tmp_path: Path) -> None:
+def test_p1_twenty_locks_at_once_give_one(tmp_path: Path) -> None:
     """Of twenty processes that want one folder at the same moment, one gets it."""
     script = (
         "import sys, os, time; from pathlib import Path; from fcnet.files import Folder\n"

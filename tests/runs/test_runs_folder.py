@@ -50,7 +50,7 @@ def test_names_that_are_taken_get_a_number(runs: Path) -> None:
     assert "started" in json.loads((runs / "x" / "environment.json").read_text())
 
 
-def test_twenty_starts_at_once_get_twenty_folders(runs: Path) -> None:
+def test_p8_f27_twenty_starts_at_once_get_twenty_folders(runs: Path) -> None:
     """Twenty processes that start the same run at the same moment, in a folder that is not there yet, get one each."""
     script = (
         "import os, sys, time; from pathlib import Path; from fcnet.runs import folder\n"
@@ -91,7 +91,7 @@ def test_twenty_starts_at_once_get_twenty_folders(runs: Path) -> None:
     ]
     + ["a:b", "a*", "é" * 101, "con", "NUL.txt", "lpt1", "a."],
 )
-def test_names_that_cannot_be_folders_are_config_errors(runs: Path, name: str) -> None:
+def test_x6_names_that_cannot_be_folders_are_config_errors(runs: Path, name: str) -> None:
     """A name that leads elsewhere, holds control characters, or that some system does not take is exit 3."""
     for start in (folder.claim, folder.overwrite):
         with pytest.raises(ConfigError, match=r"^name: ") as caught:
@@ -118,7 +118,7 @@ def test_output_that_is_a_file_is_a_storage_error(runs: Path) -> None:
         folder.claim(runs, "x")
 
 
-def test_start_on_a_full_disk_leaves_no_folder(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f2_start_on_a_full_disk_leaves_no_folder(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that cannot write its first file is exit 6 at once, and leaves no empty folder."""
 
     def full(self: files.Folder, name: str, *_: object, **__: object) -> str:
@@ -145,7 +145,7 @@ def test_newest_is_by_the_time_recorded_inside(runs: Path) -> None:
     assert folder.resolve(None) == runs / "a" / "best.npz"
 
 
-def test_clock_that_jumps_back_changes_no_order(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f26_clock_that_jumps_back_changes_no_order(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run started after the clock was set back to 1970 is still the newest, and its checkpoints keep their order."""
 
     class Clock(datetime):
@@ -216,7 +216,7 @@ def test_newest_of_a_name_for_resume(runs: Path) -> None:
     assert folder.newest_of(runs, "x") == runs / "x-3"
 
 
-def test_run_in_progress_is_in_use(runs: Path) -> None:
+def test_p1_run_in_progress_is_in_use(runs: Path) -> None:
     """A run in progress cannot be resumed or overwritten, and is named; a new start gets its own name."""
     with folder.claim(runs, "x") as run:
         for act in (lambda: folder.reopen(run.path), lambda: folder.overwrite(runs, "x")):
@@ -227,7 +227,7 @@ def test_run_in_progress_is_in_use(runs: Path) -> None:
     folder.reopen(runs / "x").close()
 
 
-def test_reopening_removes_what_killed_saves_left(runs: Path) -> None:
+def test_k20_reopening_removes_what_killed_saves_left(runs: Path) -> None:
     """Going on with a run removes the temporary files of saves that were killed, and nothing else."""
     path = train(folder.claim(runs, "x"))
     (path / f".fcnet-{'0' * 32}.tmp").touch()
@@ -247,7 +247,7 @@ def test_reopening_what_is_not_there_is_a_checkpoint_error(runs: Path) -> None:
         folder.reopen(runs / "x")
 
 
-def test_folder_that_others_can_write_to_is_noticed(runs: Path) -> None:
+def test_x4_folder_that_others_can_write_to_is_noticed(runs: Path) -> None:
     """Going on with a run that every user may write to is noticed."""
     path = train(folder.claim(runs, "x"))
     path.chmod(0o777)
@@ -258,7 +258,7 @@ def test_folder_that_others_can_write_to_is_noticed(runs: Path) -> None:
         assert run.notices == []
 
 
-def test_run_folder_that_is_a_link_is_noticed(runs: Path) -> None:
+def test_x4_run_folder_that_is_a_link_is_noticed(runs: Path) -> None:
     """Going on with a run through a link is noticed, and writes where the link leads; a missing log is begun again."""
     path = train(folder.claim(runs, "x"))
     (path / "log.txt").unlink()
@@ -362,7 +362,7 @@ def test_run_that_lost_its_last_checkpoint_is_not_started_again(runs: Path) -> N
         folder.resumable(run.path)
 
 
-def test_damaged_checkpoints_are_named_with_what_still_serves(runs: Path) -> None:
+def test_k16_k17_damaged_checkpoints_are_named_with_what_still_serves(runs: Path) -> None:
     """A damaged last.npz is exit 5 that names best.npz as long as that is whole."""
     path = train(folder.claim(runs, "x"))
     last = folder.resumable(path)
@@ -391,14 +391,14 @@ def test_dangling_last_checkpoint_is_not_a_fresh_start(runs: Path) -> None:
         folder.read_last(last)
 
 
-def test_summary_is_strict_json(runs: Path) -> None:
+def test_f25_summary_is_strict_json(runs: Path) -> None:
     """metrics.json is strict JSON: a metric that is not a number is null."""
     path = train(folder.claim(runs, "x"))
 
     assert json.loads((path / "metrics.json").read_text()) == {"best_epoch": 1, "loss": None}
 
 
-def test_copied_checkpoint_works_alone(runs: Path, tmp_path: Path) -> None:
+def test_k24_copied_checkpoint_works_alone(runs: Path, tmp_path: Path) -> None:
     """A checkpoint copied elsewhere is read without its run."""
     path = train(folder.claim(runs, "x"), 5)
     (tmp_path / "copy.npz").write_bytes((path / "best.npz").read_bytes())

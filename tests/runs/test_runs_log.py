@@ -78,7 +78,7 @@ def test_cut_keeps_the_rows_up_to_the_checkpoint(log: MetricsLog, epoch: int) ->
     assert text(log) == "".join(whole.splitlines(keepends=True)[: last + 1])
 
 
-def test_cut_at_any_torn_byte_and_going_on_gives_the_same_log(log: MetricsLog) -> None:
+def test_f22_cut_at_any_torn_byte_and_going_on_gives_the_same_log(log: MetricsLog) -> None:
     """A log torn at any byte of its rows, cut and continued, equals the one that was never torn."""
     whole = filled(log, 4)
     header = len(",".join(COLUMNS)) + 1
@@ -118,7 +118,7 @@ def test_log_of_another_run_is_refused(log: MetricsLog, content: str | None) -> 
     assert content is None or path.read_text() == content
 
 
-def test_new_run_has_no_rows_of_an_older_one(log: MetricsLog) -> None:
+def test_f24_new_run_has_no_rows_of_an_older_one(log: MetricsLog) -> None:
     """Starting a log anew leaves nothing of what stood there."""
     filled(log, 3)
     log.start()
@@ -142,7 +142,7 @@ def test_log_killed_at_any_call_can_be_cut_and_continued(log: MetricsLog) -> Non
         assert text(log) == whole
 
 
-def test_full_disk_leaves_whole_rows(log: MetricsLog) -> None:
+def test_f3_full_disk_leaves_whole_rows(log: MetricsLog) -> None:
     """A row that does not fit on the disk is exit 6, and the log ends with the row before it."""
     before = filled(log, 2)
 

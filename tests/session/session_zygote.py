@@ -1,26 +1,26 @@
 """A process that forks `fcnet` command lines on request, so that hundreds of runs cost no hundred imports.
 
-Requests on stdin, a JSON object a line. `{"wait": pid}` answers with the wait status. Anything else forks a command
-and answers with its process id: `arguments`, `folder` to work in, `output` for what it says (default: nothing), `at`
-the time (monotonic) when it begins, `signal` and `phase` to send itself that signal in that phase, `times` how often,
-`break` the name of a deliberate fault.
+Requests on stdin, a JSON object a line. `{"wait": pid}` answers with the wait status, of any fork for 0. Anything
+else forks a command and answers with its process id: `arguments`, `folder` to work in, `output` for what it says
+(default: nothing), `at` the time (monotonic) when it begins, `hold` a file without which it makes no step, `signal` and
+`phase` to send itself that signal in that phase, `times` how often, after `skip` calls, `break` the name of a
+deliberate fault.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from fcnet import api, cli, data, files, signals
-from fcnet.backends.numpy import NumpyBackend
-from fcnet.cli import following  # noqa: F401  # what a command would import is there before the fork
-from fcnet.data import delimited, readers
-from fcnet.runs import checkpoint, folder, model, saver, session
+from fcnet import cli, config, files, signals
+from fcnet.cli import eval, following, predict, run, train  # noqa: A004, F401  # so that no fork has to
+from fcnet.config import text
+from fcnet.data import readers
+from fcnet.runs import checkpoint, model, saver, session
 from fcnet.training import program, scoring, state
 
 
@@ -57,6 +57,12 @@ def interrupt(phase: str, number: int, times: int, skip: int) -> None:
                 os.kill(os.getpid(), number)
 
     before(owner, name, act)
+
+
+def wait_for(path: str) -> None:
+    """Wait until the file is there."""
+    while not os.path.exists(path):
+        time.sleep(0.005)
 
 
 def save_in_place() -> None:
@@ -137,11 +143,14 @@ def child(request: dict[str, Any]) -> None:
         os.dup2(out, fd)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     saver.SAVE_SECONDS = 0.0
+    os.fsync = lambda fd: None  # what was written outlives a killed process in any case
     if "break" in request:
         BREAKS[request["break"]]()
     signals.install()
     if "signal" in request:
         interrupt(request["phase"], request["signal"], request.get("times", 1), request.get("skip", 0))
+    if "hold" in request:
+        before(program.Program, "run", lambda: wait_for(request["hold"]))
     while time.monotonic() < request.get("at", 0):
         time.sleep(0.0002)
     code = 1
@@ -157,7 +166,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
-            answer = os.waitpid(request["wait"], 0)[1]
+            answer = os.waitpid(request["wait"] or -1, 0)[1]
         else:
             answer = os.fork()
             if not answer:
@@ -166,6 +175,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Not read, but imported here so that no fork has to.
-    assert all((api, data, delimited, folder, NumpyBackend, signal))
+    # Built here once, so that no fork has to.
+    config.from_mapping({"data": {"train": "a.csv", "target": "y"}})
+    text.parse("a: 1", "a.yaml")
     main()

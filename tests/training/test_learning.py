@@ -27,7 +27,7 @@ def accuracy(program: Any, x: Array, labels: Array) -> float:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("rule", OPTIMIZERS)
-def test_three_blobs(rule: str, dtype: Any) -> None:
+def test_m25_three_blobs(rule: str, dtype: Any) -> None:
     """Clusters four spreads apart are told apart on fresh rows by every optimizer: at least 95 %."""
     centres = np.array([[0, 0], [4, 0], [0, 4]])
     labels = np.arange(600) % 3
@@ -45,7 +45,7 @@ def _rule(name: str) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_xor(seed: int) -> None:
+def test_m25_xor(seed: int) -> None:
     """What no straight line separates: a hidden layer learns it without a mistake, one output under the binary loss."""
     x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 10, float)
     y = np.array([[0], [1], [1], [0]] * 10, float)
@@ -89,7 +89,7 @@ def test_least_squares_with_row_weights() -> None:
     np.testing.assert_allclose(np.append(found["W1"], found["b1"]), solution[:, 0], rtol=1e-9)
 
 
-def test_shuffled_labels_teach_nothing() -> None:
+def test_m25_shuffled_labels_teach_nothing() -> None:
     """Labels without relation to the inputs: on fresh rows the net is right about as often as a coin."""
     x, labels = draw(4, "x", 1400, 5), (draw(4, "labels", 1400) > 0).astype(int)
     setup = Setup(net=layers(16, outputs=2), x=x[:400], y=labels[:400], one_hot=np.eye(2))
@@ -100,7 +100,7 @@ def test_shuffled_labels_teach_nothing() -> None:
     assert abs(accuracy(program, x[400:], labels[400:]) - 0.5) < 0.06  # four standard errors
 
 
-def test_the_order_of_the_classes_does_not_matter() -> None:
+def test_m26_the_order_of_the_classes_does_not_matter() -> None:
     """With classes renamed, and the output's initial weights with them, predictions are renamed and nothing else."""
     order = np.array([2, 0, 1])
     setup = Setup(net=layers(6, outputs=3), w=np.abs(draw(5, "w", 37)))
@@ -115,7 +115,7 @@ def test_the_order_of_the_classes_does_not_matter() -> None:
     np.testing.assert_allclose(outputs(renamed, x)[:, order], outputs(plain, x), rtol=1e-9, atol=1e-12)
 
 
-def test_outputs_do_not_depend_on_the_grouping_of_rows() -> None:
+def test_m12_m13_outputs_do_not_depend_on_the_grouping_of_rows() -> None:
     """Scored one by one, by sevens or at once, rows get the same outputs within rounding, and chosen rows theirs."""
     setup = Setup(dtype=np.float32)
     program = setup.program()

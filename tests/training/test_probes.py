@@ -308,6 +308,7 @@ def test_a_layer_of_ones_own_is_saved_and_resumed() -> None:
         run(second, setup.source())
 
         assert whole(second.state) == whole(straight.state), f"stopped after {stop} events"
+        np.testing.assert_array_equal(second.state.q, straight.state.q)
 
 
 class Chunks:

@@ -51,7 +51,7 @@ def judged(values: list[float], *, greater: bool = False, patience: int | None =
         ([-0.5, -math.inf, NAN], True, 1),
     ],
 )
-def test_the_best_epoch(values: list[float], greater: bool, best: int) -> None:
+def test_k25_m7_the_best_epoch(values: list[float], greater: bool, best: int) -> None:
     """By value and direction, the earlier one of equals; NaN is never best and never blocks what follows."""
     state, records = judged(values, greater=greater)
 
@@ -93,7 +93,7 @@ def test_without_validation_the_last_epoch_is_best() -> None:
 
 
 @pytest.mark.parametrize("stop", range(1, 12))
-def test_patience_and_best_survive_a_resume(stop: int) -> None:
+def test_m23_patience_and_best_survive_a_resume(stop: int) -> None:
     """Stopped after any event and carried on from JSON and vectors, the run decides the same at the same epochs."""
     values = [5.0, NAN, 4.0, 4.5, 4.0, NAN, 3.0, 9.0]
     plan = Plan(8, 37, Cosine(warmup=0.1), monitor="loss", patience=3)
@@ -123,7 +123,7 @@ def test_patience_and_best_survive_a_resume(stop: int) -> None:
 
 @pytest.mark.parametrize("rule", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_every_optimizer_and_schedule_resumes_bit_for_bit(rule: str, schedule: str) -> None:
+def test_m20_m21_m22_every_optimizer_and_schedule_resumes_bit_for_bit(rule: str, schedule: str) -> None:
     """In the middle of an epoch or between two: rate, bias correction, step count and dropout go on where they were."""
     options = {"momentum": 0.9} if rule in ("sgd", "rmsprop") else {}
     setup = Setup(rule=OPTIMIZERS[rule](lr=0.01, weight_decay=0.1, **options), dtype=np.float32, clip_norm=1.0)
@@ -161,7 +161,7 @@ def frozen(setup: Setup) -> Setup:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 36, 37, 38, 1000])
-def test_the_epochs_loss_is_the_mean_over_its_rows(batch_size: int) -> None:
+def test_m11_the_epochs_loss_is_the_mean_over_its_rows(batch_size: int) -> None:
     """A short last batch counts by its rows, and a batch may be larger than the data: the loss is that of all rows."""
     w = np.abs(draw(1, "w", 37))
     setup = frozen(Setup(net=layers(5, outputs=3), w=w / w.mean()))
@@ -186,7 +186,7 @@ def test_a_short_batch_moves_by_the_mean_over_its_own_rows() -> None:
     np.testing.assert_allclose(both.state.θ, apart.state.θ, rtol=1e-12)
 
 
-def test_losses_are_summed_in_float64() -> None:
+def test_m10_losses_are_summed_in_float64() -> None:
     """Of 200,000 rows of equal loss in float32 the mean is the loss of one, not what a float32 sum drifts to."""
     n = 200_000
     setup = frozen(
@@ -255,7 +255,7 @@ def test_validation_sees_the_state_of_its_epoch() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-def test_a_rate_far_too_high_ends_the_run(monkeypatch: pytest.MonkeyPatch, dtype: Any) -> None:
+def test_m4_a_rate_far_too_high_ends_the_run(monkeypatch: pytest.MonkeyPatch, dtype: Any) -> None:
     """The error names epoch, step and tensor, the same ones wherever chunks end, and what it leaves is finite."""
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 1e9)
     y = draw(2, "y", 37, 1).astype(dtype)
@@ -317,7 +317,7 @@ def test_a_number_that_is_none_is_found_in_its_chunk(what: str) -> None:
     assert program.state.finite()
 
 
-def test_large_but_finite_numbers_are_no_divergence() -> None:
+def test_m9_large_but_finite_numbers_are_no_divergence() -> None:
     """Parameters whose squares overflow are still numbers, and looking at them gives no warning."""
     state = Setup(dtype=np.float32).program().state
     state.θ[0] = 1e30

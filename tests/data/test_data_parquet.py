@@ -1,0 +1,139 @@
+"""Parquet: the same table as CSV, with the types that the file declares."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from fcnet.data import Tally, score, stream
+from fcnet.errors import DataError
+
+pl = pytest.importorskip("polars")
+
+
+def frame(n: int = 60):
+    rng = np.random.default_rng(0)
+    return pl.DataFrame(
+        {
+            "a": rng.normal(size=n),
+            "b": rng.integers(0, 9, n),
+            "c": [("u", "v", "w")[i % 3] for i in range(n)],
+            "d": rng.random(n).astype(np.float32),
+            "y": rng.normal(size=n),
+        }
+    )
+
+
+def write(folder, table, name="t.parquet", **more):
+    table.write_parquet(folder.path / name, **more)
+    return folder.path / name
+
+
+def test_parquet_is_the_same_table_as_csv(folder):
+    """Numbers and texts of a Parquet file give the arrays that the same table gives as CSV."""
+    table = frame().drop("d")
+    write(folder, table)
+
+    found = folder.load(None, "t.parquet")
+
+    assert np.array_equal(found.x, folder.load(table.write_csv(), "t.csv").x)
+    assert found.encoder.columns == ("a", "b", "c")
+    assert len(found.files[0].sha256) == 64
+
+
+def test_missing_cells_of_every_type_are_counted(folder):
+    """Nulls and NaN in numbers, nulls and empty texts in text, are missing."""
+    table = frame().with_columns(
+        a=pl.Series([None, float("nan"), *[1.0 * i for i in range(58)]]),
+        b=pl.Series([None, *range(59)]),
+        c=pl.Series([None, "", *["u", "v"] * 29]),
+    )
+    write(folder, table)
+
+    found = folder.load(None, "t.parquet")
+
+    assert 'missing cells: "a" 2, "b" 1, "c" 2' in found.notices
+
+
+def test_booleans_decimals_dates_and_categories_are_read(folder):
+    """Booleans and decimals are numbers; dates and declared categories are texts."""
+    days = [dt.date(2020, 1, 1 + i % 3) for i in range(60)]
+    table = frame().with_columns(
+        a=pl.Series([i % 2 == 0 for i in range(60)]),
+        b=pl.col("b").cast(pl.Decimal(10, 2)),
+        c=pl.col("c").cast(pl.Categorical),
+        d=pl.Series(days),
+    )
+    write(folder, table)
+
+    found = folder.load(None, "t.parquet")
+
+    kinds = {feature.name: feature for feature in found.encoder.features}
+    assert kinds["b"].kind == "number"
+    assert kinds["c"].levels == ("u", "v", "w")
+    assert kinds["d"].levels == ("2020-01-01", "2020-01-02", "2020-01-03")
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        pytest.param([1.0, float("inf")] * 30, 'row index 1: column "a": inf is infinite', id="infinity"),
+        pytest.param([2**53 + 1, None] * 30, "2**53", id="large-integer"),
+        pytest.param([[1, 2]] * 60, "data.exclude", id="nested"),
+        pytest.param([b"x"] * 60, "data.exclude", id="binary"),
+    ],
+)
+def test_values_that_are_no_cells_are_refused(folder, column, said):
+    """Infinite numbers, integers beyond float64, nested and binary columns are errors with the column."""
+    write(folder, frame().with_columns(a=pl.Series(column)))
+
+    with pytest.raises(DataError) as error:
+        folder.load(None, "t.parquet")
+
+    assert said in str(error.value)
+    assert '"a"' in str(error.value)
+    assert folder.load(None, "t.parquet", exclude=["a"]).encoder.columns == ("b", "c", "d")
+
+
+def test_files_that_are_no_parquet_are_refused(folder):
+    """Other content under the name, a cut file and a file without rows are errors without a traceback."""
+    good = write(folder, frame()).read_bytes()
+
+    for content, said in [
+        (b"PK\x03\x04....", "looks like a zip archive"),
+        (b"a,y\n1,2\n", "not a Parquet file"),
+        (good[: len(good) // 2], "damaged"),
+        (b"PAR1", "damaged"),
+        (write(folder, frame().head(0), "e.parquet").read_bytes(), "no rows"),
+    ]:
+        with pytest.raises(DataError, match=said):
+            folder.load(content, "t.parquet")
+
+
+def test_without_polars_the_message_says_what_to_install(folder, monkeypatch):
+    """Parquet needs an extra, which the message names with the command."""
+    write(folder, frame())
+    monkeypatch.setattr("fcnet.data.parquet.installed", lambda: False)
+
+    with pytest.raises(DataError, match=r"pip install 'fcnet\[fast\]'"):
+        folder.load(None, "t.parquet")
+
+
+def test_a_parquet_file_is_predicted_in_slices(folder, monkeypatch):
+    """Slices give the rows of the whole, in order, and the kept cells; a bad row is named by its index in the file."""
+    table = frame(500)
+    path = write(folder, table, row_group_size=70)
+    fitted = folder.load(None, "t.parquet")
+    monkeypatch.setattr("fcnet.data.parquet.CELLS", 400)
+
+    pieces = list(stream(path, fitted.resolved, fitted.encoder, fitted.target, Tally(), keep=["b"]))
+
+    assert len(pieces) > 4
+    assert np.array_equal(np.concatenate([x for x, _ in pieces]), fitted.x)
+    assert [cell for _, kept in pieces for cell in kept["b"]] == list(map(str, table["b"].to_list()))
+    assert np.array_equal(score(path, fitted.resolved, fitted.encoder, fitted.target).x, fitted.x)
+    broken = table.with_columns(a=pl.Series([0.0] * 450 + [float("inf")] * 50))
+    with pytest.raises(DataError, match="row index 450: "):
+        list(stream(write(folder, broken, "b.parquet"), fitted.resolved, fitted.encoder, fitted.target, Tally()))
