@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet import files
 from fcnet.data.numbers import Grammar
 
 if TYPE_CHECKING:
@@ -122,6 +123,11 @@ def installed() -> bool:
     return importlib.util.find_spec("polars") is not None
 
 
+def at_hand() -> bool:
+    """Whether polars may do what could be done without it: not under `ulimit -v`, where it aborts the process."""
+    return installed() and files.address_space() is None
+
+
 def convert(
     text: bytes, delimiter: str, width: int, grammar: Grammar, line: int, numbers: Collection[int]
 ) -> Frame | Numbers | None:
@@ -130,7 +136,7 @@ def convert(
         text = text.replace(b"\r\n", b"\n")
     if not text.endswith(b"\n"):
         text += b"\n"
-    if len(text) >= LARGE and grammar.decimal == "." and installed():
+    if len(text) >= LARGE and grammar.decimal == "." and at_hand():
         return frame(text, delimiter, width, grammar, line, numbers)
     return plain_numbers(text, delimiter, width, grammar, line)
 

@@ -170,7 +170,8 @@ class Model:
 
     def probabilities(self, x: Array) -> Array:
         """Predictions float64 of encoded rows x (n, n_in): probabilities (n, K) or (n, L), or numbers (n, n_out)."""
-        return predictions(self.backend, self.loss, self.target, self.forward(x))
+        with np.errstate(all="ignore"):  # an absurd input may overflow, which its prediction shows
+            return predictions(self.backend, self.loss, self.target, self.forward(x))
 
     def decide(self, p: Array) -> Any:
         """What `prediction` says for each row of p: labels, 0/1 (n, L), or numbers (n, n_out)."""

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fcnet import files
-from fcnet.data.bulk import installed
+from fcnet.data.bulk import at_hand, installed
 from fcnet.errors import UsageError
 
 PARQUET = ".parquet"
@@ -105,7 +105,7 @@ class Form:
             else:
                 columns.append(column)
         n = len(columns[0])
-        if n >= MANY and installed():
+        if n >= MANY and at_hand():
             return _joined(columns)
         texts = [column if isinstance(column, list) else number_cells(column) for column in columns]
         return "".join(",".join(row) + "\n" for row in zip(*texts, strict=True))

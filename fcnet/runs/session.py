@@ -337,11 +337,17 @@ class _Session:
         """The error with what is left: the best epoch is on the disk before it goes on its way."""
         self.saver.save_best()
         run = self.saver.run
-        left = [name for name in (folder.BEST, folder.LAST) if name in run.folder.names()]
-        epoch = self.saver.best.epoch
-        kept = f"; {run.path / folder.BEST} holds the best epoch, {epoch}" if folder.BEST in left and epoch else ""
+        names = run.folder.names()
+        if run.folder.path != run.path:
+            kept = f"no checkpoint was saved before; the old run stays in {run.path}"
+        elif folder.LAST in names:
+            kept = f"the last good checkpoint is {run.path / folder.LAST}"
+        elif folder.BEST in names:
+            kept = f"{run.path / folder.BEST} holds epoch {self.saver.best.epoch}"
+        else:
+            kept = "no checkpoint was saved before"
         problem = error.problems[0]
-        problem = replace(problem, text=problem.text + (kept or "; no checkpoint was saved before"))
+        problem = replace(problem, text=f"{problem.text}; {kept}")
         run.say(str(problem))
         return DivergedError(problem)
 

@@ -71,14 +71,15 @@ class Scorer:
         a = np.empty((len(rows), self._a.shape[1]), self._a.dtype)
         w = None if self.w is None else self.w[rows]
         ℓ = np.empty(len(rows))
-        for start in range(0, len(rows), len(self._a)):
-            self.poll()
-            part = rows[start : start + len(self._a)]
-            n = len(part)
-            a[start : start + n] = self._a[:n] = self.forward(self.x, part)
-            fill_targets(self.y, self.one_hot, part, self._y[:n])
-            self._tape.run()
-            ℓ[start : start + n] = self._ℓ[:n, 0]
+        with np.errstate(all="ignore"):  # what overflows is not finite in the scores, which says it
+            for start in range(0, len(rows), len(self._a)):
+                self.poll()
+                part = rows[start : start + len(self._a)]
+                n = len(part)
+                a[start : start + n] = self._a[:n] = self.forward(self.x, part)
+                fill_targets(self.y, self.one_hot, part, self._y[:n])
+                self._tape.run()
+                ℓ[start : start + n] = self._ℓ[:n, 0]
         loss = float(np.average(ℓ, weights=w)) if w is None or w.sum() > 0 else float("nan")
         p = predictions(self.backend, self.loss, self.target, a)
         y = truths(self.target, self.y[rows])

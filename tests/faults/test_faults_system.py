@@ -2,9 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
-from faults_cases import HEADER, SETTINGS, rows
+from faults_cases import ENVIRONMENT, HEADER, SETTINGS, rows
 
 from fcnet import files
 from fcnet.runs import checkpoint
@@ -52,17 +56,31 @@ def test_odd_output_folders_work_or_are_6(call, table, output, code):
     assert code or (table / output / "t" / "best.npz").exists()
 
 
-@pytest.mark.parametrize("code", [pytest.param("chmod 555 .", id="F9-no-permission-to-write")])
-def test_f9_a_folder_without_permission_is_6(table, process, code):
-    """Someone who may not write here is told the path, and nothing is left."""
-    (table / "t.csv").chmod(0o644)
-    user = "setpriv --reuid=65534 --regid=65534 --clear-groups " if os.geteuid() == 0 else ""
+@pytest.mark.parametrize(
+    ("folder", "file", "code", "said"),
+    [
+        pytest.param(0o555, 0o644, 6, 'runs: no permission ("." has the mode dr-xr-xr-x)', id="F9-folder"),
+        pytest.param(0o777, 0o000, 4, "t.csv: no permission", id="F9-input"),
+    ],
+)
+def test_what_may_not_be_touched_is_named(folder, file, code, said):
+    """Someone without the right to read the table or to write here is told the path, and nothing is left."""
+    # Not in tmp_path, whose parents are closed to others.
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        (place / "t.csv").write_text("\n".join([HEADER, *rows()]) + "\n")
+        (place / "t.csv").chmod(file)
+        place.chmod(folder)
+        other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+        line = [*other, sys.executable, "-m", "fcnet", "train", "t.csv", "--target", "label", *SETTINGS]
+        ended = subprocess.run(
+            line, cwd=place, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+        )
+        left = os.listdir(place)
+        place.chmod(0o755)
 
-    ended = process(f"{code}; {user}{TRAIN}")
-
-    assert "Traceback" not in ended.stderr
-    assert ended.returncode in (4, 6), ended.stderr
-    assert not (table / "runs").exists()
+    assert (ended.returncode, said in ended.stderr) == (code, True), ended.stderr
+    assert left == ["t.csv"]
 
 
 def test_f13_the_folder_for_temporary_files_does_not_matter(table, process):
@@ -85,7 +103,7 @@ def test_f4_a_limit_on_file_sizes_is_6(table, process):
 def test_x15_surprises_in_the_environment_change_nothing(trained, process):
     """Only documented variables count: others that carry the program's name are not looked at."""
     plain = process("FCNET predict t.csv -o -")
-    ended = process("SEED=7 PYTHONHASHSEED=7 COLUMNS=0 FCNET predict t.csv -o -")
+    ended = process('env "FC""NET_SEED=7" "FC""NET_OUTPUT=x" PYTHONHASHSEED=7 COLUMNS=0 FCNET predict t.csv -o -')
 
     assert (ended.returncode, ended.stdout) == (0, plain.stdout), ended.stderr
 
