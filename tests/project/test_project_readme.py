@@ -27,7 +27,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-COMMANDS = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines() if line[:6] == "fcnet "]
+LINES = [line for block in blocks("sh") for line in block.splitlines()]
+COMMANDS = [line.split("  #")[0].strip() for line in LINES if line.startswith("fcnet ")]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_commands_run_in_their_order(clone: Path) -> None:
     """Each ends with exit code 0; those that only the one-line setup runs come first."""
-    setup = [line for block in blocks("sh") for line in block.splitlines() if ".venv/bin/fcnet" in line]
-    first = setup[0].split(".venv/bin/")[-1]
+    first = next(line for line in LINES if ".venv/bin/fcnet" in line).split(".venv/bin/")[-1]
     assert len(COMMANDS) >= 8
 
     for command in [first, *COMMANDS]:

@@ -554,7 +554,7 @@ def test_divergence_at_the_first_step_leaves_nothing(place):
 
 
 def test_validation_that_overflows_is_no_improvement(place):
-    """Numbers that are finite in training may overflow in validation: the epoch is never the best, and no word is lost."""
+    """Numbers that are finite in training may overflow in validation: such an epoch is never the best."""
     done = go(diverging(100))[-1]
     rows = [line.split(",") for line in (done.run / "metrics.csv").read_text().splitlines()]
 
