@@ -1,5 +1,10 @@
-"""Leaves out of collection what needs an extra that is not installed."""
+"""What holds for all tests: signals as a fresh process has them, and no collection of what needs a missing extra."""
 
+import signal
 from importlib.util import find_spec
 
 collect_ignore = [] if find_spec("numba") else ["fcnet/backends/numba"]
+
+# Under nohup SIGHUP is ignored, and every program that a test starts would go on ignoring it.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

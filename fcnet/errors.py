@@ -111,8 +111,12 @@ class LimitError(FcnetError):
 
 
 class Stopped(FcnetError):
-    """Stopped from outside, with everything saved: exit 130 for Ctrl-C, 75 for the other signals and the time limit."""
+    """Stopped from outside: exit 130 for Ctrl-C, 75 for the other signals and the time limit.
 
-    def __init__(self, problem: Problem | str, exit_code: int) -> None:
+    `saved`: whether there is a checkpoint to go on from; before the first step there is none.
+    """
+
+    def __init__(self, problem: Problem | str, exit_code: int, *, saved: bool = True) -> None:
         super().__init__(problem)
         self.exit_code = exit_code
+        self.saved = saved

@@ -75,7 +75,7 @@ def command(
     try:
         _train(arguments, None if resume is None else Path(resume) if resume else True, overwrite, **options)
     except (Stopped, signals.Interrupted) as end:
-        end.add_note(f"next: {_again(ctx.meta['arguments'])}")
+        end.add_note(f"next: {_again(ctx.meta['arguments'], saved=getattr(end, 'saved', False))}")
         raise
 
 
@@ -149,7 +149,10 @@ def _config(
     return config.from_mapping(initial_mapping(source, target), overrides), None, [*told, *overrides]
 
 
-def _again(arguments: list[str]) -> str:
+def _again(arguments: list[str], *, saved: bool) -> str:
+    """The command that goes on; a run that was to replace another and has nothing yet is begun again as it was."""
+    if "--overwrite" in arguments and not saved:
+        return shlex.join(["fcnet", "train", *arguments])
     kept = [a for a in arguments if a != "--overwrite"]
     if not any(a.startswith("--resume") for a in kept):
         kept.append("--resume")

@@ -85,7 +85,7 @@ def training(
                 run = held.enter_context(opened)
             yield from session.go(run, start, portable(configs.to_mapping(config)))
         except _Asked as end:
-            raise Stopped(f"stopped {end.why} before the first step", end.code) from None
+            raise Stopped(f"stopped {end.why} before the first step", end.code, saved=False) from None
 
 
 class _Asked(Exception):
@@ -203,7 +203,7 @@ class _Session:
             self.saver.save()
             done = self._score()
         except _Asked as end:
-            raise Stopped(self._stopped(end), end.code) from None
+            raise Stopped(self._stopped(end), end.code, saved=bool(self.state.step)) from None
         except DivergedError as error:
             raise self._diverged(error) from None
         run.write_json(folder.SUMMARY, done)

@@ -35,6 +35,22 @@ def trained(api, head, scores, tmp_path):
     return calls
 
 
+def test_a_replacement_stopped_before_its_first_step_is_begun_again(api, call):
+    """The hint keeps --overwrite: --resume would go on with the run that was to be replaced."""
+
+    def training(config, **_):
+        raise Stopped("stopped by Ctrl-C before the first step", 130, saved=False)
+        yield
+
+    api.training = training
+    Path("c.yaml").write_text("data: {train: t.csv, target: a}\n", encoding="utf-8")
+
+    code, _, err = call("train", "c.yaml", "--overwrite")
+
+    assert code == 130
+    assert "next: fcnet train c.yaml --overwrite\n" in err
+
+
 def test_the_end_of_train_is_one_aligned_block_on_stdout(trained, call):
     """Data, net, best scores beside the trivial predictor's, files and the next command make up stdout."""
     code, out, _ = call("train", "digits.yaml")
