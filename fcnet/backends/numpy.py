@@ -11,30 +11,7 @@ import numpy as np
 from fcnet.backends.base import Array, Call, Segment, Words, aligned
 from fcnet.formulas import Formula
 from fcnet.formulas.expression import REDUCTIONS, Expr, is_const
-from fcnet.formulas.transform import expand_erf
-
-UFUNCS: dict[str, Callable[..., Any]] = {
-    "neg": np.negative,
-    "abs": np.absolute,
-    "exp": np.exp,
-    "log": np.log,
-    "log1p": np.log1p,
-    "expm1": np.expm1,
-    "tanh": np.tanh,
-    "sqrt": np.sqrt,
-    "cos": np.cos,
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.divide,
-    "min": np.minimum,
-    "max": np.maximum,
-    "pow": np.power,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-}
+from fcnet.formulas.transform import UFUNCS, expand_erf
 
 
 class NumpyBackend:

@@ -128,7 +128,7 @@ def hoist(formula: Formula, scalars: Collection[str]) -> tuple[dict[str, Expr], 
     return hoisted, Formula({name: rebuild(e, change) for name, e in formula.results.items()})
 
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+UFUNCS: dict[str, Callable[..., Any]] = {
     "neg": np.negative,
     "abs": np.abs,
     "exp": np.exp,
@@ -149,6 +149,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "le": np.less_equal,
     "gt": np.greater,
     "ge": np.greater_equal,
+}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **UFUNCS,
     "where": np.where,
     "width": lambda x: float(np.shape(x)[-1]),
     "row_sum": lambda x: np.sum(x, axis=-1, keepdims=True),
