@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 
 from fcnet import config as configs
 from fcnet import data as tables
-from fcnet import machine
 from fcnet.backends.base import Array
 from fcnet.config.schema import Config
 from fcnet.data import Tally
@@ -72,7 +70,7 @@ class Model:
     def _p(self, data: object) -> Array:
         net = self._net
         source = Path(data) if isinstance(data, str) else data
-        with _threads():
+        with net.working():
             chunks = [
                 net.probabilities(x)
                 for x, _ in tables.stream(source, net.config.data, net.encoder, net.target, Tally())
@@ -144,7 +142,7 @@ def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[s
             raise CheckpointError("its header lacks or garbles name, epoch or guess", file=str(net.path))
     if len(guess) != len(net.target.classes or net.target.names):
         raise CheckpointError(f"its header has a guess of {len(guess)} numbers", file=str(net.path))
-    with _threads():
+    with net.working():
         if source is not None and split is not None:
             raise UsageError(f"--split {split} is a part of the training's data, and --data another table: give one")
         if source is not None:
@@ -220,7 +218,7 @@ def predict(
     if path is not None:
         chunks = ahead(chunks, 1)  # not stdin: what waits for a silent pipe must be interruptible
     try:
-        with contextlib.closing(chunks), _threads(), writing(output, form, [] if path is None else [path]) as write:
+        with contextlib.closing(chunks), net.working(), writing(output, form, [] if path is None else [path]) as write:
             for x, kept in chunks:
                 p = net.probabilities(x)
                 write([kept[name] for name in keep], net.decide(p), p)
@@ -290,10 +288,6 @@ def _columns(net: Net, table: Path | BinaryIO, shown: str) -> set[str]:
     with contextlib.suppress(FcnetError):
         next(reader(table).stream(request), None)
     return found
-
-
-def _threads() -> Any:
-    return threadpoolctl.threadpool_limits(machine.cores(), user_api="blas")
 
 
 __all__ = ["Model", "Run", "evaluate", "load", "predict", "train", "training"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,14 @@ def cores() -> int:
     if quota.isdigit() and period.isdigit() and int(period) > 0:
         n = min(n, max(1, -(-int(quota) // int(period))))
     return max(1, n)
+
+
+def blas(threads: int) -> AbstractContextManager[object]:
+    """Give BLAS so many threads from now on; as a context, until its end."""
+    import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
+
+    limits: AbstractContextManager[object] = threadpoolctl.threadpool_limits(threads, user_api="blas")
+    return limits
 
 
 def memory() -> list[Limit]:

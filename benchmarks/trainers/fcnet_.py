@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from time import perf_counter
 
@@ -9,6 +10,7 @@ import numpy as np
 
 import fcnet
 from benchmarks.cases import LEARNING_RATE, Case
+from fcnet import machine
 from fcnet.backends.choice import make
 from fcnet.data.source import MemorySource
 from fcnet.nn.activations import Identity, Relu
@@ -20,6 +22,7 @@ from fcnet.nn.workspace import Batch
 from fcnet.optim.rules import Adam
 from fcnet.optim.schedules import Constant
 from fcnet.optim.update import Update
+from fcnet.training.build import largest_product
 from fcnet.training.events import Epoch
 from fcnet.training.loop import Plan, train
 from fcnet.training.program import Program
@@ -49,7 +52,8 @@ def _trainer(case: Case, name: str) -> tuple[Callable[[], float], Callable[[], f
     update = Update(Adam(lr=LEARNING_RATE), network.layout)
     state = State.new(network, update.names, np.float32)
     network.initialise(state.θ, state.q, 0, Batch(x[:8], x[:0]))
-    backend = make(name)
+    backend = make(name, int(os.environ["OMP_NUM_THREADS"]))
+    machine.blas(backend.blas_threads(largest_product(network, case.batch)))
     program = Program(backend, network, CrossEntropy(), update, state)
     source = MemorySource(x, y, one_hot=np.eye(n_out, dtype=np.float32))
     events = train(program, source, Plan(1_000_000, case.batch, Constant()), None)

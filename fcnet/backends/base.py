@@ -45,6 +45,9 @@ class Backend(Protocol):
     def name(self) -> str:
         """The name that the config gives it."""
 
+    def blas_threads(self, largest: int) -> int:
+        """How many threads BLAS is to have, for steps whose largest product has so many multiplications."""
+
     def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
         """A function that makes all calls, in order, as many times as it is told."""
 

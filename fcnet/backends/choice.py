@@ -57,12 +57,12 @@ def choose(work: Work) -> tuple[str, str | None]:
     return "numpy", f"about {times:.1f} × faster with: pip install 'fcnet[fast]'"
 
 
-def make(name: str) -> Backend:
-    """The backend of that name; ConfigError where its package is missing."""
+def make(name: str, threads: int = 1) -> Backend:
+    """The backend of that name, on so many threads; ConfigError where its package is missing."""
     if not installed(name):
         raise ConfigError(f"{name} is not installed; pip install 'fcnet[fast]', or choose numpy", key="backend")
     if name == "numba":
         from fcnet.backends.numba.backend import NumbaBackend  # an extra, and slow to import
 
-        return NumbaBackend()
-    return NumpyBackend()
+        return NumbaBackend(threads)
+    return NumpyBackend(threads)

@@ -13,14 +13,23 @@ from fcnet.formulas import Formula
 from fcnet.formulas.expression import REDUCTIONS, Expr, is_const
 from fcnet.formulas.transform import UFUNCS, expand_erf
 
+SHARED_PRODUCT = 2**22
+"""Multiplications of a product from which a second thread gains more than waiting for it costs."""
+
 
 class NumpyBackend:
     """Plain NumPy; the definition of what every other backend must give within rounding."""
 
     name = "numpy"
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
         self._scratch: dict[tuple[np.dtype[Any], int], Array] = {}
+
+    def blas_threads(self, largest: int) -> int:
+        """All where a product is large. Else one: two would wait for each other longer than they compute, and far
+        longer where other programs want the cores."""
+        return self.threads if largest >= SHARED_PRODUCT else 1
 
     def matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
         """out = a b, by BLAS."""

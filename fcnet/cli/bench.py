@@ -29,8 +29,6 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
     Gather, forward, backward and update by layer, GFLOP/s, and the ratio of the step to its own matrix products, timed
     at their shapes in the same run. Medians of seven repetitions. Nothing is written.
     """
-    import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
-
     from fcnet import config as configs
     from fcnet import machine
     from fcnet.reports import bench
@@ -40,7 +38,7 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
     with signals.raising(), configs.locating(config, overrides):
         found = configs.load(config, overrides)
         threads = machine.cores() if found.threads == "auto" else found.threads
-        with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+        with machine.blas(threads):
             prepared = prepare(found, threads)
             profiles = measure(prepared)
     if not quiet:

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
-
 from fcnet import config as configs
 from fcnet import files, machine
 from fcnet.config import Config
@@ -69,7 +67,7 @@ def examine(config: Config) -> Examination:
     Raises every FcnetError that training would meet before its first step.
     """
     threads = machine.cores() if config.threads == "auto" else config.threads
-    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+    with machine.blas(threads):
         prepared = prepare(config, threads)
         estimate = prepared.estimate()
         output = Path(config.output)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 
 from fcnet import machine
 from fcnet.backends.base import Array
@@ -77,7 +76,7 @@ class Explanation:
 def explanation(config: Config, everything: bool) -> Explanation:
     """Read the data, make one step, and explain it; raises what training would raise before its first step."""
     threads = machine.cores() if config.threads == "auto" else config.threads
-    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+    with machine.blas(threads):
         prepared = prepare(config, threads)
         refuse_memory(prepared.estimate().memory)
         return explain(Trial(prepared), everything)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fcnet import config as configs
+from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Array
 from fcnet.config.schema import Config
@@ -160,13 +162,18 @@ class Model:
         self.network, self.metrics = parts.network, parts.metrics
         state = State.new(self.network, (), np.dtype(self.config.dtype))
         restore(self.network, state, held, optimizer=False)
-        self.backend = choice.make(self.config.backend if choice.installed(self.config.backend) else "numpy")
+        name = self.config.backend if choice.installed(self.config.backend) else "numpy"
+        self.backend = choice.make(name, machine.cores())
         self.forward = Forward(self.backend, self.network, state.θ, state.q, BATCH)
 
     @classmethod
     def read(cls, path: Path) -> Model:
         """The model of a checkpoint file; CheckpointError."""
         return cls(checkpoint.read(path))
+
+    def working(self) -> AbstractContextManager[object]:
+        """The context in which predictions are made: BLAS has the threads that are right for them."""
+        return machine.blas(self.backend.blas_threads(build.largest_product(self.network, BATCH)))
 
     def probabilities(self, x: Array) -> Array:
         """Predictions float64 of encoded rows x (n, n_in): probabilities (n, K) or (n, L), or numbers (n, n_out)."""

@@ -12,7 +12,6 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 
 import fcnet
 from fcnet import config as configs
@@ -70,7 +69,7 @@ def training(
         if resume and start.held is None:
             yield Notice("nothing to resume; starting the run")
         threads = machine.cores() if config.threads == "auto" else config.threads
-        held.enter_context(threadpoolctl.threadpool_limits(threads, user_api="blas"))
+        held.enter_context(machine.blas(threads))
         watch = _Watch(stop, config.training.max_minutes)
         try:
             session = _session(config, threads, data, strict, watch)
@@ -186,7 +185,7 @@ class _Session:
             work = choice.Work(self.network.layout.count, sum(units), len(units), self.plan.batch_size, steps)
             name, hint = choice.choose(work)
             self.notices += [hint] if hint else []
-        self.backend = choice.make(name)
+        self.backend = choice.make(name, int(self.settings.threads))
         self.settings = replace(self.settings, backend=self.backend.name)  # type: ignore[arg-type]  # a backend of the schema
 
     def go(self, run: folder.Run, start: Beginning, given: Mapping[str, Any]) -> Iterator[Event]:
@@ -217,8 +216,7 @@ class _Session:
         assert settings.loss != "auto"
         dtype = np.dtype(settings.dtype)
         backend = self.backend
-        shared = build.product_threads(self.network, self.plan.batch_size, int(settings.threads))
-        threadpoolctl.threadpool_limits(shared, user_api="blas")
+        machine.blas(backend.blas_threads(build.largest_product(self.network, self.plan.batch_size)))
         x, y, w = data.x, data.y, data.w
         rows = data.parts["train"]
         self.state = State.new(self.network, self.update.names, dtype)

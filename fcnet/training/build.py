@@ -69,18 +69,9 @@ def output_width(loss: Loss, task: Task, n_targets: int, n_classes: int) -> int:
     return n_targets
 
 
-SHARED_PRODUCT = 2**22
-"""Multiplications of a product from which a second thread gains more than waiting for it costs."""
-
-
-def product_threads(net: Network, rows: int, threads: int) -> int:
-    """How many of the threads the products of a step with so many rows are given.
-
-    Where all are small it is one: two would wait for each other longer than they compute, and far longer where other
-    programs want the cores.
-    """
-    largest = max(rows * a * b for a, b in itertools.pairwise(net.widths))
-    return threads if largest >= SHARED_PRODUCT else 1
+def largest_product(net: Network, rows: int) -> int:
+    """Multiplications of the largest matrix product of a step with so many rows."""
+    return max(rows * a * b for a, b in itertools.pairwise(net.widths))
 
 
 def network(options: NetworkOptions, n_in: int, n_out: int, members: tuple[int, ...] = ()) -> Network:

@@ -13,10 +13,12 @@ from time import perf_counter
 
 import numpy as np
 
+from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Array, Backend, Call, Tape
 from fcnet.data.source import MemorySource, one_hot
 from fcnet.nn.workspace import Batch
+from fcnet.training import build
 from fcnet.training.estimate import refuse_memory
 from fcnet.training.events import Epoch, Progress
 from fcnet.training.loop import Plan, train
@@ -89,7 +91,7 @@ def measure(prepared: Prepared, seconds: float | None = None) -> list[Profile]:
     Raises LimitError where it would not fit, DivergedError where the steps lead to what is not finite.
     """
     refuse_memory(prepared.estimate().memory)
-    trials = [_Trial(prepared, choice.make(name)) for name in candidates(prepared)]
+    trials = [_Trial(prepared, choice.make(name, int(prepared.settings.threads))) for name in candidates(prepared)]
     for _ in range(REPETITIONS):
         for trial in trials:
             trial.repeat(SECONDS if seconds is None else seconds)
@@ -145,6 +147,7 @@ class _Trial:
         )
         self.rows = min(settings.training.batch_size, self.source.n)
         self.times = _Times()
+        self.largest = build.largest_product(network, self.rows)
         # A net that is only looked at never comes to the end of its epochs.
         self.loop = train(self.program, self.source, Plan(1_000_000, self.rows, settings.schedule), None)
         self._train(0.0)
@@ -157,6 +160,10 @@ class _Trial:
 
     def repeat(self, seconds: float) -> None:
         """Time everything once, for about `seconds` each."""
+        with machine.blas(self.program.backend.blas_threads(self.largest)):
+            self._repeat(seconds)
+
+    def _repeat(self, seconds: float) -> None:
         step = self._train(seconds)
         self.times.step.append(step)
         times = max(2, int(seconds / step))

@@ -56,6 +56,9 @@ class PlainBackend:
 
     name = "plain"
 
+    def blas_threads(self, largest: int) -> int:
+        return 1
+
     def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
         def run(times: int) -> None:
             for function, args in list(calls) * times:
@@ -124,7 +127,12 @@ class PlainBackend:
 
 BACKENDS: dict[str, Callable[[], Backend]] = {"numpy": NumpyBackend, "plain": PlainBackend}
 if choice.installed("numba"):
+    from fcnet.backends.numba.backend import Least, NumbaBackend
+
     BACKENDS["numba"] = lambda: choice.make("numba")
+    # everything that can be cut is, however small
+    BACKENDS["numba, 2 threads"] = lambda: NumbaBackend(2, Least(0, 0, 0, 0, 1))
+    BACKENDS["numba, 3 threads"] = lambda: NumbaBackend(3, Least(0, 0, 0, 0, 1))
 TOLERANCE: dict[Any, float] = {np.float32: 3e-6, np.float64: 1e-13}
 a, y, z, δ = Sym("a"), Sym("y"), Sym("z"), Sym("δ")
 
@@ -159,8 +167,7 @@ def check(
     for name, array in arrays.items():
         np.testing.assert_array_equal(held[name], array, "binding looked at or touched a value")
 
-    for function, args in calls:
-        function(*args)
+    backend.link(calls)(1)
 
     for name, value in expected.items():
         np.testing.assert_allclose(outs[name], value, rtol=tolerance, atol=tolerance, err_msg=name)
@@ -217,8 +224,7 @@ def test_optimizers(backend: Backend, dtype: Any, name: str, decays: bool) -> No
     ]
     held = {n: v.copy() for n, v in vectors.items()}
 
-    for function, args in backend.update(formula, held, [(0, 16, scalars[0]), (32, 48, scalars[1])]):
-        function(*args)
+    backend.link(backend.update(formula, held, [(0, 16, scalars[0]), (32, 48, scalars[1])]))(1)
 
     for n in names:
         expected = vectors[n].astype(np.float64)
@@ -343,20 +349,18 @@ def test_products(backend: Backend, dtype: Any) -> None:
         p, q = draw(1, dtype, *left), draw(2, dtype, *right)
         out = np.full(np.matmul(p, q).shape, np.nan, dtype)
 
-        for function, args in backend.matmul(p, q, out):
-            function(*args)
+        backend.link(backend.matmul(p, q, out))(1)
         np.testing.assert_allclose(out, np.matmul(p.astype(float), q.astype(float)), rtol=1e-5, atol=1e-5)
         flipped = np.swapaxes(np.ascontiguousarray(np.swapaxes(q, -1, -2)), -1, -2)
-        for function, args in backend.matmul(p, flipped, out):
-            function(*args)
+        backend.link(backend.matmul(p, flipped, out))(1)
         np.testing.assert_allclose(out, np.matmul(p.astype(float), q.astype(float)), rtol=1e-5, atol=1e-5)
 
 
 def test_sums(backend: Backend, dtype: Any) -> None:
-    """Sums over rows with and without members, also of a formula's results; the norm is Euclid's."""
-    for lead in [(), (3,)]:
-        e = draw(1, dtype, *lead, 5, 4)
-        out = np.full((*lead, 4), np.nan, dtype)
+    """Sums over rows with and without members, of one unit too, also of a formula's results; the norm is Euclid's."""
+    for lead, n in [((), 4), ((3,), 4), ((), 1), ((2,), 1)]:
+        e = draw(1, dtype, *lead, 5, n)
+        out = np.full((*lead, n), np.nan, dtype)
         z, sums = np.full_like(e, np.nan), np.full_like(out, np.nan)
         tape = Tape(backend)
         tape.sum_rows(e, out)

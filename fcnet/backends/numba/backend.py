@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +16,10 @@ from fcnet.backends.base import Array, Call, Segment, Words, aligned
 from fcnet.backends.numba import kernels, store
 from fcnet.backends.numba.pointers import address, block, replay
 from fcnet.backends.numba.printer import POINTERS, print_kernel
+from fcnet.backends.numba.team import BARRIER, team
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.formulas import Formula
+from fcnet.formulas import Formula, Sym
+from fcnet.formulas.expression import REDUCTIONS
 from fcnet.formulas.transform import expand_erf
 
 _SYMBOLS = {  # the names under which OpenBLAS is bundled, and the width of its integers
@@ -26,51 +31,88 @@ _SYMBOLS = {  # the names under which OpenBLAS is bundled, and the width of its 
 _ROW, _COLUMN = 111, 112  # CblasNoTrans, CblasTrans
 
 
+@dataclass(frozen=True)
+class Least:
+    """From which size on a call is cut: below, waiting for another thread costs more than it does.
+
+    `product` in multiplications, `operations` of a formula over all elements, `gather` in elements, random `words`; a
+    piece has whole `line`s of so many elements, so that no two threads write to one cache line.
+    """
+
+    product: int = 2**19
+    operations: int = 2**18
+    gather: int = 2**14
+    words: int = 2**11
+    line: int = 16
+
+
 class Native:
-    """A kernel and its block of arguments; what the block points to is kept alive here."""
+    """One call of a step in compiled code: for each thread of the team the kernels that it runs.
 
-    __slots__ = ("address", "block", "held")
+    `reads` and `writes` of a piece are the arrays, parts of the step's own, that it touches.
+    """
 
-    def __init__(self, kernel: Any, values: Any, held: Any) -> None:
-        self.address, self.block, self.held = int(kernel.address), values, held
+    __slots__ = ("pieces",)
+
+    def __init__(self, pieces: Sequence[Sequence[Piece]]) -> None:
+        self.pieces = pieces
 
     def __call__(self) -> None:
-        """Run the kernel once, by itself."""
-        replay(_table([self]), 1)
+        """Run all pieces, one after another."""
+        replay(_table([piece for own in self.pieces for piece in own]), 1)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A kernel's address and its block of arguments; what the block points to is kept alive here."""
+
+    address: int
+    block: Array
+    reads: tuple[Array, ...]
+    writes: tuple[Array, ...]
 
 
 class NumbaBackend:
-    """Fused loops for formulas, NumPy's own BLAS for products; what has no kernel here falls back to NumPy."""
+    """Fused loops for formulas, NumPy's own BLAS for products; what has no kernel here falls back to NumPy.
+
+    Large calls are cut into a piece for each of the `threads`: by units (columns) where that is possible, so that what
+    a thread has computed of a layer is mostly what it needs next.
+    """
 
     name = "numba"
 
-    def __init__(self) -> None:
-        self.plain = NumpyBackend()
+    def __init__(self, threads: int = 1, least: Least = Least()) -> None:
         self.gemm = _find_gemm()
+        self.least = least
+        self.threads = threads if self.gemm else 1
+        self.plain = NumpyBackend(threads)
+
+    def blas_threads(self, largest: int) -> int:
+        """One: the team's threads each call BLAS for their own piece."""
+        return 1 if self.gemm else self.plain.blas_threads(largest)
 
     def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
         """Kernels that follow one another become one call; a step of kernels alone is repeated without Python."""
-        linked: list[Call] = []
+        linked: list[Callable[[int], None]] = []
         run: list[Native] = []
         for function, args in [*calls, (None, ())]:
             if isinstance(function, Native):
                 run.append(function)
                 continue
             if run:
-                linked.append((replay, (_table(run), 1)))
+                linked.append(_linked(run))
                 run = []
             if function is not None:
-                linked.append((function, args))
-        held = tuple(calls)
-        if len(linked) == 1 and linked[0][0] is replay:
-            table = linked[0][1][0]
+                linked.append(self.plain.link([(function, args)]))
+        if len(linked) == 1:
+            return linked[0]
 
-            def repeat(times: int) -> None:
-                assert held
-                replay(table, times)
+        def alternate(times: int) -> None:
+            for _ in range(times):
+                for each in linked:
+                    each(1)
 
-            return repeat
-        return self.plain.link(linked)
+        return alternate
 
     def matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
         """out = a b by BLAS, one product for each member."""
@@ -78,18 +120,28 @@ class NumbaBackend:
         if found is None:
             return self.plain.matmul(a, b, out)
         kernel, function = found
-        calls: list[Call] = []
+        pieces: list[list[Piece]] = [[] for _ in range(self.threads)]
         lead = out.shape[:-2]
         a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
         for index in np.ndindex(*lead):
             x, y, z = a[index], b[index], out[index]
-            orders = [_order(x), _order(y)]
-            if None in orders or z.strides[1] != z.itemsize or z.strides[0] != z.itemsize * z.shape[1]:
+            if _order(x) is None or _order(y) is None or _order(z) != (_ROW, max(1, z.shape[1])):
                 return self.plain.matmul(a, b, out)
-            (tx, lx), (ty, ly) = orders  # type: ignore[misc]  # None was just excluded
-            values = block(function, tx, ty, *z.shape, x.shape[1], x, lx, y, ly, z, max(1, z.shape[1]))
-            calls.append(_call(kernel, values, (x, y, z)))
-        return calls
+            # dW = Eᵀ Z is cut by its rows: these are units of ε.
+            first, second = (-2, -1) if _order(x)[0] == _COLUMN else (-1, -2)  # type: ignore[index]  # not None
+            for own, (xs, ys, zs) in zip(pieces, self._cut_product(x, y, z, first, second), strict=False):
+                (tx, lx), (ty, ly) = _order(xs), _order(ys)  # type: ignore[misc]  # not None
+                values = block(function, tx, ty, *zs.shape, xs.shape[1], xs, lx, ys, ly, zs, z.shape[1])
+                own.append(Piece(int(kernel.address), values, (xs, ys), (zs,)))
+        return [(Native([own for own in pieces if own]), ())]
+
+    def _cut_product(self, x: Array, y: Array, z: Array, *axes: int) -> list[tuple[Array, Array, Array]]:
+        if z.size * x.shape[1] >= self.least.product:
+            for axis in axes:
+                found = self._cuts(z.shape[axis])
+                if len(found) == self.threads:
+                    return [(x[part], y, z[part]) if axis == -2 else (x, y[:, part], z[:, part]) for part in found]
+        return [(x, y, z)]
 
     def apply(
         self,
@@ -102,55 +154,105 @@ class NumbaBackend:
         sums = sums or {}
         dtype = next(iter(outs.values())).dtype
         expanded = expand_erf(formula, single=dtype == np.float32)
-        printed = print_kernel(expanded, arrays, outs, sums)
-        if printed is None:
-            return self.plain.apply(formula, arrays, outs, sums)
-        scratch = aligned(printed.scratch, dtype)
-        values = block(*printed.sizes, *printed.arrays, scratch)
-        return [_call(store.load(printed.text).kernel, values, (printed.arrays, scratch))]
+        pieces: list[list[Piece]] = []
+        for parts in self._cut_arrays(expanded, arrays, outs, sums):
+            printed = print_kernel(expanded, *parts)
+            if printed is None:
+                return self.plain.apply(formula, arrays, outs, sums)
+            scratch = aligned(printed.scratch, dtype)
+            values = block(*printed.sizes, *printed.arrays, scratch)
+            kernel = store.load(printed.text).kernel
+            writes = (*parts[1].values(), *parts[2].values(), scratch)
+            pieces.append([Piece(int(kernel.address), values, tuple(parts[0].values()), writes)])
+        return [(Native(pieces), ())]
+
+    def _cut_arrays(self, formula: Formula, *named: Mapping[str, Array]) -> list[tuple[Mapping[str, Array], ...]]:
+        """arrays, outs and sums, cut by units, or by rows where units belong together or are too few."""
+        nodes = list(formula.nodes())
+        arrays, outs, sums = named
+        shape = np.broadcast_shapes(*(a.shape for a in (*arrays.values(), *outs.values())))
+        together = any(node.op in REDUCTIONS or node.op == "width" for node in nodes)
+        if math.prod(shape) * len(nodes) >= self.least.operations:
+            for axis in (-1, -2)[together : 2 - bool(sums)]:
+                if len(shape) < -axis or any(a.ndim < -axis or a.shape[axis] != shape[axis] for a in outs.values()):
+                    continue
+                found = self._cuts(shape[axis])
+                if len(found) == self.threads:
+                    return [
+                        tuple({name: _part(a, axis, shape[axis], part) for name, a in group.items()} for group in named)
+                        for part in found
+                    ]
+        return [named]
+
+    def _cuts(self, n: int, large: bool = True, grain: int = 1) -> list[slice]:
+        """0 … n in a part for each thread, nearly equal, of whole lines and grains; in one where that cannot be."""
+        line = math.lcm(self.least.line, grain)
+        lines = n // line
+        if not large or lines < self.threads:
+            return [slice(0, n)]
+        edges = [line * (lines * i // self.threads) for i in range(self.threads)]
+        return [slice(start, stop) for start, stop in itertools.pairwise([*edges, n])]
 
     def sum_rows(self, e: Array, out: Array) -> list[Call]:
         """out = Σ over the rows of e."""
-        if not (e.flags.c_contiguous and out.flags.c_contiguous):
+        if not (e.strides[-1] == e.itemsize and out.flags.c_contiguous):
             return self.plain.sum_rows(e, out)
-        members = int(np.prod(e.shape[:-2], dtype=np.int64))
-        return [_call(_typed("sum_rows", e), block(e, out, members, *e.shape[-2:]), (e, out))]
+        return self.apply(Formula({"e": Sym("e")}), {"e": e}, {"e": e}, {"e": out})
 
     def accumulate(self, values: Array, total: Array) -> list[Call]:
         """total += Σ values."""
         if not values.flags.c_contiguous:
             return self.plain.accumulate(values, total)
-        return [_call(_typed("accumulate", values), block(values, total, values.size), (values, total))]
+        return _alone(_typed("accumulate", values), block(values, total, values.size), (values,), (total,))
 
     def norm(self, g: Array, out: Array) -> list[Call]:
         """out = ‖g‖."""
-        return [_call(_typed("norm", g), block(g, out, g.size), (g, out))]
+        found = self._cuts(g.size, g.size >= self.least.operations)
+        squares = np.zeros((len(found), 8))  # a cache line each
+        kernel = _typed("squares", g)
+        pieces = [
+            [Piece(int(kernel.address), block(g[part], each, part.stop - part.start), (g[part],), (each,))]
+            for part, each in zip(found, squares, strict=True)
+        ]
+        root = _alone(_typed("root", out), block(squares, len(found), 8, out), (squares,), (out,))
+        return [(Native(pieces), ()), *root]
 
     def words(self, out: Array, words: Words) -> list[Call]:
         """out = raw words."""
         k0, k1 = (int(word) for word in words.key.view(np.int64))
-        held = (out, words.position)
-        return [_call(kernels.words, block(k0, k1, words.layer, words.position, out, out.size), held)]
+        flat = out.reshape(-1)
+        pieces = []
+        for part in self._cuts(flat.size, flat.size >= self.least.words, 8):  # words come by eights
+            piece = flat[part]
+            values = block(k0, k1, words.layer, words.position, piece, piece.size, part.start)
+            pieces.append([Piece(int(kernels.words.address), values, (words.position,), (piece,))])
+        return [(Native(pieces), ())]
 
     def gather(self, x: Array, order: Array, position: Array, out: Array) -> list[Call]:
         """out = the rows of x (n_all, n) at the place of the step."""
         if not x.flags.c_contiguous or x.dtype not in POINTERS:
             return self.plain.gather(x, order, position, out)
-        values = block(x, order, position, out, *out.shape)
-        return [_call(_typed("gather", out), values, (x, order, position, out))]
+        kernel = _typed("gather", out)
+        pieces = []
+        for part in self._cuts(len(out), out.size >= self.least.gather):
+            piece = out[part]
+            values = block(x, order[part.start :], position, piece, *piece.shape)
+            pieces.append([Piece(int(kernel.address), values, (x, order, position), (piece,))])
+        return [(Native(pieces), ())]
 
     def gather_one_hot(self, labels: Array, order: Array, position: Array, out: Array) -> list[Call]:
         """out = one-hot rows of the labels at the place of the step."""
         values = block(labels, order, position, out, *out.shape)
-        return [_call(_typed("gather_one_hot", out), values, (labels, order, position, out))]
+        return _alone(_typed("gather_one_hot", out), values, (labels, order, position), (out,))
 
     def load(self, table: Array, position: Array, out: Array) -> list[Call]:
         """out = the step's row of the table."""
-        return [_call(_typed("load", out), block(table, position, out, out.size), (table, position, out))]
+        values = block(table, position, out, out.size)
+        return _alone(_typed("load", out), values, (table, position), (out,))
 
     def advance(self, position: Array, rows: int) -> list[Call]:
         """The next step."""
-        return [_call(kernels.advance, block(position, rows), position)]
+        return _alone(kernels.advance, block(position, rows), (), (position,))
 
     def update(self, formula: Formula, vectors: Mapping[str, Array], segments: Sequence[Segment]) -> list[Call]:
         """The formula over every segment, each in one pass."""
@@ -161,12 +263,74 @@ class NumbaBackend:
         return calls
 
 
-def _table(natives: Sequence[Native]) -> Array:
-    return np.array([[native.address, address(native.block)] for native in natives], dtype=np.int64)
+def _part(a: Array, axis: int, n: int, part: slice) -> Array:
+    """The part of an array along an axis of length n, to which it may be broadcast."""
+    if a.ndim < -axis or a.shape[axis] != n:
+        return a
+    return a[..., part] if axis == -1 else a[..., part, :]
 
 
-def _call(kernel: Any, values: Array, held: Any) -> Call:
-    return Native(kernel, values, held), ()
+def _linked(natives: Sequence[Native]) -> Callable[[int], None]:
+    """A function that makes the calls so many times over: alone, or in a team with barriers between the calls."""
+    members = max(len(native.pieces) for native in natives)
+    held = [native.pieces for native in natives]
+    if members == 1:
+        table = _table([piece for native in natives for piece in native.pieces[0]])
+
+        def repeat(times: int) -> None:
+            assert held
+            replay(table, times)
+
+        return repeat
+    tables = [_table(own) for own in _in_step(natives, members)]
+
+    def together(times: int) -> None:
+        assert held
+        team(members).walk(tables, times)
+
+    return together
+
+
+def _in_step(natives: Sequence[Native], members: int) -> list[list[Piece | None]]:
+    """Each thread's pieces in order, and None for a barrier: before a call that touches what another thread has written
+    since the last one, or writes what another has read, and at the end of the step."""
+    tables: list[list[Piece | None]] = [[] for _ in range(members)]
+    since: list[list[Piece]] = [[] for _ in range(members)]
+    for native in natives:
+        own = [*native.pieces, *([()] * (members - len(native.pieces)))]
+        if any(
+            _collide(mine, other)
+            for i, pieces in enumerate(own)
+            for mine in pieces
+            for j, others in enumerate(since)
+            if i != j
+            for other in others
+        ):
+            for table in tables:
+                table.append(None)
+            since = [[] for _ in range(members)]
+        for table, pieces, done in zip(tables, own, since, strict=True):
+            table.extend(pieces)
+            done.extend(pieces)
+    for table in tables:
+        table.append(None)
+    return tables
+
+
+def _collide(one: Piece, other: Piece) -> bool:
+    """Whether the order of two pieces matters."""
+    pairs = [(one.writes, other.writes), (one.writes, other.reads), (one.reads, other.writes)]
+    return any(np.shares_memory(x, y) for xs, ys in pairs for x in xs for y in ys)
+
+
+def _table(pieces: Sequence[Piece | None]) -> Array:
+    rows = [(BARRIER, 0) if piece is None else (piece.address, address(piece.block)) for piece in pieces]
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+
+def _alone(kernel: Any, values: Array, reads: tuple[Array, ...], writes: tuple[Array, ...]) -> list[Call]:
+    """A call that one thread makes."""
+    return [(Native([[Piece(int(kernel.address), values, reads, writes)]]), ())]
 
 
 def _typed(name: str, like: Array) -> Any:

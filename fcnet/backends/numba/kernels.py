@@ -76,17 +76,6 @@ def _load(table: Any, position: Any, out: Any, n: Any) -> None:
         out[j] = table[position[3] * n + j]
 
 
-@_loop
-def _sum_rows(e: Any, out: Any, members: Any, rows: Any, n: Any) -> None:
-    """out (members, n) = Σ over the rows of e (members, rows, n)."""
-    for m in range(members):
-        for j in range(n):
-            out[m * n + j] = 0
-        for b in range(rows):
-            for j in range(n):
-                out[m * n + j] += e[(m * rows + b) * n + j]
-
-
 @njit(error_model="numpy", fastmath={"reassoc"})
 def _accumulate(values: Any, total: Any, n: Any) -> None:
     """total += Σ values, in float64."""
@@ -97,11 +86,20 @@ def _accumulate(values: Any, total: Any, n: Any) -> None:
 
 
 @njit(error_model="numpy", fastmath={"reassoc", "contract"})
-def _norm(g: Any, out: Any, n: Any) -> None:
-    """out = ‖g‖, summed in float64."""
+def _squares(g: Any, out: Any, n: Any) -> None:
+    """out = Σ g², in float64."""
     part = 0.0
     for i in range(n):
         part += np.float64(g[i]) * np.float64(g[i])
+    out[0] = part
+
+
+@njit(error_model="numpy")
+def _root(squares: Any, parts: Any, step: Any, out: Any) -> None:
+    """out = √ of the sum of so many parts, which lie `step` elements apart."""
+    part = 0.0
+    for i in range(parts):
+        part += squares[i * step]
     out[0] = np.sqrt(part)
 
 
@@ -152,18 +150,6 @@ def advance(block: Any) -> None:
 
 
 @cfunc(SIGNATURE, cache=True)
-def sum_rows_f4(block: Any) -> None:
-    q = i8(block)
-    _sum_rows(f4(q[0]), f4(q[1]), q[2], q[3], q[4])
-
-
-@cfunc(SIGNATURE, cache=True)
-def sum_rows_f8(block: Any) -> None:
-    q = i8(block)
-    _sum_rows(f8(q[0]), f8(q[1]), q[2], q[3], q[4])
-
-
-@cfunc(SIGNATURE, cache=True)
 def accumulate_f4(block: Any) -> None:
     q = i8(block)
     _accumulate(f4(q[0]), f8(q[1]), q[2])
@@ -176,15 +162,27 @@ def accumulate_f8(block: Any) -> None:
 
 
 @cfunc(SIGNATURE, cache=True)
-def norm_f4(block: Any) -> None:
+def squares_f4(block: Any) -> None:
     q = i8(block)
-    _norm(f4(q[0]), f4(q[1]), q[2])
+    _squares(f4(q[0]), f8(q[1]), q[2])
 
 
 @cfunc(SIGNATURE, cache=True)
-def norm_f8(block: Any) -> None:
+def squares_f8(block: Any) -> None:
     q = i8(block)
-    _norm(f8(q[0]), f8(q[1]), q[2])
+    _squares(f8(q[0]), f8(q[1]), q[2])
+
+
+@cfunc(SIGNATURE, cache=True)
+def root_f4(block: Any) -> None:
+    q = i8(block)
+    _root(f8(q[0]), q[1], q[2], f4(q[3]))
+
+
+@cfunc(SIGNATURE, cache=True)
+def root_f8(block: Any) -> None:
+    q = i8(block)
+    _root(f8(q[0]), q[1], q[2], f8(q[3]))
 
 
 _M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
@@ -192,10 +190,13 @@ _W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 
 
 @njit(error_model="numpy")
-def _words(key0: Any, key1: Any, layer: Any, step: Any, epoch: Any, out: Any, n: Any) -> None:
-    """n uint32 from the Philox4x64-10 words at the counter (1 …, layer, step, epoch), the lower half of each first."""
+def _words(key0: Any, key1: Any, layer: Any, step: Any, epoch: Any, out: Any, n: Any, start: Any) -> None:
+    """n uint32 from the Philox4x64-10 words at the counter (1 …, layer, step, epoch), the lower half of each first.
+
+    The words are those from number `start` on, a multiple of 8, which is what one counter gives.
+    """
     i = 0
-    first = np.uint64(1)
+    first = np.uint64(1 + start // 8)
     while i < n:
         c0, c1, c2, c3 = first, np.uint64(layer), np.uint64(step), np.uint64(epoch)
         k0, k1 = key0, key1
@@ -219,4 +220,4 @@ def words(block: Any) -> None:
     """Random words of a layer at the place of position (epoch, step)."""
     q = i8(block)
     position = i8(q[3])
-    _words(np.uint64(q[0]), np.uint64(q[1]), q[2], position[1], position[0], u4(q[4]), q[5])
+    _words(np.uint64(q[0]), np.uint64(q[1]), q[2], position[1], position[0], u4(q[4]), q[5], q[6])

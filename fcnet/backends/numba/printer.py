@@ -121,11 +121,12 @@ class _Printer:
         kinds = [self.operands[first[p]].kind for p in pointers]
         names = [*pointers, *(f"sum{i}" for i in range(len(sums)))]
         kinds += [self.kind] * len(sums)
-        arguments = ["M", "B", "n", *(f"m_{p}" for p in pointers), *(f"b_{p}" for p in pointers), *names, "row"]
+        steps = [f"m_{p}" for p in pointers] + [f"b_{p}" for p in pointers] + [f"m_sum{i}" for i in range(len(sums))]
+        arguments = ["M", "B", "n", *steps, *names, "row"]
         body = self._body(pointers, sums)
         lines = [HEADER, "", '@njit(error_model="numpy", fastmath={"contract", "nsz", "reassoc"})']
         lines += [f"def run({', '.join(arguments)}):", *("    " + line for line in body), "", ""]
-        count = 3 + 2 * len(pointers)
+        count = 3 + len(steps)
         values = [f"q[{i}]" for i in range(count)]
         values += [f"{kind}(q[{count + i}])" for i, kind in enumerate(kinds)]
         values += [f"{self.kind}(q[{count + len(kinds)}])"]
@@ -134,6 +135,9 @@ class _Printer:
         sizes = [*self.shape]
         sizes += [self.operands[first[p]].steps[0] for p in pointers]
         sizes += [self.operands[first[p]].steps[1] for p in pointers]
+        sizes += [
+            self.sums[name].strides[-2] // self.sums[name].itemsize if self.sums[name].ndim > 1 else 0 for name in sums
+        ]
         arrays = [self.named[first[p]] for p in pointers] + [self.sums[name] for name in sums]
         return Printed("\n".join(lines), sizes, arrays, max(1, len(stored) * self.shape[2]))
 
@@ -195,7 +199,11 @@ class _Printer:
         lines.append("for m in range(M):")
         inner = [f"{p}_ = m * m_{p}" for p in pointers]
         for i, _ in enumerate(sums):
-            inner += ["for j in range(n):", f"    sum{i}[m * n + j] = {TYPES[self.kind]}(0.0)"]
+            inner += [
+                f"sum{i}_ = m * m_sum{i}",
+                "for j in range(n):",
+                f"    sum{i}[sum{i}_ + j] = {TYPES[self.kind]}(0.0)",
+            ]
         inner.append("for b in range(B):")
         row = [f"{p}b = {p}_ + b * b_{p}" for p in pointers]
         for phase in range(self.last + 1):
@@ -250,13 +258,12 @@ class _Printer:
             if self.written[name] != phase:
                 continue
             pointer = self.variables[f"out_{name}"]
-            v = value(node) if self.operands[f"out_{name}"].steps[2] else self.text[id(node)]
-            if self.operands[f"out_{name}"].steps[2]:
-                writes.append(f"{pointer}[{pointer}b + j] = {v}")
-                if name in sums:
-                    writes.append(f"sum{sums.index(name)}[m * n + j] += {v}")
-            else:
-                lines.append(f"{pointer}[{pointer}b] = {v}")
+            wide = bool(self.operands[f"out_{name}"].steps[2])
+            v, j = (value(node), " + j") if wide else (self.text[id(node)], "")  # of one unit there is no loop
+            made = [f"{pointer}[{pointer}b{j}] = {v}"]
+            if name in sums:
+                made.append(f"sum{sums.index(name)}[sum{sums.index(name)}_{j}] += {v}")
+            (writes if wide else lines).extend(made)
         loop += writes
         if loop:
             lines += ["for j in range(n):", *("    " + line for line in loop)]

@@ -1,0 +1,155 @@
+"""A team: threads that walk tables of kernel calls side by side, and wait for one another where the tables say so.
+
+All of a chunk of steps happens in compiled code without Python's lock. A barrier is one counter that every thread adds
+to; who waits spins, since the wait is shorter than going to sleep, and offers its core to others when it is long.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import threading
+from collections.abc import Sequence
+from functools import cache
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fcnet.backends.base import Array
+from fcnet.backends.numba.pointers import address, call
+
+BARRIER = 0
+"""What a table has in place of a kernel's address where the threads wait for one another."""
+
+_SPINS = 4000  # looks at the counter before the core is offered to others: some ten microseconds
+_LEFT = 1 << 62  # a count at which every barrier is open
+_PAUSE = platform.machine() in ("x86_64", "AMD64")  # whether the processor has a hint that a loop is waiting
+
+
+@intrinsic
+def _arrive(typingctx: Any, counter: Any) -> Any:
+    """Add 1 to the int64 at the address `counter`; everything written before is seen by who sees the sum."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", place, ir.Constant(ir.IntType(64), 1), "acq_rel")
+
+    return types.int64(types.int64), code
+
+
+@intrinsic
+def _look(typingctx: Any, counter: Any) -> Any:
+    """The int64 at the address `counter`, as other threads have left it."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        if _PAUSE:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return builder.load_atomic(place, "acquire", 8)
+
+    return types.int64(types.int64), code
+
+
+@intrinsic
+def _offer(typingctx: Any, function: Any) -> Any:
+    """Call the system's function at that address, which lets other threads have the core."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(32), []).as_pointer()
+        return builder.call(builder.inttoptr(args[0], kind), [])
+
+    return types.int32(types.int64), code
+
+
+@njit(cache=True, nogil=True)
+def _walk(table: Any, times: int, counter: int, members: int, offer: int) -> None:
+    """Make every call of the table (n, 2) int64, in order, so many times; then wait for all members."""
+    due = 0
+    for time in range(times + 1):
+        for i in range(table.shape[0] if time < times else 1):
+            if time < times and table[i, 0] != BARRIER:
+                call(table[i, 0], table[i, 1])
+                continue
+            due += members
+            _arrive(counter)
+            spins = 0
+            while _look(counter) < due:
+                spins += 1
+                if spins > _SPINS and offer:
+                    _offer(offer)
+
+
+class _Job:
+    """One thread's part of a walk."""
+
+    def __init__(self, table: Array, times: int, counter: Array, members: int) -> None:
+        self._arguments = table, times, address(counter), members, _YIELD
+        self._held = counter
+        self.done = threading.Event()
+
+    def walk(self) -> None:
+        """Do it."""
+        _walk(*self._arguments)
+        self.done.set()
+
+
+class Team:
+    """So many threads, the caller's among them. The others start with the first walk, and sleep between walks."""
+
+    def __init__(self, members: int) -> None:
+        self.members = members
+        self._lock = threading.Lock()  # one walk at a time
+        self._jobs: list[SimpleQueue[_Job]] = [SimpleQueue() for _ in range(members - 1)]
+        for jobs in self._jobs:
+            threading.Thread(target=_follow, args=(jobs,), daemon=True).start()
+
+    def walk(self, tables: Sequence[Array], times: int) -> None:
+        """Walk one table each, so many times over; return when all have."""
+        counter = np.zeros(8, np.int64)
+        with self._lock:
+            given: list[_Job] = []
+            try:
+                for jobs, table in zip(self._jobs, tables[1:], strict=True):
+                    job = _Job(table, times, counter, self.members)
+                    jobs.put(job)
+                    given.append(job)
+                _Job(tables[0], times, counter, self.members).walk()
+            except BaseException:
+                counter[0] = _LEFT  # nobody waits for one who was interrupted; what the others do is of no use
+                for job in given:
+                    job.done.wait()
+                raise
+
+
+@cache
+def team(members: int) -> Team:
+    """The process's team of that size."""
+    return Team(members)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=team.cache_clear)  # a fork has no threads but its own
+
+
+def _follow(jobs: SimpleQueue[_Job]) -> None:
+    while True:
+        jobs.get().walk()
+
+
+def _yield_address() -> int:
+    """Where the system's sched_yield lies; 0 where there is none."""
+    try:
+        function = ctypes.CDLL(None).sched_yield
+    except (TypeError, OSError, AttributeError):  # Windows
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+_YIELD = _yield_address()
