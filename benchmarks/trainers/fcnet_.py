@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from time import perf_counter
 
 import numpy as np
 
@@ -22,12 +21,11 @@ from fcnet.nn.workspace import Batch
 from fcnet.optim.rules import Adam
 from fcnet.optim.schedules import Constant
 from fcnet.optim.update import Update
-from fcnet.training.build import largest_product
 from fcnet.training.events import Epoch
 from fcnet.training.loop import Plan, train
 from fcnet.training.program import Program
 from fcnet.training.state import State
-from fcnet.training.timing import Products
+from fcnet.training.timing import Products, mean_seconds
 
 VERSION = f"fcnet {fcnet.__version__}, numpy {np.__version__}"
 
@@ -53,7 +51,7 @@ def _trainer(case: Case, name: str) -> tuple[Callable[[], float], Callable[[], f
     state = State.new(network, update.names, np.float32)
     network.initialise(state.θ, state.q, 0, Batch(x[:8], x[:0]))
     backend = make(name, int(os.environ["OMP_NUM_THREADS"]))
-    machine.blas(backend.blas_threads(largest_product(network, case.batch)))
+    machine.blas(backend.blas_threads(network.largest_product(case.batch)))
     program = Program(backend, network, CrossEntropy(), update, state)
     source = MemorySource(x, y, one_hot=np.eye(n_out, dtype=np.float32))
     events = train(program, source, Plan(1_000_000, case.batch, Constant()), None)
@@ -66,10 +64,6 @@ def _trainer(case: Case, name: str) -> tuple[Callable[[], float], Callable[[], f
     program.record_gradient(program.blank(case.batch, products))
 
     def alone() -> float:
-        times = max(5, case.rows // case.batch // 10)
-        start = perf_counter()
-        for _ in range(times):
-            products.run()
-        return (perf_counter() - start) / times
+        return mean_seconds(products, max(5, case.rows // case.batch // 10))
 
     return epoch, alone

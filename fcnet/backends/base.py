@@ -90,6 +90,9 @@ class Backend(Protocol):
     def advance(self, position: Array, rows: int) -> list[Call]:
         """The position moves on by one step of so many rows."""
 
+    def lap(self, calls: Sequence[Call], since: Array, total: Array) -> list[Call]:
+        """total (1,) int64 += the nanoseconds since `since` (1,) int64, which becomes now; after all `calls`."""
+
     def update(self, formula: Formula, vectors: Mapping[str, Array], segments: Sequence[Segment]) -> list[Call]:
         """The formula over every segment of the flat vectors; results are named like the vectors they overwrite."""
 

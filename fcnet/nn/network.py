@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -43,6 +44,10 @@ class Network:
     def n_out(self) -> int:
         """The number of outputs."""
         return self.widths[-1]
+
+    def largest_product(self, rows: int) -> int:
+        """Multiplications of the largest matrix product of a step with so many rows."""
+        return max(rows * a * b for a, b in itertools.pairwise(self.widths))
 
     def views(self, vector: Array, layout: Layout) -> list[dict[str, Array]]:
         """Per layer, the slots of a vector under the layer's own names."""

@@ -173,7 +173,7 @@ class Model:
 
     def working(self) -> AbstractContextManager[object]:
         """The context in which predictions are made: BLAS has the threads that are right for them."""
-        return machine.blas(self.backend.blas_threads(build.largest_product(self.network, BATCH)))
+        return machine.blas(self.backend.blas_threads(self.network.largest_product(BATCH)))
 
     def probabilities(self, x: Array) -> Array:
         """Predictions float64 of encoded rows x (n, n_in): probabilities (n, K) or (n, L), or numbers (n, n_out)."""

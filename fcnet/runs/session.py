@@ -19,26 +19,20 @@ from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Array
 from fcnet.config.schema import Config
-from fcnet.data.source import MemorySource, one_hot
 from fcnet.errors import DataError, DivergedError, Stopped, escape
 from fcnet.metrics import METRICS, trivial
-from fcnet.nn.workspace import Batch
 from fcnet.runs import checkpoint, environment, folder, origin
 from fcnet.runs.beginning import Beginning, begin, portable, without_path
 from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import BATCH, check_members
 from fcnet.runs.saver import Saver
-from fcnet.training import build
 from fcnet.training.estimate import refuse
 from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress, Started
 from fcnet.training.loop import Plan, train
 from fcnet.training.prepare import Prepared, prepare
-from fcnet.training.program import Forward, Program
+from fcnet.training.program import Forward
 from fcnet.training.scoring import Scorer, summary, truths
 from fcnet.training.state import State
-
-SAMPLE = 1024
-"""Rows that data-driven initialisation sees."""
 
 Stop = Callable[[], int | None]
 
@@ -131,6 +125,7 @@ class _Session:
     """
 
     def __init__(self, prepared: Prepared, content: str | None, watch: _Watch) -> None:
+        self.prepared = prepared
         self.settings, self.data, self.metrics = prepared.settings, prepared.data, prepared.metrics
         self.network, self.update, self.estimate = prepared.network, prepared.update, prepared.estimate()
         self.content, self.watch = content, watch
@@ -144,10 +139,9 @@ class _Session:
         monitor = "loss" if self.validated else None
         if stopping is not None:
             monitor = stopping.metric.removeprefix("val_")
-        assert training.batch_size != "auto"
         return Plan(
             training.epochs,
-            training.batch_size,
+            self.prepared.batch_size,
             self.settings.schedule,
             monitor,
             monitor in METRICS and METRICS[monitor].greater_is_better,
@@ -180,10 +174,7 @@ class _Session:
         if name == "auto" and held is not None:
             name = held.header["config"].get("backend", "numpy")
         if name == "auto":
-            units = self.network.widths[1:]
-            steps = self.plan.epochs * -(-len(self.data.parts["train"]) // self.plan.batch_size)
-            work = choice.Work(self.network.layout.count, sum(units), len(units), self.plan.batch_size, steps)
-            name, hint = choice.choose(work)
+            name, hint = choice.choose(self.prepared.work())
             self.notices += [hint] if hint else []
         self.backend = choice.make(name, int(self.settings.threads))
         self.settings = replace(self.settings, backend=self.backend.name)  # type: ignore[arg-type]  # a backend of the schema
@@ -211,33 +202,23 @@ class _Session:
         yield Finished(run.path, done, why)
 
     def _build(self) -> None:
-        """Allocate the state, fill in the initial weights, record the calls of a step."""
-        settings, data = self.settings, self.data
-        assert settings.loss != "auto"
-        dtype = np.dtype(settings.dtype)
-        backend = self.backend
-        machine.blas(backend.blas_threads(build.largest_product(self.network, self.plan.batch_size)))
-        x, y, w = data.x, data.y, data.w
-        rows = data.parts["train"]
-        self.state = State.new(self.network, self.update.names, dtype)
-        table = one_hot(settings.loss, data.target, dtype)
-        self.source = MemorySource(x, y, w, rows=rows, one_hot=table, seed=settings.seed)
-        self.program = Program(
-            backend,
-            self.network,
-            settings.loss,
-            self.update,
-            self.state,
-            weighted=w is not None,
-            seed=settings.seed,
-        )
-        sample = self.source.order(0, 0, min(SAMPLE, self.source.n))
-        self.network.initialise(self.state.θ, self.state.q, settings.seed, Batch(x[sample], x[:0]))
+        """Allocate the state, fill in the initial weights, and what scores it."""
+        data = self.data
+        self.program, self.source = self.prepared.begin(self.backend)
+        self.state = self.program.state
+        rows, w = data.parts["train"], data.w
         n_guess = len(data.target.classes or data.target.names)
-        guess = trivial(truths(data.target, y[rows]), n_guess, None if w is None else w[rows])
-        forward = Forward(backend, self.network, self.state.θ, self.state.q, BATCH)
+        guess = trivial(truths(data.target, data.y[rows]), n_guess, None if w is None else w[rows])
+        forward = Forward(self.backend, self.network, self.state.θ, self.state.q, BATCH)
         self.scorer = Scorer(
-            backend, forward, settings.loss, data.target, self.metrics, guess, (x, y, w), self.watch.poll
+            self.backend,
+            forward,
+            self.prepared.loss,
+            data.target,
+            self.metrics,
+            guess,
+            (data.x, data.y, w),
+            self.watch.poll,
         )
 
     def _begin(self, run: folder.Run, held: checkpoint.Checkpoint | None, given: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 from fcnet.config.schema import Config
@@ -67,11 +66,6 @@ def output_width(loss: Loss, task: Task, n_targets: int, n_classes: int) -> int:
     if task in ("binary", "multiclass"):
         return n_classes if loss.one_hot else 1
     return n_targets
-
-
-def largest_product(net: Network, rows: int) -> int:
-    """Multiplications of the largest matrix product of a step with so many rows."""
-    return max(rows * a * b for a, b in itertools.pairwise(net.widths))
 
 
 def network(options: NetworkOptions, n_in: int, n_out: int, members: tuple[int, ...] = ()) -> Network:

@@ -6,17 +6,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from fcnet import config as configs
 from fcnet import data as tables
+from fcnet import machine
+from fcnet.backends import choice
+from fcnet.backends.base import Backend
 from fcnet.config.schema import Config
 from fcnet.data import Dataset
+from fcnet.data.source import MemorySource, one_hot
 from fcnet.errors import ConfigError
 from fcnet.metrics import Metric, chosen
 from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
+from fcnet.nn.workspace import Batch
 from fcnet.optim.update import Update
 from fcnet.training import build
 from fcnet.training.estimate import Estimate, estimate, refuse_layers, refuse_table
+from fcnet.training.program import Program
+from fcnet.training.state import State
+
+SAMPLE = 1024
+"""Rows that data-driven initialisation sees."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,36 @@ class Prepared:
             training_rows=len(self.data.parts["train"]),
             scored_rows=max(parts),
         )
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch."""
+        size = self.settings.training.batch_size
+        assert size != "auto"
+        return size
+
+    def work(self) -> choice.Work:
+        """How much there is to do, by which `backend: auto` decides."""
+        units = self.network.widths[1:]
+        steps = self.settings.training.epochs * -(-len(self.data.parts["train"]) // self.batch_size)
+        return choice.Work(self.network.layout.count, sum(units), len(units), self.batch_size, steps)
+
+    def begin(self, backend: Backend) -> tuple[Program, MemorySource]:
+        """The program with initial weights, before its first step, and the rows of training.
+
+        BLAS gets the threads that suit the backend.
+        """
+        settings, data, network = self.settings, self.data, self.network
+        machine.blas(backend.blas_threads(network.largest_product(self.batch_size)))
+        dtype = np.dtype(settings.dtype)
+        state = State.new(network, self.update.names, dtype)
+        table = one_hot(self.loss, data.target, dtype)
+        source = MemorySource(data.x, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
+        weighted = data.w is not None
+        program = Program(backend, network, self.loss, self.update, state, weighted=weighted, seed=settings.seed)
+        sample = source.order(0, 0, min(SAMPLE, source.n))
+        network.initialise(state.θ, state.q, settings.seed, Batch(data.x[sample], data.x[:0]))
+        return program, source
 
 
 def prepare(

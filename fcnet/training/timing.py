@@ -6,7 +6,7 @@ Whole steps are timed in the loop that trains; their pieces are those of the ver
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
@@ -16,24 +16,17 @@ import numpy as np
 from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Array, Backend, Call, Tape
-from fcnet.data.source import MemorySource, one_hot
-from fcnet.nn.workspace import Batch
-from fcnet.training import build
 from fcnet.training.estimate import refuse_memory
 from fcnet.training.events import Epoch, Progress
 from fcnet.training.loop import Plan, train
 from fcnet.training.prepare import Prepared
-from fcnet.training.program import Program
-from fcnet.training.state import State
+from fcnet.training.program import MAX_STEPS
 
 REPETITIONS = 7
 """How often everything is timed, in turn."""
 
 SECONDS = 0.08
 """How long one timing of one thing lasts, at the least."""
-
-SAMPLE = 1024
-"""Rows that data-driven initialisation sees."""
 
 Section = tuple[str, int]
 """gather, forward, loss, backward, update or loop; and the layer, i of the derivation, 0 where there is none."""
@@ -73,15 +66,9 @@ class Profile:
 
 def candidates(prepared: Prepared) -> list[str]:
     """The backends to measure: the one that training would take first, then whatever else is installed."""
-    settings, network = prepared.settings, prepared.network
-    name: str = settings.backend
+    name: str = prepared.settings.backend
     if name == "auto":
-        assert settings.training.batch_size != "auto"
-        n, units = len(prepared.data.parts["train"]), network.widths[1:]
-        steps = settings.training.epochs * -(-n // settings.training.batch_size)
-        name, _ = choice.choose(
-            choice.Work(network.layout.count, sum(units), len(units), settings.training.batch_size, steps)
-        )
+        name, _ = choice.choose(prepared.work())
     return [name, *(other for other in ("numpy", "numba") if other != name and choice.installed(other))]
 
 
@@ -128,48 +115,30 @@ class _Trial:
     """One backend with a net in training, whose step can be timed whole and in pieces."""
 
     def __init__(self, prepared: Prepared, backend: Backend) -> None:
-        settings, data, network = prepared.settings, prepared.data, prepared.network
-        assert settings.training.batch_size != "auto"
-        dtype = np.dtype(settings.dtype)
-        table = one_hot(prepared.loss, data.target, dtype)
-        self.source = MemorySource(data.x, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
-        self.state = State.new(network, prepared.update.names, dtype)
-        sample = self.source.order(0, 0, min(SAMPLE, self.source.n))
-        network.initialise(self.state.θ, self.state.q, settings.seed, Batch(data.x[sample], data.x[:0]))
-        self.program = Program(
-            backend,
-            network,
-            prepared.loss,
-            prepared.update,
-            self.state,
-            weighted=data.w is not None,
-            seed=settings.seed,
-        )
-        self.rows = min(settings.training.batch_size, self.source.n)
+        self.program, self.source = prepared.begin(backend)
+        self.state = self.program.state
+        self.rows = min(prepared.batch_size, self.source.n)
+        self.blas = backend.blas_threads(prepared.network.largest_product(self.rows))
         self.times = _Times()
-        self.largest = build.largest_product(network, self.rows)
         # A net that is only looked at never comes to the end of its epochs.
-        self.loop = train(self.program, self.source, Plan(1_000_000, self.rows, settings.schedule), None)
+        plan = Plan(1_000_000, self.rows, prepared.settings.schedule)
+        self.loop = train(self.program, self.source, plan, None)
         self._train(0.0)
-        tape = self.program.recorded(self.rows).tape
-        self.pieces = list(_pieces(tape))
+        self.laps = Laps(self.program.recorded(self.rows).tape)
         self.products = Products(backend)
         self.program.record_gradient(self.program.blank(self.rows, self.products))
-        self.idle = Tape(backend)  # what it costs to time a piece at all
-        self.idle.advance(self.program.position, 0)
 
     def repeat(self, seconds: float) -> None:
         """Time everything once, for about `seconds` each."""
-        with machine.blas(self.program.backend.blas_threads(self.largest)):
+        with machine.blas(self.blas):
             self._repeat(seconds)
 
     def _repeat(self, seconds: float) -> None:
         step = self._train(seconds)
         self.times.step.append(step)
         times = max(2, int(seconds / step))
-        self.times.products.append(_mean(self.products.run, times))
-        idle = _mean(self.idle.run, 1000)
-        spent = {section: max(0.0, total - idle) for section, total in self._split(times).items()}
+        self.times.products.append(mean_seconds(self.products, times))
+        spent = self._split(times)
         for section, each in spent.items():
             self.times.sections[section].append(each)
         self.times.sections["loop", 0].append(max(0.0, step - sum(spent.values())))
@@ -203,30 +172,51 @@ class _Trial:
         return spent * self.rows / done
 
     def _split(self, times: int) -> dict[Section, float]:
-        """Mean seconds of each section, over steps at changing places of the epoch."""
-        spent: dict[Section, float] = defaultdict(float)
-        position, row = self.program.position, 0
+        """Mean seconds of each section, over so many steps at changing places of the epoch."""
+        state, most = self.state, min(MAX_STEPS, self.source.n // self.rows)
+        self.laps.clear()
         with np.errstate(all="ignore"):
-            for _ in range(times):
-                row = row + self.rows if row + 2 * self.rows <= self.source.n else 0
-                position[:] = (self.state.epoch, self.state.step, row, 0)
-                for section, run in self.pieces:
-                    start = perf_counter()
-                    run(1)
-                    spent[section] += perf_counter() - start
-        return {section: total / times for section, total in spent.items()}
+            for done in range(0, times, most):
+                self.program.position[:] = (state.epoch, state.step, 0, 0)
+                self.laps.run(min(most, times - done))
+        return {section: spent / times for section, spent in self.laps.seconds().items()}
 
 
-def _pieces(tape: Tape) -> Iterator[tuple[Section, Callable[[int], None]]]:
-    """Each section of the tape with a function that makes its calls."""
-    stops = [start for start, _, _ in tape.sections[1:]] + [len(tape.calls)]
-    for (start, phase, layer), stop in zip(tape.sections, stops, strict=True):
-        if stop > start:
-            yield (phase, layer), tape.backend.link(tape.calls[start:stop])
+class Laps:
+    """A recorded step that takes the time after each of its sections, in its place, with the caches as they are there.
+
+    The first section of the first step of a run is not counted: what goes before it is no part of a step.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        self._since, self._first = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        self._totals: list[tuple[Section, Array]] = []
+        backend, calls = tape.backend, []
+        stops = [start for start, _, _ in tape.sections[1:]] + [len(tape.calls)]
+        for (start, phase, layer), stop in zip(tape.sections, stops, strict=True):
+            if stop > start:
+                total = np.zeros(1, np.int64)
+                self._totals.append(((phase, layer), total))
+                own = tape.calls[start:stop]
+                calls += [*own, *backend.lap(own, self._since, total)]
+        self.run = backend.link([*backend.lap([], self._since, self._first), *calls])
+
+    def clear(self) -> None:
+        """Count from here."""
+        for _, total in self._totals:
+            total[0] = 0
+
+    def seconds(self) -> dict[Section, float]:
+        """What was counted so far."""
+        spent: dict[Section, float] = defaultdict(float)
+        for section, total in self._totals:
+            spent[section] += int(total[0]) * 1e-9
+        return dict(spent)
 
 
-def _mean(run: Callable[[], object], times: int) -> float:
+def mean_seconds(tape: Tape, times: int) -> float:
+    """Seconds of one run of the tape, over so many in pieces as long as a chunk of steps can be."""
     start = perf_counter()
-    for _ in range(times):
-        run()
+    for done in range(0, times, MAX_STEPS):
+        tape.run(min(MAX_STEPS, times - done))
     return (perf_counter() - start) / times

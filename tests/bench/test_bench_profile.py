@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fcnet import config
+from fcnet.backends import choice
 from fcnet.backends.base import Eager, Tape
 from fcnet.backends.numpy import NumpyBackend
 from fcnet.config.schema import Config
@@ -13,6 +14,12 @@ from fcnet.data.source import MemorySource
 from fcnet.training import timing
 from fcnet.training.prepare import Prepared, prepare
 from fcnet.training.timing import Products, candidates, measure
+
+BACKENDS = {"numpy": NumpyBackend}
+if choice.installed("numba"):
+    from fcnet.backends.numba.backend import Least, NumbaBackend
+
+    BACKENDS |= {"numba": NumbaBackend, "numba, 2 threads": lambda: NumbaBackend(2, Least(0, 0, 0, 0, 1))}
 
 
 @pytest.fixture
@@ -77,20 +84,21 @@ def test_the_chosen_backend_comes_first(settings):
     assert len(set(chosen)) == len(chosen)
 
 
-def test_the_sections_of_a_step_are_the_whole_step(prepared):
-    """Making the pieces one after the other gives the very numbers of the step in one go."""
-    whole, pieces = (timing._Trial(prepared, NumpyBackend()) for _ in range(2))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_sections_of_a_step_are_the_whole_step(prepared, backend):
+    """Taking the time between the pieces gives the very numbers of the step in one go, and every piece some time."""
+    whole, pieces = (timing._Trial(prepared, BACKENDS[backend]()) for _ in range(2))
     before = whole.state.θ.copy()
     for trial in (whole, pieces):
         trial.program.position[:] = (1, 5, 16, 0)
 
     whole.program.recorded(16).tape.run()
-    for _, run in pieces.pieces:
-        run(1)
+    pieces.laps.run(1)
 
     assert np.array_equal(whole.state.θ, pieces.state.θ)
     assert not np.array_equal(whole.state.θ, before)
     assert np.array_equal(whole.program.position, pieces.program.position)
+    assert all(seconds > 0 for seconds in pieces.laps.seconds().values())
 
 
 def test_products_are_all_that_is_kept():

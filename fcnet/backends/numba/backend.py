@@ -16,6 +16,7 @@ from fcnet.backends.base import Array, Call, Segment, Words, aligned
 from fcnet.backends.numba import kernels, store
 from fcnet.backends.numba.pointers import address, block, replay
 from fcnet.backends.numba.printer import POINTERS, print_kernel
+from fcnet.backends.numba.system import CLOCK, MONOTONIC
 from fcnet.backends.numba.team import BARRIER, team
 from fcnet.backends.numpy import NumpyBackend
 from fcnet.formulas import Formula, Sym
@@ -253,6 +254,15 @@ class NumbaBackend:
     def advance(self, position: Array, rows: int) -> list[Call]:
         """The next step."""
         return _alone(kernels.advance, block(position, rows), (), (position,))
+
+    def lap(self, calls: Sequence[Call], since: Array, total: Array) -> list[Call]:
+        """By the system's clock, when every thread has done its pieces."""
+        if not CLOCK:
+            return self.plain.lap(calls, since, total)
+        natives = [call for call, _ in calls if isinstance(call, Native)]
+        done = tuple(a for native in natives for own in native.pieces for piece in own for a in piece.writes)
+        time = np.zeros(2, np.int64)
+        return _alone(kernels.lap, block(CLOCK, MONOTONIC, time, since, total), (*done, time), (since, total, time))
 
     def update(self, formula: Formula, vectors: Mapping[str, Array], segments: Sequence[Segment]) -> list[Call]:
         """The formula over every segment, each in one pass."""

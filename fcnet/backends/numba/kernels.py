@@ -18,6 +18,7 @@ from fcnet.backends.numba.pointers import (
     sgemm64,
     u4,
 )
+from fcnet.backends.numba.system import read_clock
 
 SIGNATURE = types.void(types.int64)
 
@@ -183,6 +184,17 @@ def root_f4(block: Any) -> None:
 def root_f8(block: Any) -> None:
     q = i8(block)
     _root(f8(q[0]), q[1], q[2], f8(q[3]))
+
+
+@cfunc(SIGNATURE, cache=True)
+def lap(block: Any) -> None:
+    """total += the nanoseconds since `since`, which becomes now; (clock's address and kind, time, since, total)."""
+    q = i8(block)
+    time, since, total = i8(q[2]), i8(q[3]), i8(q[4])
+    read_clock(q[0], q[1], q[2])
+    now = time[0] * 1_000_000_000 + time[1]
+    total[0] += now - since[0]
+    since[0] = now
 
 
 _M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)

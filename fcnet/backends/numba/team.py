@@ -6,7 +6,6 @@ to; who waits spins, since the wait is shorter than going to sleep, and offers i
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import threading
@@ -23,6 +22,7 @@ from numba.extending import intrinsic
 
 from fcnet.backends.base import Array
 from fcnet.backends.numba.pointers import address, call
+from fcnet.backends.numba.system import YIELD, yield_core
 
 BARRIER = 0
 """What a table has in place of a kernel's address where the threads wait for one another."""
@@ -57,17 +57,6 @@ def _look(typingctx: Any, counter: Any) -> Any:
     return types.int64(types.int64), code
 
 
-@intrinsic
-def _offer(typingctx: Any, function: Any) -> Any:
-    """Call the system's function at that address, which lets other threads have the core."""
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.IntType(32), []).as_pointer()
-        return builder.call(builder.inttoptr(args[0], kind), [])
-
-    return types.int32(types.int64), code
-
-
 @njit(cache=True, nogil=True)
 def _walk(table: Any, times: int, counter: int, members: int, offer: int) -> None:
     """Make every call of the table (n, 2) int64, in order, so many times; then wait for all members."""
@@ -83,14 +72,14 @@ def _walk(table: Any, times: int, counter: int, members: int, offer: int) -> Non
             while _look(counter) < due:
                 spins += 1
                 if spins > _SPINS and offer:
-                    _offer(offer)
+                    yield_core(offer)
 
 
 class _Job:
     """One thread's part of a walk."""
 
     def __init__(self, table: Array, times: int, counter: Array, members: int) -> None:
-        self._arguments = table, times, address(counter), members, _YIELD
+        self._arguments = table, times, address(counter), members, YIELD
         self._held = counter
         self.done = threading.Event()
 
@@ -141,15 +130,3 @@ if hasattr(os, "register_at_fork"):
 def _follow(jobs: SimpleQueue[_Job]) -> None:
     while True:
         jobs.get().walk()
-
-
-def _yield_address() -> int:
-    """Where the system's sched_yield lies; 0 where there is none."""
-    try:
-        function = ctypes.CDLL(None).sched_yield
-    except (TypeError, OSError, AttributeError):  # Windows
-        return 0
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
-
-
-_YIELD = _yield_address()
