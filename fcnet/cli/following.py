@@ -10,7 +10,7 @@ from fcnet.cli import streams
 from fcnet.cli.progress import Bar
 from fcnet.errors import escape
 from fcnet.reports import summary
-from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress, Started
+from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress, Saving, Started
 
 
 class Follower:
@@ -36,6 +36,7 @@ class Follower:
 
     def hear(self, event: Event) -> bool:
         """Say what there is to say; whether the run has just started."""
+        self._bar.saved()
         match event:
             case Notice():
                 if not self._quiet:
@@ -49,6 +50,9 @@ class Follower:
             case Epoch():
                 if not self._quiet:
                     self._bar.epoch(event)
+            case Saving():
+                if not self._quiet:
+                    self._bar.saving(event.path)
             case Finished():
                 self._bar.close()
                 self._finish(event)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from fcnet.cli import streams
+from fcnet.errors import escape
 from fcnet.reports.text import count, duration, figures
 from fcnet.training.events import Epoch, Progress
 
@@ -17,6 +20,9 @@ UNKNOWN = 80
 
 PAUSE = 2.0
 """Seconds between two lines."""
+
+PATIENCE = 1.0
+"""Seconds that a checkpoint may take before the progress says so."""
 
 
 class Bar:
@@ -32,6 +38,7 @@ class Bar:
         self._bar: Any = None
         self._said = time.monotonic()
         self._score = ""
+        self._saving: threading.Timer | None = None
 
     def progress(self, now: Progress) -> None:
         """Move on inside an epoch."""
@@ -50,8 +57,28 @@ class Bar:
         if self._verbose or (not self._wanted and now_and_then):
             self._line(line)
 
+    def saving(self, path: Path) -> None:
+        """A checkpoint is being written: say so if it takes long."""
+        self._saving = threading.Timer(PATIENCE, self._say_saving, [path])
+        self._saving.daemon = True
+        self._saving.start()
+
+    def saved(self) -> None:
+        """Whatever was being written is."""
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
+
+    def _say_saving(self, path: Path) -> None:
+        text = f"saving {escape(str(path))}, the disk is slow"
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        else:
+            self._line(text)
+
     def close(self) -> None:
         """Take the bar off the screen."""
+        self.saved()
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -21,6 +21,7 @@ from fcnet.runs import checkpoint
 BEST, LAST, SUMMARY, ENVIRONMENT, LOG = "best.npz", "last.npz", "metrics.json", "environment.json", "log.txt"
 RUNS = Path("runs")
 
+SAVED = "saved"  # a key of environment.json
 _OURS = {BEST, LAST, SUMMARY, ENVIRONMENT, LOG, "metrics.csv", "config.yaml", "report.html"}
 _TICK = timedelta(microseconds=1)
 _LONGEST_NAME = 200  # bytes, which leaves room for `-2` and for the hidden names below
@@ -60,6 +61,7 @@ class Run:
         self.notices = [] if folder.lock() else [f"{path} cannot be locked here: do not start this run twice"]
         self._replaces = replaces
         self._newest = _newest_time(path.parent)
+        self._saved = False
 
     def __enter__(self) -> Self:
         return self
@@ -84,14 +86,19 @@ class Run:
         self.write(name, files.json_text(value, indent=2).encode() + b"\n")
 
     def save(self, name: str, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-        """Save the checkpoint `name` (best before last) and, once there is a `last.npz`, take the old run's place.
-
-        A best.npz of before the first last.npz says so in its header, `first`: see `resumable`.
-        """
-        first = {"first": True} if name == BEST and LAST not in self.folder.names() else {}
-        checkpoint.write(self.folder, name, {**header, "created": self.now(), **first}, arrays)
+        """Save the checkpoint `name` (best before last) and, once there is a `last.npz`, take the old run's place."""
+        checkpoint.write(self.folder, name, {**header, "created": self.now()}, arrays)
         if name == LAST:
+            self._note_saved()
             self.settle()
+
+    def _note_saved(self) -> None:
+        """Write down, once, that there is a last.npz: should it ever be missing, it was lost (see `resumable`)."""
+        if not self._saved:
+            notes = noted(self.folder.read(ENVIRONMENT))
+            if not notes.get(SAVED):
+                self.write_json(ENVIRONMENT, {**notes, SAVED: True})
+            self._saved = True
 
     def settle(self) -> None:
         """Take the place of the run that this one replaces, and remove that one; nothing where there is none."""
@@ -200,19 +207,26 @@ def resumable(path: Path) -> Path | None:
     """
     if files.is_there(path / LAST):
         return path / LAST
-    if not files.is_there(path / BEST):
+    with files.Folder(path) as held:
+        text = held.read(ENVIRONMENT)
+    best = files.is_there(path / BEST)
+    # without the note it was killed before its first checkpoint was whole
+    lost = best if text is None else noted(text).get(SAVED)
+    if not lost:
         return None
-    try:
-        first = checkpoint.read(path / BEST).header.get("first") is True
-    except CheckpointError:
-        first = False
-    if first:  # killed between the two files of its first checkpoint
-        return None
+    serves = f"; {BEST} still serves eval and predict, and" if best else ";"
     raise CheckpointError(
-        f"{LAST} is missing, so the run cannot be continued; {BEST} still serves eval and predict, and --overwrite "
-        "starts the run anew",
-        file=str(path),
+        f"{LAST} is missing, so the run cannot be continued{serves} --overwrite starts the run anew", file=str(path)
     )
+
+
+def noted(text: bytes | None) -> dict[str, Any]:
+    """What environment.json says; nothing where it is missing or garbled."""
+    try:
+        notes = json.loads(text or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
 
 
 def read_last(path: Path) -> checkpoint.Checkpoint:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -58,6 +57,7 @@ class Saver:
         self.run, self.log, self.network, self.state, self.every = run, log, network, state, every
         self.header, self.fitted, self.given = header, fitted, given
         self.best = Best(state.θ.copy(), state.q.copy())
+        self._row: Mapping[str, Any] | None = None  # the last epoch's
         self._saved = (0, 0, 0)
         self._at = monotonic()
 
@@ -97,11 +97,22 @@ class Saver:
         }
         row = {name: value if np.isfinite(value) else None for name, value in row.items()}
         self.log.append(row)
+        self._row = row
         if event.best:
             self.best.θ[...] = self.state.θ
             self.best.q[...] = self.state.q
             self.best.epoch, self.best.step, self.best.saved = event.epoch, event.step, False
             self.best.metrics = row
+
+    def settle_best(self) -> bool:
+        """The last epoch becomes the best where none was: the metric was never a number. Whether it was so."""
+        state, best = self.state, self.best
+        if state.best_epoch:
+            return False
+        best.θ[...], best.q[...] = state.θ, state.q
+        best.epoch = state.best_epoch = state.epoch
+        best.step, best.metrics, best.saved = state.step, self._row, False
+        return True
 
     def due(self) -> bool:
         """Whether a checkpoint is due; at most one in SAVE_SECONDS."""
@@ -149,12 +160,7 @@ class Saver:
 
     def _check_run(self, header: Mapping[str, Any], file: str) -> None:
         """CheckpointError for a checkpoint that another run has written."""
-        text = self.run.folder.read(folder.ENVIRONMENT)
-        try:
-            notes = json.loads(text or b"{}")
-        except (ValueError, RecursionError):
-            notes = {}
-        recorded = notes.get("run") if isinstance(notes, dict) else None
+        recorded = folder.noted(self.run.folder.read(folder.ENVIRONMENT)).get("run")
         if recorded is not None and recorded != header.get("run"):
             raise CheckpointError(
                 "it belongs to another run than this folder; put the run's own last.npz back, or start anew with "

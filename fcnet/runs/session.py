@@ -27,7 +27,7 @@ from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import BATCH, check_members
 from fcnet.runs.saver import Saver
 from fcnet.training.estimate import refuse
-from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress, Started
+from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress, Saving, Started
 from fcnet.training.loop import Plan, train
 from fcnet.training.prepare import Prepared, prepare
 from fcnet.training.program import Forward
@@ -184,15 +184,20 @@ class _Session:
         self._build()
         notices = [*run.notices, *self.notices, *self._begin(run, start.held, given)]
         for text in notices:
-            run.say(escape(text))
-            yield Notice(text)
+            yield self._say(text)
         yield Started(run.path, self.head())
         try:
             self.watch.poll()
             yield from self._steps()
-            self.saver.save()
+            if self.saver.settle_best():
+                yield self._say(
+                    f"val_{self.plan.monitor} was no number in any epoch, so none was the best: best.npz is the last; "
+                    "for another choice give validation rows that define it, or another training.early_stopping.metric"
+                )
+            yield from self._save()
             done = self._score()
         except _Asked as end:
+            yield Saving(run.path / folder.LAST)
             raise Stopped(self._stopped(end), end.code, saved=bool(self.state.step)) from None
         except DivergedError as error:
             raise self._diverged(error) from None
@@ -200,6 +205,11 @@ class _Session:
         why = self.state.finished or "all epochs done"
         run.say(f"done: {why}")
         yield Finished(run.path, done, why)
+
+    def _say(self, text: str) -> Notice:
+        """A notice, which stands in log.txt too."""
+        self.saver.run.say(escape(text))
+        return Notice(text)
 
     def _build(self) -> None:
         """Allocate the state, fill in the initial weights, and what scores it."""
@@ -263,7 +273,11 @@ class _Session:
         if not (state.epoch >= 0 and 0 <= state.row <= n and whole and state.step == step):
             raise ValueError(f"the place: epoch {state.epoch}, row {state.row}, step {state.step}")
 
-    def _steps(self) -> Iterator[Progress | Epoch]:
+    def _save(self) -> Iterator[Saving]:
+        yield Saving(self.saver.run.path / folder.LAST)
+        self.saver.save()
+
+    def _steps(self) -> Iterator[Progress | Epoch | Saving]:
         """The loop, with a checkpoint where one is due and a look at the watch after every chunk."""
         validation = self.data.parts["validation"]
         for event in train(
@@ -274,7 +288,7 @@ class _Session:
                 self.saver.epoch_done(event)
             yield event
             if self.saver.due():
-                self.saver.save()
+                yield from self._save()
             self.watch.poll()
 
     def _validate(self, rows: Array) -> dict[str, float]:

@@ -82,6 +82,13 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Saving:
+    """A checkpoint is being written until the next event comes; on a slow disk that takes a while."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class Finished:
     """The end: the run folder is complete, `summary` is what metrics.json holds, `why` says what ended the run."""
 
@@ -90,4 +97,4 @@ class Finished:
     why: str
 
 
-Event = Notice | Started | Progress | Epoch | Finished
+Event = Notice | Started | Progress | Epoch | Saving | Finished

@@ -15,11 +15,11 @@ import pytest
 import fcnet
 
 RUN = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 import fcnet
-from fcnet.training.events import Epoch, Finished, Head, Notice, Progress, Started
+from fcnet.training.events import Epoch, Finished, Head, Notice, Progress, Saving, Started
 
 data = ("multiclass", 1797, 64, 0, ("digit",), 10, 1257, 270, 270)
 head = Head("dig\\x1b[5mits", *data, (64, 10), (), 650, "adam", 1e-3, "numpy", 2)
@@ -32,6 +32,9 @@ def training(config, **_):
         for row in (300, 900, 1257):
             time.sleep(0.06)
             yield Progress(epoch, 3, 10, row, 1257, 0.5, 35120.0)
+            yield Saving(Path("runs/digits/last.npz"))
+            if (epoch, row) == (2, 900):
+                time.sleep(float(os.environ.get("DELAY", "0")))
         yield Epoch(epoch, 3, 40, 1e-3, 0.5, {"loss": 0.6, "accuracy": 0.91}, 0.3, 0.3, True)
     parts = {"train": part, "validation": part, "test": part}
     yield Finished(Path("runs/digits"), {"best_epoch": 3, "epochs": 3, **parts}, "done")
@@ -121,6 +124,51 @@ def test_verbose_lines_stand_above_the_bar(tmp_path):
     _, text = on_terminal(tmp_path, 100, "-v")
 
     assert sum("best" in line and line.startswith("epoch") for line in left_over(text)) == 3
+
+
+SLOW = """
+import os, sys, time
+from fcnet.cli import main
+
+def fsync(fd, real=os.fsync):
+    time.sleep(0.4)
+    real(fd)
+
+os.fsync = fsync
+sys.exit(main(["train", "t.csv", "--target", "y", "training.epochs=1", *sys.argv[1:]]))
+"""
+
+
+def test_r10_a_slow_disk_is_named_while_it_is_waited_for(tmp_path):
+    """Where flushing takes long, the progress says that it is saving and what; quiet runs, and fast disks, do not."""
+    (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(40)))
+    environment = {**os.environ, "PYTHONPATH": str(Path(fcnet.__file__).parents[1])}
+
+    loud, quiet = (
+        subprocess.run(
+            [sys.executable, "-c", SLOW, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for arguments in ([], ["-q"])
+    )
+
+    assert loud.returncode == quiet.returncode == 0
+    assert "saving runs/t/last.npz, the disk is slow\n" in loud.stderr
+    assert "saving" not in quiet.stderr
+
+
+def test_a_slow_disk_is_named_in_the_bar(tmp_path):
+    """On a terminal the bar says it; a save that takes no time is not mentioned."""
+    fast = on_terminal(tmp_path, 100)[1]
+    slow = on_terminal(tmp_path, 100, DELAY="1.5")[1]
+
+    assert "saving" not in fast
+    assert "%, saving runs/digits/last.npz, the disk is slow, " in slow
+    assert left_over(slow) == left_over(fast)
 
 
 def test_quiet_has_no_bar(tmp_path):

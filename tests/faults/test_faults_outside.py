@@ -1,8 +1,10 @@
 """What the program never does outside its folder, and what it does not do without end."""
 
+import shutil
 import subprocess
 import sys
 
+import pytest
 from faults_cases import ENVIRONMENT, HEADER, SETTINGS, rows
 
 WATCHED = """
@@ -37,15 +39,36 @@ def watched(folder, *arguments):
     return subprocess.run(line, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
 
 
+COMMANDS = [["train", "t.csv", "--target", "label", *SETTINGS], ["eval"], ["predict", "t.csv"]]
+
+
 def test_x16_no_network_and_no_other_program(tmp_path):
     """Training, scoring and predicting open no socket and start no process; the watch sees one that is planted."""
     (tmp_path / "t.csv").write_text("\n".join([HEADER, *rows()]) + "\n")
 
-    for line in (["train", "t.csv", "--target", "label", *SETTINGS], ["eval"], ["predict", "t.csv"]):
+    for line in COMMANDS:
         ended = watched(tmp_path, *line)
         assert ended.returncode == 0, ended.stderr
 
     assert watched(tmp_path, "dial").returncode == 99
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="the system calls are watched with strace")
+def test_x16_no_system_call_for_network_or_programs(tmp_path):
+    """Nor does any library underneath: the only program that the kernel is asked to run is fcnet itself."""
+    (tmp_path / "t.csv").write_text("\n".join([HEADER, *rows()]) + "\n")
+    strace = ["strace", "-f", "-qq", "-e", "trace=%network,execve", "-o", "calls", sys.executable, "-c"]
+    fcnet = "import sys; from fcnet.cli import main; sys.exit(main(sys.argv[1:]))"
+    dial = "import socket; socket.socket()"
+    seen = []
+
+    for line in [*([fcnet, *line] for line in COMMANDS), [dial]]:
+        ended = subprocess.run([*strace, *line], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        seen.append((tmp_path / "calls").read_text().splitlines()[1:])  # the first is the start of Python
+
+    assert seen[:-1] == [[], [], []]
+    assert any("socket(" in call for call in seen[-1])
 
 
 def test_r7_epochs_without_end_leave_a_log_of_those_that_were_made(tmp_path):

@@ -351,15 +351,32 @@ def test_run_without_a_checkpoint_starts_from_the_beginning(runs: Path) -> None:
         assert folder.resumable(run.path) == run.path / "last.npz"
 
 
-def test_run_that_lost_its_last_checkpoint_is_not_started_again(runs: Path) -> None:
+@pytest.mark.parametrize("lost", [["last.npz"], ["last.npz", "best.npz"], ["last.npz", "environment.json"]])
+@pytest.mark.parametrize("saves", [(folder.BEST, folder.LAST), (folder.BEST, folder.LAST, folder.BEST, folder.LAST)])
+def test_run_that_lost_its_last_checkpoint_is_not_started_again(
+    runs: Path, saves: tuple[str, ...], lost: list[str]
+) -> None:
     """A run beyond its first checkpoint that has lost last.npz is exit 5, and never begun again silently."""
     with folder.claim(runs, "x") as run:
-        for name in (folder.BEST, folder.LAST, folder.BEST):
+        for name in saves:
             run.save(name, {}, {})
-    (run.path / "last.npz").unlink()
+    for name in lost:
+        (run.path / name).unlink()
 
-    with pytest.raises(CheckpointError, match=r"best\.npz still serves"):
+    with pytest.raises(CheckpointError, match=r"last\.npz is missing.*--overwrite") as caught:
         folder.resumable(run.path)
+    assert ("best.npz still serves" in str(caught.value)) == ("best.npz" not in lost)
+
+
+def test_run_keeps_its_notes_when_it_has_saved(runs: Path) -> None:
+    """That there is a checkpoint is written beside what environment.json says already, and once."""
+    with folder.claim(runs, "x") as run:
+        run.write_json(folder.ENVIRONMENT, {"run": "abc", "started": "2026-01-01T00:00:00Z"})
+        for name in (folder.BEST, folder.LAST):
+            run.save(name, {}, {})
+        told = run.folder.read(folder.ENVIRONMENT)
+
+    assert folder.noted(told) == {"run": "abc", "started": "2026-01-01T00:00:00Z", "saved": True}
 
 
 def test_k16_k17_damaged_checkpoints_are_named_with_what_still_serves(runs: Path) -> None:

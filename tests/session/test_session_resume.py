@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from session_runs import Crash, crash_at, differing, go, outcome, settings
+from session_runs import Crash, crash_at, differing, go, outcome, settings, write_table
 
 from fcnet import api, config
 from fcnet.backends import choice
@@ -54,15 +54,43 @@ def test_m20_m21_m22_every_optimizer_and_schedule_resumes_bit_for_bit(place, opt
     assert differing(resumed, uninterrupted(mapping)) == []
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("backend", [name for name in ("numpy", "numba") if choice.installed(name)])
-def test_every_backend_resumes_bit_for_bit(place, backend):
-    """Whatever computes, a crash changes no bit, and a run goes on with what it was begun with."""
-    mapping = settings(backend=backend)
+def test_every_backend_resumes_bit_for_bit(place, backend, threads):
+    """Whatever computes, and where threads share a step, a crash changes no bit."""
+    wide = {"layers": [300, {"units": 280, "activation": "tanh"}]} if threads > 1 else {}
+    mapping = settings(backend=backend, threads=threads, network=wide)
 
     resumed, crashes = crashed_and_resumed(mapping, [5, 9])
 
     assert crashes == 2
     assert differing(resumed, uninterrupted(mapping)) == []
+
+
+def test_k25_a_metric_that_is_never_a_number_leaves_the_last_epoch(place):
+    """Where validation cannot tell which epoch is best, best.npz is the last one, and a notice says so."""
+    write_table(place / "people.csv")
+    lines = (place / "people.csv").read_text().splitlines()
+    parts = ["part", *("validation" if line.endswith(",low") else "train" for line in lines[1:])]
+    extra = [f"{line},train" for line in lines[1:] if line.endswith(",low")]  # training knows the class as well
+    split = [f"{line},{part}" for line, part in zip(lines, parts, strict=True)]
+    (place / "people.csv").write_text("\n".join([*split, *extra]) + "\n")
+    mapping = settings(
+        data={"split": {"by": "column", "column": "part"}},
+        training={"early_stopping": {"metric": "val_roc_auc", "patience": 3}},
+        metrics=["accuracy", "roc_auc"],
+    )
+    del mapping["data"]["validation"], mapping["data"]["test"]
+
+    events = go(mapping)
+
+    said = [event.text for event in events if isinstance(event, Notice)]
+    assert any("val_roc_auc was no number in any epoch" in text for text in said)
+    run = events[-1].run
+    best, last = (checkpoint.read(run / name) for name in ("best.npz", "last.npz"))
+    assert best.header["epoch"] == last.header["epoch"] == events[-1].summary["best_epoch"] == 3
+    assert all(np.array_equal(best.arrays[name], last.arrays[name]) for name in best.arrays)
+    assert "val_roc_auc was no number" in (run / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -160,7 +188,7 @@ def test_s5_stopping_on_request_saves_the_step_at_hand(place):
     assert stopped.value.exit_code == 130
     assert "by Ctrl-C" in str(stopped.value)
     assert held.header["state"]["epoch"] == 1
-    assert 0 < held.header["state"]["row"] == last[-1].row
+    assert 0 < held.header["state"]["row"] == next(event.row for event in reversed(last) if isinstance(event, Progress))
     assert differing(crashed_and_resumed(mapping, [])[0], uninterrupted(mapping)) == []
 
 
