@@ -76,7 +76,7 @@ class Backend(Protocol):
         """out = ‖g‖₂, a 0-d array of g's dtype."""
 
     def words(self, out: Array, words: Words) -> list[Call]:
-        """out, uint32, = raw words, the lower half of each uint64 first."""
+        """out, uint16, = raw words, the lowest quarter of each uint64 first."""
 
     def gather(self, x: Array, order: Array, position: Array, out: Array) -> list[Call]:
         """out (B, n) = rows of x (n_all, n): those that order (n_rows,) int64 names from the position's row on."""

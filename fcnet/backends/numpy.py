@@ -54,11 +54,11 @@ class NumpyBackend:
         return [(np.dot, (g, g, out)), (np.sqrt, (out, out))]
 
     def words(self, out: Array, words: Words) -> list[Call]:
-        """Two uint32 from each uint64 word, the lower half first."""
+        """Four uint16 from each uint64 word, the lowest first."""
         flat = out.reshape(-1)
 
         def fill() -> None:
-            flat[:] = words.draw((flat.size + 1) // 2).astype("<u8", copy=False).view("<u4")[: flat.size]
+            flat[:] = words.draw(-(-flat.size // 4)).astype("<u8", copy=False).view("<u2")[: flat.size]
 
         return [(fill, ())]
 

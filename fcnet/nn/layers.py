@@ -99,7 +99,8 @@ class Dense:
 class Dropout:
     """z_out = z ∘ m / (1 − rate), each m 0 with probability `rate` in training; the identity otherwise.
 
-    (Srivastava et al. 2014, "inverted".) The masks are words of (seed, "dropout") at (epoch, step, layer).
+    (Srivastava et al. 2014, "inverted".) The masks are words of (seed, "dropout") at (epoch, step, layer), 16 bits for
+    each unit of each row: `rate` counts as the nearest multiple of 2⁻¹⁶.
     """
 
     rate: float
@@ -112,13 +113,14 @@ class Dropout:
         """Nothing to fill."""
 
     def forward(self, k: Tape, p: Arrays, q: Arrays, ws: Workspace, z: Array, s: Arrays) -> Array:
-        """A word below rate · 2³² drops its unit."""
+        """A word below rate · 2¹⁶ drops its unit."""
         if not ws.train:
             return z
         units = z.shape[-1]
-        u, m, z_out = ws.new("words", units, np.uint32), ws.new("m", units), ws.new("z_out", units)
+        u, m, z_out = ws.new("words", units, np.uint16), ws.new("m", units), ws.new("z_out", units)
         k.words(u, Words(random.key(ws.seed, "dropout"), ws.layer, ws.batch.position))
-        kept = where(Sym("u") >= round(self.rate * 2**32), 1.0 / (1.0 - self.rate), 0.0)
+        dropped = min(round(self.rate * 2**16), 2**16 - 1)
+        kept = where(Sym("u") >= dropped, 1.0 / (1.0 - dropped / 2**16), 0.0)
         k.apply(Formula({"m": kept, "z_out": Sym("z") * kept}), {"u": u, "z": z}, {"m": m, "z_out": z_out})
         return z_out
 

@@ -96,9 +96,9 @@ class PlainBackend:
 
     def words(self, out: Array, words: Words) -> list[Call]:
         def run() -> None:
-            both = words.draw((out.size + 1) // 2)
-            halves = np.stack([both & np.uint64(2**32 - 1), both >> np.uint64(32)], axis=-1).reshape(-1)
-            out[...] = halves[: out.size].reshape(out.shape)
+            raw = words.draw(-(-out.size // 4))
+            quarters = np.stack([raw >> np.uint64(16 * i) & np.uint64(2**16 - 1) for i in range(4)], axis=-1)
+            out[...] = quarters.reshape(-1)[: out.size].reshape(out.shape)
 
         return [(run, ())]
 
@@ -393,9 +393,10 @@ def test_losses_are_added_in_float64(backend: Backend) -> None:
     assert float(total) == pytest.approx(1e6 * float(np.float32(0.1)), rel=1e-12)
 
 
-def test_words_are_halves_of_the_raw_words(backend: Backend) -> None:
-    """Two uint32 from each raw word, the lower half first, in the order of the array; an odd count drops the last."""
-    out, key, position = np.zeros((3, 5), np.uint32), random.key(1, "kernels"), np.array([2, 30, 0, 0])
+@pytest.mark.parametrize("shape", [(3, 5), (7, 16), (9, 11)])
+def test_words_are_quarters_of_the_raw_words(backend: Backend, shape: tuple[int, int]) -> None:
+    """Four uint16 from each raw word, the lowest first, in the order of the array; the last may be cut."""
+    out, key, position = np.zeros(shape, np.uint16), random.key(1, "kernels"), np.array([2, 30, 0, 0])
     tape = Tape(backend)
     tape.words(out, Words(key, 4, position))
 
@@ -403,8 +404,9 @@ def test_words_are_halves_of_the_raw_words(backend: Backend) -> None:
         position[1] = step
         tape.run()
 
-        raw = random.words(8, key, 4, step, 2).tolist()
-        assert out.reshape(-1).tolist() == [half for word in raw for half in (word % 2**32, word >> 32)][:15]
+        raw = random.words(-(-out.size // 4), key, 4, step, 2).tolist()
+        quarters = [word >> 16 * i & 0xFFFF for word in raw for i in range(4)]
+        assert out.reshape(-1).tolist() == quarters[: out.size]
 
 
 def test_rows_are_gathered_in_order(backend: Backend, dtype: Any) -> None:

@@ -124,13 +124,18 @@ class Dropping:
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 def test_dropout_keeps_the_mean(rate: float, dtype: Any) -> None:
-    """A share `rate` of the units is 0, the others are z / (1 − rate), so that the expectation is z."""
+    """A share `rate` of the units is 0, the others are z / (1 − rate), so that the expectation is z.
+
+    The rate is the nearest that 16 random bits a unit can give, in both places.
+    """
     d = Dropping(rate, dtype=dtype)
     z_out = d.at(0, 0)
 
     dropped = z_out == 0
     assert abs(dropped.mean() - rate) <= 4 * np.sqrt(rate * (1 - rate) / dropped.size)
-    np.testing.assert_allclose(z_out[~dropped], d.z[~dropped] / (1 - rate), rtol=1e-6)
+    kept = (2**16 - round(rate * 2**16)) / 2**16
+    assert kept == pytest.approx(1 - rate, abs=2.0**-17)
+    np.testing.assert_allclose(z_out[~dropped], d.z[~dropped] / kept, rtol=1e-6)
 
 
 def test_dropout_spares_no_row_and_no_unit() -> None:

@@ -223,7 +223,7 @@ class NumbaBackend:
         k0, k1 = (int(word) for word in words.key.view(np.int64))
         flat = out.reshape(-1)
         pieces = []
-        for part in self._cuts(flat.size, flat.size >= self.least.words, 8):  # words come by eights
+        for part in self._cuts(flat.size, flat.size >= self.least.words, 16):  # a counter gives so many
             piece = flat[part]
             values = block(k0, k1, words.layer, words.position, piece, piece.size, part.start)
             pieces.append([Piece(int(kernels.words.address), values, (words.position,), (piece,))])

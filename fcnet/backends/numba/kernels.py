@@ -12,11 +12,12 @@ from fcnet.backends.numba.pointers import (
     dgemm64,
     f4,
     f8,
-    high_product,
     i8,
+    product,
     sgemm32,
     sgemm64,
-    u4,
+    u2,
+    u8,
 )
 from fcnet.backends.numba.system import read_clock
 
@@ -201,30 +202,36 @@ _M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 _W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 
 
-@njit(error_model="numpy")
-def _words(key0: Any, key1: Any, layer: Any, step: Any, epoch: Any, out: Any, n: Any, start: Any) -> None:
-    """n uint32 from the Philox4x64-10 words at the counter (1 …, layer, step, epoch), the lower half of each first.
+@_loop
+def _philox(key0: Any, key1: Any, number: Any, layer: Any, step: Any, epoch: Any) -> Any:
+    """The four words of Philox4x64-10 at the counter (number, layer, step, epoch)."""
+    c0, c1, c2, c3 = np.uint64(number), np.uint64(layer), np.uint64(step), np.uint64(epoch)
+    k0, k1 = key0, key1
+    for _ in range(10):
+        h0, l0 = product(_M0, c0)
+        h1, l1 = product(_M1, c2)
+        c0, c1, c2, c3 = h1 ^ c1 ^ k0, l1, h0 ^ c3 ^ k1, l0
+        k0 += _W0
+        k1 += _W1
+    return c0, c1, c2, c3
 
-    The words are those from number `start` on, a multiple of 8, which is what one counter gives.
+
+@_loop
+def _words(key0: Any, key1: Any, layer: Any, step: Any, epoch: Any, out: Any, last: Any, n: Any, start: Any) -> None:
+    """n uint16 from the words of the counters (1 …, layer, step, epoch), the lowest quarter of each word first.
+
+    They are those from number `start` on, a multiple of 16, which is what one counter gives. `out` is their memory as
+    uint64, and `last` as uint16, for the rest.
     """
-    i = 0
-    first = np.uint64(1 + start // 8)
-    while i < n:
-        c0, c1, c2, c3 = first, np.uint64(layer), np.uint64(step), np.uint64(epoch)
-        k0, k1 = key0, key1
-        for _ in range(10):
-            h0, l0 = high_product(_M0, c0), _M0 * c0
-            h1, l1 = high_product(_M1, c2), _M1 * c2
-            c0, c1, c2, c3 = h1 ^ c1 ^ k0, l1, h0 ^ c3 ^ k1, l0
-            k0 += _W0
-            k1 += _W1
-        for word in (c0, c1, c2, c3):
-            if i < n:
-                out[i] = np.uint32(word & np.uint64(0xFFFFFFFF))
-            if i + 1 < n:
-                out[i + 1] = np.uint32(word >> np.uint64(32))
-            i += 2
-        first += np.uint64(1)
+    number = 1 + start // 16
+    for i in range(n // 16):
+        w0, w1, w2, w3 = _philox(key0, key1, number + i, layer, step, epoch)
+        out[4 * i], out[4 * i + 1], out[4 * i + 2], out[4 * i + 3] = w0, w1, w2, w3
+    done = n // 16 * 16
+    if done < n:
+        rest = _philox(key0, key1, number + n // 16, layer, step, epoch)
+        for j in range(n - done):
+            last[done + j] = np.uint16((rest[j // 4] >> np.uint64(16 * (j % 4))) & np.uint64(0xFFFF))
 
 
 @cfunc(SIGNATURE, cache=True)
@@ -232,4 +239,4 @@ def words(block: Any) -> None:
     """Random words of a layer at the place of position (epoch, step)."""
     q = i8(block)
     position = i8(q[3])
-    _words(np.uint64(q[0]), np.uint64(q[1]), q[2], position[1], position[0], u4(q[4]), q[5], q[6])
+    _words(np.uint64(q[0]), np.uint64(q[1]), q[2], position[1], position[0], u8(q[4]), u2(q[4]), q[5], q[6])

@@ -30,7 +30,8 @@ def _pointer(item: Any) -> Any:
 f4 = _pointer(types.float32)
 f8 = _pointer(types.float64)
 i8 = _pointer(types.int64)
-u4 = _pointer(types.uint32)
+u2 = _pointer(types.uint16)
+u8 = _pointer(types.uint64)
 i4 = _pointer(types.int32)
 
 
@@ -66,15 +67,16 @@ def call(typingctx: Any, address: Any, block: Any) -> Any:
 
 
 @intrinsic
-def high_product(typingctx: Any, a: Any, b: Any) -> Any:
-    """The upper 64 bits of the 128-bit product of two uint64."""
+def product(typingctx: Any, a: Any, b: Any) -> Any:
+    """The 128-bit product of two uint64, as its upper and its lower 64 bits."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        wide = ir.IntType(128)
-        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
-        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+        half, wide = ir.IntType(64), ir.IntType(128)
+        both = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        high, low = builder.trunc(builder.lshr(both, ir.Constant(wide, 64)), half), builder.trunc(both, half)
+        return context.make_tuple(builder, signature.return_type, [high, low])
 
-    return types.uint64(types.uint64, types.uint64), code
+    return types.UniTuple(types.uint64, 2)(types.uint64, types.uint64), code
 
 
 def _gemm(item: Any, real: Any, whole: Any) -> Any:

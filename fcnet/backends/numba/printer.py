@@ -16,8 +16,8 @@ from fcnet.backends.base import Array
 from fcnet.formulas import Formula
 from fcnet.formulas.expression import COMPARISONS, REDUCTIONS, Expr, is_const
 
-POINTERS = {np.dtype(np.float32): "f4", np.dtype(np.float64): "f8", np.dtype(np.uint32): "u4"}
-TYPES = {"f4": "np.float32", "f8": "np.float64", "u4": "np.uint32"}
+POINTERS = {np.dtype(np.float32): "f4", np.dtype(np.float64): "f8", np.dtype(np.uint16): "u2"}
+TYPES = {"f4": "np.float32", "f8": "np.float64", "u2": "np.uint16"}
 _SCALAR = {"exp": "math.exp", "expm1": "math.expm1", "log": "math.log", "log1p": "math.log1p", "tanh": "math.tanh"}
 _VECTOR = {"exp": "exp4", "expm1": "expm1_4", "log": "log4", "log1p": "log1p4", "tanh": "tanh4"}
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -30,7 +30,7 @@ import numpy as np
 from numba import cfunc, njit, types
 
 from fcnet.backends.numba.functions import exp4, expm1_4, log1p4, log4, tanh4
-from fcnet.backends.numba.pointers import f4, f8, i8, u4
+from fcnet.backends.numba.pointers import f4, f8, i8, u2
 '''
 
 
@@ -291,8 +291,8 @@ class _Printer:
 
     def _code(self, node: Expr, args: list[str]) -> str:
         op = node.op
-        if op in COMPARISONS and any(self._kind_of(arg) == "u4" for arg in node.args):
-            args = [self._number(a, "u4") if a.op == "const" else text for a, text in zip(node.args, args, strict=True)]
+        if op in COMPARISONS and any(self._kind_of(arg) == "u2" for arg in node.args):
+            args = [self._number(a, "u2") if a.op == "const" else text for a, text in zip(node.args, args, strict=True)]
         if op in _SIGNS:
             return f"{args[0]} {_SIGNS[op]} {args[1]}"
         if op == "neg":
