@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # a command installs its signal handlers before it imports even typing
 if TYPE_CHECKING:
+    from typing import Any
+
     from fcnet.api import Model, Run, load, train
 
 __version__ = "0.1.0"

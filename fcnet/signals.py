@@ -7,14 +7,17 @@ silent pipe ends at once. A second signal always ends the process on the spot.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # typing and dataclasses would be imported before the handlers stand
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+    from typing import NoReturn
 
 CODES = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75, "SIGHUP": 75}
 """The exit code for each signal that is handled; a system need not have all of them."""
@@ -28,10 +31,10 @@ class Interrupted(BaseException):
         self.exit_code = exit_code
 
 
-@dataclass
 class _State:
-    code: int | None = None
-    raising: bool = False
+    def __init__(self) -> None:
+        self.code: int | None = None
+        self.raising = False
 
 
 _state = _State()
@@ -45,6 +48,16 @@ def install() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)
+    atexit.unregister(_ignore)
+    atexit.register(_ignore)
+
+
+def _ignore() -> None:
+    # The interpreter's last moments, in which it takes the handlers away: no signal changes the exit code any more.
+    for name in CODES:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is _handle:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def stop() -> int | None:
@@ -72,6 +85,15 @@ def polling() -> Iterator[None]:
         yield
     finally:
         _state.raising = before
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Inside, a signal waits; where it would raise outside, it does so at the end."""
+    with polling():
+        yield
+    if _state.raising and _state.code is not None:
+        raise Interrupted(_state.code)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from fcnet import signals
 from fcnet.config.docstrings import meanings
 from fcnet.config.kinds import at, members, section, words
 from fcnet.config.messages import unknown_key, wrong_name, wrong_value
@@ -46,7 +47,8 @@ def _adapter() -> Any:
 def _built(_registries: tuple[Any, ...]) -> Any:
     from pydantic import TypeAdapter  # as above
 
-    return TypeAdapter(Config)
+    with signals.waiting():  # what is raised inside pydantic's core comes out as an error of the schema
+        return TypeAdapter(Config)
 
 
 def _findings(errors: list[Any], tree: Tree) -> list[Finding]:

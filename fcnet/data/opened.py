@@ -119,13 +119,8 @@ class Opened:
         """The SHA-256 of the whole file, after reading what is left; DataError if it changed since it was opened."""
         while self.read(1 << 20):
             pass
-        if self._path is not None:
-            try:
-                now = os.stat(self._path)
-            except OSError:
-                now = None
-            if now is None or _identity(now) != _identity(self._before):
-                raise DataError("the file changed while reading; run again when nothing writes to it", file=self.shown)
+        if self._path is not None and identity(self._path) != _identity(self._before):
+            raise DataError("the file changed while reading; run again when nothing writes to it", file=self.shown)
         return self._hash.hexdigest()
 
 
@@ -169,6 +164,14 @@ class _Replay:
 def _but(start: bytes) -> str:
     what = looks_like(start)
     return f" but looks like {what}" if what else ""
+
+
+def identity(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written or replaced: size, time and place; None where it is gone."""
+    try:
+        return _identity(os.stat(path))
+    except OSError:
+        return None
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

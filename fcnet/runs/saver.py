@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -163,8 +164,8 @@ class Saver:
         recorded = folder.noted(self.run.folder.read(folder.ENVIRONMENT)).get("run")
         if recorded is not None and recorded != header.get("run"):
             raise CheckpointError(
-                "it belongs to another run than this folder; put the run's own last.npz back, or start anew with "
-                "--overwrite",
+                f"it belongs to another run than this folder; put the run's own {Path(file).name} back, or start anew "
+                "with --overwrite",
                 file=file,
             )
 

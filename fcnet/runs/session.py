@@ -19,6 +19,7 @@ from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Array
 from fcnet.config.schema import Config
+from fcnet.data.opened import identity
 from fcnet.errors import DataError, DivergedError, Stopped, escape
 from fcnet.metrics import METRICS, trivial
 from fcnet.runs import checkpoint, environment, folder, origin
@@ -132,6 +133,7 @@ class _Session:
         self.validated = len(self.data.parts["validation"]) > 0
         self.plan = self._plan()
         self.machine = environment.machine(int(self.settings.threads))
+        self.read = {file.path: identity(file.path) for file in self.data.files}
 
     def _plan(self) -> Plan:
         training = self.settings.training
@@ -195,6 +197,12 @@ class _Session:
                     "for another choice give validation rows that define it, or another training.early_stopping.metric"
                 )
             yield from self._save()
+            for path, then in self.read.items():
+                if identity(path) != then:
+                    yield self._say(
+                        f"{path.name} has changed since it was read; the run used what it had read, and eval and "
+                        "--resume will want that content back"
+                    )
             done = self._score()
         except _Asked as end:
             yield Saving(run.path / folder.LAST)

@@ -4,9 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import fcnet
+
+PLAIN = {**os.environ, "PYTHONPATH": str(Path(fcnet.__file__).parents[1])}
 CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75)]
 
 START = """
@@ -169,3 +173,89 @@ def test_a_command_that_is_stopped_says_so_in_one_line(number, code, by):
     os.kill(child.pid, number)
 
     assert ended(child) == (code, "", f"fcnet: stopped {by}\n")
+
+
+def test_what_must_not_be_interrupted_is_finished_first():
+    """A signal that comes while something foreign is built raises when that is done, and not inside it."""
+    child = started(
+        """
+try:
+    with signals.raising():
+        with signals.waiting():
+            ready()
+            sys.stdin.readline()
+            os.write(1, b"built\\n")
+        os.write(1, b"not reached\\n")
+except signals.Interrupted as end:
+    print(end.exit_code)
+"""
+    )
+
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate("go\n", timeout=20)
+
+    assert (child.returncode, out, err) == (0, "built\n75\n", "")
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
+def test_s5_a_signal_while_the_schema_is_built_is_no_bug(number, code, tmp_path):
+    """pydantic's core would turn what is raised inside it into an error of its own."""
+    body = """
+import threading
+import pydantic.type_adapter as adapter
+from fcnet.cli.run import run
+build = adapter.SchemaSerializer
+def slow(*a, **k):
+    os.kill(os.getpid(), int(sys.argv[1]))
+    return build(*a, **k)
+adapter.SchemaSerializer = slow
+ready()
+sys.exit(run(["check", "c.yaml"]))
+"""
+    (tmp_path / "c.yaml").write_text("data: {train: t.csv, target: y}\n")
+
+    done = subprocess.run(
+        [sys.executable, "-c", START + body, str(int(number))],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == code, done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_a_signal_after_the_end_changes_nothing(tmp_path):
+    """Once a command has its exit code, a signal during the interpreter's last moments does not change it."""
+    body = """
+import atexit
+atexit.register(lambda: (ready(), sys.stdin.readline()))
+from fcnet.cli import main
+sys.exit(main(["--version"]))
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-c", START + body],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "fcnet" in child.stdout.readline()
+    assert child.stdout.readline() == "ready\n"
+
+    child.send_signal(signal.SIGTERM)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate("\n", timeout=20)
+
+    assert (child.returncode, err) == (0, "")
+
+
+def test_s8_handlers_stand_before_anything_large_is_imported():
+    """`import fcnet.cli` reads nothing of the library, nor typing, dataclasses or click."""
+    script = "import sys; before = set(sys.modules); import fcnet.cli; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True, env=PLAIN)
+
+    heavy = {"typing", "dataclasses", "click", "re", "inspect", "numpy", "pathlib"}
+    assert "fcnet.cli" in done.stdout
+    assert not {name for name in heavy if f"'{name}'" in done.stdout}, done.stdout

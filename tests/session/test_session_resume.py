@@ -93,6 +93,22 @@ def test_k25_a_metric_that_is_never_a_number_leaves_the_last_epoch(place):
     assert "val_roc_auc was no number" in (run / "log.txt").read_text()
 
 
+def test_p9_data_that_change_while_the_net_trains_are_named(place):
+    """The run uses what it has read, and says at the end that the file is no longer that."""
+    texts = []
+    for edited in (True, False):
+        events = []
+        for event in session.training(config.from_mapping(settings(name=f"edited-{edited}"))):
+            events.append(event)
+            if edited and isinstance(event, Epoch) and event.epoch == 1:
+                (place / "people.csv").write_text((place / "people.csv").read_text().replace("low", "mid", 1))
+        texts.append(" ".join(event.text for event in events if isinstance(event, Notice)))
+        write_table(place / "people.csv")
+
+    assert "people.csv has changed since it was read" in texts[0]
+    assert "has changed" not in texts[1]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "every", [{"epochs": 1}, {"epochs": 2}, {"steps": 1}, {"steps": 5}, {"minutes": 1e-4}], ids=str

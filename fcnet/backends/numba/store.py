@@ -6,9 +6,11 @@ fcnet printed in this very process is ever imported: a file that holds anything 
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -49,4 +51,6 @@ def folder() -> Path:
             return path
     except OSError:
         pass
-    return Path(tempfile.mkdtemp(prefix="fcnet-kernels-"))
+    temporary = Path(tempfile.mkdtemp(prefix="fcnet-kernels-"))
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary
