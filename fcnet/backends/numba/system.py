@@ -19,20 +19,21 @@ def _address(name: str) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-YIELD = _address("sched_yield")
+NAP = _address("usleep")
 CLOCK = _address("clock_gettime")
 MONOTONIC: int = getattr(time, "CLOCK_MONOTONIC", 0)
 
 
 @intrinsic
-def yield_core(typingctx: Any, function: Any) -> Any:
-    """Call sched_yield at its address: other threads may have the core."""
+def nap(typingctx: Any, function: Any, microseconds: Any) -> Any:
+    """Call usleep at its address."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.IntType(32), []).as_pointer()
-        return builder.call(builder.inttoptr(args[0], kind), [])
+        whole = ir.IntType(32)
+        kind = ir.FunctionType(whole, [whole]).as_pointer()
+        return builder.call(builder.inttoptr(args[0], kind), [builder.trunc(args[1], whole)])
 
-    return types.int32(types.int64), code
+    return types.int32(types.int64, types.int64), code
 
 
 @intrinsic

@@ -1,7 +1,8 @@
 """A team: threads that walk tables of kernel calls side by side, and wait for one another where the tables say so.
 
 All of a chunk of steps happens in compiled code without Python's lock. A barrier is one counter that every thread adds
-to; who waits spins, since the wait is shorter than going to sleep, and offers its core to others when it is long.
+to. Who waits spins, since the wait is mostly shorter than going to sleep; where it is long, another program has the
+core, or both threads are on one (a thread that only yields stays there, one that naps is put where there is room).
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from numba.extending import intrinsic
 
 from fcnet.backends.base import Array
 from fcnet.backends.numba.pointers import address, call
-from fcnet.backends.numba.system import YIELD, yield_core
+from fcnet.backends.numba.system import NAP, nap
 
 BARRIER = 0
 """What a table has in place of a kernel's address where the threads wait for one another."""
 
-_SPINS = 4000  # looks at the counter before the core is offered to others: some ten microseconds
+_SPINS = 2000  # looks at the counter before a nap: 40 to 100 microseconds
+_READY = 100_000  # looks at the next job before going to sleep: some milliseconds, more than lies between two chunks
 _LEFT = 1 << 62  # a count at which every barrier is open
 _PAUSE = platform.machine() in ("x86_64", "AMD64")  # whether the processor has a hint that a loop is waiting
 
@@ -58,7 +60,7 @@ def _look(typingctx: Any, counter: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _walk(table: Any, times: int, counter: int, members: int, offer: int) -> None:
+def _walk(table: Any, times: int, counter: int, members: int, sleep: int) -> None:
     """Make every call of the table (n, 2) int64, in order, so many times; then wait for all members."""
     due = 0
     for time in range(times + 1):
@@ -71,15 +73,23 @@ def _walk(table: Any, times: int, counter: int, members: int, offer: int) -> Non
             spins = 0
             while _look(counter) < due:
                 spins += 1
-                if spins > _SPINS and offer:
-                    yield_core(offer)
+                if spins > _SPINS and sleep:
+                    nap(sleep, 1)
+
+
+@njit(cache=True, nogil=True)
+def _watch(ticket: int, seen: int) -> None:
+    """Wait until the ticket is another one, but not for long."""
+    for _ in range(_READY):
+        if _look(ticket) != seen:
+            break
 
 
 class _Job:
     """One thread's part of a walk."""
 
     def __init__(self, table: Array, times: int, counter: Array, members: int) -> None:
-        self._arguments = table, times, address(counter), members, YIELD
+        self._arguments = table, times, address(counter), members, NAP
         self._held = counter
         self.done = threading.Event()
 
@@ -89,15 +99,35 @@ class _Job:
         self.done.set()
 
 
+class _Member:
+    """A thread of the team besides the caller's: it looks for its next job for a while before it goes to sleep."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._ticket = np.zeros(8, np.int64)  # how many jobs there were
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def give(self, job: _Job) -> None:
+        """Have it done."""
+        self._jobs.put(job)
+        self._ticket[0] += 1
+
+    def _work(self) -> None:
+        ticket, seen = address(self._ticket), 0
+        while True:
+            _watch(ticket, seen)
+            job = self._jobs.get()
+            seen += 1
+            job.walk()
+
+
 class Team:
-    """So many threads, the caller's among them. The others start with the first walk, and sleep between walks."""
+    """So many threads, the caller's among them."""
 
     def __init__(self, members: int) -> None:
         self.members = members
         self._lock = threading.Lock()  # one walk at a time
-        self._jobs: list[SimpleQueue[_Job]] = [SimpleQueue() for _ in range(members - 1)]
-        for jobs in self._jobs:
-            threading.Thread(target=_follow, args=(jobs,), daemon=True).start()
+        self._others = [_Member() for _ in range(members - 1)]
 
     def walk(self, tables: Sequence[Array], times: int) -> None:
         """Walk one table each, so many times over; return when all have."""
@@ -105,9 +135,9 @@ class Team:
         with self._lock:
             given: list[_Job] = []
             try:
-                for jobs, table in zip(self._jobs, tables[1:], strict=True):
+                for member, table in zip(self._others, tables[1:], strict=True):
                     job = _Job(table, times, counter, self.members)
-                    jobs.put(job)
+                    member.give(job)
                     given.append(job)
                 _Job(tables[0], times, counter, self.members).walk()
             except BaseException:
@@ -125,8 +155,3 @@ def team(members: int) -> Team:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=team.cache_clear)  # a fork has no threads but its own
-
-
-def _follow(jobs: SimpleQueue[_Job]) -> None:
-    while True:
-        jobs.get().walk()
