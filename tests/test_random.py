@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fcnet import random
 from fcnet.random import key, normal, permutation, uniform, words
 
 MASK = 2**64 - 1
@@ -82,6 +83,15 @@ def test_more_words_continue_the_same_stream() -> None:
 def test_a_permutation_has_every_number_once(n: int, epoch: int) -> None:
     """0 … n−1, each exactly once, whatever the epoch."""
     assert sorted(permutation(n, key(0, "shuffle"), epoch)) == list(range(n))
+
+
+def test_equal_words_keep_their_order() -> None:
+    """The order is the stable one also where words are equal, whichever way of sorting is the fastest here."""
+    drawn = words(5000, key(5, "test"))
+    tied = drawn % np.uint64(50)
+
+    np.testing.assert_array_equal(random._order(drawn), sorted(range(5000), key=drawn.tolist().__getitem__))
+    np.testing.assert_array_equal(random._order(tied), sorted(range(5000), key=tied.tolist().__getitem__))
 
 
 def test_permutations_are_equally_likely() -> None:

@@ -59,6 +59,10 @@ class Program:
         self._table = np.zeros((MAX_STEPS, update.n_scalars), self.dtype)
         self._source: Source | None = None
         self._recorded: dict[int, Recorded] = {}
+        self._look = Tape(backend)
+        self._norms = [np.zeros((), self.dtype) for _ in state.arrays()]
+        for vector, norm in zip(state.arrays().values(), self._norms, strict=True):
+            self._look.norm(vector, norm)
 
     def batch(self, rows: int) -> Batch:
         """The input buffers of a batch of this many rows; the largest batch must come first."""
@@ -126,6 +130,13 @@ class Program:
             state.row += times * rows
             state.step += times
             done += times
+
+    def finite(self) -> bool:
+        """Whether every number of the state is, found by the backend's kernels at the speed of memory."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._look.run()
+        # a norm that overflows needs a closer look
+        return bool(np.isfinite(self.state.loss)) and (all(map(np.isfinite, self._norms)) or self.state.finite())
 
     def first_bad(self, r: Recorded) -> str | None:
         """The first tensor of the step just made that is not finite, in the order in which they were computed."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from training_cases import PLAN, Setup, draw, epochs, layers, run, whole
 
+from fcnet.backends import choice
 from fcnet.backends.base import Array
 from fcnet.errors import DivergedError
 from fcnet.nn.activations import ACTIVATIONS, Relu
@@ -317,18 +318,26 @@ def test_a_number_that_is_none_is_found_in_its_chunk(what: str) -> None:
     assert program.state.finite()
 
 
-def test_m9_large_but_finite_numbers_are_no_divergence() -> None:
-    """Parameters whose squares overflow are still numbers, and looking at them gives no warning."""
-    state = Setup(dtype=np.float32).program().state
-    state.θ[0] = 1e30
+BACKENDS = [name for name in ("numpy", "numba") if choice.installed(name)]
 
-    assert state.finite()
-    for bad in (np.nan, np.inf, -np.inf):
-        state.θ[0] = bad
-        assert not state.finite()
-    state.θ[0] = 0
-    state.loss[...] = np.nan
-    assert not state.finite()
+
+@pytest.mark.parametrize(("dtype", "large"), [(np.float32, 1e30), (np.float64, 1e300)])
+def test_m9_large_but_finite_numbers_are_no_divergence(dtype: Any, large: float) -> None:
+    """Parameters whose squares overflow are still numbers, and looking at them gives no warning."""
+    for backend in BACKENDS:
+        program = Setup(dtype=dtype).program(choice.make(backend, 2))
+        state = program.state
+        for vector in state.arrays().values():
+            if not vector.size:
+                continue
+            vector[-1] = large
+            assert program.finite()
+            for bad in (np.nan, np.inf, -np.inf):
+                vector[-1] = bad
+                assert not program.finite()
+            vector[-1] = 0
+        state.loss[...] = np.nan
+        assert not program.finite()
 
 
 def test_numbers_survive_json_bit_for_bit() -> None:
