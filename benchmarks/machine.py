@@ -34,6 +34,11 @@ def processor() -> str:
     return found[1] if found else platform.processor()
 
 
+def row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
 def into(path: Path, name: str, text: str) -> None:
     """Replace what stands between the marks `name: begin` and `name: end` of a Markdown file."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"

@@ -21,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.cases import CASES
-from benchmarks.machine import describe, into
+from benchmarks.machine import describe, into, row
 
 TRAINERS = {
     "fcnet.numba": "fcnet, Numba",
@@ -94,7 +94,7 @@ def measure(case: int, threads: int, trainers: list[str], repeat: int, pythons: 
     for _ in range(repeat):
         for name in order:
             workers[name].epoch()
-        order = [*order[1:], order[0]]  # nobody always comes after the same neighbour
+        order = [*order[1:], *order[:1]]  # nobody always comes after the same neighbour
     for name, worker in workers.items():
         worker.close()
         if not worker.answers:
@@ -126,13 +126,13 @@ def markdown(results: list[dict[str, Any]], repeat: int) -> str:
         lines += [
             f"Thousand rows a second, {_count(threads)}, median of {repeat} rounds:",
             "",
-            _row(["net, batch", *heads]),
-            _row(["---", *["---:"] * len(heads)]),
-            *(_row([result["net"], *(_rate(result, name) for name in names)]) for result in chosen),
+            row(["net, batch", *heads]),
+            row(["---", *["---:"] * len(heads)]),
+            *(row([result["net"], *(_rate(result, name) for name in names)]) for result in chosen),
             "",
             "fcnet (the faster backend) against the others, and its step against its own matrix products:",
             "",
-            _row(
+            row(
                 [
                     "net, batch",
                     "÷ the best of PyTorch",
@@ -142,8 +142,8 @@ def markdown(results: list[dict[str, Any]], repeat: int) -> str:
                     "step ÷ products",
                 ]
             ),
-            _row(["---", *["---:"] * 5]),
-            *(_row([result["net"], *_ratios(result)]) for result in chosen),
+            row(["---", *["---:"] * 5]),
+            *(row([result["net"], *_ratios(result)]) for result in chosen),
             "",
         ]
     missing = {TRAINERS[name]: why for result in results for name, why in result["missing"].items()}
@@ -157,10 +157,6 @@ def _count(threads: int) -> str:
 
 def _versions(results: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(entry["version"] for result in results for entry in result["trainers"].values()))
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _rate(result: dict[str, Any], name: str) -> str:

@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--into", type=Path, help="replace the table in this Markdown file")
+    parser.add_argument("--mark", default="to_score", help="the name of the table there")
     options = parser.parse_args()
     if (options.train is None) != (options.validation is None):
         parser.error("--train and --validation go together")
@@ -117,7 +118,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps({"task": task, "found": found}, indent=2))
     if options.into:
-        into(options.into, "to_score", text)
+        into(options.into, options.mark, text)
 
 
 if __name__ == "__main__":

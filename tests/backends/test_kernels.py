@@ -345,7 +345,14 @@ def _shape(e: Expr, arrays: Mapping[str, Array]) -> tuple[int, ...]:
 
 def test_products(backend: Backend, dtype: Any) -> None:
     """Matrix products over the last two axes, of transposed views, members, single rows, and empty batches."""
-    for left, right in [((3, 4), (4, 2)), ((2, 3, 4), (2, 4, 5)), ((3, 4), (2, 4, 5)), ((1, 4), (4, 1))]:
+    for left, right in [
+        ((3, 4), (4, 2)),
+        ((2, 3, 4), (2, 4, 5)),
+        ((3, 4), (2, 4, 5)),
+        ((1, 4), (4, 1)),
+        ((5, 1), (1, 6)),
+        ((2, 5, 1), (2, 1, 6)),
+    ]:
         p, q = draw(1, dtype, *left), draw(2, dtype, *right)
         out = np.full(np.matmul(p, q).shape, np.nan, dtype)
 
