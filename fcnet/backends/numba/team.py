@@ -59,7 +59,7 @@ def _look(typingctx: Any, counter: Any) -> Any:
     return types.int64(types.int64), code
 
 
-@njit(cache=True, nogil=True)
+@njit(types.void(types.int64[:, ::1], *[types.int64] * 4), cache=True, nogil=True)
 def _walk(table: Any, times: int, counter: int, members: int, sleep: int) -> None:
     """Make every call of the table (n, 2) int64, in order, so many times; then wait for all members."""
     due = 0
@@ -77,7 +77,7 @@ def _walk(table: Any, times: int, counter: int, members: int, sleep: int) -> Non
                     nap(sleep, 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(types.void(types.int64, types.int64), cache=True, nogil=True)
 def _watch(ticket: int, seen: int) -> None:
     """Wait until the ticket is another one, but not for long."""
     for _ in range(_READY):
