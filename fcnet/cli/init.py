@@ -8,7 +8,7 @@ import click
 
 from fcnet import signals
 from fcnet.cli import streams
-from fcnet.cli.command import Command, talk
+from fcnet.cli.command import FILE, FILE_NAME, Command, talk
 from fcnet.errors import InUseError
 
 EXAMPLE = """
@@ -18,10 +18,16 @@ fcnet init people.csv --target income -o configs/income.yaml
 
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Write a first config for a table.")
-@click.argument("source", metavar="DATA", type=click.Path(path_type=Path))
+@click.argument("source", metavar="DATA", type=FILE)
 @click.option("--target", multiple=True, metavar="COLUMN", help="The column to predict; several: repeat.")
 @click.option(
-    "-o", "--output", default="config.yaml", show_default=True, metavar="FILE", help="The config; - is stdout."
+    "-o",
+    "--output",
+    type=FILE_NAME,
+    default="config.yaml",
+    show_default=True,
+    metavar="FILE",
+    help="The config; - is stdout.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a config that is there.")
 @talk

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from fcnet import signals
-from fcnet.cli.command import Command, as_json, strict, talk
+from fcnet.cli.command import FILE_NAME, FOLDER_NAME, Command, as_json, strict, talk
 from fcnet.errors import CheckpointError, Stopped, UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _minutes(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Train a net, leave a run folder.")
-@click.argument("arguments", nargs=-1, metavar="[CONFIG.yaml | DATA.csv] [KEY=VALUE ...]")
+@click.argument("arguments", nargs=-1, type=FILE_NAME, metavar="[CONFIG.yaml | DATA.csv] [KEY=VALUE ...]")
 @click.option("--target", multiple=True, metavar="COLUMN", help="With a table: the column to predict; several: repeat.")
 @click.option("--seed", type=click.IntRange(min=0), help="The seed of weights, shuffling and dropout: seed=N.")
 @click.option(
@@ -49,11 +49,14 @@ def _minutes(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     callback=_minutes,
     help="Stop after this time (90s, 30m, 2h) with a checkpoint, exit 75.",
 )
-@click.option("-o", "--output", metavar="DIR", help="The folder that holds the runs; default: runs.")
+@click.option(
+    "-o", "--output", type=FOLDER_NAME, metavar="DIR", help="The folder that holds the runs; default: runs."
+)
 @click.option(
     "--resume",
     is_flag=False,
     flag_value="",
+    type=FILE_NAME,  # not folders alone: what follows `--resume` without `=` may be a config
     metavar="[=RUN]",
     help="Go on with the newest run of that name, or with the run folder given after '='; start it if there is none.",
 )
