@@ -19,9 +19,7 @@ fcnet eval runs/digits/last.npz --data new.csv
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Score a checkpoint.")
 @click.argument("checkpoint", required=False, type=FILE)
-@click.option(
-    "--data", type=FILE_NAME, metavar="FILE", help="Score on this table instead; it has the target column."
-)
+@click.option("--data", type=FILE_NAME, metavar="FILE", help="Score on this table instead; it has the target column.")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Score on this part; default: test.")
 @strict
 @as_json

@@ -49,9 +49,7 @@ def _minutes(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     callback=_minutes,
     help="Stop after this time (90s, 30m, 2h) with a checkpoint, exit 75.",
 )
-@click.option(
-    "-o", "--output", type=FOLDER_NAME, metavar="DIR", help="The folder that holds the runs; default: runs."
-)
+@click.option("-o", "--output", type=FOLDER_NAME, metavar="DIR", help="The folder that holds the runs; default: runs.")
 @click.option(
     "--resume",
     is_flag=False,
