@@ -7,7 +7,7 @@ import sys
 import click
 
 from fcnet.cli import streams
-from fcnet.cli.command import Command
+from fcnet.cli.command import Command, talk
 
 EXAMPLE = """
 fcnet schema > fcnet.schema.json
@@ -17,7 +17,8 @@ fcnet schema --table
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Print every key of the config.")
 @click.option("--table", is_flag=True, help="A table for people: key, type, default, limits, meaning.")
-def command(table: bool) -> None:
+@talk
+def command(table: bool, quiet: bool, verbose: bool) -> None:
     """Print the JSON Schema of the config, or with --table the same for people."""
     from fcnet.config import reference
 

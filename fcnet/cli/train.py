@@ -26,6 +26,8 @@ fcnet train config.yaml optimizer.lr=0.01 network.layers=[64,64] --seed 1
 fcnet train people.csv --target income
 """
 
+MAX_SEED = 100  # digits, far more than the config allows, which says so
+
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -39,10 +41,17 @@ def _minutes(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     return minutes if value is not None else None
 
 
+def _seed(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """A whole number from 0 on."""
+    if value is not None and not (value.isascii() and value.isdecimal()):
+        raise click.BadParameter(f'"{value}" is not a whole number from 0', ctx, param)
+    return None if value is None else int(value[:MAX_SEED])
+
+
 @click.command(cls=Command, example=EXAMPLE, short_help="Train a net, leave a run folder.")
 @click.argument("arguments", nargs=-1, type=FILE_NAME, metavar="[CONFIG.yaml | DATA.csv] [KEY=VALUE ...]")
 @click.option("--target", multiple=True, metavar="COLUMN", help="With a table: the column to predict; several: repeat.")
-@click.option("--seed", type=click.IntRange(min=0), help="The seed of weights, shuffling and dropout: seed=N.")
+@click.option("--seed", metavar="N", callback=_seed, help="The seed of weights, shuffling and dropout: seed=N.")
 @click.option(
     "--max-time",
     metavar="TIME",
@@ -128,6 +137,7 @@ def _config(
 ) -> tuple[Config, Path | None, list[str]]:
     """The config, the file that it was read from, and all that the command line says of it."""
     from fcnet import config
+    from fcnet.config.places import COMMAND_LINE
     from fcnet.reports.init import initial_mapping, require_target
 
     if source is None:
@@ -147,7 +157,8 @@ def _config(
         return config.load(source, overrides), source, overrides
     if not target and not any(text.startswith("data.target=") for text in overrides):
         require_target(source)
-    return config.from_mapping(initial_mapping(source, target), overrides), None, [*told, *overrides]
+    mapping = initial_mapping(source, target)
+    return config.from_mapping(mapping, overrides, file=COMMAND_LINE), None, [*told, *overrides]
 
 
 def _again(arguments: list[str], *, saved: bool) -> str:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fcnet.config.places import Finding, Path, Tree, dotted
+from fcnet.config.names import flaw
+from fcnet.config.places import Finding, Path, Tree, dotted, shortened
 from fcnet.config.schema import Config
 from fcnet.metrics import METRICS
 from fcnet.nn.activations import Identity
 from fcnet.nn.losses import LOSSES, Loss
 from fcnet.optim.rules import Sgd
 from fcnet.optim.schedules import Step
-
-MAX_NAME = 200  # bytes: a file system takes 255, and the folder may get a number after it
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Clash:
 def contradictions(config: Config, tree: Tree, *, needs_data: bool) -> list[Finding]:
     """What does not fit together in a config whose every key is right by itself."""
     clashes = [
-        *_name(config),
+        *_name(config, tree),
         *_parts(config, tree),
         *(_target(config) if needs_data else ()),
         *_columns(config),
@@ -48,14 +46,12 @@ def contradictions(config: Config, tree: Tree, *, needs_data: bool) -> list[Find
     return found
 
 
-def _name(config: Config) -> Iterator[Clash]:
-    name = config.name
-    if not name or name.startswith(".") or any(c in "/\\" or unicodedata.category(c) == "Cc" for c in name):
-        yield Clash(
-            ("name",), f'"{name}" cannot name a folder: no slash, no control character, no dot in front; choose another'
-        )
-    elif len(name.encode()) > MAX_NAME:
-        yield Clash(("name",), f"a name of {len(name.encode())} bytes; at most {MAX_NAME} are allowed")
+def _name(config: Config, tree: Tree) -> Iterator[Clash]:
+    found = flaw(config.name)
+    if found:
+        name, written = shortened(config.name), ("name",) in tree.values
+        whose, cure = ("", "choose another") if written else (", from the file's name,", "give another with name=…")
+        yield Clash(("name",), f'"{name}"{whose} cannot name a run\'s folder on every system: {found}; {cure}')
 
 
 def _parts(config: Config, tree: Tree) -> Iterator[Clash]:

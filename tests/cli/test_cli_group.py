@@ -78,9 +78,13 @@ def test_without_arguments_the_help_is_shown_as_a_usage_error(call):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["trian"], 'fcnet: there is no command "trian"; did you mean train?; see fcnet --help\n'),
+        (["trian"], 'fcnet: there is no command "trian"; did you mean train? see fcnet --help\n'),
         (["fly\x1b[31m"], 'fcnet: there is no command "fly\\x1b[31m"; see fcnet --help\n'),
         (["--verion"], None),
+        (
+            ["train", "--seed", "1.5"],
+            "fcnet: Invalid value for '--seed': \"1.5\" is not a whole number from 0; see fcnet train --help\n",
+        ),
         (["predict"], "fcnet: Missing argument 'INPUT'; see fcnet predict --help\n"),
         (["eval", "--split", "all"], None),
     ],

@@ -34,6 +34,7 @@ WRONG_VALUES = [
     ("C4-nesterov", "optimizer: {name: sgd, nesterov: on}", 'the text "on", expected true or false; only true and false are booleans'),
     ("C4-capital", "optimizer: {name: sgd, nesterov: True}", 'the text "True", expected true or false; only true and false are booleans'),
     ("C6-octal", "training: {batch_size: 010}", "2:24: training.batch_size: 010 starts with a zero"),
+    ("C6-zeros", "training: {epochs: 00}", "some readers take that for octal; write 0, or put it in quotes"),
     ("C10-infinite", "optimizer: {lr: .inf}", "2:17: optimizer.lr: .inf is no number to work with; numbers must be finite"),
     ("C10-word", "optimizer: {lr: nan}", 'optimizer.lr: the text "nan", expected a number > 0'),
     ("C17-true", "training: {epochs: true}", "2:20: training.epochs: true, expected a whole number from 1 to 2147483647"),
@@ -55,7 +56,7 @@ WRONG_VALUES = [
     ("layers-zero", "network: {layers: [0]}", "2:20: network.layers.0.units: 0, expected a whole number"),
     ("layers-no-units", "network: {layers: [{dropout: 0.5}]}", "2:20: network.layers.0.units: is missing"),
     ("layers-null", "network: {layers: [null]}", "2:20: network.layers.0: null, expected a whole number from 1 to 2147483647 or a mapping"),
-    ("R13-many-layers", "network: {layers: [" + "1," * 1001 + "]}", "network.layers: a list, expected a list (at most 1000,"),
+    ("R13-many-layers", "network: {layers: [" + "1," * 1001 + "]}", "network.layers: a list of 1001, expected a list (at most 1000,"),
     ("number-for-text", "name: 2019", '2:7: name: 2019, expected text; put it in quotes: "2019"'),
     ("option", "dtype: float16", 'dtype: the text "float16", expected float32 or float64; did you mean float64?'),
     ("unknown-name", "loss: hubber", '2:7: loss: there is no "hubber"; did you mean huber? there are squared_error'),
@@ -194,8 +195,10 @@ CONTRADICTIONS = [
     ("stratify-task", "data: {train: a.csv, target: y, task: regression, split: {stratify: true}}", ["data.split.stratify", "data.task"]),
     ("output-loss", DATA + "loss: cross_entropy\nnetwork: {output_activation: tanh}", ["network.output_activation", "loss"]),
     ("output-task", "data: {train: a.csv, target: y, task: binary}\nnetwork: {output_activation: tanh}", ["network.output_activation", "data.task"]),
-    ("name-slash", DATA + "name: a/b", ["name", "cannot name a folder"]),
-    ("name-dots", DATA + "name: ..", ["name", "cannot name a folder"]),
+    ("name-slash", DATA + "name: a/b", ["name", "cannot name a run's folder"]),
+    ("name-dots", DATA + "name: ..", ["name", "cannot name a run's folder"]),
+    ("name-colon", DATA + "name: a:b", ["name", "it holds one of", "choose another"]),
+    ("name-windows", DATA + "name: CON", ["name", "Windows does not allow it"]),
     ("name-newline", DATA + 'name: "a\\nb"', ["name", "a\\nb"]),
     ("name-long", DATA + "name: " + "x" * 300, ["name", "300 bytes"]),
 ]  # fmt: skip
@@ -255,3 +258,20 @@ def test_what_the_data_say_is_compared_again() -> None:
 
     with pytest.raises(ConfigError, match=r"c\.yaml: loss: cross_entropy does not fit data\.task: regression"):
         recheck(late, "c.yaml")
+
+
+@pytest.mark.parametrize("file", ["a:b.csv", "CON.csv", "x .csv"])
+def test_a_file_that_cannot_name_a_run_is_told_how_to_name_it(file: str) -> None:
+    """Where the name comes from the file, the message says so and how to give another; `name=…` is enough."""
+    mapping = {"data": {"train": file, "target": "y"}}
+
+    with pytest.raises(ConfigError, match=r"from the file's name, cannot name .*; give another with name=…"):
+        from_mapping(mapping)
+    assert from_mapping(mapping, ["name=ab"]).name == "ab"
+
+
+def test_what_is_missing_comes_after_what_is_wrong(tmp_path: Path) -> None:
+    """A key that stands nowhere has no line, and is named when all lines of the file are done with."""
+    found = problems(tmp_path, "seed: x\nnonsense: 1\n", "dtype=x")
+
+    assert [line.split(": ")[1] for line in found] == ["seed", "nonsense", "data.train", "data.target", "dtype"]
