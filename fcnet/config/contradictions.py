@@ -49,7 +49,7 @@ def contradictions(config: Config, tree: Tree, *, needs_data: bool) -> list[Find
 def _name(config: Config, tree: Tree) -> Iterator[Clash]:
     found = flaw(config.name)
     if found:
-        name, written = shortened(config.name), ("name",) in tree.values
+        name, written = shortened(config.name), tree.written(("name",))
         whose, cure = ("", "choose another") if written else (", from the file's name,", "give another with name=…")
         yield Clash(("name",), f'"{name}"{whose} cannot name a run\'s folder on every system: {found}; {cure}')
 
@@ -57,15 +57,21 @@ def _name(config: Config, tree: Tree) -> Iterator[Clash]:
 def _parts(config: Config, tree: Tree) -> Iterator[Clash]:
     data = config.data
     validation, test = data.validation, data.test
-    if not isinstance(validation, str) and not isinstance(test, str) and validation + test >= 1:
+    by: Path = ("data", "split", "by")
+    if data.split.by == "column":
+        for key, value in (("validation", validation), ("test", test)):
+            if value != 0 and tree.written(("data", key)):
+                text = f"{value} is not used with data.split.by: column, where a column names the parts; remove it"
+                yield Clash(("data", key), text, (by,))
+    elif not isinstance(validation, str) and not isinstance(test, str) and validation + test >= 1:
         text = f"{validation:g} and data.test: {test:g} leave no rows for training; together they must be less than 1"
         yield Clash(("data", "validation"), text, (("data", "test"),))
     if data.split.by == "column" and data.split.column is None:
         text = "data.split.by: column needs data.split.column, the column whose cells are train, validation or test"
-        yield Clash(("data", "split", "column"), f"is missing; {text}", (("data", "split", "by"),))
+        yield Clash(("data", "split", "column"), f"is missing; {text}", (by,))
     if data.split.by != "column" and data.split.column is not None:
         text = f"is only used with data.split.by: column, not with {data.split.by}; write by: column or remove it"
-        yield Clash(("data", "split", "column"), text, (("data", "split", "by"),))
+        yield Clash(("data", "split", "column"), text, (by,))
     stopping: Path = ("training", "early_stopping")
     if not has_validation(config) and tree.get(stopping) is not None:
         text = "needs a validation part, but data.validation is 0; set data.validation, or early_stopping: null"

@@ -22,6 +22,7 @@ from fcnet.config.scalars import MAX_DIGITS
 from fcnet.config.schema import Config
 from fcnet.config.validate import validate
 from fcnet.config.write import to_mapping
+from fcnet.data.heading import lacking_in_file
 from fcnet.errors import ConfigError
 
 MAPPING = "config"  # what a config given from Python is called in messages
@@ -79,12 +80,28 @@ def _config(tree: Tree, overrides: Iterable[str], name: str, base: FilePath, nee
         rest = _without(tree.root, [finding.path for finding in tree.findings])
         config, _ = validate(Tree(_with_table(rest), tree.file))
     if config is not None:
-        tree.findings += [*contradictions(config, tree, needs_data=needs_data), *paths.problems(config, tree)]
+        wrong = paths.problems(config, tree)
+        tree.findings += [*contradictions(config, tree, needs_data=needs_data), *wrong]
+        if tree.findings and needs_data and not wrong:
+            tree.findings += _lacking(paths.resolved(config, tree, base), tree)
     refuse(tree.findings)
     assert config is not None
+    if config.data.split.by == "column":
+        config = replace(config, data=replace(config.data, validation=0, test=0))
     if not has_validation(config):
         config = replace(config, training=replace(config.training, early_stopping=None))
     return paths.resolved(config, tree, base)
+
+
+def _lacking(config: Config, tree: Tree) -> list[Finding]:
+    """The columns that the table lacks: as the config is refused anyway, it is looked at now, for the names alone."""
+    found = []
+    for problem in lacking_in_file(config.data):
+        path: Path = tuple(int(part) if part.isdigit() else part for part in (problem.key or "").split(".") if part)
+        place = tree.place(path) if path else Place(problem.file or tree.file)
+        kind = "columns that are not there" if path else "what there is"  # the latter closes the former
+        found.append(Finding(kind, path, problem.text, place))
+    return found
 
 
 def _with_table(root: dict[str, Plain]) -> dict[str, Plain]:

@@ -39,7 +39,10 @@ def located(error: ConfigError, path: str | os.PathLike[str] | None, overrides: 
             override(tree, text, turn)
     except FcnetError:
         return error
-    placed = sorted((_placed(problem, tree) for problem in error.problems), key=lambda found: position(found[1]))
+    placed = sorted(
+        (_placed(problem, tree) for problem in error.problems),
+        key=lambda found: (found[0].key is None, position(found[1])),
+    )
     again = ConfigError(problem for problem, _ in placed)
     for note in getattr(error, "__notes__", ()):
         again.add_note(note)

@@ -67,6 +67,11 @@ class Tree:
         """Whether something is written at `path`, be it null."""
         return holds(self.get(path[:-1]), path[-1])
 
+    def written(self, path: Path) -> bool:
+        """Whether a person wrote a value there: it is no default, and not what `init` would write for a table."""
+        place = self.values.get(path)
+        return place is not None and (place.file != COMMAND_LINE or place.turn > 0)
+
     def place(self, path: Path, *, key: bool = False) -> Place:
         """Where the value (or the key) at `path` stands; for what is not written, where its section does."""
         if key and path in self.keys:

@@ -174,6 +174,8 @@ CONTRADICTIONS = [
     ("schedule", DATA + "schedule: {name: step, every: 200}", ["schedule.every", "training.epochs"]),
     ("split-column", "data: {train: a.csv, target: y, split: {by: column}}", ["data.split.column", "data.split.by"]),
     ("split-random", "data: {train: a.csv, target: y, split: {column: part}}", ["data.split.column", "data.split.by"]),
+    ("split-validation", "data: {train: a.csv, target: y, validation: 0.5, split: {by: column, column: p}}", ["data.validation: 0.5", "data.split.by"]),
+    ("split-test", "data: {train: a.csv, target: y, test: t.csv, split: {by: column, column: p}}", ["data.test: t.csv", "data.split.by"]),
     ("target-feature", "data: {train: a.csv, target: y, features: [x, y]}", ["data.features", "data.target"]),
     ("target-excluded", "data: {train: a.csv, target: [y, z], exclude: [z]}", ["data.exclude", "data.target"]),
     ("weight-feature", "data: {train: a.csv, target: y, weight: w, features: [x, w]}", ["data.features", "data.weight"]),
@@ -225,6 +227,7 @@ def test_keys_that_do_not_fit_together_are_both_named(tmp_path: Path, text: str,
         "data: {train: a.csv, target: y, validation: v.csv, test: t.csv}\ntraining: {early_stopping: {patience: 3}}",
         "data: {train: a.csv, target: y, split: {by: column, column: p}}\ntraining: {early_stopping: {patience: 3}}",
         "data: {train: a.csv, target: y, split: {by: column, column: p}, exclude: [p]}",
+        "data: {train: a.csv, target: y, split: {by: column, column: p}, validation: 0, test: 0}",
         "data: {train: a.csv, target: y, features: [a, b], exclude: [b]}",
         "data: {train: a.csv, target: y, categorical: [y]}",
         "data: {train: a.csv, target: y, task: regression}\nloss: huber\nnetwork: {output_activation: tanh}",
@@ -275,3 +278,54 @@ def test_what_is_missing_comes_after_what_is_wrong(tmp_path: Path) -> None:
     found = problems(tmp_path, "seed: x\nnonsense: 1\n", "dtype=x")
 
     assert [line.split(": ")[1] for line in found] == ["seed", "nonsense", "data.train", "data.target", "dtype"]
+
+
+def test_the_parts_of_a_split_column_are_no_fractions(tmp_path: Path) -> None:
+    """Where a column names the parts, the resolved config has no fraction, and reads back as it is."""
+    file = tmp_path / "c.yaml"
+    file.write_text("data: {train: a.csv, target: y, split: {by: column, column: p}}\n")
+
+    config = load(file)
+
+    assert (config.data.validation, config.data.test) == (0, 0)
+    assert config.training.early_stopping is not None
+    assert from_mapping(to_mapping(config)) == config
+    assert "data.test: 0.25 is not used" in problems(tmp_path, file.read_text(), "data.test=0.25")[0]
+
+
+def test_columns_that_are_not_there_are_named_with_what_else_is_wrong(tmp_path: Path) -> None:
+    """A config that is refused before its table is read is still compared with the names in it."""
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    text = "data:\n  train: a.csv\n  target: y\n  exclude: [nope, y]\n  weight: ww\nseed: x\n"
+
+    found = problems(tmp_path, text)
+
+    assert [line.split("; ")[0].replace(str(tmp_path), "") for line in found] == [
+        'c.yaml:4:12: data.exclude: the column "y" is also data.target',
+        'c.yaml:4:13: data.exclude.0: no column "nope"',
+        'c.yaml:5:11: data.weight: no column "ww"',
+        'c.yaml:6:7: seed: the text "x", expected a whole number from 0 to 9223372036854775807',
+        '/a.csv: the columns are "x", "y"',
+    ]
+
+
+def test_many_columns_that_are_not_there_are_counted(tmp_path: Path) -> None:
+    """Beside another mistake too, five of them are named and the rest is a number, with the columns that there are."""
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+
+    found = problems(tmp_path, "data: {train: a.csv, target: y, exclude: [p, q, r, s, t, u, v]}\nseed: x\n")
+
+    assert [line.split(": ")[-1].split(", expected")[0] for line in found] == [
+        *(f'no column "{name}"' for name in "pqrst"),
+        'the text "x"',
+        'and 2 more columns that are not there; the columns are "x", "y"',
+    ]
+
+
+def test_a_table_that_cannot_be_read_hides_no_problem(tmp_path: Path) -> None:
+    """Whatever lies there instead of a table, the problems of the config are the same."""
+    text = DATA + "seed: x\n"
+    missing = problems(tmp_path, text)
+    (tmp_path / "a.csv").mkdir()
+
+    assert problems(tmp_path, text) == missing != []
