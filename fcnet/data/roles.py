@@ -142,12 +142,18 @@ def training_plan(options: Data, names: Sequence[str]) -> tuple[Roles, dict[str,
     return roles, wants
 
 
+def _unseparated(names: Sequence[str]) -> str:
+    """What may be wrong with a table of one column that is to have several, and for which there is no config."""
+    return "; are its fields separated as those of the training were?" if len(names) == 1 else ""
+
+
 def fitted_plan(encoder: Encoder, names: Sequence[str], file: str) -> dict[str, Want]:
     """How to read the features of a table as training read them; DataError naming those that it lacks."""
     lacking = [name for name in encoder.columns if name not in names]
     if lacking:
         raise DataError(
-            f"no column {listed(lacking, 30)}, which the net was trained on; the file has {listed(names, 30)}",
+            f"no column {listed(lacking, 30)}, which the net was trained on; the file has {listed(names, 30)}"
+            f"{_unseparated(names)}",
             file=file,
         )
     return {feature.name: Want("number" if feature.kind == "number" else "text") for feature in encoder.features}
