@@ -47,4 +47,4 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
         streams.show_json(bench.mapping(prepared, profiles))
         return
     again = " ".join(["fcnet train", *(streams.word(text) for text in (config, *overrides))])
-    streams.show("\n".join(bench.lines(prepared, profiles, again, streams.width(sys.stdout))))
+    streams.show("\n".join(bench.lines(prepared, profiles, again, streams.columns(sys.stdout))))

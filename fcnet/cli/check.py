@@ -37,12 +37,12 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
     with signals.raising(), configs.locating(config, overrides):
         found = check.examine(configs.load(config, overrides))
     if not quiet:
-        streams.notices(found.prepared.data.notices)
+        streams.notices(found.notices)
     if json_:
         streams.show_json(check.mapping(found))
     else:
         following = shlex.join(["fcnet", "train", escape(str(config)), *map(escape, overrides)])
-        streams.show("\n".join(check.lines(found, following, streams.width(sys.stdout), verbose)))
+        streams.show("\n".join(check.lines(found, following, streams.columns(sys.stdout), verbose)))
     error = found.error()
     if error is not None:
         raise error

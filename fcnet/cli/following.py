@@ -23,7 +23,7 @@ class Follower:
     def __init__(self, quiet: bool, verbose: bool, as_json: bool) -> None:
         self._quiet = quiet
         self._json = as_json
-        self._live = not as_json and streams.STDERR.isatty() and sys.stdout.isatty()
+        self._live = not as_json and streams.STDERR.terminal() and sys.stdout.isatty()
         self._verbose = verbose
         self._bar = Bar(verbose)
         self._head: Head | None = None

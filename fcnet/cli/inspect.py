@@ -39,4 +39,4 @@ def command(checkpoint: Path | None, json_: bool, quiet: bool, verbose: bool) ->
         streams.show_json(found.header)
         return
     following = f"fcnet eval {streams.word(found.path)}"
-    streams.show("\n".join(inspection.lines(found, following, streams.width(sys.stdout), verbose)))
+    streams.show("\n".join(inspection.lines(found, following, streams.columns(sys.stdout), verbose)))

@@ -14,6 +14,9 @@ fcnet schema > fcnet.schema.json
 fcnet schema --table
 """
 
+WIDE = 140
+"""Columns of the table where no terminal says how many there are."""
+
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Print every key of the config.")
 @click.option("--table", is_flag=True, help="A table for people: key, type, default, limits, meaning.")
@@ -25,6 +28,6 @@ def command(table: bool, quiet: bool, verbose: bool) -> None:
     if table:
         from fcnet.reports import keys
 
-        streams.show("\n".join(keys.lines(reference.table(), streams.width(sys.stdout) or 120)))
+        streams.show("\n".join(keys.lines(reference.table(), streams.width(sys.stdout) or WIDE)))
     else:
         streams.show_json(reference.jsonschema())

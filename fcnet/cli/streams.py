@@ -16,6 +16,9 @@ import click
 from fcnet import files
 from fcnet.errors import escape
 
+UNKNOWN = 80
+"""Columns of a terminal that does not say how many it has, and of a file."""
+
 
 class Stderr:
     """stderr for notices and bars: a reader that went away or a full disk behind it must not stop the work."""
@@ -37,12 +40,16 @@ class Stderr:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
 
-    def isatty(self) -> bool:
-        """Whether a person with a cursor looks at it: a terminal that can go back to the start of a line."""
+    def terminal(self) -> bool:
+        """Whether a person looks at it."""
         try:
-            return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+            return sys.stderr.isatty()
         except (OSError, ValueError):
             return False
+
+    def isatty(self) -> bool:
+        """Whether a person with a cursor looks at it: a terminal that can go back to the start of a line."""
+        return self.terminal() and os.environ.get("TERM") != "dumb"
 
     def fileno(self) -> int:
         """The descriptor, for the width of the terminal."""
@@ -93,6 +100,11 @@ def width(stream: TextIO | Stderr) -> int | None:
         return os.get_terminal_size(stream.fileno()).columns or None
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def columns(stream: TextIO | Stderr) -> int:
+    """The width to keep to: what `width` says, and 80 where nobody says."""
+    return width(stream) or UNKNOWN
 
 
 def word(text: object) -> str:

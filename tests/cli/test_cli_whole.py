@@ -116,6 +116,7 @@ def test_inspect_shows_net_columns_classes_and_arrays(call, trained):
     assert re.search(r"^net +4 → 8 relu → 3 · 67 parameters · float32$", out, re.MULTILINE)
     assert re.search(r"^classes +=iris, rose, tulip$", out, re.MULTILINE)
     assert re.search(r"^columns +size, age, place$", out, re.MULTILINE)
+    assert re.search(r"^target +3 classes \(flower\)$", out, re.MULTILINE)
     assert re.search(r"^ +W1 +8 × 4 +float32 +128 bytes$", out, re.MULTILINE)
 
 
