@@ -22,6 +22,9 @@ class _Folder(click.Path):
         return [CompletionItem(incomplete, type="dir")]
 
 
+CONFIGS = (".yaml", ".yml")
+"""How the names of configs end; every other file is data."""
+
 # What is wrong with a file is said by what opens it, with its exit code; these types only tell the shell what to offer.
 FILE = click.Path(path_type=Path, readable=False)
 FILE_NAME = click.Path(path_type=str, readable=False)

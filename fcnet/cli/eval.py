@@ -43,5 +43,4 @@ def command(
         streams.show_json(scored)
     else:
         following = f"fcnet predict YOUR.csv -c {streams.word(scored['checkpoint'])}"
-        scored["data"] = streams.near(Path(scored["data"]))
         streams.show("\n".join(evaluation.lines(scored, following, streams.width(sys.stdout))))

@@ -8,7 +8,6 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -110,14 +109,6 @@ def columns(stream: TextIO | Stderr) -> int:
 def word(text: object) -> str:
     """One argument of a command that the user may paste."""
     return shlex.quote(escape(str(text)))
-
-
-def near(path: Path) -> Path:
-    """`path` from the working directory where it lies below it, else as it is."""
-    try:
-        return path.resolve().relative_to(Path.cwd())
-    except (ValueError, OSError, RuntimeError):
-        return path
 
 
 def notices(texts: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from fcnet import signals
-from fcnet.cli.command import FILE_NAME, FOLDER_NAME, Command, as_json, strict, talk
+from fcnet.cli.command import CONFIGS, FILE_NAME, FOLDER_NAME, Command, as_json, strict, talk
 from fcnet.errors import CheckpointError, Stopped, UsageError
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _config(
     if source.is_dir():
         raise UsageError(f"{source} is a folder; to go on with a run write --resume={shlex.quote(str(source))}")
     told = [f"data.target={json.dumps(target[0] if len(target) == 1 else target)}"] if target else []
-    if source.suffix.lower() in (".yaml", ".yml"):
+    if source.suffix.lower() in CONFIGS:
         overrides = [*overrides, *told]
         return config.load(source, overrides), source, overrides
     if not target and not any(text.startswith("data.target=") for text in overrides):

@@ -118,6 +118,9 @@ class Checkpoint:
     """After every so many minutes."""
 
 
+EXACTLY_ONE = (Checkpoint,)  # of the keys of these sections one is given, and no other
+
+
 @dataclass(frozen=True)
 class Training:
     """How long, in what portions, and when to stop."""
