@@ -7,14 +7,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fcnet.api import Model, Run, load, train
+    from fcnet.errors import FcnetError
 
 __version__ = "0.1.0"
-__all__ = ["Model", "Run", "__version__", "load", "train"]
+__all__ = ["FcnetError", "Model", "Run", "__version__", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Load the library when one of its names is first used, so that `fcnet --help` does not pay for it."""
-    if name in ("Model", "Run", "load", "train"):
+    if name in ("FcnetError", "Model", "Run", "load", "train"):
         from fcnet import api
 
         return getattr(api, name)

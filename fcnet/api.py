@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from fcnet import config as configs
 from fcnet import data as tables
+from fcnet import files
 from fcnet.backends.base import Array
 from fcnet.config.schema import Config
 from fcnet.data import Tally
@@ -24,7 +26,7 @@ from fcnet.errors import CheckpointError, DataError, FcnetError, Problem, Stoppe
 from fcnet.runs import folder, origin
 from fcnet.runs.checkpoint import peek
 from fcnet.runs.model import Model as Net
-from fcnet.runs.predictions import Form, writing
+from fcnet.runs.predictions import PARQUET, Form, writing
 from fcnet.runs.session import training
 from fcnet.training.events import Finished, Notice
 from fcnet.training.scoring import Scorer, summary
@@ -147,7 +149,7 @@ def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[s
             raise UsageError(f"--split {split} is a part of the training's data, and --data another table: give one")
         if source is not None:
             loaded = tables.score(source, net.config.data, net.encoder, net.target, strict=strict)
-            part, shown = "test", str(source) if isinstance(source, Path) else "data"
+            part, shown = "test", str(files.near(source)) if isinstance(source, Path) else "data"
         else:
             loaded, part, shown = _own_data(net, split)
         rows = loaded.parts[part]
@@ -181,7 +183,7 @@ def _own_data(net: Net, split: str | None) -> tuple[tables.Dataset, str, str]:
     needed = ["train", *(role for role in ("validation", "test") if isinstance(getattr(section, role), str))]
     if [entry.role for entry in wanted] != needed:
         raise CheckpointError("its header does not record the data files that its config names", file=str(net.path))
-    found = origin.find(wanted, net.path)
+    found = {role: files.near(path.resolve()) for role, path in origin.find(wanted, net.path).items()}
     paths: Mapping[str, Any] = {role: str(path) for role, path in found.items()}
     section = replace(section, **paths)
     loaded = tables.load(section, net.config.preprocess, dtype=net.config.dtype, fitted=(net.encoder, net.target))
@@ -210,7 +212,7 @@ def predict(
     tally = Tally(strict)
     target = net.target
     form = Form(target.task, target.names, target.classes, tuple(keep))
-    rows = 0
+    rows, formulas = 0, Counter[str]()
     path = None if source == "-" else Path(source)
     table: Path | _Start = path or _Start(sys.stdin.buffer)
     shown = "stdin" if path is None else source
@@ -221,7 +223,9 @@ def predict(
         with contextlib.closing(chunks), net.working(), writing(output, form, [] if path is None else [path]) as write:
             for x, kept in chunks:
                 p = net.probabilities(x)
-                write([kept[name] for name in keep], net.decide(p), p)
+                carried, decided = [kept[name] for name in keep], net.decide(p)
+                write(carried, decided, p)
+                formulas += form.formulas(carried, decided)
                 rows += len(x)
                 code = stop()
                 if code is not None:
@@ -232,7 +236,15 @@ def predict(
         again = path or io.BytesIO(table.start if isinstance(table, _Start) else b"")
         raise _fitting(error, net, again, shown, targets=False) from None
     notices = [] if checkpoint is not None else [_newest(net)]
-    return {"checkpoint": str(net.path), "rows": rows, "notices": [*notices, *tally.notices()]}
+    exact = output is not None and output.suffix.lower() == PARQUET
+    marked = [] if exact else [_marked(name, n) for name, n in formulas.items()]
+    return {"checkpoint": str(net.path), "rows": rows, "notices": [*notices, *tally.notices(), *marked]}
+
+
+def _marked(column: str, n: int) -> str:
+    cells = "1 cell" if n == 1 else f"{n:,} cells"
+    verb = "starts" if n == 1 else "start"
+    return f'{cells} of "{column}" {verb} like a formula and got an apostrophe; write .parquet for the exact text'
 
 
 class _Start:

@@ -452,6 +452,14 @@ def _exchange(a: str, b: str) -> bool:
         return False
 
 
+def near(path: Path) -> Path:
+    """`path` from the working directory where it lies below it, else as it is."""
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except (ValueError, OSError, RuntimeError):
+        return path
+
+
 def is_folder(path: Path) -> bool:
     """Whether `path` is a folder, or a link to one; False for one that cannot be looked at."""
     return os.path.isdir(path)

@@ -9,7 +9,7 @@ import click
 
 from fcnet import signals
 from fcnet.cli import streams
-from fcnet.cli.command import Command, as_json, talk
+from fcnet.cli.command import FILE, Command, as_json, talk
 
 EXAMPLE = """
 fcnet bench config.yaml
@@ -19,7 +19,7 @@ fcnet bench config.yaml --json
 
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Time a training step, layer by layer.")
-@click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG.yaml")
+@click.argument("config", type=FILE, metavar="CONFIG.yaml")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
 @as_json
 @talk
@@ -47,4 +47,4 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
         streams.show_json(bench.mapping(prepared, profiles))
         return
     again = " ".join(["fcnet train", *(streams.word(text) for text in (config, *overrides))])
-    streams.show("\n".join(bench.lines(prepared, profiles, again, streams.width(sys.stdout))))
+    streams.show("\n".join(bench.lines(prepared, profiles, again, streams.columns(sys.stdout))))

@@ -10,7 +10,7 @@ import click
 
 from fcnet import signals
 from fcnet.cli import streams
-from fcnet.cli.command import Command, as_json, talk
+from fcnet.cli.command import FILE, Command, as_json, talk
 from fcnet.errors import escape
 
 EXAMPLE = """
@@ -20,7 +20,7 @@ fcnet check config.yaml network.layers=[64,64] training.batch_size=128
 
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Look at config, data, net and gradient before training.")
-@click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG.yaml")
+@click.argument("config", type=FILE, metavar="CONFIG.yaml")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
 @as_json
 @talk
@@ -37,12 +37,12 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
     with signals.raising(), configs.locating(config, overrides):
         found = check.examine(configs.load(config, overrides))
     if not quiet:
-        streams.notices(found.prepared.data.notices)
+        streams.notices(found.notices)
     if json_:
         streams.show_json(check.mapping(found))
     else:
         following = shlex.join(["fcnet", "train", escape(str(config)), *map(escape, overrides)])
-        streams.show("\n".join(check.lines(found, following, streams.width(sys.stdout), verbose)))
+        streams.show("\n".join(check.lines(found, following, streams.columns(sys.stdout), verbose)))
     error = found.error()
     if error is not None:
         raise error

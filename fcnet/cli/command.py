@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class _Folder(click.Path):
+    """A path for which the shell offers folders."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Leave it to the shell, which knows the folders."""
+        return [CompletionItem(incomplete, type="dir")]
+
+
+CONFIGS = (".yaml", ".yml")
+"""How the names of configs end; every other file is data."""
+
+# What is wrong with a file is said by what opens it, with its exit code; these types only tell the shell what to offer.
+FILE = click.Path(path_type=Path, readable=False)
+FILE_NAME = click.Path(path_type=str, readable=False)
+FOLDER_NAME = _Folder(path_type=str, readable=False)
 
 
 class Command(click.Command):

@@ -9,7 +9,7 @@ import click
 
 from fcnet import signals
 from fcnet.cli import streams
-from fcnet.cli.command import Command, as_json, strict, talk
+from fcnet.cli.command import FILE, FILE_NAME, Command, as_json, strict, talk
 
 EXAMPLE = """
 fcnet eval runs/digits
@@ -18,8 +18,8 @@ fcnet eval runs/digits/last.npz --data new.csv
 
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Score a checkpoint.")
-@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
-@click.option("--data", metavar="FILE", help="Score on this table instead; it has the target column.")
+@click.argument("checkpoint", required=False, type=FILE)
+@click.option("--data", type=FILE_NAME, metavar="FILE", help="Score on this table instead; it has the target column.")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Score on this part; default: test.")
 @strict
 @as_json
@@ -43,5 +43,4 @@ def command(
         streams.show_json(scored)
     else:
         following = f"fcnet predict YOUR.csv -c {streams.word(scored['checkpoint'])}"
-        scored["data"] = streams.near(Path(scored["data"]))
         streams.show("\n".join(evaluation.lines(scored, following, streams.width(sys.stdout))))

@@ -10,7 +10,7 @@ import click
 
 from fcnet import files, signals
 from fcnet.cli import streams
-from fcnet.cli.command import Command, talk
+from fcnet.cli.command import FILE, FILE_NAME, Command, talk
 from fcnet.errors import FcnetError, escape
 
 EXAMPLE = """
@@ -20,13 +20,17 @@ fcnet explain config.yaml -o explained.html
 
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Show the derivation with your own net and one batch.")
-@click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG.yaml")
+@click.argument("config", type=FILE, metavar="CONFIG.yaml")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE.html", help="Write one self-contained page."
+    "-o",
+    "--output",
+    type=FILE_NAME,
+    metavar="FILE.html",
+    help="Write one self-contained page instead; - is stdout.",
 )
 @talk
-def command(config: Path, overrides: tuple[str, ...], output: Path | None, quiet: bool, verbose: bool) -> None:
+def command(config: Path, overrides: tuple[str, ...], output: str | None, quiet: bool, verbose: bool) -> None:
     """Take one training step of this very net apart: forward, loss, backward, update.
 
     Every equation of the derivation is shown with the shapes and lengths of its arrays, the function that computes it,
@@ -39,17 +43,20 @@ def command(config: Path, overrides: tuple[str, ...], output: Path | None, quiet
     with signals.raising(), configs.locating(config, overrides):
         settings = configs.load(config, overrides)
         inputs = [config, Path(settings.data.train)]
-        replaced = files.check_output(output, inputs) if output else []
+        file = None if output in (None, "-") else Path(str(output))
+        replaced = files.check_output(file, inputs) if file else []
         found = explain.explanation(settings, verbose)
-        if output is not None:
-            files.write_file(output, explain_page.page(found).encode(), inputs)
+        if file:
+            files.write_file(file, explain_page.page(found).encode(), inputs)
     if not quiet:
         streams.notices(replaced)
     following = shlex.join(["fcnet", "train", escape(str(config)), *map(escape, overrides)])
-    if output is None:
-        streams.show("\n".join([*explain_text.lines(found, streams.width(sys.stdout)), "", f"next: {following}"]))
+    if file:
+        streams.show(f"files    {streams.word(file)}        next: {following}")
+    elif output == "-":
+        streams.show(explain_page.page(found).rstrip("\n"))
     else:
-        streams.show(f"files    {streams.word(output)}        next: {following}")
+        streams.show("\n".join([*explain_text.lines(found, streams.width(sys.stdout)), "", f"next: {following}"]))
     first, *others = [check.name for check in found.checks if not check.passed] or [""]
     if first:
         more = f", nor those that follow from it ({', '.join(others)})" if others else ""

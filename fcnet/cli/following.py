@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
+from fcnet import files
 from fcnet.cli import streams
 from fcnet.cli.progress import Bar
 from fcnet.errors import escape
@@ -23,7 +24,7 @@ class Follower:
     def __init__(self, quiet: bool, verbose: bool, as_json: bool) -> None:
         self._quiet = quiet
         self._json = as_json
-        self._live = not as_json and streams.STDERR.isatty() and sys.stdout.isatty()
+        self._live = not as_json and streams.STDERR.terminal() and sys.stdout.isatty()
         self._verbose = verbose
         self._bar = Bar(verbose)
         self._head: Head | None = None
@@ -74,7 +75,7 @@ class Follower:
         width = streams.width(sys.stdout)
         head = summary.head(self._head, width) if self._head and not self._live else []
         name = self._head.name if self._head else event.run.name
-        run = streams.near(event.run)
+        run = files.near(event.run)
         following = "fcnet predict YOUR.csv" + ("" if run.parent == Path("runs") else f" -c {streams.word(run)}")
         tail = summary.tail(event.summary, name, escape(str(run / "best.npz")), following, width)
         streams.show("\n".join([*head, *tail]))

@@ -47,7 +47,8 @@ class Group(click.Group):
 
 
 COMPLETION = (
-    'Completion of commands and options: eval "$(_FCNET_COMPLETE=bash_source fcnet)"; also zsh_source, fish_source.'
+    "Completion of commands, options and files: "
+    'eval "$(_FCNET_COMPLETE=bash_source fcnet)"; also zsh_source, fish_source.'
 )
 
 

@@ -9,7 +9,7 @@ import click
 
 from fcnet import signals
 from fcnet.cli import streams
-from fcnet.cli.command import Command, as_json, talk
+from fcnet.cli.command import FILE, Command, as_json, talk
 
 EXAMPLE = """
 fcnet inspect runs/digits
@@ -18,7 +18,7 @@ fcnet inspect runs/digits/last.npz --json
 
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Show what is in a checkpoint.")
-@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
+@click.argument("checkpoint", required=False, type=FILE)
 @as_json
 @talk
 def command(checkpoint: Path | None, json_: bool, quiet: bool, verbose: bool) -> None:
@@ -39,4 +39,4 @@ def command(checkpoint: Path | None, json_: bool, quiet: bool, verbose: bool) ->
         streams.show_json(found.header)
         return
     following = f"fcnet eval {streams.word(found.path)}"
-    streams.show("\n".join(inspection.lines(found, following, streams.width(sys.stdout), verbose)))
+    streams.show("\n".join(inspection.lines(found, following, streams.columns(sys.stdout), verbose)))

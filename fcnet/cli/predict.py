@@ -8,7 +8,7 @@ import click
 
 from fcnet import files, signals
 from fcnet.cli import streams
-from fcnet.cli.command import Command, as_json, strict, talk
+from fcnet.cli.command import FILE, FILE_NAME, Command, as_json, strict, talk
 from fcnet.errors import UsageError
 from fcnet.reports.text import count
 
@@ -20,12 +20,14 @@ zcat people.csv.gz | fcnet predict - > out.csv
 
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Predict for every row of a table.")
-@click.argument("input_", metavar="INPUT", type=str)
+@click.argument("input_", metavar="INPUT", type=FILE_NAME)
+@click.option("-c", "--checkpoint", type=FILE, help="A file or a run folder; default: the newest run.")
 @click.option(
-    "-c", "--checkpoint", type=click.Path(path_type=Path), help="A file or a run folder; default: the newest run."
-)
-@click.option(
-    "-o", "--output", metavar="FILE", help="The file to write, or - for stdout; default: INPUT.predictions.csv."
+    "-o",
+    "--output",
+    type=FILE_NAME,
+    metavar="FILE",
+    help="The file to write, or - for stdout; default: INPUT.predictions.csv.",
 )
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Carry this column of the input over; several: repeat.")
 @strict

@@ -9,14 +9,11 @@ from typing import Any
 
 from fcnet.cli import streams
 from fcnet.errors import escape
-from fcnet.reports.text import count, duration, figures
+from fcnet.reports.text import cells, count, duration, figures
 from fcnet.training.events import Epoch, Progress
 
 NARROWEST = 40
 """Below this many columns a bar says nothing that a line does not say better."""
-
-UNKNOWN = 80
-"""Columns of a terminal that does not say how many it has."""
 
 PAUSE = 2.0
 """Seconds between two lines."""
@@ -34,7 +31,7 @@ class Bar:
     def __init__(self, verbose: bool) -> None:
         self._verbose = verbose
         self._width = streams.width(streams.STDERR)
-        self._wanted = streams.STDERR.isatty() and (self._width or UNKNOWN) >= NARROWEST
+        self._wanted = streams.STDERR.isatty() and streams.columns(streams.STDERR) >= NARROWEST
         self._bar: Any = None
         self._said = time.monotonic()
         self._score = ""
@@ -52,7 +49,7 @@ class Bar:
     def epoch(self, now: Epoch) -> None:
         """Finish an epoch."""
         self._score = next((f"val {k} {figures([v])[0]}" for k, v in now.val.items() if k != "loss"), "")
-        line = _told(now)
+        line = _told(now, streams.columns(streams.STDERR))
         now_and_then = now.epoch in (1, now.epochs) or time.monotonic() - self._said > PAUSE
         if self._verbose or (not self._wanted and now_and_then):
             self._line(line)
@@ -107,7 +104,7 @@ class Bar:
                 file=streams.STDERR,
                 leave=False,
                 dynamic_ncols=self._width is not None,
-                ncols=self._width or UNKNOWN,
+                ncols=streams.columns(streams.STDERR),
                 bar_format="{desc} |{bar}|{percentage:3.0f}%{postfix}, {remaining} left",
             )
         self._bar.set_description_str(_place(epoch, epochs), refresh=False)
@@ -120,7 +117,14 @@ def _place(epoch: int, epochs: int) -> str:
     return f"epoch {epoch:{len(str(epochs))}}/{epochs}"
 
 
-def _told(now: Epoch) -> str:
+def _told(now: Epoch, width: int) -> str:
+    """One line, with so many scores as it has room for; metrics.csv has all of them."""
     scores = {"loss": now.train_loss} | {f"val_{name}": value for name, value in now.val.items()}
-    said = "  ".join(f"{name} {figures([value])[0]}" for name, value in scores.items())
-    return f"{_place(now.epoch, now.epochs)}  {said}  {duration(now.seconds)}{'  best' if now.best else ''}"
+    said = [f"{name} {figures([value])[0]}" for name, value in scores.items()]
+    end = [duration(now.seconds), *(["best"] if now.best else [])]
+    for kept in range(len(said), 0, -1):
+        more = ["…"] if kept < len(said) else []
+        line = "  ".join([_place(now.epoch, now.epochs), *said[:kept], *more, *end])
+        if cells(line) <= width:
+            break
+    return line

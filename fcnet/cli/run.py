@@ -45,8 +45,9 @@ def _guarded(arguments: list[str]) -> int:
         return UsageError.exit_code
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
-        hint = f"; see {where.command_path} --help" if where else ""
-        streams.say(f"fcnet: {escape(error.format_message()).rstrip('.')}{hint}")
+        said = escape(error.format_message()).rstrip(".")
+        hint = f"see {where.command_path} --help" if where else ""
+        streams.say(f"fcnet: {said}{' ' if said.endswith('?') else '; '}{hint}" if hint else f"fcnet: {said}")
         return UsageError.exit_code
     except FcnetError as error:
         for problem in error.problems:

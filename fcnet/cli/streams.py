@@ -8,13 +8,15 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
 from fcnet import files
 from fcnet.errors import escape
+
+UNKNOWN = 80
+"""Columns of a terminal that does not say how many it has, and of a file."""
 
 
 class Stderr:
@@ -37,12 +39,16 @@ class Stderr:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
 
-    def isatty(self) -> bool:
-        """Whether a person with a cursor looks at it: a terminal that can go back to the start of a line."""
+    def terminal(self) -> bool:
+        """Whether a person looks at it."""
         try:
-            return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+            return sys.stderr.isatty()
         except (OSError, ValueError):
             return False
+
+    def isatty(self) -> bool:
+        """Whether a person with a cursor looks at it: a terminal that can go back to the start of a line."""
+        return self.terminal() and os.environ.get("TERM") != "dumb"
 
     def fileno(self) -> int:
         """The descriptor, for the width of the terminal."""
@@ -95,17 +101,14 @@ def width(stream: TextIO | Stderr) -> int | None:
         return None
 
 
+def columns(stream: TextIO | Stderr) -> int:
+    """The width to keep to: what `width` says, and 80 where nobody says."""
+    return width(stream) or UNKNOWN
+
+
 def word(text: object) -> str:
     """One argument of a command that the user may paste."""
     return shlex.quote(escape(str(text)))
-
-
-def near(path: Path) -> Path:
-    """`path` from the working directory where it lies below it, else as it is."""
-    try:
-        return path.resolve().relative_to(Path.cwd())
-    except (ValueError, OSError, RuntimeError):
-        return path
 
 
 def notices(texts: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from fcnet import signals
-from fcnet.cli.command import Command, as_json, strict, talk
+from fcnet.cli.command import CONFIGS, FILE_NAME, FOLDER_NAME, Command, as_json, strict, talk
 from fcnet.errors import CheckpointError, Stopped, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ fcnet train config.yaml
 fcnet train config.yaml optimizer.lr=0.01 network.layers=[64,64] --seed 1
 fcnet train people.csv --target income
 """
+
+MAX_SEED = 100  # digits, far more than the config allows, which says so
 
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
@@ -39,21 +41,29 @@ def _minutes(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     return minutes if value is not None else None
 
 
+def _seed(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """A whole number from 0 on."""
+    if value is not None and not (value.isascii() and value.isdecimal()):
+        raise click.BadParameter(f'"{value}" is not a whole number from 0', ctx, param)
+    return None if value is None else int(value[:MAX_SEED])
+
+
 @click.command(cls=Command, example=EXAMPLE, short_help="Train a net, leave a run folder.")
-@click.argument("arguments", nargs=-1, metavar="[CONFIG.yaml | DATA.csv] [KEY=VALUE ...]")
+@click.argument("arguments", nargs=-1, type=FILE_NAME, metavar="[CONFIG.yaml | DATA.csv] [KEY=VALUE ...]")
 @click.option("--target", multiple=True, metavar="COLUMN", help="With a table: the column to predict; several: repeat.")
-@click.option("--seed", type=click.IntRange(min=0), help="The seed of weights, shuffling and dropout: seed=N.")
+@click.option("--seed", metavar="N", callback=_seed, help="The seed of weights, shuffling and dropout: seed=N.")
 @click.option(
     "--max-time",
     metavar="TIME",
     callback=_minutes,
     help="Stop after this time (90s, 30m, 2h) with a checkpoint, exit 75.",
 )
-@click.option("-o", "--output", metavar="DIR", help="The folder that holds the runs; default: runs.")
+@click.option("-o", "--output", type=FOLDER_NAME, metavar="DIR", help="The folder that holds the runs; default: runs.")
 @click.option(
     "--resume",
     is_flag=False,
     flag_value="",
+    type=FILE_NAME,  # not folders alone: what follows `--resume` without `=` may be a config
     metavar="[=RUN]",
     help="Go on with the newest run of that name, or with the run folder given after '='; start it if there is none.",
 )
@@ -127,6 +137,7 @@ def _config(
 ) -> tuple[Config, Path | None, list[str]]:
     """The config, the file that it was read from, and all that the command line says of it."""
     from fcnet import config
+    from fcnet.config.places import COMMAND_LINE
     from fcnet.reports.init import initial_mapping, require_target
 
     if source is None:
@@ -141,12 +152,13 @@ def _config(
     if source.is_dir():
         raise UsageError(f"{source} is a folder; to go on with a run write --resume={shlex.quote(str(source))}")
     told = [f"data.target={json.dumps(target[0] if len(target) == 1 else target)}"] if target else []
-    if source.suffix.lower() in (".yaml", ".yml"):
+    if source.suffix.lower() in CONFIGS:
         overrides = [*overrides, *told]
         return config.load(source, overrides), source, overrides
     if not target and not any(text.startswith("data.target=") for text in overrides):
         require_target(source)
-    return config.from_mapping(initial_mapping(source, target), overrides), None, [*told, *overrides]
+    mapping = initial_mapping(source, target)
+    return config.from_mapping(mapping, overrides, file=COMMAND_LINE), None, [*told, *overrides]
 
 
 def _again(arguments: list[str], *, saved: bool) -> str:

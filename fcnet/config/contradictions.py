@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fcnet.config.places import Finding, Path, Tree, dotted
+from fcnet.config.names import flaw
+from fcnet.config.places import Finding, Path, Tree, dotted, shortened
 from fcnet.config.schema import Config
 from fcnet.metrics import METRICS
 from fcnet.nn.activations import Identity
 from fcnet.nn.losses import LOSSES, Loss
 from fcnet.optim.rules import Sgd
 from fcnet.optim.schedules import Step
-
-MAX_NAME = 200  # bytes: a file system takes 255, and the folder may get a number after it
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Clash:
 def contradictions(config: Config, tree: Tree, *, needs_data: bool) -> list[Finding]:
     """What does not fit together in a config whose every key is right by itself."""
     clashes = [
-        *_name(config),
+        *_name(config, tree),
         *_parts(config, tree),
         *(_target(config) if needs_data else ()),
         *_columns(config),
@@ -48,28 +46,32 @@ def contradictions(config: Config, tree: Tree, *, needs_data: bool) -> list[Find
     return found
 
 
-def _name(config: Config) -> Iterator[Clash]:
-    name = config.name
-    if not name or name.startswith(".") or any(c in "/\\" or unicodedata.category(c) == "Cc" for c in name):
-        yield Clash(
-            ("name",), f'"{name}" cannot name a folder: no slash, no control character, no dot in front; choose another'
-        )
-    elif len(name.encode()) > MAX_NAME:
-        yield Clash(("name",), f"a name of {len(name.encode())} bytes; at most {MAX_NAME} are allowed")
+def _name(config: Config, tree: Tree) -> Iterator[Clash]:
+    found = flaw(config.name)
+    if found:
+        name, written = shortened(config.name), tree.written(("name",))
+        whose, cure = ("", "choose another") if written else (", from the file's name,", "give another with name=…")
+        yield Clash(("name",), f'"{name}"{whose} cannot name a run\'s folder on every system: {found}; {cure}')
 
 
 def _parts(config: Config, tree: Tree) -> Iterator[Clash]:
     data = config.data
     validation, test = data.validation, data.test
-    if not isinstance(validation, str) and not isinstance(test, str) and validation + test >= 1:
+    by: Path = ("data", "split", "by")
+    if data.split.by == "column":
+        for key, value in (("validation", validation), ("test", test)):
+            if value != 0 and tree.written(("data", key)):
+                text = f"{value} is not used with data.split.by: column, where a column names the parts; remove it"
+                yield Clash(("data", key), text, (by,))
+    elif not isinstance(validation, str) and not isinstance(test, str) and validation + test >= 1:
         text = f"{validation:g} and data.test: {test:g} leave no rows for training; together they must be less than 1"
         yield Clash(("data", "validation"), text, (("data", "test"),))
     if data.split.by == "column" and data.split.column is None:
         text = "data.split.by: column needs data.split.column, the column whose cells are train, validation or test"
-        yield Clash(("data", "split", "column"), f"is missing; {text}", (("data", "split", "by"),))
+        yield Clash(("data", "split", "column"), f"is missing; {text}", (by,))
     if data.split.by != "column" and data.split.column is not None:
         text = f"is only used with data.split.by: column, not with {data.split.by}; write by: column or remove it"
-        yield Clash(("data", "split", "column"), text, (("data", "split", "by"),))
+        yield Clash(("data", "split", "column"), text, (by,))
     stopping: Path = ("training", "early_stopping")
     if not has_validation(config) and tree.get(stopping) is not None:
         text = "needs a validation part, but data.validation is 0; set data.validation, or early_stopping: null"

@@ -10,15 +10,19 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
+import numpy as np
+
 from fcnet.config import paths
 from fcnet.config.contradictions import contradictions, has_validation
 from fcnet.config.expand import expand
+from fcnet.config.names import stem
 from fcnet.config.overrides import override
 from fcnet.config.places import UNUSABLE, Finding, Path, Place, Plain, Tree, refuse, shortened
 from fcnet.config.scalars import MAX_DIGITS
 from fcnet.config.schema import Config
 from fcnet.config.validate import validate
 from fcnet.config.write import to_mapping
+from fcnet.data.heading import lacking_in_file
 from fcnet.errors import ConfigError
 
 MAPPING = "config"  # what a config given from Python is called in messages
@@ -35,22 +39,23 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, needs_d
     from fcnet.config.text import read_file  # PyYAML is needed for YAML alone
 
     tree = read_file(path)
-    return _config(tree, overrides, FilePath(path).stem, FilePath(path).parent, needs_data)
+    return _config(tree, overrides, stem(path), FilePath(path).parent, needs_data)
 
 
-def from_mapping(mapping: Mapping[str, Any], overrides: Iterable[str] = (), *, needs_data: bool = True) -> Config:
+def from_mapping(
+    mapping: Mapping[str, Any], overrides: Iterable[str] = (), *, needs_data: bool = True, file: str = MAPPING
+) -> Config:
     """The config that a mapping of plain values spells; its paths are relative to the working directory.
 
-    Raises as `load` does; problems name the file `config`, without lines.
+    Raises as `load` does; problems name what the mapping was made of, `file`, without lines.
     """
-    tree = Tree({}, MAPPING)
+    tree = Tree({}, file)
     root = _plain(mapping, (), tree)
     if not isinstance(root, dict):
-        raise ConfigError(f"an object of type {type(mapping).__name__}, expected a mapping", file=MAPPING)
+        raise ConfigError(f"an object of type {type(mapping).__name__}, expected a mapping", file=file)
     tree.root = root
     train = tree.get(("data", "train"))
-    stem = FilePath(train).name.split(".")[0] if isinstance(train, str) else ""
-    return _config(tree, overrides, stem, FilePath(), needs_data)
+    return _config(tree, overrides, stem(train if isinstance(train, str) else ""), FilePath(), needs_data)
 
 
 def recheck(config: Config, file: str) -> None:
@@ -61,11 +66,11 @@ def recheck(config: Config, file: str) -> None:
     refuse(contradictions(config, Tree(to_mapping(config), file), needs_data=False))
 
 
-def _config(tree: Tree, overrides: Iterable[str], stem: str, base: FilePath, needs_data: bool) -> Config:
-    for text in overrides:
-        override(tree, text)
+def _config(tree: Tree, overrides: Iterable[str], name: str, base: FilePath, needs_data: bool) -> Config:
+    for turn, text in enumerate(overrides, 1):
+        override(tree, text, turn)
     if not tree.has(("name",)):
-        tree.root["name"] = stem.lstrip(".").encode(errors="replace").decode() or "run"
+        tree.root["name"] = name
     tree.root.setdefault("data", None)
     expand(tree)
     config, found = validate(tree if needs_data else replace(tree, root=_with_table(tree.root)))
@@ -75,12 +80,28 @@ def _config(tree: Tree, overrides: Iterable[str], stem: str, base: FilePath, nee
         rest = _without(tree.root, [finding.path for finding in tree.findings])
         config, _ = validate(Tree(_with_table(rest), tree.file))
     if config is not None:
-        tree.findings += [*contradictions(config, tree, needs_data=needs_data), *paths.problems(config, tree)]
+        wrong = paths.problems(config, tree)
+        tree.findings += [*contradictions(config, tree, needs_data=needs_data), *wrong]
+        if tree.findings and needs_data and not wrong:
+            tree.findings += _lacking(paths.resolved(config, tree, base), tree)
     refuse(tree.findings)
     assert config is not None
+    if config.data.split.by == "column":
+        config = replace(config, data=replace(config.data, validation=0, test=0))
     if not has_validation(config):
         config = replace(config, training=replace(config.training, early_stopping=None))
     return paths.resolved(config, tree, base)
+
+
+def _lacking(config: Config, tree: Tree) -> list[Finding]:
+    """The columns that the table lacks: as the config is refused anyway, it is looked at now, for the names alone."""
+    found = []
+    for problem in lacking_in_file(config.data):
+        path: Path = tuple(int(part) if part.isdigit() else part for part in (problem.key or "").split(".") if part)
+        place = tree.place(path) if path else Place(problem.file or tree.file)
+        kind = "columns that are not there" if path else "what there is"  # the latter closes the former
+        found.append(Finding(kind, path, problem.text, place))
+    return found
 
 
 def _with_table(root: dict[str, Plain]) -> dict[str, Plain]:
@@ -105,6 +126,8 @@ def _without(root: dict[str, Plain], wrong: list[Path]) -> dict[str, Plain]:
 
 def _plain(value: Any, path: Path, tree: Tree) -> Plain:
     """A copy of a value from Python with texts for keys and paths; what is not plain becomes a finding."""
+    if isinstance(value, np.generic):
+        value = value.item()
     tree.values[path] = place = Place(tree.file)
     problem = ""
     if len(path) >= MAX_DEPTH:
@@ -112,6 +135,7 @@ def _plain(value: Any, path: Path, tree: Tree) -> Plain:
     elif isinstance(value, Mapping):
         plain = {}
         for key, below in value.items():
+            key = key.item() if isinstance(key, np.generic) else key  # noqa: PLW2901  # a label as NumPy holds it
             name = str(key) if isinstance(key, str | int | float) and not isinstance(key, bool) else None
             name = None if name is not None and UNUSABLE.search(name) else name
             if name is None or name in plain:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from fcnet.config.load import MAPPING
 from fcnet.config.overrides import override
-from fcnet.config.places import COMMAND_LINE, Path, Tree, holds
+from fcnet.config.places import COMMAND_LINE, Path, Place, Tree, holds, position
 from fcnet.errors import ConfigError, FcnetError, Problem
 
 
@@ -35,24 +35,27 @@ def located(error: ConfigError, path: str | os.PathLike[str] | None, overrides: 
 
     try:
         tree = Tree({}, MAPPING) if path is None else read_file(path)
-        for text in overrides:
-            override(tree, text)
+        for turn, text in enumerate(overrides, 1):
+            override(tree, text, turn)
     except FcnetError:
         return error
-    problems = sorted((_placed(problem, tree) for problem in error.problems), key=_position)
-    again = ConfigError(problems)
+    placed = sorted(
+        (_placed(problem, tree) for problem in error.problems),
+        key=lambda found: (found[0].key is None, position(found[1])),
+    )
+    again = ConfigError(problem for problem, _ in placed)
     for note in getattr(error, "__notes__", ()):
         again.add_note(note)
     return again
 
 
-def _placed(problem: Problem, tree: Tree) -> Problem:
+def _placed(problem: Problem, tree: Tree) -> tuple[Problem, Place]:
     if problem.key is None or problem.line is not None or problem.file == COMMAND_LINE:
-        return problem
+        return problem, Place(problem.file or tree.file, problem.line, problem.column)
     place = tree.place(_path(problem.key, tree))
     if place.file == MAPPING:
-        return problem
-    return replace(problem, file=place.file, line=place.line, column=place.column)
+        return problem, place
+    return replace(problem, file=place.file, line=place.line, column=place.column), place
 
 
 def _path(key: str, tree: Tree) -> Path:
@@ -63,7 +66,3 @@ def _path(key: str, tree: Tree) -> Path:
         item = isinstance(node, list) and part.isascii() and part.isdecimal() and holds(node, int(part))
         path = (*path, int(part) if item else part)
     return path
-
-
-def _position(problem: Problem) -> tuple[bool, int, int]:
-    return problem.file == COMMAND_LINE, problem.line or 0, problem.column or 0

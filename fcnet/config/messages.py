@@ -54,7 +54,7 @@ _DIGITS = re.compile(r"[0-9]+(?:[eE][-+]?[0-9]+)?")
 def wrong_value(value: Plain, place: Place, kinds: Kinds) -> str:
     """`a quoted string "1e-3", expected a number > 0; remove the quotes`."""
     hint = _hint(value, place, kinds)
-    return f"{_found(value, place)}, expected {words(kinds)}" + (f"; {hint}" if hint else "")
+    return f"{_found(value, place, kinds)}, expected {words(kinds)}" + (f"; {hint}" if hint else "")
 
 
 def wrong_name(value: Plain, names: Iterable[str]) -> str:
@@ -126,7 +126,7 @@ def _bare(key: str) -> str:
     return key.lower().replace("-", "").replace("_", "")
 
 
-def _found(value: Plain, place: Place) -> str:
+def _found(value: Plain, place: Place, kinds: Kinds) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -134,6 +134,8 @@ def _found(value: Plain, place: Place) -> str:
     if isinstance(value, str):
         kind = "a quoted string" if place.quoted else "the text"
         return f'{kind} "{shortened(value)}"'
+    if isinstance(value, list) and any(isinstance(kind, Items) for kind in kinds):
+        return f"a list of {len(value)}"  # a list as such is right, so its length is wrong
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "a mapping"
     return shortened(place.text or repr(value))

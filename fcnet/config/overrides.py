@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from dataclasses import replace
+
 from fcnet.config.expand import expand
+from fcnet.config.kinds import Constants, Text
+from fcnet.config.kinds import at as kinds
 from fcnet.config.places import COMMAND_LINE, UNUSABLE, Finding, Path, Place, Plain, Tree, shortened
 from fcnet.errors import ConfigError, UsageError
 
 MAX_PARTS = 20
+LONGEST_QUOTED = 40  # characters of a value that is repeated in a message
 
 
-def override(tree: Tree, text: str) -> None:
+def override(tree: Tree, text: str, turn: int = 0) -> None:
     """Set the key that `text`, `KEY=VALUE`, names; sections on the way are made where they are missing.
 
+    `turn` says which of the overrides it is, so that problems can be told in their order.
     A bare name on the way is spelled out, so `optimizer.lr=0.01` keeps the rest of `optimizer: sgd`; numbers on the way
     count the items of a list from 0. What is wrong with the value goes into the tree's findings; raises UsageError
     where `text` is not of this form.
@@ -27,24 +35,30 @@ def override(tree: Tree, text: str) -> None:
     if len(parts) > MAX_PARTS:
         raise UsageError(f'"{shortened(text)}": the key has more than {MAX_PARTS} parts')
     expand(tree)
-    path, node = _parent(tree, parts)
+    at = Place(COMMAND_LINE, turn=turn)
+    path, node = _parent(tree, parts, at)
     here = Tree({}, COMMAND_LINE)
     if isinstance(node, list) and not isinstance(path[-1], int):
         what = f"no such item: the list has {len(node)}, counted from 0"
-        tree.findings.append(Finding("wrong items", path, what, Place(COMMAND_LINE)))
+        tree.findings.append(Finding("wrong items", path, what, at))
         return
+    cure = ""
     try:
         parsed = parse_value(value, here, path)
     except ConfigError:  # the findings say why
         parsed = None
+        if any(isinstance(kind, Text | Constants) for kind in kinds(path, tree.root)) and len(value) <= LONGEST_QUOTED:
+            cure = f"; text goes in quotes: {key}={shlex.quote(json.dumps(value))}"
     tree.forget(path)
-    tree.keys.update({path: Place(COMMAND_LINE)} | here.keys)
-    tree.values.update({path: Place(COMMAND_LINE)} | here.values)
-    tree.findings.extend(here.findings)
+    for places, found in ((tree.keys, here.keys), (tree.values, here.values)):
+        places.update({p: replace(place, turn=turn) for p, place in ({path: at} | found).items()})
+    tree.findings.extend(
+        replace(f, text=f.text + cure * (f.kind == "ends"), place=replace(f.place, turn=turn)) for f in here.findings
+    )
     node[path[-1]] = parsed
 
 
-def _parent(tree: Tree, parts: list[str]) -> tuple[Path, Plain]:
+def _parent(tree: Tree, parts: list[str], at: Place) -> tuple[Path, Plain]:
     """The path that `parts` name, and the mapping or list that holds its last part."""
     node: Plain = tree.root
     path: Path = ()
@@ -56,7 +70,7 @@ def _parent(tree: Tree, parts: list[str]) -> tuple[Path, Plain]:
         below = tree.get(path)
         if not isinstance(below, dict | list):
             tree.forget(path)
-            tree.keys[path] = tree.values[path] = Place(COMMAND_LINE)
+            tree.keys[path] = tree.values[path] = at
             below = node[step] = {}
         node = below
     return (*path, _step(node, parts[-1])), node

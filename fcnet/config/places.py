@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from fcnet.errors import ConfigError, Problem
@@ -20,13 +21,17 @@ UNUSABLE = re.compile("[\x00\ud800-\udfff]")  # in no file name, in no JSON
 
 @dataclass(frozen=True)
 class Place:
-    """Where a key or a value stands, and, for a scalar, the characters it was read from."""
+    """Where a key or a value stands, and, for a scalar, the characters it was read from.
+
+    Lines and columns are those of a file; of the command line `turn` says which override it is, from 1.
+    """
 
     file: str
     line: int | None = None
     column: int | None = None
     text: str | None = None
     quoted: bool = False
+    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,11 @@ class Tree:
     def has(self, path: Path) -> bool:
         """Whether something is written at `path`, be it null."""
         return holds(self.get(path[:-1]), path[-1])
+
+    def written(self, path: Path) -> bool:
+        """Whether a person wrote a value there: it is no default, and not what `init` would write for a table."""
+        place = self.values.get(path)
+        return place is not None and (place.file != COMMAND_LINE or place.turn > 0)
 
     def place(self, path: Path, *, key: bool = False) -> Place:
         """Where the value (or the key) at `path` stands; for what is not written, where its section does."""
@@ -109,11 +119,11 @@ def refuse(findings: Iterable[Finding]) -> None:
 
 
 def failure(findings: Iterable[Finding]) -> ConfigError:
-    """The error with all findings in the order of the file, then those of the command line.
+    """The error with all findings in the order of the file, then those of the command line in its order.
 
     After the first five of a kind there is one line that says how many more there are.
     """
-    order = sorted(findings, key=position)
+    order = sorted(findings, key=lambda finding: position(finding.place))
     problems: list[Problem] = []
     seen: Counter[str] = Counter()
     for finding in order:
@@ -128,7 +138,7 @@ def failure(findings: Iterable[Finding]) -> ConfigError:
     return ConfigError(problems)
 
 
-def position(finding: Finding) -> tuple[bool, int, int]:
-    """What findings are sorted by."""
-    place = finding.place
-    return place.file == COMMAND_LINE, place.line or 0, place.column or 0
+def position(place: Place) -> tuple[bool, int, float, int]:
+    """What problems are sorted by: the file's lines, what is missing from it, then one override after the other."""
+    line = inf if place.line is None else place.line
+    return place.file == COMMAND_LINE, place.turn, line, place.column or 0

@@ -30,7 +30,7 @@ from fcnet.config.kinds import (
     limits,
     short_form,
 )
-from fcnet.config.schema import Config
+from fcnet.config.schema import EXACTLY_ONE, Config
 from fcnet.config.write import inline, plain
 
 
@@ -192,7 +192,7 @@ def _object(cls: type, definitions: dict[str, Any], *, named: bool = False) -> d
     properties = {}
     for key, kinds in keys(cls).items():
         value = given[key]
-        properties[key] = _any(kinds, definitions, value)
+        properties[key] = _any((*kinds, *((Null(),) if _may_be_empty(kinds, value) else ())), definitions, value)
         if meanings(cls).get(key):
             properties[key]["description"] = meanings(cls)[key]
         if value is not MISSING:
@@ -200,6 +200,25 @@ def _object(cls: type, definitions: dict[str, Any], *, named: bool = False) -> d
     required = ["name"] if named else [key for key, value in given.items() if value is MISSING]
     schema: dict[str, Any] = {"type": "object", "description": about(cls), "properties": properties}
     return schema | ({"required": required} if required else {}) | {"additionalProperties": False}
+
+
+def _may_be_empty(kinds: Kinds, default: Any) -> bool:
+    """Whether a key with nothing behind it is a section with its defaults, as the loader has it."""
+    classes = [kind.cls for kind in kinds if isinstance(kind, Section)]
+    complete = any(cls not in EXACTLY_ONE and MISSING not in defaults(cls).values() for cls in classes)
+    return Null() not in kinds and (complete or hasattr(default, "name"))
+
+
+def _choice(cls: type, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A section of whose keys exactly one is given; the others may say null."""
+    below = _object(cls, definitions)
+    options = []
+    for key, kinds in keys(cls).items():
+        null = {name: {"type": "null", "description": meanings(cls)[name]} for name in keys(cls) if name != key}
+        given = _any(tuple(kind for kind in kinds if kind != Null()), definitions)
+        properties = {key: {**given, "description": meanings(cls)[key]}, **null}
+        options.append({**below, "properties": properties, "required": [key]})
+    return {"description": about(cls), "anyOf": options}
 
 
 def _any(kinds: Kinds, definitions: dict[str, Any], default: Any = MISSING) -> dict[str, Any]:
@@ -243,7 +262,8 @@ def _options(kind: Kind, definitions: dict[str, Any], default: Any) -> Iterator[
 def _defined(cls: type, definitions: dict[str, Any], *, named: bool = False) -> dict[str, Any]:
     if cls.__name__ not in definitions:
         definitions[cls.__name__] = {}  # for what refers to itself
-        definitions[cls.__name__] = _object(cls, definitions, named=named)
+        one = cls in EXACTLY_ONE
+        definitions[cls.__name__] = _choice(cls, definitions) if one else _object(cls, definitions, named=named)
     return {"$ref": f"#/$defs/{cls.__name__}"}
 
 

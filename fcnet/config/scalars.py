@@ -100,5 +100,5 @@ def _leading_zero(text: str) -> str:
     decimal = sign + (text.lstrip("+-").lstrip("0") or "0")
     octal = text.lstrip("+-")
     if _INT.fullmatch(text) and not set(octal) & set("89"):
-        return f"{sign}{int(octal, 8)} or {decimal}"
+        return " or ".join(dict.fromkeys([f"{sign}{int(octal, 8)}", decimal]))
     return decimal if decimal.lstrip("+-")[0].isdigit() else f"{sign}0{decimal.lstrip('+-')}"

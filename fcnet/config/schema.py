@@ -91,7 +91,7 @@ class Network:
     input_dropout: Share = 0.0
     """The share of the inputs that are dropped in training."""
     init: Init = "auto"
-    """How weights start; `auto`: he_normal after the relu family, glorot_uniform for tanh, sigmoid and the output."""
+    """How weights start; `auto`: he_normal for the relu family, lecun_normal for selu, glorot_uniform for all else."""
     output_activation: Annotated[Activation, Named(ACTIVATIONS)] | None = None
     """An activation on the output; only with losses on values, such as squared_error."""
 
@@ -116,6 +116,9 @@ class Checkpoint:
     """After every so many steps."""
     minutes: Annotated[float, Gt(0)] | None = None
     """After every so many minutes."""
+
+
+EXACTLY_ONE = (Checkpoint,)  # of the keys of these sections one is given, and no other
 
 
 @dataclass(frozen=True)

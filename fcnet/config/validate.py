@@ -65,7 +65,7 @@ def _findings(errors: list[Any], tree: Tree) -> list[Finding]:
     ]
     # Only what is shown gets a text: near misses take a millisecond to find, and a file has room for 60,000 of them.
     seen: Counter[str] = Counter()
-    for i, finding in sorted(enumerate(found), key=lambda numbered: position(numbered[1])):
+    for i, finding in sorted(enumerate(found), key=lambda numbered: position(numbered[1].place)):
         seen[finding.kind] += 1
         if seen[finding.kind] <= SHOWN:
             found[i] = replace(finding, text=_text(finding, tree))

@@ -49,8 +49,12 @@ def table_of_arrays(
 
 
 def with_target(options: Data, data: object) -> Data:
-    """The section with the target's name where it has none: that of y in (X, y) if it has one, else `options.y`."""
-    if options.target is not None:
+    """The section with the target's name where data hold a target of their own: that of y in (X, y), or `options.y`.
+
+    A frame has columns, of which the config must name one; `data` is None for an NPZ file.
+    """
+    whole = isinstance(data, Mapping) and (options.x in data or options.y in data)
+    if options.target is not None or not (data is None or isinstance(data, tuple) or whole):
         return options
     name = getattr(data[1], "name", None) if isinstance(data, tuple) and len(data) == 2 else None
     return replace(options, target=options.y if name is None else str(name))

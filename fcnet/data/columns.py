@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcnet.data.delimited import Block
-from fcnet.data.numbers import BLANKS, Grammar, other_spelling
+from fcnet.data.numbers import BLANKS, Grammar, other_spellings
 from fcnet.data.problems import SHOWN, Problems
 from fcnet.data.table import Column
 
@@ -112,11 +113,25 @@ class Gatherer:
     def _meant_numbers(self) -> bool:
         return self._want.kind == "auto" and self._numbers >= NEARLY_ALL * (self._numbers + self._bad_count)
 
-    def column(self, problems: Problems) -> Column:
-        """The column; where it cannot be typed, `problems` says why."""
+    def spellings(self) -> list[str]:
+        """The config keys under which all cells would be numbers that are to be numbers and are none."""
+        if not self._bad_count:
+            return []
+        if self._want.kind == "number" or self._meant_numbers:
+            return other_spellings([text for _, text in self._bad], self._grammar)
+        return other_spellings(
+            [text for text in self._levels if text.strip(BLANKS) not in self._missing], self._grammar
+        )
+
+    @property
+    def _missing(self) -> frozenset[str]:
+        return self._grammar.missing | self._grammar.missing_text
+
+    def column(self, problems: Problems, spelling: str | None = None) -> Column:
+        """The column; where it cannot be typed, `problems` says why, and suggests `spelling` where that would do."""
         kind = self._want.kind
         if self._bad_count and (kind == "number" or self._meant_numbers):
-            self._complain(problems)
+            self._complain(problems, spelling)
             return Column(self.name, self._n, (np.full(self._n, np.nan),))
         codes: Array | None = None
         levels: tuple[str, ...] = ()
@@ -125,26 +140,26 @@ class Gatherer:
         elif kind == "text":
             codes = np.zeros(0, dtype=np.int32)
         if self._bad_count:
-            values = [text for text in levels if text.strip(BLANKS) not in self._grammar.missing]
-            hint = other_spelling(values, self._grammar)
+            hint = _best(self.spellings(), spelling)
             if hint:
                 line, text = self._bad[0]
-                problems.add(
-                    "columns of another spelling",
-                    line,
-                    f'column "{self.name}": {self._grammar.why_not(text)}; set {hint}, '
-                    "or list the column under data.categorical",
+                cure = (
+                    f"mend the column, or train again with {hint}"
+                    if self._grammar.settled
+                    else f"set {hint}, or list the column under data.categorical"
                 )
+                why = f'column "{self.name}": {self._grammar.why_not(text)}; {cure}'
+                problems.add("columns of another spelling", line, why)
             self._chunks = []
         elif not self._chunks and kind != "text":
             self._chunks = [np.zeros(self._n)]
-        return Column(self.name, self._n, tuple(self._chunks), codes, levels)
+        return Column(self.name, self._n, tuple(self._chunks), codes, levels, mixed=self._mixed)
 
     @property
-    def mixed(self) -> tuple[int, int] | None:
-        """Of a column that was read as text although half of it or more are numbers: (numbers, cells not missing)."""
+    def _mixed(self) -> tuple[int, int] | None:
         total = self._numbers + self._bad_count
-        return (self._numbers, total) if self._bad_count and 2 * self._numbers >= total else None
+        mixed = self._want.kind == "auto" and self._bad_count and 2 * self._numbers >= total
+        return (self._numbers, total) if mixed else None
 
     def _categories(self) -> tuple[Array, tuple[str, ...]]:
         """The codes with −1 for missing cells, and the levels, in the order of their first cells."""
@@ -154,12 +169,25 @@ class Gatherer:
         renumber = np.array([position.get(text, -1) for text in self._levels], dtype=np.int32)
         return renumber[codes] if len(codes) else codes, tuple(kept)
 
-    def _complain(self, problems: Problems) -> None:
+    def _complain(self, problems: Problems, spelling: str | None) -> None:
         kind = f'cells of column "{self.name}" that are not numbers'
         for line, text in self._bad:
-            hint = other_spelling([text], self._grammar)
-            remedy = f"set {hint}" if hint else "list it under data.missing or mend the row"
+            hint = _best(other_spellings([text], self._grammar), spelling)
+            if self._grammar.settled:
+                remedy = f"mend it, or train again with {hint or 'it under data.missing'}"
+            else:
+                remedy = f"set {hint}" if hint else "list it under data.missing or mend the row"
             problems.add(kind, line, f'column "{self.name}": {self._grammar.why_not(text)}; {remedy}')
         if self._bad_count > len(self._bad):
             problems.count(kind, self._bad_count - len(self._bad))
             problems.advise(kind, "; or list the column under data.categorical" if self._want.kind == "auto" else "")
+
+
+def common_spelling(gatherers: Iterable[Gatherer]) -> str | None:
+    """The one that makes numbers of most columns: a file is written in one way. None where nothing need be changed."""
+    counts = Counter(hint for gatherer in gatherers for hint in gatherer.spellings())
+    return max(counts, key=lambda hint: counts[hint], default=None)
+
+
+def _best(hints: Sequence[str], preferred: str | None) -> str | None:
+    return preferred if preferred in hints else next(iter(hints), None)

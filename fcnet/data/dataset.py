@@ -18,6 +18,7 @@ from fcnet.data.encode import Encoder, fit_encoder, listed
 from fcnet.data.numbers import Grammar, grammar
 from fcnet.data.opened import FileRecord
 from fcnet.data.options import Data, Preprocess
+from fcnet.data.problems import together
 from fcnet.data.readers import Request, quietly, reader
 from fcnet.data.roles import Roles, expected_names, extra_columns, scoring_plan, training_plan
 from fcnet.data.split import PARTS, random_split, rows_hash
@@ -26,6 +27,7 @@ from fcnet.data.tally import Tally
 from fcnet.data.target import (
     Target,
     check_blanks,
+    check_labels,
     find_task,
     fit_target,
     labels_of,
@@ -87,7 +89,7 @@ def load(
     left out, extra columns and unseen categories into errors. Raises DataError, ConfigError, LimitError, StorageError.
     """
     _check(options)
-    spelling = grammar(options, dtype)
+    spelling = replace(grammar(options, dtype), settled=fitted is not None)
     notices: list[str] = []
     main, roles, delimiter = _read_train(options, base, spelling, data, fitted, poll)
     table = main.table
@@ -102,12 +104,14 @@ def load(
         if left_out and strict:
             raise DataError((Problem(f"{text}", file=table.file) for _, text in left_out))
         notices += [text for _, text in left_out]
+        notices += _mixed(table, roles)
         names = [name for name, _ in left_out]
         resolved = replace(resolved, exclude=[*options.exclude, *names])
         main, dropped = _with_target(main, roles.targets, options)
         notices += dropped
         task, said = find_task(table, main.rows, options, roles.targets)
         notices += [said] if said else []
+        check_labels(table, task, roles.targets[0], spelling)
     else:
         main, dropped = _with_target(main, roles.targets, options)
         task = fitted[1].task
@@ -144,6 +148,8 @@ def load(
             parts[name] = np.arange(starts[name], starts[name] + len(part.rows), dtype=np.int64)
             hashed[name] = part.rows
     w = _weights(loaded, target, y, options.weight, parts["train"])
+    if fitted is None and target.class_weights is not None:
+        notices.append("scores are weighted by data.class_weight, as the loss is")
     x, more = _inputs(loaded, encoder, dtype, strict)
     notices += more
     files = tuple(part.file for part in loaded.values() if part.file is not None)
@@ -166,14 +172,16 @@ def score(
     `path`: a file, or a frame or arrays. `options`: the resolved section of the training. The weights, row weight ×
     class weight, are scaled to mean 1 over these rows.
     """
-    spelling = grammar(options, encoder.dtype)
+    spelling = replace(grammar(options, encoder.dtype), settled=True)
     notices: list[str] = []
     if isinstance(path, Path):
         part, notices = _read_part("test", str(path), options, Path(), spelling, encoder, target, strict, poll, shown)
     else:
         plan: Plan = lambda names: scoring_plan(encoder, target, options, names, "data")  # noqa: E731
         table = table_of_data(path, replace(options, target=_targets_of(target)), spelling, plan)
-        part, notices = _with_target(_Loaded(table, np.arange(table.n), None), target.names, options)
+        part, notices = _with_target(
+            _Loaded(table, np.arange(table.n), None), target.names, options, (target, spelling)
+        )
         notices += _extra(encoder, target, table, strict)
     more: list[str] = []
     y, _ = _outputs({"test": part}, target, spelling, encoder.dtype)
@@ -277,7 +285,8 @@ def _read_part(
     request = Request(where, shown, named, spelling, plan, expected=encoder.columns, prefer=prefer, poll=poll)
     reading = reader(where).read(request)
     record = FileRecord(where.resolve(), reading.sha256, reading.table.n, role)
-    part, notices = _with_target(_Loaded(reading.table, np.arange(reading.table.n), record), target.names, options)
+    whole = _Loaded(reading.table, np.arange(reading.table.n), record)
+    part, notices = _with_target(whole, target.names, options, (target, spelling))
     return part, notices + _extra(encoder, target, reading.table, strict)
 
 
@@ -289,26 +298,45 @@ def _extra(encoder: Encoder, target: Target, table: Table, strict: bool) -> list
     return [f"{table.file}: columns not used: {listed(extra)}"] if extra else []
 
 
-def _with_target(loaded: _Loaded, names: tuple[str, ...], options: Data) -> tuple[_Loaded, list[str]]:
-    """The rows whose target is there; the others are an error, or with `missing_target: drop` a notice."""
+def _with_target(
+    loaded: _Loaded, names: tuple[str, ...], options: Data, fitted: tuple[Target, Grammar] | None = None
+) -> tuple[_Loaded, list[str]]:
+    """The rows whose target is there; the others are an error, or with `missing_target: drop` a notice.
+
+    The error names what else is wrong with the target too, where it was `fitted` before and that can be told.
+    """
     table = loaded.table
     missing = missing_rows(table, names)
     if not missing.any():
         return loaded, []
     quoted = listed(names, 3)
     if options.missing_target == "error":
-        raise table.error(
-            [
-                (int(row), f"the target {quoted} is missing; fill it in, or set data.missing_target: drop")
-                for row in np.flatnonzero(missing)
-            ],
-            "rows without a target",
-        )
+        settled = fitted is not None and fitted[1].settled
+        cure = "fill it in, or leave the row out" if settled else "fill it in, or set data.missing_target: drop"
+        rows = [(int(row), f"the target {quoted} is missing; {cure}") for row in np.flatnonzero(missing)]
+        error = table.error(rows, "rows without a target")
+        if fitted is not None:
+            target, spelling = fitted
+            try:
+                target.encode(table, np.flatnonzero(~missing), spelling, "float64")
+            except DataError as other:
+                error = together(error, other)
+        raise error
     n = int(missing.sum())
     if n == table.n:
         raise DataError(f"no row has the target {quoted}", file=table.file)
     text = f"{table.file}: left out {n:,} row{'s' if n > 1 else ''} whose target {quoted} is missing"
     return replace(loaded, rows=np.flatnonzero(~missing)), [text]
+
+
+def _mixed(table: Table, roles: Roles) -> list[str]:
+    """A notice for each feature that is read as categories although most of its cells are numbers."""
+    shares = {name: table.columns[name].mixed for name in roles.features}
+    return [
+        f'column "{name}": {share[0]:,} of {share[1]:,} cells are numbers, the rest is text; read as categories'
+        for name, share in shares.items()
+        if share is not None
+    ]
 
 
 def _left_out(table: Table, roles: Roles, options: Data) -> tuple[Roles, list[tuple[str, str]]]:

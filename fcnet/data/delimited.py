@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fcnet.data.ahead import ahead
 from fcnet.data.bulk import LONGEST_FIELD, convert, first_seen
-from fcnet.data.dialect import NAMES, detect, header
+from fcnet.data.dialect import NAMES, detect, header, is_heading
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened, looks_like, pieces
 from fcnet.data.problems import Problems
@@ -117,12 +117,15 @@ class Delimited:
             raise DataError(
                 f"one column found; did you mean data.delimiter: {NAMES[found]}?", file=self._file, line=line
             )
+        self._heading: tuple[int, str] | None = None
         if headless is None:
-            self.names = header(fields, line, self._file, expected)
+            self.names = header(fields, line, self._file, expected, settled=grammar.settled)
             self._first: list[tuple[int, list[str]]] = []
         else:
             self.names = tuple(headless(len(fields)))
             self._first = [(line, fields)]
+            if is_heading(sample, self.delimiter):
+                self._heading = line, fields[0].strip()
 
     def blocks(self, numbers: Callable[[], Collection[int]] | None = None) -> Iterator[Block]:
         """The records, block after block, once; `numbers`: the columns to convert in the next block, by default all."""
@@ -142,6 +145,21 @@ class Delimited:
                 block = self._exact()
             if len(block.lines):
                 yield block
+
+    def doubt_header(self) -> tuple[str, ...]:
+        """Say of a first record that was read as data but looks like a header what it looks like.
+
+        As a problem in place of those that it made; as a notice if it made none.
+        """
+        if self._heading is None:
+            return ()
+        line, name = self._heading
+        cure = "delete it: the net was trained on a table without" if self._grammar.settled else "set data.header: true"
+        said = f'the first line looks like a header ("{name}"{", …" if len(self.names) > 1 else ""})'
+        if self._problems:
+            self._problems.instead(line, "headers", f"{said}; {cure}")
+            return ()
+        return (f"{said}, and is read as data; {cure} if it is one",)
 
     def _record(self) -> tuple[int, list[str]] | None:
         """The next record that is not blank, and the line at which it begins."""

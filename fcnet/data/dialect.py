@@ -58,20 +58,23 @@ def check_delimiter(delimiter: str) -> None:
     )
 
 
-def header(record: Sequence[str], line: int, file: str, expected: Sequence[str]) -> tuple[str, ...]:
+def header(
+    record: Sequence[str], line: int, file: str, expected: Sequence[str], *, settled: bool = False
+) -> tuple[str, ...]:
     """The column names of a header record, without blanks around them.
 
     DataError for names that are empty or occur twice, and for a first record that looks like data: at least half of
-    its fields are numbers and it has none of the `expected` names.
+    its fields are numbers and it has none of the `expected` names. `settled`: there is no config to change.
     """
     names = tuple(name.strip() for name in record)
     grammar = Grammar()
     numbers = sum(grammar.number(name) is not None for name in names)
     counted = names == tuple(map(str, range(len(names)))) and len(names) > 1
     if 2 * numbers >= len(names) > 0 and numbers and not counted and not set(expected) & set(names):
+        cure = "put a line with the columns' names above it"
         raise DataError(
             f'the first line looks like data ("{names[0]}"{", …" if len(names) > 1 else ""}); '
-            "set data.header: false, or put a line with the columns' names above it",
+            f"{cure if settled else f'set data.header: false, or {cure}'}",
             file=file,
             line=line,
         )
@@ -89,3 +92,24 @@ def header(record: Sequence[str], line: int, file: str, expected: Sequence[str])
             first[name] = i
     problems.check()
     return names
+
+
+def is_heading(sample: str, delimiter: str) -> bool:
+    """Whether the first record of a sample names columns: different texts, over a column where all else is numbers."""
+    try:
+        records = [record for record in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter) if record]
+    except csv.Error:
+        return False
+    grammar = Grammar()
+
+    def number(cell: str) -> bool:
+        return grammar.number(cell) is not None
+
+    first, *rest = [[cell.strip() for cell in record] for record in records[:SAMPLE]] or [[]]
+    if len(set(first)) < len(first) or any(number(name) or name in grammar.missing for name in first):
+        return False
+    columns = [list(column) for column in zip(*(record for record in rest if len(record) == len(first)), strict=True)]
+    return any(
+        any(map(number, column)) and all(number(cell) or cell in grammar.missing for cell in column)
+        for column in columns
+    )

@@ -29,7 +29,8 @@ class Grammar:
     """How the cells of one file spell numbers and missing values.
 
     `missing` holds the texts that mean a missing cell in a column of numbers, `missing_text` in a column of text.
-    `limit` is the largest finite number of the dtype: what rounds beyond it is no number.
+    `limit` is the largest finite number of the dtype: what rounds beyond it is no number. `settled`: whether a training
+    has fixed all this, so that no config is at hand to change it.
     """
 
     decimal: str = "."
@@ -38,6 +39,7 @@ class Grammar:
     missing_text: frozenset[str] = frozenset([""])
     limit: float = float(np.finfo(np.float64).max)
     dtype: str = "float64"
+    settled: bool = False
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -154,11 +156,22 @@ HINTS: tuple[tuple[str, Grammar], ...] = (
 """Other ways to spell numbers, by the keys that choose them, in the order in which they are tried."""
 
 
-def other_spelling(texts: Sequence[str], grammar: Grammar) -> str | None:
-    """The config keys under which all these texts would be numbers; None if there are none."""
+def other_spellings(texts: Sequence[str], grammar: Grammar) -> list[str]:
+    """The config keys under which all these texts would be numbers, the likeliest first.
+
+    >>> other_spellings(["1,250"], Grammar())[0], other_spellings(["1,250", "0,375"], Grammar())[0]
+    ("data.thousands: ','", "data.decimal: ','")
+    """
+    asked = (grammar.decimal, grammar.thousands, grammar.limit)
     wider = ("dtype: float64", replace(grammar, limit=Grammar.limit))
-    for hint, other in (wider, *((hint, replace(other, limit=grammar.limit)) for hint, other in HINTS)):
-        asked = (grammar.decimal, grammar.thousands, grammar.limit)
-        if (other.decimal, other.thousands, other.limit) != asked and all(other.number(t) is not None for t in texts):
-            return hint
-    return None
+    return [
+        hint
+        for hint, other in (wider, *((hint, replace(other, limit=grammar.limit)) for hint, other in HINTS))
+        if (other.decimal, other.thousands, other.limit) != asked
+        and all(other.number(text) is not None and not _starts_with_zero(text, other.thousands) for text in texts)
+    ]
+
+
+def _starts_with_zero(text: str, thousands: str) -> bool:
+    """Whether a zero stands before the first thousands mark, which nobody writes."""
+    return bool(thousands) and text.strip(BLANKS).lstrip("+-").startswith(f"0{thousands}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from fcnet.errors import DataError, Problem
 
 SHOWN = 5
@@ -32,6 +34,16 @@ class Problems:
         self._counts[kind] = self._counts.get(kind, 0) + more
         self._found.setdefault(kind, [])
 
+    def instead(self, line: int, kind: str, text: str) -> None:
+        """One problem in place of all that were found at that line, which follow from it."""
+        for other, found in self._found.items():
+            left = [(at, what) for at, what in found if at != line]
+            self._counts[other] -= len(found) - len(left)
+            self._found[other] = left
+        self._counts = {other: n for other, n in self._counts.items() if n}
+        self._found = {other: self._found[other] for other in self._counts}
+        self.add(kind, line, text)
+
     def advise(self, kind: str, text: str) -> None:
         """What to say after the number of the rest of a kind."""
         self._advice[kind] = text
@@ -53,3 +65,9 @@ class Problems:
         """Raise the error if there is any problem."""
         if self:
             raise self.error()
+
+
+def together(*errors: DataError) -> DataError:
+    """Errors of one file as one, in the order of its lines; what has no line, such as a count, comes last."""
+    problems = [problem for error in errors for problem in error.problems]
+    return DataError(sorted(problems, key=lambda problem: problem.line or inf))

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fcnet.data.columns import Gatherer, Plan
+from fcnet.data.columns import Gatherer, Plan, common_spelling
 from fcnet.data.delimited import Delimited
 from fcnet.data.npz import read_npz
 from fcnet.data.numbers import Grammar
@@ -132,12 +132,10 @@ def read_delimited(request: Request) -> Reading:
         raise DataError("the file has a header and no rows", file=request.shown)
     found: dict[str, Column] = {}
     notices = _blank(source)
+    spelling = common_spelling(gatherer for _, gatherer in columns)
     for _, gatherer in columns:
-        found[gatherer.name] = gatherer.column(problems)
-        if gatherer.mixed and wants[gatherer.name].kind == "auto":
-            numbers, total = gatherer.mixed
-            share = f"{numbers:,} of {total:,} cells are numbers, the rest is text"
-            notices += (f'column "{gatherer.name}": {share}; read as categories',)
+        found[gatherer.name] = gatherer.column(problems, spelling)
+    notices += source.doubt_header()
     problems.check()
     raw = {gatherer.name: gatherer.raw for _, gatherer in columns if wants[gatherer.name].raw}
     table = Table(request.shown, len(where), source.names, found, where, raw, notices)
@@ -166,6 +164,7 @@ def stream_delimited(request: Request) -> Iterator[Table]:
             if not problems:
                 raw = {gatherer.name: gatherer.raw for _, gatherer in gatherers if wants[gatherer.name].raw}
                 yield Table(request.shown, len(block.lines), source.names, columns, block.lines, raw)
+        source.doubt_header()
         problems.check()
         if not rows:
             raise DataError("the file has a header and no rows", file=request.shown)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fcnet.data.columns import Want
 from fcnet.data.encode import Encoder, listed
 from fcnet.data.options import Data
+from fcnet.data.problems import SHOWN
 from fcnet.data.target import Target
 from fcnet.errors import ConfigError, DataError, Problem
 
@@ -25,20 +26,10 @@ class Roles:
 
 def find_roles(options: Data, names: Sequence[str]) -> Roles:
     """The roles that the config gives to the columns; ConfigError for every name that is not among them."""
-    problems: list[Problem] = []
-
-    def check(wanted: Sequence[str], key: str) -> None:
-        problems.extend(Problem(_no_column(name, names), key=key) for name in wanted if name not in names)
-
+    problems = lacking(options, names)
     targets = find_targets(options, names, problems)
     weight = options.weight
     split = options.split.column if options.split.by == "column" else None
-    if options.features != "all":
-        check(options.features, "data.features")
-    check(options.exclude, "data.exclude")
-    check(options.categorical, "data.categorical")
-    check([weight] if weight is not None else [], "data.weight")
-    check([split] if split is not None else [], "data.split.column")
     if options.split.by == "column" and split is None:
         problems.append(Problem("by: column needs the column's name", key="data.split.column"))
     others = {"data.weight": weight, "data.split.column": split}
@@ -61,39 +52,75 @@ def find_roles(options: Data, names: Sequence[str]) -> Roles:
 
 
 def find_targets(options: Data, names: Sequence[str], problems: list[Problem]) -> list[str]:
-    """The names of the target columns; what is wrong with them goes to `problems`."""
+    """The names of the target columns that are there; what else is wrong with them goes to `problems`."""
     if options.target is None:
         problems.append(
             Problem(f"is missing: name the column to predict; the columns are {listed(names, 30)}", key="data.target")
         )
         return []
+    wanted = options.target if isinstance(options.target, list) else [options.target]
     targets: list[str] = []
-    for target in options.target if isinstance(options.target, list) else [options.target]:
-        name = str(target)
-        if name not in names and not options.header and name.lstrip("-").isdigit():
-            index = int(name)
-            if -len(names) <= index < len(names):
-                name = names[index]
-            else:
-                problems.append(
-                    Problem(f"{index}: the table has {len(names)} columns, 0 to {len(names) - 1}", key="data.target")
-                )
-                continue
-        if name not in names:
-            problems.append(Problem(_no_column(name, names), key="data.target"))
-        elif name in targets:
+    for target in wanted:
+        name = _target(target, options, names)
+        if name in targets:
             problems.append(Problem(f'"{name}" is listed twice', key="data.target"))
-        else:
+        elif name in names:
             targets.append(name)
-    if not targets and not problems:
+    if not wanted:
         problems.append(Problem("the list is empty: name the column to predict", key="data.target"))
     return targets
 
 
-def _no_column(name: str, names: Sequence[str]) -> str:
+def _target(target: str | int, options: Data, names: Sequence[str]) -> str:
+    """The name of a target column, which without a header may be given by its number."""
+    name = str(target)
+    if (
+        name not in names
+        and not options.header
+        and name.lstrip("-").isdigit()
+        and -len(names) <= int(name) < len(names)
+    ):
+        return names[int(name)]
+    return name
+
+
+def lacking(options: Data, names: Sequence[str]) -> list[Problem]:
+    """A problem for each column that the config names and the table lacks, with its key.
+
+    The first five are spelled out; if there are several, the columns that there are follow once for all.
+    """
+    targets = options.target if isinstance(options.target, list) else [options.target]
+    mentioned: list[tuple[str, Sequence[str | None]]] = [
+        ("data.target", [None if target is None else _target(target, options, names) for target in targets]),
+        ("data.features", [] if options.features == "all" else options.features),
+        ("data.exclude", options.exclude),
+        ("data.categorical", options.categorical),
+        ("data.weight", [options.weight]),
+        ("data.split.column", [options.split.column if options.split.by == "column" else None]),
+    ]
+    found = [
+        (f"{key}.{i}" if isinstance(getattr(options, key.removeprefix("data."), None), list) else key, name)
+        for key, wanted in mentioned
+        for i, name in enumerate(wanted)
+        if name is not None and name not in names
+    ]
+    texts = [(key, f'no column "{name}"{_meant(name, names)}') for key, name in found[:SHOWN]]
+    columns = f"the columns are {listed(names, 30)}"
+    if len(found) == 1:
+        key, text = texts[0]
+        return [Problem(f"{text}{'' if text.endswith('?') else ';'} {columns}", key=key)]
+    more = f"and {len(found) - SHOWN} more columns that are not there; " if len(found) > SHOWN else ""
+    problems = [Problem(text, key=key) for key, text in texts]
+    return [*problems, Problem(more + columns, file=options.train or "data")] if found else []
+
+
+def _meant(name: str, names: Sequence[str]) -> str:
+    """`; did you mean …?`, or which character separates the names where nothing was separated."""
     near = difflib.get_close_matches(name, names, 1)
-    meant = f'; did you mean "{near[0]}"?' if near else ";"
-    return f'no column "{name}"{meant} the columns are {listed(names, 30)}'
+    if near:
+        return f'; did you mean "{near[0]}"?'
+    mark = next((c for c in names[0] if not c.isalnum() and name in names[0].split(c)), "") if len(names) == 1 else ""
+    return f'; did you mean data.delimiter: "{mark}"?' if mark else ""
 
 
 def expected_names(options: Data) -> tuple[str, ...]:
@@ -115,12 +142,18 @@ def training_plan(options: Data, names: Sequence[str]) -> tuple[Roles, dict[str,
     return roles, wants
 
 
+def _unseparated(names: Sequence[str]) -> str:
+    """What may be wrong with a table of one column that is to have several, and for which there is no config."""
+    return "; are its fields separated as those of the training were?" if len(names) == 1 else ""
+
+
 def fitted_plan(encoder: Encoder, names: Sequence[str], file: str) -> dict[str, Want]:
     """How to read the features of a table as training read them; DataError naming those that it lacks."""
     lacking = [name for name in encoder.columns if name not in names]
     if lacking:
         raise DataError(
-            f"no column {listed(lacking, 30)}, which the net was trained on; the file has {listed(names, 30)}",
+            f"no column {listed(lacking, 30)}, which the net was trained on; the file has {listed(names, 30)}"
+            f"{_unseparated(names)}",
             file=file,
         )
     return {feature.name: Want("number" if feature.kind == "number" else "text") for feature in encoder.features}

@@ -41,7 +41,7 @@ def stream(
     training. What is missing, unseen or out of range is counted in `tally`, which says the notices at the end.
     Columns are matched by name; DataError names those that are missing, and every cell that is no number.
     """
-    spelling = grammar(options, encoder.dtype)
+    spelling = replace(grammar(options, encoder.dtype), settled=True)
     file = shown or (str(source) if isinstance(source, Path) else "data")
     told: list[bool] = []
 

@@ -29,6 +29,8 @@ class Column:
     codes: Array | None = None
     levels: tuple[str, ...] = ()
     boolean: bool = False
+    mixed: tuple[int, int] | None = None
+    """Of categories that were found where half of the cells or more are numbers: (numbers, cells not missing)."""
 
     @property
     def numeric(self) -> bool:

@@ -83,9 +83,11 @@ class Tally:
         for column, counter in self._unseen.items():
             values = ", ".join(f'"{text}" {n:,}' for text, n in counter.most_common(3))
             more = f" and {len(counter) - 3:,} more" if len(counter) > 3 else ""
+            one = counter.total() == 1
+            cells = "1 cell holds a category" if one else f"{counter.total():,} cells hold categories"
             result.append(
-                f'column "{column}": {counter.total():,} cells hold categories that training has not seen '
-                f"({values}{more}); they count as unknown"
+                f'column "{column}": {cells} that training has not seen ({values}{more}); '
+                f"{'it counts' if one else 'they count'} as unknown"
             )
         if self._outside:
             result.append(f"values outside the training range: {_counted(self._outside)}")

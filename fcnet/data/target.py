@@ -178,6 +178,19 @@ def fit_target(
     return Target("regression", tuple(names), mean=mean, scale=scale), notices
 
 
+def check_labels(table: Table, task: Task, name: str, grammar: Grammar) -> None:
+    """DataError if the target of a classification has a label of its own on most rows: it is no class then."""
+    column = table.columns[name]
+    few = column.codes is not None and len(column.levels) <= FEW_LABELS
+    if task not in ("binary", "multiclass") or few:
+        return
+    codes, labels = labels_of(column, table, grammar, column.numeric)
+    cells = int((codes >= 0).sum())
+    if len(labels) > FEW_LABELS and 2 * len(labels) > cells:
+        meant = "; did you mean data.task: regression?" if column.numeric else "; is it the right column?"
+        raise DataError(f'column "{name}": {len(labels):,} distinct labels on {cells:,} rows{meant}', file=table.file)
+
+
 def _fit_classes(table: Table, training: Array, task: Task, name: str, options: Data, grammar: Grammar) -> Target:
     column = table.columns[name]
     codes, labels = labels_of(column, table, grammar, column.numeric)
@@ -189,10 +202,6 @@ def _fit_classes(table: Table, training: Array, task: Task, name: str, options: 
             f'column "{name}": only the label "{classes[0]}" in training; a classification needs at least two',
             file=table.file,
         )
-    cells = int((codes >= 0).sum())
-    if len(labels) > FEW_LABELS and 2 * len(labels) > cells:
-        meant = "; did you mean data.task: regression?" if column.numeric else "; is it the right column?"
-        raise DataError(f'column "{name}": {len(labels):,} distinct labels on {cells:,} rows{meant}', file=table.file)
     if task == "binary" and len(classes) != 2:
         raise DataError(
             f'column "{name}": {len(classes)} labels, and the task is binary; set data.task: multiclass',

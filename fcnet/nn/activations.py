@@ -147,6 +147,28 @@ class Elu:
 
 
 @dataclass(frozen=True)
+class Selu:
+    """f(a) = λ a for a > 0, else λ α (eᵃ − 1) (Klambauer et al. 2017): keeps mean 0 and variance 1 from layer to layer.
+
+    λ and α are the paper's, by which N(0, 1) is a fixed point. f'(0) = λ α, the derivative from the left.
+    """
+
+    name: Literal["selu"] = "selu"
+    family: ClassVar[Literal["relu", "tanh", "selu"]] = "selu"
+
+    def f(self, a: Expr) -> Expr:
+        """z = λ max(a, 0) + λ α (exp(min(a, 0)) − 1)."""
+        return _SELU_λ * maximum(a, 0.0) + _SELU_λ * _SELU_α * expm1(minimum(a, 0.0))
+
+    def vjp(self, a: Expr, z: Expr, δ: Expr) -> Expr:
+        """ε = δ · (λ or λ α eᵃ); for a ≤ 0 the latter is z + λ α."""
+        return δ * where(a > 0.0, _SELU_λ, minimum(z, 0.0) + _SELU_λ * _SELU_α)
+
+
+_SELU_λ, _SELU_α = 1.0507009873554805, 1.6732632423543772
+
+
+@dataclass(frozen=True)
 class Gelu:
     """f(a) = a Φ(a), Φ the normal distribution function (Hendrycks and Gimpel 2016), exact."""
 
@@ -230,6 +252,7 @@ ACTIVATIONS: dict[str, type[Activation]] = {
     "sigmoid": Sigmoid,
     "softplus": Softplus,
     "elu": Elu,
+    "selu": Selu,
     "gelu": Gelu,
     "gelu_tanh": GeluTanh,
     "silu": Silu,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from fcnet.reports.summary import net
-from fcnet.reports.text import compact, count, fold, label_width, left, table
+from fcnet.reports.text import compact, count, fold, hang, label_width, left, table
 from fcnet.training.prepare import Prepared
 from fcnet.training.timing import Profile, Section, Spread
 
-ONCE = {"gather": "batch: gather its rows", "loss": "loss and its gradient", "loop": "loop: shuffle, schedule, checks"}
+ONCE = {"gather": "gather a batch's rows", "loss": "loss and its gradient", "loop": "shuffle, rate, checks"}
 """The sections that belong to no layer, in the words of the table."""
 
 
@@ -27,15 +27,16 @@ def lines(prepared: Prepared, profiles: Sequence[Profile], following: str, width
     steps = [(profile.backend, _step(profile)) for profile in profiles]
     return [
         *fold(settings.name, [chain, count(network.layout.count, "parameter"), *about], width, indent),
-        *table("step", "", headers, steps, indent),
+        *table("step", "", headers, steps, indent, width),
         *table(
             first.backend,
             "µs",
             ["forward", "backward", "update", "together", "GFLOP/s"],
             _rows(prepared, first),
             indent,
+            width,
         ),
-        *_compared(profiles, indent),
+        *_compared(profiles, indent, width),
         left("next", indent) + following,
     ]
 
@@ -149,14 +150,14 @@ def _widths(prepared: Prepared) -> tuple[int, ...]:
     return (prepared.network.n_in, *(layer.units for layer in layers), prepared.network.n_out)
 
 
-def _compared(profiles: Sequence[Profile], indent: int) -> list[str]:
+def _compared(profiles: Sequence[Profile], indent: int, width: int | None) -> list[str]:
     """A line that says which backend is faster, and how much."""
     if len(profiles) < 2:
         return []
     fast, slow = sorted(profiles, key=lambda profile: profile.step.median)[:2]
     times = slow.step.median / fast.step.median
     chosen = "the one that this config takes" if fast is profiles[0] else f"this config takes {profiles[0].backend}"
-    return [left("backend", indent) + f"{fast.backend} is {times:.2f} × as fast as {slow.backend}; {chosen}"]
+    return hang(left("backend", indent), f"{fast.backend} is {times:.2f} × as fast as {slow.backend}; {chosen}", width)
 
 
 def _micro(seconds: float) -> str:

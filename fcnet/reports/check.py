@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fcnet import config as configs
 from fcnet import files, machine
+from fcnet.backends import choice
 from fcnet.config import Config
 from fcnet.data.encode import Feature
 from fcnet.errors import FcnetError, escape
 from fcnet.machine import Limit, size
 from fcnet.nn.layers import Dense, Dropout
 from fcnet.reports.summary import outputs
-from fcnet.reports.text import cells, compact, count, fold, label_width, left, right, shorten
+from fcnet.reports.text import cells, compact, count, fold, hang, label_width, left, right, shorten
 from fcnet.training.estimate import Estimate, Part, refuse
 from fcnet.training.gradcheck import LIMIT, Check, Trial, check
 from fcnet.training.prepare import Prepared, prepare
@@ -47,6 +48,7 @@ class Examination:
     disk: int
     rows: int
     gradient: tuple[Check, ...]
+    notices: tuple[str, ...]
 
     def error(self) -> FcnetError | None:
         """What to raise where the gradient is wrong: a mistake in a formula, not in the user's config."""
@@ -68,7 +70,7 @@ def examine(config: Config) -> Examination:
     """
     threads = machine.cores() if config.threads == "auto" else config.threads
     with machine.blas(threads):
-        prepared = prepare(config, threads)
+        prepared, hint = _with_backend(prepare(config, threads), threads)
         estimate = prepared.estimate()
         output = Path(config.output)
         refuse(estimate, output)
@@ -82,7 +84,17 @@ def examine(config: Config) -> Examination:
             files.disk_free(output),
             trial.n,
             check(trial),
+            (*prepared.data.notices, *([hint] if hint else [])),
         )
+
+
+def _with_backend(prepared: Prepared, threads: int) -> tuple[Prepared, str | None]:
+    """The same with the backend that training would take, and what it would say about it; ConfigError."""
+    asked: str = prepared.settings.backend
+    name, hint = choice.choose(prepared.work()) if asked == "auto" else (asked, None)
+    if asked != "auto":
+        choice.make(asked, threads)
+    return replace(prepared, settings=replace(prepared.settings, backend=name)), hint  # type: ignore[arg-type]  # a backend of the schema
 
 
 def _layers(prepared: Prepared) -> tuple[Row, ...]:
@@ -127,7 +139,7 @@ def mapping(found: Examination) -> dict[str, Any]:
             "left_out": list(data.resolved.exclude),
             "files": [{"file": file.path.name, "sha256": file.sha256, "rows": file.rows} for file in data.files],
         },
-        "notices": list(data.notices),
+        "notices": list(found.notices),
         "layers": [asdict(row) for row in found.layers],
         "parameters": prepared.network.layout.count,
         "memory": {
@@ -162,7 +174,7 @@ def lines(found: Examination, following: str, width: int | None, everything: boo
     parts = [f"{len(rows):,} {part}" for part, rows in data.parts.items() if len(rows)]
     told = [
         *fold(settings.name, [count(len(data.x), "row"), f"{data.task}: {target}", ", ".join(parts)], width, indent),
-        *_columns(data.encoder.features, indent, everything),
+        *_columns(data.encoder.features, width, indent, everything),
     ]
     if data.resolved.exclude:
         names = [shorten(name, 30) for name in data.resolved.exclude]
@@ -174,8 +186,8 @@ def lines(found: Examination, following: str, width: int | None, everything: boo
     told += _net(found, indent, everything)
     needed = (*found.estimate.loaded, *found.estimate.memory)
     limit = "" if found.memory is None else f"{found.memory.setter} allows {size(found.memory.total)}"
-    told += _parts("memory", needed, limit, indent)
-    told += _parts("disk", found.estimate.disk, f"{size(found.disk)} are free", indent)
+    told += _parts("memory", needed, limit, width, indent)
+    told += _parts("disk", found.estimate.disk, f"{size(found.disk)} are free", width, indent)
     told += _gradient(found, width, indent)
     told.append(left("next", indent) + following)
     return told
@@ -194,22 +206,24 @@ def _settings(prepared: Prepared) -> list[str]:
         f"at most {count(training.epochs, 'epoch')} of {count(steps, 'step')}",
         "no early stopping" if stopping is None else f"best by {stopping.metric}, patience {stopping.patience}",
         settings.dtype,
+        f"{settings.backend}, {count(int(settings.threads), 'thread')}",
     ]
 
 
-def _columns(features: Sequence[Feature], indent: int, everything: bool) -> list[str]:
+def _columns(features: Sequence[Feature], width: int | None, indent: int, everything: bool) -> list[str]:
     shown = features if everything else features[:SHOWN]
     names = [shorten(feature.name, 30) for feature in shown]
     widest = max(map(cells, names), default=0)
     told = []
     for feature, name in zip(shown, names, strict=True):
         if feature.kind == "number":
-            what = f"number    {feature.low:.6g} … {feature.high:.6g}"
+            what = f"number  {feature.low:.6g} … {feature.high:.6g}"
         else:
             levels = ", ".join(shorten(level, 12) for level in feature.levels[:4])
             more = ", …" if len(feature.levels) > 4 else ""
             what = f"category  {count(len(feature.levels), 'level')}: {levels}{more}"
-        told.append(f"{left(name, widest)}  {what}")
+        kind, _, rest = what.partition("  ")
+        told += hang(f"{left(name, widest)}  {left(kind, 8)}  ", rest.lstrip(), width and width - indent)
     if len(shown) < len(features):
         told.append(f"… ({len(features) - len(shown)} more, -v lists them)")
     return _labelled("columns", told or ["none"], indent)
@@ -234,11 +248,13 @@ def _net(found: Examination, indent: int, everything: bool) -> list[str]:
     return _labelled("net", told, indent)
 
 
-def _parts(label: str, parts: Sequence[Part], limit: str, indent: int) -> list[str]:
+def _parts(label: str, parts: Sequence[Part], limit: str, width: int | None, indent: int) -> list[str]:
     rows = [(part.name, size(part.bytes), part.how) for part in parts]
     rows.append(("together", size(sum(part.bytes for part in parts)), limit))
     widths = [max(cells(row[i]) for row in rows) for i in range(2)]
-    told = [f"{left(name, widths[0])}  {right(bytes_, widths[1])}  {how}".rstrip() for name, bytes_, how in rows]
+    told = []
+    for name, bytes_, how in rows:
+        told += hang(f"{left(name, widths[0])}  {right(bytes_, widths[1])}  ", how, width and width - indent)
     return _labelled(label, told, indent)
 
 
@@ -250,7 +266,8 @@ def _gradient(found: Examination, width: int | None, indent: int) -> list[str]:
         said = f"WRONG: the largest relative error is {worst:.0e}, and only {LIMIT:.0e} is allowed"
     checks = [f"{check.name} {check.error:.0e}{'' if check.passed else ' WRONG'}" for check in found.gradient]
     about = f"against finite differences in float64, on {count(found.rows, 'row')} of the first batch:"
-    return [*_labelled("gradient", [said, about], indent), *fold("", checks, width, indent)]
+    head = [line for text in (said, about) for line in hang("", text, width and width - indent)]
+    return [*_labelled("gradient", head, indent), *fold("", checks, width, indent)]
 
 
 def _labelled(label: str, told: Sequence[str], indent: int) -> list[str]:

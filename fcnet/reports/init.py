@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,18 +51,21 @@ def initial_config(source: Path, target: Sequence[str], folder: Path) -> tuple[s
 
 
 def _read(mapping: dict[str, Any]) -> tuple[Dataset, Mapping[str, str]]:
-    first: DataError | None = None
-    spellings = [{"decimal": other.decimal, "thousands": other.thousands} for _, other in HINTS]
-    for spelling in [{}, *spellings]:
-        settings = config.from_mapping({**mapping, "data": {**mapping["data"], **spelling}})
-        try:
-            return data.load(settings.data, settings.preprocess, dtype=settings.dtype), spelling
-        except DataError as error:
-            first = first or error
-            if "data.decimal" not in str(error) and "data.thousands" not in str(error):
-                break
-    assert first is not None
-    raise first
+    """The data, and how their numbers are spelled where that is unusual, as the error of the first look suggests."""
+    try:
+        return _load(mapping, {}), {}
+    except DataError as error:
+        suggested = [other for hint, other in HINTS if f"set {hint}" in str(error)]
+        for other in reversed(suggested):  # the longest is the last
+            spelling = {"decimal": other.decimal, "thousands": other.thousands}
+            with contextlib.suppress(DataError):
+                return _load(mapping, spelling), spelling
+        raise
+
+
+def _load(mapping: dict[str, Any], spelling: Mapping[str, str]) -> Dataset:
+    settings = config.from_mapping({**mapping, "data": {**mapping["data"], **spelling}})
+    return data.load(settings.data, settings.preprocess, dtype=settings.dtype)
 
 
 def _text(settings: Config, found: Dataset) -> str:

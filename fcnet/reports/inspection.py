@@ -54,7 +54,7 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
         *line(header["name"], escape(str(found.path)), when),
         *line("net", chain, count(parts.network.layout.count, "parameter"), parts.config.dtype),
         *line("trained", f"epoch {header['epoch']}", f"step {header['step']:,}", optimizer, f"rows: {', '.join(rows)}"),
-        *line("predicts", what),
+        *line("target", what),
         *names("classes", classes),
         *names("columns", parts.encoder.columns),
         *_scores(header.get("metrics"), indent, width),

@@ -124,15 +124,54 @@ def fold(label: str, parts: Sequence[str], width: int | None, indent: int = LABE
     return lines
 
 
+def hang(lead: str, text: str, width: int | None) -> list[str]:
+    """A text behind `lead`, folded between its words where it would be wider than `width`, below its own beginning.
+
+    >>> hang("log  5 kB  ", "50 rows of metrics.csv", 30)
+    ['log  5 kB  50 rows of', '           metrics.csv']
+    """
+    first, *rest = text.split(" ")
+    lines = [lead + first]
+    for word in rest:
+        if width is None or cells(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(" " * cells(lead) + word)
+    return [line.rstrip() for line in lines]
+
+
 def table(
-    label: str, first: str, headers: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], indent: int = LABEL
+    label: str,
+    first: str,
+    headers: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[str]]],
+    indent: int = LABEL,
+    width: int | None = None,
 ) -> list[str]:
-    """A labelled table: `first` heads the column of names, every other column is aligned to the right."""
-    names = max([20 + LABEL - indent, cells(first), *(cells(name) for name, _ in rows)])
-    widths = [max([cells(h) + 1, *(cells(row[i]) for _, row in rows)]) for i, h in enumerate(headers)]
+    """A labelled table: `first` heads the column of names, every other column is aligned to the right.
+
+    It is set closer where it would be wider than `width` (None: never).
+    """
+    lines = _table(label, first, headers, rows, indent, 20 + LABEL - indent, 1)
+    fits = width is None or max(map(cells, lines)) <= width
+    return lines if fits else _table(label, first, headers, rows, indent, 0, 0)
+
+
+def _table(
+    label: str,
+    first: str,
+    headers: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[str]]],
+    indent: int,
+    least: int,
+    air: int,
+) -> list[str]:
+    """The table with a first column of `least` cells or more, and `air` more blanks between the others than need be."""
+    names = max([least, cells(first), *(cells(name) for name, _ in rows)])
+    widths = [max([cells(h) + air, *(cells(row[i]) for _, row in rows)]) for i, h in enumerate(headers)]
     opening = [left(label, indent) + left(first, names), *(" " * indent + left(name, names) for name, _ in rows)]
     cellrows = [headers, *(row for _, row in rows)]
     return [
-        start + "".join("   " + right(cell, width) for cell, width in zip(row, widths, strict=True))
+        start + "".join(" " * (2 + air) + right(cell, width) for cell, width in zip(row, widths, strict=True))
         for start, row in zip(opening, cellrows, strict=True)
     ]

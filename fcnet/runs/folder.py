@@ -7,13 +7,13 @@ import json
 import os
 import re
 import secrets
-import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 from fcnet import files
+from fcnet.config.names import flaw
 from fcnet.errors import CheckpointError, ConfigError, FcnetError, InUseError, StorageError
 from fcnet.random import Array
 from fcnet.runs import checkpoint
@@ -24,28 +24,14 @@ RUNS = Path("runs")
 SAVED = "saved"  # a key of environment.json
 _OURS = {BEST, LAST, SUMMARY, ENVIRONMENT, LOG, "metrics.csv", "config.yaml", "report.html"}
 _TICK = timedelta(microseconds=1)
-_LONGEST_NAME = 200  # bytes, which leaves room for `-2` and for the hidden names below
 _MOST_NOTES = 1 << 20  # bytes of an environment.json that are looked at
-_WINDOWS_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def check_name(name: str) -> None:
     """Raise ConfigError unless `name` can be the name of a run's folder on every system."""
-    found = ""
-    if name in ("", ".", "..") or name != name.strip():
-        found = "is empty, a dot, or has blanks around it"
-    elif name.startswith("."):
-        found = "starts with a dot: such folders are hidden"
-    elif any(c in '/\\:*?"<>|' for c in name):
-        found = 'holds one of / \\ : * ? " < > |'
-    elif any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in name):
-        found = "holds a control character"
-    elif len(name.encode()) > _LONGEST_NAME:
-        found = f"has {len(name.encode())} bytes; at most {_LONGEST_NAME} are allowed"
-    elif name.endswith(".") or _WINDOWS_NAMES.fullmatch(name):
-        found = "is one that Windows does not allow"
+    found = flaw(name)
     if found:
-        raise ConfigError(f"{json.dumps(name[:80])} {found}; it names the run's folder", key="name")
+        raise ConfigError(f"{json.dumps(name[:80])} cannot name a run's folder on every system: {found}", key="name")
 
 
 class Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ MANY = 2_000
 _NUMBER = re.compile(r" *[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)? *")
 
 
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet would run a cell of this text."""
+    return len(text) > 1 and text[0] in "=+-@\t\r" and not _NUMBER.fullmatch(text)
+
+
 def text_cell(text: str) -> str:
     """A cell of text as CSV writes it (RFC 4180), safe to open in a spreadsheet.
 
@@ -32,7 +38,7 @@ def text_cell(text: str) -> str:
     >>> text_cell("=1+1"), text_cell("-1.5"), text_cell("-"), text_cell('say "a, b"')
     ("'=1+1", '-1.5', '-', '"say ""a, b\"""')
     """
-    if len(text) > 1 and text[0] in "=+-@\t\r" and not _NUMBER.fullmatch(text):
+    if is_formula(text):
         text = "'" + text
     if any(c in text for c in ',"\r\n') or text != text.strip():
         return '"' + text.replace('"', '""') + '"'
@@ -94,6 +100,14 @@ class Form:
             return [column for yes, share in pairs for column in (yes.astype(np.int64), share)]
         array = np.asarray(prediction)
         return [*array.reshape(len(array), len(self.targets)).T]
+
+    def formulas(self, kept: Sequence[Sequence[str]], prediction: Any) -> Counter[str]:
+        """How many cells of text get an apostrophe in CSV, by their column."""
+        found = Counter({name: sum(map(is_formula, cells)) for name, cells in zip(self.keep, kept, strict=True)})
+        odd = {label for label in self.classes or () if isinstance(label, str) and is_formula(label)}
+        if odd:
+            found["prediction"] += sum(label in odd for label in np.asarray(prediction).tolist())
+        return +found
 
     def rows(self, kept: Sequence[Sequence[str]], prediction: Any, p: Any) -> str:
         """Whole lines for n rows of the input, in order: `kept` has n texts for each kept column, then `columns`."""
@@ -168,9 +182,15 @@ def writing(path: Path | None, form: Form, inputs: Iterable[Path] = ()) -> Itera
         return
     head = ",".join(map(text_cell, form.header())) + "\n"
     if path is None:
-        out = sys.stdout.buffer
-        out.write(head.encode())
-        yield lambda kept, prediction, p: _to(out.write, form.rows(kept, prediction, p))
+        out, waiting = sys.stdout.buffer, [head.encode()]
+
+        def write(lines: bytes) -> None:
+            while waiting:  # nothing is said before the first rows are known to be right
+                out.write(waiting.pop())
+            out.write(lines)
+
+        yield lambda kept, prediction, p: _to(write, form.rows(kept, prediction, p))
+        write(b"")
         out.flush()
         return
     with files.replacing(path, inputs) as file:

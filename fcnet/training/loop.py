@@ -156,7 +156,7 @@ def _diagnose(program: Program, source: Source, plan: Plan, kept: State, total: 
             state.best, state.best_epoch, state.waited = judged
             lr = program.update.rule.lr * float(factor[0])
             return (
-                f"training diverged in epoch {epoch}, step {step}: {bad} is not finite; "
+                f"training diverged in epoch {epoch}, step {step}: not finite any more: {bad}; "
                 f"the learning rate was {lr:g}: lower optimizer.lr, or set training.clip_norm: 1"
             )
     raise AssertionError("the replay did not meet what the chunk met")

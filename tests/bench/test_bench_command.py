@@ -43,6 +43,15 @@ def test_it_shows_the_step_and_its_layers_and_what_comes_next(call):
     assert out.splitlines()[-1] == "next     fcnet train small.yaml backend=numpy optimizer.lr=0.01"
 
 
+def test_it_fits_a_terminal_of_80_columns(call, monkeypatch):
+    """On 80 columns, and where nobody says how many there are, the tables are set closer."""
+    monkeypatch.delenv("COLUMNS")
+
+    _, out, _ = call("bench", "small.yaml", "backend=numpy")
+
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_json_is_one_object_whose_parts_make_up_the_step(call):
     """For programs: every backend with its step, its products, its ratio, and its layers, in seconds."""
     code, out, _ = call("bench", "small.yaml", "backend=numpy", "network.input_dropout=0.1", "--json")

@@ -158,6 +158,16 @@ def test_the_output_replaces_a_file_with_a_notice_and_never_an_input(plants, cap
     assert (plants / "plants.csv").read_text().startswith("size,")
 
 
+def test_a_dash_sends_the_page_to_stdout(capsys, plants):
+    """`explain -o -` prints the page that `-o FILE` writes, and no file named - appears."""
+    run(capsys, "explain", "plants.yaml", "-o", "e.html")
+
+    code, page, _ = run(capsys, "explain", "plants.yaml", "-o", "-")
+
+    assert (code, page) == (0, (plants / "e.html").read_text(encoding="utf-8"))
+    assert not (plants / "-").exists()
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_can_be_written_down(name):
     """An activation and its vjp, by being registered, have a line that speaks of their symbols."""

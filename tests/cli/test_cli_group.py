@@ -1,12 +1,14 @@
 """The command line as a whole: help, version, completion, and what it loads."""
 
 import os
+import re
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
+from click.shell_completion import get_completion_class
 from click.testing import CliRunner
 
 import fcnet.cli
@@ -76,9 +78,13 @@ def test_without_arguments_the_help_is_shown_as_a_usage_error(call):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["trian"], 'fcnet: there is no command "trian"; did you mean train?; see fcnet --help\n'),
+        (["trian"], 'fcnet: there is no command "trian"; did you mean train? see fcnet --help\n'),
         (["fly\x1b[31m"], 'fcnet: there is no command "fly\\x1b[31m"; see fcnet --help\n'),
         (["--verion"], None),
+        (
+            ["train", "--seed", "1.5"],
+            "fcnet: Invalid value for '--seed': \"1.5\" is not a whole number from 0; see fcnet train --help\n",
+        ),
         (["predict"], "fcnet: Missing argument 'INPUT'; see fcnet predict --help\n"),
         (["eval", "--split", "all"], None),
     ],
@@ -111,3 +117,35 @@ def test_completion_knows_the_commands():
     done = run([sys.executable, "-m", "fcnet"], env={**os.environ, **asked}, capture_output=True, text=True)
 
     assert done.stdout == "plain,train\n"
+
+
+PLACES = [
+    ("train", "file"),
+    ("train config.yaml", "file"),
+    ("train -o", "dir"),
+    ("train --resume =", "file"),
+    ("eval", "file"),
+    ("eval --data", "file"),
+    ("predict", "file"),
+    ("predict -c", "file"),
+    ("predict -o", "file"),
+    ("init", "file"),
+    ("init -o", "file"),
+    ("check", "file"),
+    ("explain", "file"),
+    ("explain -o", "file"),
+    ("bench", "file"),
+    ("inspect", "file"),
+]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(("words", "kind"), PLACES)
+def test_the_shell_offers_files_where_a_file_is_asked_for(monkeypatch, shell, words, kind):
+    """Wherever a command takes a file or a folder, completion says so to bash, zsh and fish, which know the files."""
+    monkeypatch.setenv("COMP_WORDS", f"fcnet {words} da")
+    monkeypatch.setenv("COMP_CWORD", "da" if shell == "fish" else str(len(words.split()) + 1))
+
+    said = get_completion_class(shell)(group.fcnet, {}, "fcnet", "_FCNET_COMPLETE").complete()
+
+    assert re.split("[,\n]", said)[:2] == [kind, "da"]

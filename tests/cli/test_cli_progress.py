@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import fcnet
+from fcnet.cli.progress import _told
+from fcnet.training.events import Epoch
 
 RUN = """
 import os, sys, time
@@ -110,6 +112,15 @@ def test_where_a_bar_would_not_work_there_are_plain_lines(tmp_path, columns, env
     assert "epoch 1/3  loss 0.500" in text
 
 
+def test_a_dumb_terminal_shows_every_block_once(tmp_path):
+    """Where both streams are the same terminal, the head stands at the start and not again at the end."""
+    _, text = on_terminal(tmp_path, 100, TERM="dumb")
+
+    starts = [line.split()[0] for line in text.splitlines()]
+    block = ["dig\\x1b[5mits", "net", "best", "accuracy", "files"]
+    assert [start for start in starts if start in block] == block
+
+
 def test_a_terminal_of_unknown_width_works(tmp_path):
     """A terminal that says it has no columns still gets its bar and its summary."""
     code, text = on_terminal(tmp_path, 0)
@@ -177,3 +188,12 @@ def test_quiet_has_no_bar(tmp_path):
 
     assert "\r" not in text
     assert text.startswith("dig")
+
+
+def test_a_line_of_an_epoch_has_as_many_scores_as_fit(tmp_path):
+    """Where nobody says how wide a line may be, 80 columns are enough, and what is left out is marked."""
+    val = {"loss": 0.1, "accuracy": 0.9, "balanced_accuracy": 0.9, "log_loss": 0.1}
+    epoch = Epoch(7, 100, 40, 1e-3, 0.5, val, 0.3, 0.3, True)
+
+    assert _told(epoch, 80) == "epoch   7/100  loss 0.500  val_loss 0.100  val_accuracy 0.900  …  0.3 s  best"
+    assert _told(epoch, 200).count("val_") == 4

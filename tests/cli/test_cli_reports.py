@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from fcnet.config import reference
 from fcnet.config.reference import Row
 from fcnet.reports import evaluation, keys, summary
 from fcnet.reports.text import cells, figures
@@ -161,12 +162,22 @@ def test_a_table_of_keys_folds_in_straight_columns():
         Row("data.train", "text", "", "", "a table of rows, CSV"),
     ]
 
-    assert keys.lines(rows, 52) == [
+    assert keys.lines(rows, 60) == [
         "key         type  default  limits  meaning",
         "seed        int   0        ≥ 0     the seed of all",
         "data.train  text                   a table of rows, CSV",
     ]
-    assert keys.lines([Row("a", "t " * 20, "", "", "m")], 52)[1:] == [
+    assert keys.lines([Row("a", "t " * 20, "", "", "m")], 80)[1:] == [
         "a    t t t t t t t t t t t t t t                    m",
         "     t t t t t t",
     ]
+
+
+def test_a_table_of_keys_has_paragraphs_on_a_narrow_terminal():
+    """Where columns would leave no room for the meanings, each key has lines of its own, and all of them fit."""
+    assert keys.lines([Row("data.test", "number or text", "0", "≥ 0 and < 1", "A fraction of all rows.")], 44) == [
+        "data.test",
+        "    number or text · ≥ 0 and < 1 · default 0",
+        "    A fraction of all rows.",
+    ]
+    assert max(map(cells, keys.lines(reference.table(), 80))) <= 80

@@ -249,3 +249,15 @@ def test_a_run_elsewhere_is_named_in_the_next_command(api, call, head, scores, t
         out.splitlines()[-1]
         == "files    my runs/digits/best.npz …     next: fcnet predict YOUR.csv -c 'my runs/digits'"
     )
+
+
+def test_what_the_command_line_says_wrong_is_said_of_the_command_line(api, call):
+    """Without a config every key comes from the command line, be it from an option, a file's name or KEY=VALUE."""
+    twice = call("train", "people.csv", "--target", "y", "--target", "y", "seed=x")
+    name = call("train", "a:b.csv", "--target", "y")
+
+    assert twice[0] == name[0] == 3
+    assert twice[2].splitlines()[0] == 'fcnet: command line: data.target: names the column "y" twice; keep one'
+    assert twice[2].splitlines()[1].startswith('fcnet: command line: seed: the text "x"')
+    assert name[2].startswith('fcnet: command line: name: "a:b", from the file\'s name, cannot name')
+    assert name[2].endswith("give another with name=…\n")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,7 @@ def test_inspect_shows_net_columns_classes_and_arrays(call, trained):
     assert re.search(r"^net +4 → 8 relu → 3 · 67 parameters · float32$", out, re.MULTILINE)
     assert re.search(r"^classes +=iris, rose, tulip$", out, re.MULTILINE)
     assert re.search(r"^columns +size, age, place$", out, re.MULTILINE)
+    assert re.search(r"^target +3 classes \(flower\)$", out, re.MULTILINE)
     assert re.search(r"^ +W1 +8 × 4 +float32 +128 bytes$", out, re.MULTILINE)
 
 
@@ -211,6 +213,89 @@ def test_init_replaces_a_config_only_when_asked(call, flowers):
     assert kept == "mine"
     assert "--overwrite" in again[2]
     assert shown[1] == (flowers / "config.yaml").read_text()
+
+
+def test_init_looks_at_what_it_is_given_before_what_is_there(call, flowers):
+    """A config that is there is not what is wrong where the table, the target or the name of the output is."""
+    (flowers / "config.yaml").write_text("mine")
+    (flowers / "folder.yaml").mkdir()
+
+    codes = {
+        "nowhere.csv --target y": 4,
+        "flowers.csv": 2,
+        "flowers.csv --target nothing": 3,
+        "flowers.csv --target flower -o folder.yaml": 2,
+        "flowers.csv --target flower -o .": 2,
+        "flowers.csv --target flower -o c.txt": 2,
+        "flowers.csv --target flower": 7,
+    }
+    found = {line: call("init", *line.split()) for line in codes}
+
+    assert {line: code for line, (code, _, _) in found.items()} == codes
+    assert "the output is a folder, not a file" in found["flowers.csv --target flower -o ."][2]
+    assert "end the name in .yaml or .yml" in found["flowers.csv --target flower -o c.txt"][2]
+    assert (flowers / "config.yaml").read_text() == "mine"
+
+
+def test_init_says_where_settings_can_be_given(call, tmp_path):
+    """What only a setting can cure is named as `init` knows it: as an argument of `train`, which works."""
+    (tmp_path / "t.csv").write_text("".join(f"{i},{i % 2}\n" for i in range(60)))
+
+    code, _, err = call("init", "t.csv", "--target", "-1")
+
+    again = "fcnet train t.csv --target -1 data.header=false"
+    assert code == 4
+    assert err.endswith(f"init takes no settings, and train does: {again}\n")
+    assert call(*again.split()[1:], *SETTINGS[1:], "training.epochs=1")[0] == 0
+
+
+def test_init_writes_commas_as_what_they_must_be(call, tmp_path):
+    """A column of 0,125 and the like is read as decimals, whatever else it could be."""
+    (tmp_path / "t.csv").write_text("x;z;y\n" + "".join(f"1,{i:03};0,{i:03};{'ab'[i % 2]}\n" for i in range(60)))
+
+    assert call("init", "t.csv", "--target", "y")[0] == 0
+    written = config.load("config.yaml").data
+    assert (written.decimal, written.thousands) == (",", "")
+
+
+def test_a_pipe_gets_nothing_where_nothing_can_be_predicted(call, trained):
+    """What is known before the first row leaves stdout empty, for whoever reads it."""
+    piped = subprocess.run(
+        [sys.executable, "-m", "fcnet", "predict", "-", "-q"],
+        input=b"C,a\nr,1\n",
+        capture_output=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+
+    assert (piped.returncode, piped.stdout) == (4, b"")
+    assert b"no column" in piped.stderr
+
+
+def test_cells_that_got_an_apostrophe_are_counted(call, trained, flowers):
+    """Text that a spreadsheet would run is changed in CSV, which a notice says; in Parquet it is not."""
+    rows = (flowers / "flowers.csv").read_text().splitlines()
+    (flowers / "one.csv").write_text("\n".join([rows[0], rows[2], rows[3]]) + "\n")
+
+    whole = call("predict", "flowers.csv", "--keep", "place")[2]
+    one = call("predict", "one.csv", "--keep", "place")[2]
+    parquet = call("predict", "flowers.csv", "--keep", "place", "-o", "p.parquet")[2] if find_spec("polars") else ""
+
+    told = (flowers / "flowers.predictions.csv").read_text()
+    labels = len(re.findall(r"^[^,]*,'=iris,", told, re.MULTILINE))
+    end = "like a formula and got an apostrophe; write .parquet for the exact text\n"
+    assert f'notice: 45 cells of "place" start {end}' in whole
+    assert f'notice: {labels} cells of "prediction" start {end}' in whole
+    assert f'notice: 1 cell of "place" starts {end}' in one
+    assert "apostrophe" not in parquet
+
+
+def test_eval_names_its_data_from_here(call, trained):
+    """The file that was scored is named as one would name it here, and not by a detour through the run."""
+    scored = json.loads(call("eval", "--json")[1])
+
+    assert scored["data"] == "flowers.csv"
+    assert fcnet.load("runs/flowers").evaluate()["data"] == "flowers.csv"
 
 
 @pytest.mark.parametrize("command", ["init", "train"])

@@ -34,6 +34,7 @@ WRONG_VALUES = [
     ("C4-nesterov", "optimizer: {name: sgd, nesterov: on}", 'the text "on", expected true or false; only true and false are booleans'),
     ("C4-capital", "optimizer: {name: sgd, nesterov: True}", 'the text "True", expected true or false; only true and false are booleans'),
     ("C6-octal", "training: {batch_size: 010}", "2:24: training.batch_size: 010 starts with a zero"),
+    ("C6-zeros", "training: {epochs: 00}", "some readers take that for octal; write 0, or put it in quotes"),
     ("C10-infinite", "optimizer: {lr: .inf}", "2:17: optimizer.lr: .inf is no number to work with; numbers must be finite"),
     ("C10-word", "optimizer: {lr: nan}", 'optimizer.lr: the text "nan", expected a number > 0'),
     ("C17-true", "training: {epochs: true}", "2:20: training.epochs: true, expected a whole number from 1 to 2147483647"),
@@ -55,7 +56,7 @@ WRONG_VALUES = [
     ("layers-zero", "network: {layers: [0]}", "2:20: network.layers.0.units: 0, expected a whole number"),
     ("layers-no-units", "network: {layers: [{dropout: 0.5}]}", "2:20: network.layers.0.units: is missing"),
     ("layers-null", "network: {layers: [null]}", "2:20: network.layers.0: null, expected a whole number from 1 to 2147483647 or a mapping"),
-    ("R13-many-layers", "network: {layers: [" + "1," * 1001 + "]}", "network.layers: a list, expected a list (at most 1000,"),
+    ("R13-many-layers", "network: {layers: [" + "1," * 1001 + "]}", "network.layers: a list of 1001, expected a list (at most 1000,"),
     ("number-for-text", "name: 2019", '2:7: name: 2019, expected text; put it in quotes: "2019"'),
     ("option", "dtype: float16", 'dtype: the text "float16", expected float32 or float64; did you mean float64?'),
     ("unknown-name", "loss: hubber", '2:7: loss: there is no "hubber"; did you mean huber? there are squared_error'),
@@ -173,6 +174,8 @@ CONTRADICTIONS = [
     ("schedule", DATA + "schedule: {name: step, every: 200}", ["schedule.every", "training.epochs"]),
     ("split-column", "data: {train: a.csv, target: y, split: {by: column}}", ["data.split.column", "data.split.by"]),
     ("split-random", "data: {train: a.csv, target: y, split: {column: part}}", ["data.split.column", "data.split.by"]),
+    ("split-validation", "data: {train: a.csv, target: y, validation: 0.5, split: {by: column, column: p}}", ["data.validation: 0.5", "data.split.by"]),
+    ("split-test", "data: {train: a.csv, target: y, test: t.csv, split: {by: column, column: p}}", ["data.test: t.csv", "data.split.by"]),
     ("target-feature", "data: {train: a.csv, target: y, features: [x, y]}", ["data.features", "data.target"]),
     ("target-excluded", "data: {train: a.csv, target: [y, z], exclude: [z]}", ["data.exclude", "data.target"]),
     ("weight-feature", "data: {train: a.csv, target: y, weight: w, features: [x, w]}", ["data.features", "data.weight"]),
@@ -194,8 +197,10 @@ CONTRADICTIONS = [
     ("stratify-task", "data: {train: a.csv, target: y, task: regression, split: {stratify: true}}", ["data.split.stratify", "data.task"]),
     ("output-loss", DATA + "loss: cross_entropy\nnetwork: {output_activation: tanh}", ["network.output_activation", "loss"]),
     ("output-task", "data: {train: a.csv, target: y, task: binary}\nnetwork: {output_activation: tanh}", ["network.output_activation", "data.task"]),
-    ("name-slash", DATA + "name: a/b", ["name", "cannot name a folder"]),
-    ("name-dots", DATA + "name: ..", ["name", "cannot name a folder"]),
+    ("name-slash", DATA + "name: a/b", ["name", "cannot name a run's folder"]),
+    ("name-dots", DATA + "name: ..", ["name", "cannot name a run's folder"]),
+    ("name-colon", DATA + "name: a:b", ["name", "it holds one of", "choose another"]),
+    ("name-windows", DATA + "name: CON", ["name", "Windows does not allow it"]),
     ("name-newline", DATA + 'name: "a\\nb"', ["name", "a\\nb"]),
     ("name-long", DATA + "name: " + "x" * 300, ["name", "300 bytes"]),
 ]  # fmt: skip
@@ -222,6 +227,7 @@ def test_keys_that_do_not_fit_together_are_both_named(tmp_path: Path, text: str,
         "data: {train: a.csv, target: y, validation: v.csv, test: t.csv}\ntraining: {early_stopping: {patience: 3}}",
         "data: {train: a.csv, target: y, split: {by: column, column: p}}\ntraining: {early_stopping: {patience: 3}}",
         "data: {train: a.csv, target: y, split: {by: column, column: p}, exclude: [p]}",
+        "data: {train: a.csv, target: y, split: {by: column, column: p}, validation: 0, test: 0}",
         "data: {train: a.csv, target: y, features: [a, b], exclude: [b]}",
         "data: {train: a.csv, target: y, categorical: [y]}",
         "data: {train: a.csv, target: y, task: regression}\nloss: huber\nnetwork: {output_activation: tanh}",
@@ -255,3 +261,71 @@ def test_what_the_data_say_is_compared_again() -> None:
 
     with pytest.raises(ConfigError, match=r"c\.yaml: loss: cross_entropy does not fit data\.task: regression"):
         recheck(late, "c.yaml")
+
+
+@pytest.mark.parametrize("file", ["a:b.csv", "CON.csv", "x .csv"])
+def test_a_file_that_cannot_name_a_run_is_told_how_to_name_it(file: str) -> None:
+    """Where the name comes from the file, the message says so and how to give another; `name=…` is enough."""
+    mapping = {"data": {"train": file, "target": "y"}}
+
+    with pytest.raises(ConfigError, match=r"from the file's name, cannot name .*; give another with name=…"):
+        from_mapping(mapping)
+    assert from_mapping(mapping, ["name=ab"]).name == "ab"
+
+
+def test_what_is_missing_comes_after_what_is_wrong(tmp_path: Path) -> None:
+    """A key that stands nowhere has no line, and is named when all lines of the file are done with."""
+    found = problems(tmp_path, "seed: x\nnonsense: 1\n", "dtype=x")
+
+    assert [line.split(": ")[1] for line in found] == ["seed", "nonsense", "data.train", "data.target", "dtype"]
+
+
+def test_the_parts_of_a_split_column_are_no_fractions(tmp_path: Path) -> None:
+    """Where a column names the parts, the resolved config has no fraction, and reads back as it is."""
+    file = tmp_path / "c.yaml"
+    file.write_text("data: {train: a.csv, target: y, split: {by: column, column: p}}\n")
+
+    config = load(file)
+
+    assert (config.data.validation, config.data.test) == (0, 0)
+    assert config.training.early_stopping is not None
+    assert from_mapping(to_mapping(config)) == config
+    assert "data.test: 0.25 is not used" in problems(tmp_path, file.read_text(), "data.test=0.25")[0]
+
+
+def test_columns_that_are_not_there_are_named_with_what_else_is_wrong(tmp_path: Path) -> None:
+    """A config that is refused before its table is read is still compared with the names in it."""
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    text = "data:\n  train: a.csv\n  target: y\n  exclude: [nope, y]\n  weight: ww\nseed: x\n"
+
+    found = problems(tmp_path, text)
+
+    assert [line.split("; ")[0].replace(str(tmp_path), "") for line in found] == [
+        'c.yaml:4:12: data.exclude: the column "y" is also data.target',
+        'c.yaml:4:13: data.exclude.0: no column "nope"',
+        'c.yaml:5:11: data.weight: no column "ww"',
+        'c.yaml:6:7: seed: the text "x", expected a whole number from 0 to 9223372036854775807',
+        '/a.csv: the columns are "x", "y"',
+    ]
+
+
+def test_many_columns_that_are_not_there_are_counted(tmp_path: Path) -> None:
+    """Beside another mistake too, five of them are named and the rest is a number, with the columns that there are."""
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+
+    found = problems(tmp_path, "data: {train: a.csv, target: y, exclude: [p, q, r, s, t, u, v]}\nseed: x\n")
+
+    assert [line.split(": ")[-1].split(", expected")[0] for line in found] == [
+        *(f'no column "{name}"' for name in "pqrst"),
+        'the text "x"',
+        'and 2 more columns that are not there; the columns are "x", "y"',
+    ]
+
+
+def test_a_table_that_cannot_be_read_hides_no_problem(tmp_path: Path) -> None:
+    """Whatever lies there instead of a table, the problems of the config are the same."""
+    text = DATA + "seed: x\n"
+    missing = problems(tmp_path, text)
+    (tmp_path / "a.csv").mkdir()
+
+    assert problems(tmp_path, text) == missing != []

@@ -145,7 +145,7 @@ def test_problems_of_the_file_and_of_overrides_come_together(tmp_path: Path) -> 
     with pytest.raises(ConfigError) as caught:
         load(file, ["dtype=x", "output=[]"])
 
-    assert [problem.key for problem in caught.value.problems] == ["seed", "output", "dtype"]
+    assert [problem.key for problem in caught.value.problems] == ["seed", "dtype", "output"]
 
 
 def test_overrides_equal_the_same_config_written_out(tmp_path: Path) -> None:
@@ -154,3 +154,21 @@ def test_overrides_equal_the_same_config_written_out(tmp_path: Path) -> None:
     file.write_text(FILE.replace("sgd", "{name: sgd, lr: 0.5}") + "metrics: [accuracy]\n")
 
     assert loaded(tmp_path, "optimizer.lr=0.5", "metrics=[accuracy]") == replace(load(file), name="c")
+
+
+def test_problems_of_overrides_come_in_the_order_of_the_command_line(tmp_path: Path) -> None:
+    """Whatever is wrong with them, the first override is named first."""
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, "optimizer.beta_1=3", "seed=x", "network.layers.9=1", "data.delimiter=ab", "dtype=x")
+
+    keys = ["optimizer.beta_1", "seed", "network.layers.9", "data.delimiter", "dtype"]
+    assert [problem.key for problem in caught.value.problems] == keys
+
+
+@pytest.mark.parametrize(("value", "quoted"), [(",", """'","'"""), ("[a", """'"[a"'""")])
+def test_a_value_that_is_no_yaml_is_shown_in_quotes(tmp_path: Path, value: str, quoted: str) -> None:
+    """A sign that YAML needs for itself can be given in quotes, and the message writes them for the shell."""
+    with pytest.raises(ConfigError, match="is not valid YAML here") as caught:
+        loaded(tmp_path, f"data.decimal={value}")
+
+    assert str(caught.value).endswith(f"; text goes in quotes: data.decimal={quoted}")

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from fcnet.config import differences, dump, from_mapping, load, to_mapping
 from fcnet.config.text import parse
 from fcnet.errors import ConfigError
+from fcnet.optim.rules import Sgd
 
 FULL: dict[str, Any] = {
     "name": "no",
@@ -23,7 +25,8 @@ FULL: dict[str, Any] = {
         "train": "data/a b.csv",
         "validation": "v: 1.csv",
         "test": 0.1,
-        "split": {"by": "column", "column": "010"},
+        "split": {"seed": 7},
+        "weight": "010",
         "target": ["1e-3", 7],
         "exclude": ["", " ", "null", "~", "#", "a: b", "'", '"', "\\", "\t", "é", "😀", "a\nb", "1_000", "-", "yes"],
         "class_weight": {"0": 1, "no": 2.5, "<<": 3, "": 4, "1.50": 5},
@@ -234,3 +237,17 @@ def test_something_else_than_a_mapping_is_refused(thing: Any) -> None:
     """A config from Python is a mapping."""
     with pytest.raises(ConfigError, match="expected a mapping"):
         from_mapping(thing)
+
+
+def test_numpy_scalars_are_the_numbers_that_they_are() -> None:
+    """A mapping from a notebook may hold NumPy's numbers, as values and as labels."""
+    config = from_mapping(
+        {
+            "data": {"train": "a.csv", "target": "y", "class_weight": {np.int64(3): np.float64(2)}},
+            "seed": np.int64(3),
+            "optimizer": {"lr": np.float32(0.5), "name": np.str_("sgd"), "nesterov": np.bool_(False)},
+        }
+    )
+
+    assert (config.seed, config.optimizer, config.data.class_weight) == (3, Sgd(lr=0.5), {"3": 2.0})
+    assert type(config.seed) is int

@@ -333,6 +333,66 @@ def test_a_column_in_another_spelling_names_the_key_that_reads_it(folder, cells,
     assert lines_of(error.value) == [2]
 
 
+def test_a_file_is_written_in_one_way(folder):
+    """Where one column could be thousands and another only decimals, both messages name the decimal mark."""
+    text = "a,b,c,y\n" + "".join(f'"1,{i:03}","0,{i:03}","{i},5",{i}.5\n' for i in range(40))
+
+    with pytest.raises(DataError) as error:
+        folder.load(text)
+
+    assert len(error.value.problems) == 3
+    assert all("set data.decimal: ','," in problem.text for problem in error.value.problems)
+
+
+def test_a_zero_before_a_comma_is_no_thousand(folder):
+    """A column of 0,000 to 0,999 can only be decimals."""
+    with pytest.raises(DataError, match=r"set data\.decimal: ',', or"):
+        folder.load("a,y\n" + "".join(f'"0,{i:03}",{i}.5\n' for i in range(40)))
+
+
+@pytest.mark.parametrize("n", [40, 8])
+def test_a_header_where_none_is_expected_is_called_one(folder, table, n):
+    """With `header: false` a first line of names is said to look like a header, and nothing else is said of it."""
+    lines = [*table[: n + 1]]
+    lines[5:6] = ["x!,1,2.5"] if n == 40 else [lines[5]]
+
+    try:
+        said = folder.load(text_of(lines), header=False, target=2).notices
+    except DataError as error:
+        said = tuple(map(str, error.problems))
+
+    start = 'the first line looks like a header ("a", …)'
+    if n == 40:
+        cure = "list it under data.missing or mend the row"
+        assert said == (
+            f"t.csv:1: {start}; set data.header: true",
+            f't.csv:6: column "x0": "x!" is not a number; {cure}',
+        )
+    else:
+        assert f"{start}, and is read as data; set data.header: true if it is one" in said
+
+
+def test_a_first_row_of_categories_is_no_header(folder):
+    """Texts over texts, and numbers over numbers, are rows like the others."""
+    found = folder.load("".join(f"{'uv'[i % 2]},{i},{'mn'[i % 2]}\n" for i in range(20)), header=False, target=2)
+
+    assert len(found.x) == 20
+    assert not any("header" in notice for notice in found.notices)
+
+
+def test_a_column_that_is_left_out_is_not_said_to_be_read(folder):
+    """Tickets, mostly numbers and some text, get one notice and not two that contradict each other."""
+    text = "a,ticket,y\n" + "".join(f"{i},{i if i % 3 else f'PC {i}'},{i}.5\n" for i in range(60))
+
+    left_out = folder.load(text).notices
+    kept = folder.load(text, categorical=["ticket"]).notices
+    few = folder.load("a,ticket,y\n" + "".join(f"{i},{i % 3 or 'B'},{i}.5\n" for i in range(60))).notices
+
+    assert [notice[:34] for notice in left_out if "ticket" in notice] == ['column "ticket" is left out: text ']
+    assert not any("ticket" in notice for notice in kept)
+    assert any(notice.endswith("the rest is text; read as categories") for notice in few)
+
+
 def test_a_wrong_delimiter_gets_a_hint(folder, table):
     """One column under the delimiter given, several under another: the message names the other."""
     with pytest.raises(DataError, match=r"one column found; did you mean data.delimiter: ';'"):

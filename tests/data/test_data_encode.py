@@ -187,9 +187,9 @@ def test_features_and_exclude_choose_columns(folder):
         pytest.param({"target": []}, "data.target", "empty", id="empty-target"),
         pytest.param({"target": ["y", "y"]}, "data.target", "twice", id="target-twice"),
         pytest.param({"features": ["a", "y"]}, "data.features", "is the target", id="V47-target-among-features"),
-        pytest.param({"features": ["q"]}, "data.features", 'no column "q"', id="features"),
-        pytest.param({"exclude": ["q"]}, "data.exclude", 'no column "q"', id="exclude"),
-        pytest.param({"categorical": ["q"]}, "data.categorical", 'no column "q"', id="categorical"),
+        pytest.param({"features": ["q"]}, "data.features.0", 'no column "q"', id="features"),
+        pytest.param({"exclude": ["q"]}, "data.exclude.0", 'no column "q"', id="exclude"),
+        pytest.param({"categorical": ["q"]}, "data.categorical.0", 'no column "q"', id="categorical"),
         pytest.param({"weight": "q"}, "data.weight", 'no column "q"', id="weight"),
         pytest.param({"weight": "y"}, "data.weight", "is the target", id="weight-is-target"),
         pytest.param({"exclude": ["a", "b"]}, "data.features", "no column is left", id="nothing-left"),
@@ -206,6 +206,29 @@ def test_names_that_are_no_columns_are_config_errors(folder, table, options, key
     assert error.value.exit_code == 3
     assert error.value.problems[0].key == key
     assert said in str(error.value)
+
+
+def test_v47_many_names_that_are_no_columns_are_five_lines_and_a_count(folder, table):
+    """Each of the first five is named, the rest counted, and the columns that there are listed once."""
+    with pytest.raises(ConfigError) as error:
+        folder.load("\n".join(table), categorical=[f"k{i}" for i in range(7)], target="yy")
+
+    said = [(problem.key, problem.text) for problem in error.value.problems]
+    assert said == [
+        ("data.target", 'no column "yy"; did you mean "y"?'),
+        *((f"data.categorical.{i}", f'no column "k{i}"') for i in range(4)),
+        (None, 'and 3 more columns that are not there; the columns are "a", "b", "y"'),
+    ]
+
+
+@pytest.mark.parametrize("mark", [" ", ":", "/"])
+def test_a_table_of_one_column_that_should_be_several_names_the_delimiter(folder, mark):
+    """Where the wanted name is a part of the only one there is, what separates them is what to set."""
+    text = "a,b,y\n1,2,3.5\n2,3,4.5\n".replace(",", mark)
+
+    with pytest.raises(ConfigError, match=f'no column "y"; did you mean data.delimiter: "{mark}"'):
+        folder.load(text)
+    assert folder.load(text, delimiter=mark).encoder.columns == ("a", "b")
 
 
 def test_row_weights_have_mean_one_over_training(folder):

@@ -117,3 +117,10 @@ def test_a_frame_without_the_target_is_a_config_error():
     """The target must be among the columns, which are listed."""
     with pytest.raises(ConfigError, match='the columns are "a"'):
         loaded(Frame(a=np.arange(10)))
+
+
+@pytest.mark.parametrize("data", [Frame(a=np.arange(10), y=np.arange(10)), {"a": np.arange(10)}, np.zeros((10, 2))])
+def test_a_target_must_be_named_among_the_columns_of_a_frame(data):
+    """Columns without data.target are told to name one; no column is looked for that nobody named."""
+    with pytest.raises(ConfigError, match=r"^data\.target: is missing: name the column to predict; the columns are "):
+        load(Data(train="", target=None), Preprocess(), data=data)

@@ -63,11 +63,19 @@ def test_notices_of_extra_columns_and_of_the_target(folder, fitted):
     ("text", "said"),
     [
         ("a,b\n1,2\n", 'p.csv: no column "c", which the net was trained on; the file has "a", "b"'),
-        ("a,c\n1,u\nx,u\n", 'p.csv:3: column "a": "x" is not a number'),
+        ("b\n1\n", 'the file has "b"; are its fields separated as those of the training were?'),
+        (
+            "a,c\n1,u\nx,u\n",
+            'p.csv:3: column "a": "x" is not a number; mend it, or train again with it under data.missing',
+        ),
+        (
+            "a,c\n1e39,u\n",
+            'p.csv:2: column "a": "1e39" is outside float32; mend it, or train again with dtype: float64',
+        ),
         ("a,c\n1,u\n2\n", "p.csv:3: 1 field, the header has 2"),
         ("a,c\n", "no rows"),
         ("", "is empty"),
-        ("1,2\n3,4\n", "looks like data"),
+        ("1,2\n3,4\n", 'the first line looks like data ("1", …); put a line with the columns\' names above it'),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(folder, fitted, text, said):
@@ -161,6 +169,10 @@ def test_files_without_header_go_by_position(folder):
     bare = matrix(folder.write("\n".join(line.split(",", 1)[1] for line in lines), "p.csv"), fitted)
 
     assert np.array_equal(whole, bare)
+    with pytest.raises(
+        DataError, match=r"p\.csv:1: the first line looks like a header .*; delete it: the net was trained"
+    ):
+        chunks(folder.write("y,a,b\n" + "\n".join(lines), "p.csv"), fitted, shown="p.csv")
     with pytest.raises(DataError, match="4 columns; the net was trained on 3, 2 without the target"):
         chunks(folder.write("1,2,3,4\n", "p.csv"), fitted)
 
@@ -209,6 +221,31 @@ def test_labels_of_a_scored_file_are_matched_as_training_wrote_them(folder):
         score(folder.write("a,y\n1,5\n", "o.csv"), fitted.resolved, fitted.encoder, fitted.target)
     with pytest.raises(DataError, match='no training row has the label "x"'):
         score(folder.write("a,y\n1,x\n", "o.csv"), fitted.resolved, fitted.encoder, fitted.target)
+
+
+def test_missing_and_unknown_labels_of_a_scored_file_come_together(folder):
+    """What is wrong with the target is said at once, by line, and without advice for a config that is not there."""
+    fitted = folder.load("a,y\n" + "".join(f"{i},{'uvw'[i % 3]}\n" for i in range(30)))
+    other = folder.write("a,y\n1,u\n2,x\n3,\n4,z\n", "o.csv")
+
+    with pytest.raises(DataError) as error:
+        score(other, fitted.resolved, fitted.encoder, fitted.target)
+
+    assert [(problem.line, problem.text.split("; ")[-1]) for problem in error.value.problems] == [
+        (3, 'column "y": no training row has the label "x", only "u", "v", "w"'),
+        (4, "fill it in, or leave the row out"),
+        (5, 'column "y": no training row has the label "z", only "u", "v", "w"'),
+    ]
+
+
+def test_one_cell_is_one_cell(folder, fitted):
+    """A notice about a single cell speaks of it in the singular."""
+    tally = Tally()
+
+    matrix(folder.write("a,c\n1,zebra\n", "p.csv"), fitted, tally)
+
+    said = 'column "c": 1 cell holds a category that training has not seen ("zebra" 1); it counts as unknown'
+    assert said in tally.notices()
 
 
 def test_strict_scoring_refuses_extra_columns_and_not_dropped_rows(folder):

@@ -128,6 +128,27 @@ def test_targets_that_do_not_fit_their_task(folder, cells, options, said):
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize("validation", [0, 0.15, 0.5])
+def test_v48_a_number_for_each_row_is_no_class_whatever_the_split(folder, validation):
+    """Ten thousand labels on as many rows are said to be that, and not that none has a row to spare."""
+    with pytest.raises(
+        DataError, match=r"10,000 distinct labels on 10,000 rows; did you mean data\.task: regression\?"
+    ):
+        folder.load(target_of([f"{i}.5" for i in range(10_000)]), task="multiclass", validation=validation)
+
+
+@pytest.mark.parametrize("weight", ["balanced", {"u": 2}])
+def test_scores_weighted_by_class_are_said_to_be(folder, weight):
+    """With class weights a notice says that the scores are weighted too; without, there is nothing to say."""
+    text = target_of(["u", "v", "u"] * 5)
+
+    weighted, plain = folder.load(text, class_weight=weight), folder.load(text)
+
+    assert [n for n in weighted.notices if n not in plain.notices] == [
+        "scores are weighted by data.class_weight, as the loss is"
+    ]
+
+
 def test_several_targets_cannot_be_one_class(folder, table):
     """Several target columns with task binary is a contradiction in the config."""
     with pytest.raises(ConfigError, match="2 target columns"):

@@ -42,9 +42,10 @@ def test_the_order_is_that_of_the_file_and_overrides_come_last(call, place):
 
     assert code == 3
     assert [line.split(" no column")[0] for line in err.splitlines()] == [
-        "fcnet: c.yaml:3:12: data.exclude:",
+        "fcnet: c.yaml:3:13: data.exclude.0:",
         "fcnet: c.yaml:4:11: data.target:",
-        "fcnet: command line: data.categorical:",
+        "fcnet: command line: data.categorical.0:",
+        'fcnet: t.csv: the columns are "a", "b", "colour", "label"',
     ]
 
 

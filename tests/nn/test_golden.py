@@ -42,6 +42,7 @@ TORCH_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)),
     "elu": F.elu,
     "elu(0.7)": lambda a: F.elu(a, 0.7),
+    "selu": F.selu,
     "gelu": F.gelu,
     "gelu_tanh": lambda a: F.gelu(a, approximate="tanh"),
     "silu": F.silu,

@@ -367,3 +367,12 @@ def test_no_run_fits(place):
 
     with pytest.raises(DataError, match="no run here does"):
         api.predict("other.csv", Path("out.csv"))
+
+
+def test_every_error_can_be_caught_by_its_name() -> None:
+    """`fcnet.FcnetError` is what the library raises, with the exit code and all problems."""
+    with pytest.raises(fcnet.FcnetError) as error:
+        fcnet.train({"data": {"train": "nowhere.csv", "target": "y"}})
+
+    assert error.value.exit_code == 4
+    assert "FcnetError" in fcnet.__all__
