@@ -33,10 +33,13 @@ def command(
     runs/ is taken.
     """
     from fcnet import api
+    from fcnet.cli.spool import NAME, spooled
     from fcnet.reports import evaluation
 
-    with signals.raising():
-        scored = api.evaluate(checkpoint, data=data, split=split, strict=strict)
+    with signals.raising(), spooled(None if data is None else Path(data)) as table:
+        scored = api.evaluate(checkpoint, data=table, split=split, strict=strict)
+    if data == "-":
+        scored["data"] = NAME
     if not quiet:
         streams.notices(scored["notices"])
     if json_:

@@ -38,6 +38,8 @@ def command(source: Path, target: tuple[str, ...], output: str, overwrite: bool,
     from fcnet import files
     from fcnet.reports.init import initial_config
 
+    if str(source) == "-":
+        raise UsageError("a config names its table, so init needs a file; fcnet train - --target COLUMN takes stdin")
     file = None if output == "-" else Path(output)
     with signals.raising():
         if file is not None:

@@ -24,6 +24,7 @@ EXAMPLE = """
 fcnet train config.yaml
 fcnet train config.yaml optimizer.lr=0.01 network.layers=[64,64] --seed 1
 fcnet train people.csv --target income
+zcat people.csv.gz | fcnet train - --target income
 """
 
 MAX_SEED = 100  # digits, far more than the config allows, which says so
@@ -112,8 +113,10 @@ def _train(
     from fcnet import api
     from fcnet import config as configs
     from fcnet.cli.following import Follower
+    from fcnet.cli.spool import spooled
 
     with signals.raising(), contextlib.ExitStack() as phases:
+        source = phases.enter_context(spooled(source))
         config, written, overrides = _config(source, target, overrides, resume)
         phases.enter_context(configs.locating(written, overrides))
         follower = phases.enter_context(Follower(quiet, verbose, json_))
