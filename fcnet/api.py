@@ -218,13 +218,15 @@ def predict(
     shown = "stdin" if path is None else source
     chunks = tables.stream(table, net.config.data, net.encoder, target, tally, keep=keep, shown=shown)
     if path is not None:
-        chunks = ahead(chunks, 1)  # not stdin: what waits for a silent pipe must be interruptible
+        chunks = ahead(chunks)  # not stdin: what waits for a silent pipe must be interruptible
     try:
-        with contextlib.closing(chunks), _threads(), writing(output, form, [] if path is None else [path]) as write:
+        inputs = [] if path is None else [path]
+        with contextlib.closing(chunks), _threads(net.streaming_threads), writing(output, form, inputs) as write:
             for x, kept in chunks:
                 p = net.probabilities(x)
                 write([kept[name] for name in keep], net.decide(p), p)
                 rows += len(x)
+                del x, kept, p
                 code = stop()
                 if code is not None:
                     raise Stopped("stopped; nothing was written", code)
@@ -292,8 +294,9 @@ def _columns(net: Net, table: Path | BinaryIO, shown: str) -> set[str]:
     return found
 
 
-def _threads() -> Any:
-    return threadpoolctl.threadpool_limits(machine.cores(), user_api="blas")
+def _threads(most: Callable[[int], int] = lambda cores: cores) -> Any:
+    """Gives the matrix products so many of the cores as `most` says, for the length of a `with` block."""
+    return threadpoolctl.threadpool_limits(most(machine.cores()), user_api="blas")
 
 
 __all__ = ["Model", "Run", "evaluate", "load", "predict", "train", "training"]

@@ -154,15 +154,15 @@ def frame(
 
     mark = delimiter.encode()
     codes = np.frombuffer(text, dtype=np.uint8)
-    breaks = np.flatnonzero(codes == 10)
-    rows = len(breaks)
-    controls = rows + (int(np.count_nonzero(codes == mark[0])) if mark < b" " else 0)
+    rows = int(np.count_nonzero(codes == 10))
+    marks = int(np.count_nonzero(codes == mark[0]))
+    controls = rows + (marks if mark < b" " else 0)
     if (
         b'"' in text
         or mark in b"0123456789.eE+-"
+        or marks != rows * (width - 1)
         or int(np.count_nonzero(codes < 32)) != controls
-        or int(np.count_nonzero(codes == mark[0])) != rows * (width - 1)
-        or int(np.diff(breaks, prepend=-1).max()) > LONGEST_FIELD
+        or not _short_fields(text, mark)
         or not _utf8(text)
     ):
         return None
@@ -181,14 +181,25 @@ def frame(
         return None
     wanted = [j for j in range(width) if j in numbers]
     store = pages((len(wanted), rows))
+    nulls = 0
     for i, j in enumerate(wanted):
         series = table.to_series(j)
+        nulls += series.null_count()
         store[i] = series.to_numpy()
-        if not _finite(store[i], series.null_count(), grammar.limit):
-            return None
+    if not _finite(store, nulls, grammar.limit):
+        return None
     texts = {j: table.to_series(j).fill_null("") for j in range(width) if j not in numbers}
     lines = np.arange(line, line + rows, dtype=np.int64)
     return Frame({j: store[i] for i, j in enumerate(wanted)}, texts, lines, Text(text, mark[0], width))
+
+
+def _short_fields(text: bytes, mark: bytes) -> bool:
+    """Whether no field is too long for the exact reader, as a separator in each half of that length shows."""
+    half = LONGEST_FIELD // 2
+    return all(
+        text.find(mark, at, at + half) >= 0 or text.find(b"\n", at, at + half) >= 0
+        for at in range(0, len(text) - half, half)
+    )
 
 
 def _utf8(text: bytes) -> bool:
@@ -204,7 +215,7 @@ def _utf8(text: bytes) -> bool:
 def _finite(values: Array, missing: int, limit: float) -> bool:
     """Whether so many values are NaN and no other is beyond the limit."""
     if not missing:
-        return bool(values.min() >= -limit and values.max() <= limit)
+        return not values.size or bool(values.min() >= -limit and values.max() <= limit)
     absent = np.isnan(values)
     return int(absent.sum()) == missing and bool(np.all(absent | (np.abs(values) <= limit)))
 

@@ -73,11 +73,14 @@ class Gatherer:
                 cells = cells or block.cells(j)
                 numbers, bad = self._grammar.parse(cells)
             if bad:
+                if not self._bad_count:  # until then nobody asks how many there are
+                    self._numbers = sum(map(_present, self._chunks))
                 cells = cells or block.cells(j)
                 self._bad_count += len(bad)
                 self._bad += [(int(block.lines[i]), cells[i]) for i in bad[: SHOWN - len(self._bad)]]
-            self._numbers += int(np.count_nonzero(~np.isnan(numbers)))
-            if not self._bad_count:
+            if self._bad_count:
+                self._numbers += _present(numbers)
+            else:
                 self._chunks.append(np.ascontiguousarray(numbers))
         if self.textual:
             levels = self._levels
@@ -163,3 +166,7 @@ class Gatherer:
         if self._bad_count > len(self._bad):
             problems.count(kind, self._bad_count - len(self._bad))
             problems.advise(kind, "; or list the column under data.categorical" if self._want.kind == "auto" else "")
+
+
+def _present(numbers: Array) -> int:
+    return int(np.count_nonzero(~np.isnan(numbers)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,8 +28,10 @@ from fcnet.errors import DataError
 
 Array = NDArray[Any]
 
-BLOCK = 1 << 23
+BLOCK = 1 << 22
 LONGEST_LINE = 1 << 26
+SAMPLE = 1000
+"""So many lines are looked at to tell the dialect."""
 _BOMS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
 
 
@@ -129,19 +132,23 @@ class Delimited:
         every = range(len(self.names))
         block: Block | None
         if self._first or self._lines.unread:
-            waiting = self._lines.take()
+            text = self._lines.take()
             if self._first:
-                waiting = "".join(self._lines.recent).encode() + waiting
-            block = self._fast(waiting, numbers() if numbers else every) or self._exact()
+                text = "".join(self._lines.recent).encode() + text
+            block = self._fast(text, numbers() if numbers else every) or self._exact()
+            del text  # nothing is held while others work on the block
             if len(block.lines):
                 yield block
+            del block
         for text in self._lines.blocks:
             block = self._fast(text, numbers() if numbers else every)
             if block is None:
                 self._lines.push(text)
                 block = self._exact()
+            del text
             if len(block.lines):
                 yield block
+            del block
 
     def _record(self) -> tuple[int, list[str]] | None:
         """The next record that is not blank, and the line at which it begins."""
@@ -230,60 +237,65 @@ class _Lines:
         self.line = 1
         """The number of the next line."""
         self._fatal = fatal
-        self._text: list[str] = []
+        self._rest = _lines(b"")
+        self._some: list[str] = []
         self._at = 0
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        if self._at == len(self._text):
+        while not self.unread:
             more = next(self.blocks, None)  # a quoted field goes on in the next block
             if more is None:
                 raise StopIteration
             self.push(more)
-        line = self._text[self._at]
+        line = self._some[self._at]
         self._at += 1
         self.line += 1
         self.recent.append(line)
         return line
 
     @property
-    def unread(self) -> int:
-        """The number of lines pushed and not yet asked for."""
-        return len(self._text) - self._at
+    def unread(self) -> bool:
+        """Whether there are lines pushed and not yet asked for."""
+        if self._at == len(self._some):
+            self._some, self._at = list(itertools.islice(self._rest, SAMPLE)), 0
+        return bool(self._some)
 
     @property
     def sample(self) -> str:
-        """The text of the lines waiting, as far as a look at the dialect needs it."""
-        return "".join(self._text[self._at : self._at + 1000])
+        """The text of the lines just pushed, as far as a look at the dialect needs it."""
+        return "".join(self._some) if self.unread else ""
 
     def push(self, block: bytes) -> None:
-        """Put the lines of a block behind those waiting."""
+        """Hand out the lines of a block; those before are all read."""
         try:
-            text = block.decode("utf-8")
+            if not block.isascii():
+                block.decode("utf-8")
         except UnicodeDecodeError as error:
             before = block[: error.start]
-            line = self.line + self.unread + _count_lines(before)
+            line = self.line + _count_lines(before)
             column = error.start - max(before.rfind(b"\n"), before.rfind(b"\r"))
             raise self._fatal(
                 line,
                 f"byte {column} of the line is 0x{block[error.start]:02x}, which is not UTF-8; "
                 "if the file is Latin-1, convert it: iconv -f latin1 -t utf-8",
             ) from None
-        if "\0" in text:
-            line = self.line + self.unread + _count_lines(block[: block.index(0)])
+        if b"\0" in block:
+            line = self.line + _count_lines(block[: block.index(0)])
             raise self._fatal(line, "a NUL character; the file is damaged, or no text")
-        self._text = self._text[self._at :] + list(io.StringIO(text, newline=""))
-        self._at = 0
+        self._rest, self._some, self._at = _lines(block), [], 0
 
     def take(self) -> bytes:
         """The lines waiting, as bytes again; they stay."""
-        return "".join(self._text[self._at :]).encode()
+        block = ("".join(self._some[self._at :]) + self._rest.read()).encode()
+        self._rest, self._some, self._at = _lines(block), [], 0
+        return block
 
     def skip(self, n: int) -> None:
         """Count n lines as read elsewhere; those waiting are among them."""
-        self._text, self._at = [], 0
+        self._rest, self._some, self._at = _lines(b""), [], 0
         self.line += n
 
 
@@ -302,17 +314,28 @@ def _whole_lines(source: Iterator[bytes], file: str) -> Iterator[bytes]:
     rest = rest.removeprefix(codecs.BOM_UTF8)
     if not rest:
         return
-    for piece in source:
-        rest += piece
+    whole = itertools.chain((rest + next(source, b""),), source)
+    rest = b""
+    for piece in whole:
         # A CR at the very end may be half of a CRLF.
-        cut = max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, len(rest) - 1)) + 1
+        cut = max(piece.rfind(b"\n"), piece.rfind(b"\r", 0, len(piece) - 1)) + 1
         if cut:
-            yield rest[:cut]
-            rest = rest[cut:]
-        elif len(rest) > LONGEST_LINE:
-            raise DataError(f"a line of more than {LONGEST_LINE:,} bytes; is this a table?", file=file)
+            yield b"".join((rest, memoryview(piece)[:cut]))
+            rest = piece[cut:]
+        elif rest.endswith(b"\r"):
+            yield rest
+            rest = piece
+        else:
+            rest += piece
+            if len(rest) > LONGEST_LINE:
+                raise DataError(f"a line of more than {LONGEST_LINE:,} bytes; is this a table?", file=file)
     if rest:
         yield rest
+
+
+def _lines(block: bytes) -> io.TextIOWrapper:
+    """The lines of a block, each with its end, decoded as they are asked for: a fast path asks for hardly any."""
+    return io.TextIOWrapper(io.BytesIO(block), encoding="utf-8", newline="")
 
 
 def _encoding(name: str, file: str) -> DataError:

@@ -28,6 +28,9 @@ from fcnet.training.state import State
 BATCH = 4096
 """Rows computed at a time when scoring and predicting: fixed, so that equal files give equal bytes."""
 
+READING = 1500
+"""Multiplications that take about as long as reading one cell of a table."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -172,6 +175,14 @@ class Model:
         """Predictions float64 of encoded rows x (n, n_in): probabilities (n, K) or (n, L), or numbers (n, n_out)."""
         with np.errstate(all="ignore"):  # an absurd input may overflow, which its prediction shows
             return predictions(self.backend, self.loss, self.target, self.forward(x))
+
+    def streaming_threads(self, cores: int) -> int:
+        """How many of the cores the products are given while other threads read the rows that they wait for.
+
+        Where reading takes longer than the products it is one: a second would spin for its share of the work on the
+        core that reads. The sums inside a product do not depend on it.
+        """
+        return cores if self.network.layout.size > READING * self.encoder.n_in else 1
 
     def decide(self, p: Array) -> Any:
         """What `prediction` says for each row of p: labels, 0/1 (n, L), or numbers (n, n_out)."""
