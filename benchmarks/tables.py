@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[1]
 FCNET = """
 from pathlib import Path
 import numpy
+import importlib.util
+if importlib.util.find_spec("polars"): import polars
 import fcnet
 from fcnet import data
 from fcnet.data.options import Data, Preprocess

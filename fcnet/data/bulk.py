@@ -146,25 +146,16 @@ def frame(
 ) -> Frame | None:
     """A block without quotes, read by polars; None where that might differ from the exact reader.
 
-    Rows of a wrong width: polars refuses those that are too long and fills up those that are too short, so if there
-    are as many delimiters as rows × (width − 1), every row has just enough. Numbers: of the cells that polars takes,
-    the grammar takes all but infinities and NaN, and those are looked for.
+    Rows of a wrong width: polars refuses those that are too long and fills up those that are too short, so if the last
+    column has no gap, or there are as many delimiters as rows × (width − 1), every row has just enough. Blank lines and
+    stray control characters: every row ends with a line end, so as many rows as control characters leave no other.
+    Numbers: of the cells that polars takes, the grammar takes all but infinities and NaN, and those are looked for.
     """
     import polars as pl
 
     mark = delimiter.encode()
     codes = np.frombuffer(text, dtype=np.uint8)
-    rows = int(np.count_nonzero(codes == 10))
-    marks = int(np.count_nonzero(codes == mark[0]))
-    controls = rows + (marks if mark < b" " else 0)
-    if (
-        b'"' in text
-        or mark in b"0123456789.eE+-"
-        or marks != rows * (width - 1)
-        or int(np.count_nonzero(codes < 32)) != controls
-        or not _short_fields(text, mark)
-        or not _utf8(text)
-    ):
+    if b'"' in text or mark in b"0123456789.eE+-" or not _short_fields(text, mark) or not _utf8(text):
         return None
     names = [str(j) for j in range(width)]
     try:
@@ -177,7 +168,15 @@ def frame(
         )
     except (pl.exceptions.PolarsError, TypeError, ValueError):
         return None
-    if table.height != rows or table.width != width or (width == 1 and table.to_series().null_count()):
+    rows = table.height
+    controls = int(np.count_nonzero(codes < 32))
+    marks = int(np.count_nonzero(codes == mark[0])) if mark < b" " or table.to_series(-1).null_count() else None
+    if (
+        table.width != width
+        or controls - (marks or 0) * (mark < b" ") != rows
+        or marks not in (None, rows * (width - 1))
+        or (width == 1 and table.to_series().null_count())
+    ):
         return None
     wanted = [j for j in range(width) if j in numbers]
     store = pages((len(wanted), rows))
