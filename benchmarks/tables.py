@@ -31,13 +31,13 @@ ROOT = Path(__file__).parents[1]
 FCNET = """
 from pathlib import Path
 import numpy
-import importlib.util
-if importlib.util.find_spec("polars"): import polars
 import fcnet
 from fcnet import data
 from fcnet.data.options import Data, Preprocess
 from importlib.util import find_spec
 version = f"fcnet {fcnet.__version__}" + ("" if find_spec("polars") else " without polars")
+if find_spec("polars") and not path.endswith(".npz"):
+    import polars
 def load():
     return data.load(Data(train=path, target="y"), Preprocess(), base=Path(), dtype="float32").x
 """

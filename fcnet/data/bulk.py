@@ -129,21 +129,19 @@ def at_hand() -> bool:
 
 
 def convert(
-    text: bytes, delimiter: str, width: int, grammar: Grammar, line: int, numbers: Collection[int]
+    text: bytes, delimiter: str, width: int, grammar: Grammar, numbers: Collection[int]
 ) -> Frame | Numbers | None:
-    """The rows of a block that begins at `line`, the columns `numbers` as numbers if possible; None if in doubt."""
+    """The rows of a block, lines counted from 0, the columns `numbers` as numbers if possible; None if in doubt."""
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
     if not text.endswith(b"\n"):
         text += b"\n"
     if len(text) >= LARGE and grammar.decimal == "." and at_hand():
-        return frame(text, delimiter, width, grammar, line, numbers)
-    return plain_numbers(text, delimiter, width, grammar, line)
+        return frame(text, delimiter, width, grammar, numbers)
+    return plain_numbers(text, delimiter, width, grammar)
 
 
-def frame(
-    text: bytes, delimiter: str, width: int, grammar: Grammar, line: int, numbers: Collection[int]
-) -> Frame | None:
+def frame(text: bytes, delimiter: str, width: int, grammar: Grammar, numbers: Collection[int]) -> Frame | None:
     """A block without quotes, read by polars; None where that might differ from the exact reader.
 
     Rows of a wrong width: polars refuses those that are too long and fills up those that are too short, so if the last
@@ -188,7 +186,7 @@ def frame(
     if not _finite(store, nulls, grammar.limit):
         return None
     texts = {j: table.to_series(j).fill_null("") for j in range(width) if j not in numbers}
-    lines = np.arange(line, line + rows, dtype=np.int64)
+    lines = np.arange(rows, dtype=np.int64)
     return Frame({j: store[i] for i, j in enumerate(wanted)}, texts, lines, Text(text, mark[0], width))
 
 
@@ -219,7 +217,7 @@ def _finite(values: Array, missing: int, limit: float) -> bool:
     return int(absent.sum()) == missing and bool(np.all(absent | (np.abs(values) <= limit)))
 
 
-def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar, line: int) -> Numbers | None:
+def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar) -> Numbers | None:
     """A block that is nothing but rows of `width` plain numbers or empty cells; None if it is anything else.
 
     Exact because every separator must stand where a table has it, every other character must be one that numbers are
@@ -258,7 +256,7 @@ def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar, lin
     rows = len(ends)
     columns = pages((width, rows))
     columns[...] = values.reshape(rows, width).T
-    return Numbers(columns, np.arange(line, line + rows, dtype=np.int64), Text(text, mark[0], width))
+    return Numbers(columns, np.arange(rows, dtype=np.int64), Text(text, mark[0], width))
 
 
 def _whole(codes: Array, ends: Array, widths: Array) -> Array:

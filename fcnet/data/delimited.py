@@ -10,8 +10,10 @@ import codecs
 import csv
 import io
 import itertools
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -19,16 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcnet.data.ahead import ahead
-from fcnet.data.bulk import LONGEST_FIELD, convert, first_seen
+from fcnet.data.bulk import LONGEST_FIELD, Frame, Numbers, convert, first_seen
 from fcnet.data.dialect import NAMES, detect, header
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened, looks_like, pieces
 from fcnet.data.problems import Problems
-from fcnet.errors import DataError
+from fcnet.errors import DataError, FcnetError
 
 Array = NDArray[Any]
 
 BLOCK = 1 << 22
+PAIR = 2
+"""Blocks that are converted at a time: one alone leaves cores idle before and after its cells are taken apart."""
 LONGEST_LINE = 1 << 26
 SAMPLE = 1000
 """So many lines are looked at to tell the dialect."""
@@ -102,7 +106,9 @@ class Delimited:
         self._grammar = grammar
         self._problems = problems
         text = _whole_lines(pieces(opened, BLOCK, gz), self._file)
-        # A stream may be silent for ever, and what waits for it must be the main thread, which signals interrupt.
+        # A stream may be silent for ever: what waits for it must be the main thread, which signals interrupt, and must
+        # have done with all that came before.
+        self._ahead = 1 if opened.stream else PAIR
         self._lines = _Lines(text if opened.stream else opened.close_first(ahead(text)), self._fatal)
         first = next(self._lines.blocks, None)
         if first is None or not first.strip():
@@ -130,25 +136,49 @@ class Delimited:
     def blocks(self, numbers: Callable[[], Collection[int]] | None = None) -> Iterator[Block]:
         """The records, block after block, once; `numbers`: the columns to convert in the next block, by default all."""
         every = range(len(self.names))
-        block: Block | None
         if self._first or self._lines.unread:
             text = self._lines.take()
             if self._first:
                 text = "".join(self._lines.recent).encode() + text
-            block = self._fast(text, numbers() if numbers else every) or self._exact()
+            # Not ahead: what the columns hold is found out here, and decides how the next blocks are converted.
+            found = self._converted(text, numbers() if numbers else every)
             del text  # nothing is held while others work on the block
+            block = self._exact() if found is None else self._counted(found)
+            del found
             if len(block.lines):
                 yield block
             del block
-        for text in self._lines.blocks:
-            block = self._fast(text, numbers() if numbers else every)
-            if block is None:
-                self._lines.push(text)
-                block = self._exact()
-            del text
-            if len(block.lines):
-                yield block
-            del block
+        with ThreadPoolExecutor(PAIR) as pool:
+            waiting: deque[tuple[bytes, Future[Frame | Numbers | None]]] = deque()
+            while True:
+                while len(waiting) < self._ahead and (more := self._next(bool(waiting))) is not None:
+                    waiting.append((more, pool.submit(self._converted, more, numbers() if numbers else every)))
+                more = None
+                if not waiting:
+                    break
+                text, future = waiting.popleft()
+                found = future.result()
+                del future
+                if found is None:  # the last record may go on in the next block, which nobody may then have taken
+                    self._lines.blocks = itertools.chain([text for text, _ in waiting], self._lines.blocks)
+                    waiting.clear()
+                    self._lines.push(text)
+                del text
+                block = self._exact() if found is None else self._counted(found)
+                del found
+                if len(block.lines):
+                    yield block
+                del block
+
+    def _next(self, early: bool) -> bytes | None:
+        """The next text; an error of the file that is met `early` waits until what stands before it is done with."""
+        try:
+            return next(self._lines.blocks, None)
+        except FcnetError as error:
+            if not early:
+                raise
+            self._lines.blocks = _raising(error)
+            return None
 
     def _record(self) -> tuple[int, list[str]] | None:
         """The next record that is not blank, and the line at which it begins."""
@@ -191,16 +221,18 @@ class Delimited:
             return "; does the line end with a delimiter too many?"
         return "; is a delimiter missing, or one too many that wants quotes?"
 
-    def _fast(self, text: bytes, numbers: Collection[int]) -> Block | None:
-        """A block converted as a whole, or None; then nothing has happened."""
+    def _converted(self, text: bytes, numbers: Collection[int]) -> Frame | Numbers | None:
+        """A block converted as a whole, its lines counted from 0, or None; then nothing has happened."""
         if not self._grammar.plain:
             return None
+        return convert(text, self.delimiter, len(self.names), self._grammar, numbers)
+
+    def _counted(self, block: Frame | Numbers) -> Block:
+        """A converted block with the lines that it has in the file."""
         line = self._first[0][0] if self._first else self._lines.line
-        block = convert(text, self.delimiter, len(self.names), self._grammar, line, numbers)
-        if block is not None:
-            self._lines.skip(len(block.lines) - len(self._first))
-            self._first = []
-        return block
+        self._lines.skip(len(block.lines) - len(self._first))
+        self._first = []
+        return replace(block, lines=block.lines + line)
 
     def _broken(self, error: csv.Error) -> DataError:
         """What the csv module gave up on, at the line and field where it stood."""
@@ -331,6 +363,11 @@ def _whole_lines(source: Iterator[bytes], file: str) -> Iterator[bytes]:
                 raise DataError(f"a line of more than {LONGEST_LINE:,} bytes; is this a table?", file=file)
     if rest:
         yield rest
+
+
+def _raising(error: FcnetError) -> Iterator[bytes]:
+    yield from ()
+    raise error
 
 
 def _lines(block: bytes) -> io.TextIOWrapper:

@@ -36,7 +36,7 @@ TABLES = st.lists(st.tuples(NUMBERS, st.one_of(TEXTS, NUMBERS), NUMBERS), min_si
 def same(text: str, delimiter: str, numbers: set[int], width: int = 3) -> bool:
     """Whether polars was trusted; if so, everything must be as the csv module and the grammar have it."""
     grammar = Grammar(limit=float(np.finfo(np.float32).max))
-    found = frame(text.encode(), delimiter, width, grammar, 2, numbers)
+    found = frame(text.encode(), delimiter, width, grammar, numbers)
     if found is None:
         return False
     records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
@@ -106,7 +106,7 @@ def test_plain_tables_are_taken(text):
 def test_doubtful_blocks_are_left_to_the_exact_reader(text):
     """Wrong widths, quotes, control characters and cells that are no numbers are not polars' business."""
     assert not same(text, ",", {0, 2})
-    assert frame(text.encode() + b"1,\xff,3\n", ",", 3, Grammar(), 1, {0}) is None
+    assert frame(text.encode() + b"1,\xff,3\n", ",", 3, Grammar(), {0}) is None
 
 
 def test_the_data_set_is_the_same_with_and_without_polars(folder, monkeypatch):
