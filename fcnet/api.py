@@ -72,7 +72,7 @@ class Model:
     def _p(self, data: object) -> Array:
         net = self._net
         source = Path(data) if isinstance(data, str) else data
-        with _threads():
+        with _threads(net.streaming_threads):
             chunks = [
                 net.probabilities(x)
                 for x, _ in tables.stream(source, net.config.data, net.encoder, net.target, Tally())

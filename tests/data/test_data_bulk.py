@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -14,7 +16,10 @@ from hypothesis import strategies as st
 from fcnet.data import Tally, stream
 from fcnet.data.ahead import ahead
 from fcnet.data.bulk import frame
+from fcnet.data.delimited import Delimited
 from fcnet.data.numbers import Grammar
+from fcnet.data.opened import Opened
+from fcnet.data.problems import Problems
 from fcnet.data.scaling import median
 from fcnet.errors import DataError
 
@@ -145,6 +150,39 @@ def test_a_first_record_that_is_data_belongs_to_the_block(folder, monkeypatch):
     with pytest.raises(DataError) as error:
         folder.load(text + "1,2,3\n" * 60, header=False, target=-1)
     assert [problem.line for problem in error.value.problems] == [6]
+
+
+def test_a_record_over_several_blocks_is_one_though_its_middle_looks_like_rows(folder, monkeypatch):
+    """Blocks are converted before it is known that a quoted field runs through them; then they are read again."""
+    monkeypatch.setattr("fcnet.data.delimited.BLOCK", 64)
+    middle = "\n" + "1,2,3\n" * 60
+    path = folder.write("a,b,c\n" + "4,5,6\n" * 50 + f'7,"{middle}",9\n' + "1,2,3\n" * 50 + "1,2\n")
+    problems = Problems("t.csv")
+
+    with Opened(path, "t.csv") as opened:
+        blocks = list(Delimited(opened, Grammar(), problems).blocks())
+
+    cells = [cell for block in blocks for cell in block.cells(1)]
+    assert cells == ["5"] * 50 + [middle] + ["2"] * 50
+    assert [int(line) for block in blocks for line in block.lines] == [*range(2, 53), *range(114, 164)]
+    assert [problem.line for problem in problems.error().problems] == [164]
+
+
+def test_what_is_wrong_first_is_said_first_though_more_was_read(folder, monkeypatch):
+    """A file that cannot be read to its end is looked through to there before that is said."""
+    monkeypatch.setattr("fcnet.data.delimited.BLOCK", 1 << 12)
+    numbers = np.random.default_rng(0).integers(0, 10**6, 40_000).tolist()
+    lines = ["a,b,y", *(f"{i},{i + 1},{i % 2}" for i in numbers)]
+    whole = gzip.compress("\n".join(lines).encode())
+    cut = whole[: len(whole) * 3 // 4]
+    n = zlib.decompressobj(31).decompress(cut).count(b"\n")
+    lines[n - 300] = "1,\0,0"
+
+    damaged = gzip.compress("\n".join(lines).encode())
+    with pytest.raises(DataError, match="ends in the middle"):
+        folder.load(cut, "t.csv.gz")
+    with pytest.raises(DataError, match=f":{n - 299}: a NUL character"):
+        folder.load(damaged[: len(damaged) * 3 // 4], "t.csv.gz")
 
 
 def test_a_thread_ahead_hands_on_items_errors_and_the_wish_to_stop():
