@@ -228,7 +228,7 @@ def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar) -> 
         text = text.replace(b"\r\n", b"\n")
     mark = delimiter.encode()
     point = grammar.decimal.encode()
-    if mark in b"0123456789eE+-" or mark == point or text.translate(None, b"0123456789eE+-\n" + mark + point):
+    if mark in b"0123456789.eE+-na" or mark == point or text.translate(None, b"0123456789eE+-\n" + mark + point):
         return None
     if not text.endswith(b"\n"):
         text += b"\n"
@@ -248,10 +248,10 @@ def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar) -> 
     if not empty and int(widths.max()) <= 15 and not text.translate(None, b"0123456789\n" + mark):
         values = _whole(codes, flat, widths)
     elif int(widths.max()) <= LONGEST_FIELD:
-        values = _decimals(text, mark, point, empty, flat.size)
+        values = _decimals(text, mark, point, empty)
     else:
         values = None
-    if values is None or not bool(np.all(~(np.abs(values) > grammar.limit))):
+    if values is None or values.size != flat.size or not bool(np.all(~(np.abs(values) > grammar.limit))):
         return None
     rows = len(ends)
     columns = pages((width, rows))
@@ -270,19 +270,18 @@ def _whole(codes: Array, ends: Array, widths: Array) -> Array:
     return values
 
 
-def _decimals(text: bytes, mark: bytes, point: bytes, empty: bool, n: int) -> Array | None:
-    """Cells of numbers in general, by NumPy's reader of text; None unless it finds exactly n."""
-    text = text.replace(mark, b"\n")
+def _decimals(text: bytes, mark: bytes, point: bytes, empty: bool) -> Array | None:
+    """Rows of numbers in general, by NumPy's reader of text; None where it refuses one, or one is too large."""
     if point == b",":
         text = text.replace(b",", b".")
     if empty:
-        text = text.replace(b"\n\n", b"\nnan\n").replace(b"\n\n", b"\nnan\n")
-        if text.startswith(b"\n"):
+        for gap in (mark + mark, mark + mark, mark + b"\n", b"\n" + mark):
+            text = text.replace(gap, gap[:1] + b"nan" + gap[1:])
+        if text.startswith(mark):
             text = b"nan" + text
+    lines = text[:-1].decode("ascii").split("\n")
     try:
-        values = np.fromstring(text[:-1].replace(b"\n", b",").decode("ascii"), dtype=np.float64, sep=",")
-    except (ValueError, DeprecationWarning):
+        values: Array = np.loadtxt(lines, delimiter=mark.decode("ascii"), comments=None, ndmin=2)
+    except ValueError:
         return None
-    if values.size != n or bool(np.isinf(values).any()):
-        return None
-    return values
+    return None if np.isinf(values).any() else values

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fcnet.data import Tally, stream
 from fcnet.data.ahead import ahead
-from fcnet.data.bulk import frame
+from fcnet.data.bulk import frame, plain_numbers
 from fcnet.data.delimited import Delimited
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened
@@ -41,7 +41,11 @@ TABLES = st.lists(st.tuples(NUMBERS, st.one_of(TEXTS, NUMBERS), NUMBERS), min_si
 def same(text: str, delimiter: str, numbers: set[int], width: int = 3) -> bool:
     """Whether polars was trusted; if so, everything must be as the csv module and the grammar have it."""
     grammar = Grammar(limit=float(np.finfo(np.float32).max))
-    found = frame(text.encode(), delimiter, width, grammar, numbers)
+    return agrees(frame(text.encode(), delimiter, width, grammar, numbers), text, delimiter, grammar, numbers, width)
+
+
+def agrees(found, text: str, delimiter: str, grammar: Grammar, numbers: set[int], width: int = 3) -> bool:
+    """Whether a block was found; if so, everything in it must be as the csv module and the grammar have it."""
     if found is None:
         return False
     records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
@@ -67,6 +71,28 @@ def same(text: str, delimiter: str, numbers: set[int], width: int = 3) -> bool:
 def test_what_polars_reads_is_what_the_exact_reader_reads(table, delimiter, numbers):
     """Cells, numbers and their signs agree wherever the block is taken; everything else is left alone."""
     same("".join(delimiter.join(row) + "\n" for row in table), delimiter, numbers)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.tuples(NUMBERS, st.one_of(NUMBERS, st.just("")), NUMBERS), min_size=1, max_size=8),
+    st.sampled_from(",;\t|n "),
+    st.sampled_from(".,"),
+)
+def test_what_numpy_reads_is_what_the_exact_reader_reads(table, delimiter, decimal):
+    """Without polars too cells and numbers agree wherever the block is taken, with gaps and with decimal commas."""
+    grammar = Grammar(decimal=decimal, limit=float(np.finfo(np.float32).max))
+    text = "".join(delimiter.join(cell.replace(".", decimal) for cell in row) + "\n" for row in table)
+
+    found = plain_numbers(text.encode(), delimiter, 3, grammar)
+
+    agrees(found, text, delimiter, grammar, {0, 1, 2})
+
+
+@pytest.mark.parametrize("text", ["1,2.5,-3\n", ",,\n", "1,,\n,,2.5\n,1,\n", "1e5,+.5,5.\n,0.1,-0\n"])
+def test_plain_numbers_are_taken_without_polars(text):
+    """The comparison with NumPy's reader is not empty: ordinary blocks, gaps anywhere, do go the fast way."""
+    assert agrees(plain_numbers(text.encode(), ",", 3, Grammar()), text, ",", Grammar(), {0, 1, 2})
 
 
 @settings(max_examples=300, deadline=None)
