@@ -218,15 +218,17 @@ def predict(
     shown = "stdin" if path is None else source
     chunks = tables.stream(table, net.config.data, net.encoder, target, tally, keep=keep, shown=shown)
     if path is not None:
-        chunks = ahead(chunks, 1)  # not stdin: what waits for a silent pipe must be interruptible
+        chunks = ahead(chunks)  # not stdin: what waits for a silent pipe must be interruptible
     try:
-        with contextlib.closing(chunks), net.working(), writing(output, form, [] if path is None else [path]) as write:
+        inputs = [] if path is None else [path]
+        with contextlib.closing(chunks), net.working(), writing(output, form, inputs) as write:
             for x, kept in chunks:
                 p = net.probabilities(x)
                 carried, decided = [kept[name] for name in keep], net.decide(p)
                 write(carried, decided, p)
                 formulas += form.formulas(carried, decided)
                 rows += len(x)
+                del x, kept, p
                 code = stop()
                 if code is not None:
                     raise Stopped("stopped; nothing was written", code)

@@ -17,7 +17,7 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterable[T], depth: int = 2) -> Generator[T]:
+def ahead(items: Iterable[T], depth: int = 1) -> Generator[T]:
     """The same items; at most `depth` of them wait. What the iterator raises is raised here, after its last item.
 
     When this generator is closed, the thread stops at its next item, and that is waited for: so `items` must not
@@ -30,6 +30,7 @@ def ahead(items: Iterable[T], depth: int = 2) -> Generator[T]:
     try:
         while not isinstance(item := waiting.get(), _End):
             yield item
+            del item  # it may be large, and the next is waited for
         if item.error is not None:
             raise item.error
     finally:

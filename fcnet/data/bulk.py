@@ -129,42 +129,31 @@ def at_hand() -> bool:
 
 
 def convert(
-    text: bytes, delimiter: str, width: int, grammar: Grammar, line: int, numbers: Collection[int]
+    text: bytes, delimiter: str, width: int, grammar: Grammar, numbers: Collection[int]
 ) -> Frame | Numbers | None:
-    """The rows of a block that begins at `line`, the columns `numbers` as numbers if possible; None if in doubt."""
+    """The rows of a block, lines counted from 0, the columns `numbers` as numbers if possible; None if in doubt."""
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
     if not text.endswith(b"\n"):
         text += b"\n"
     if len(text) >= LARGE and grammar.decimal == "." and at_hand():
-        return frame(text, delimiter, width, grammar, line, numbers)
-    return plain_numbers(text, delimiter, width, grammar, line)
+        return frame(text, delimiter, width, grammar, numbers)
+    return plain_numbers(text, delimiter, width, grammar)
 
 
-def frame(
-    text: bytes, delimiter: str, width: int, grammar: Grammar, line: int, numbers: Collection[int]
-) -> Frame | None:
+def frame(text: bytes, delimiter: str, width: int, grammar: Grammar, numbers: Collection[int]) -> Frame | None:
     """A block without quotes, read by polars; None where that might differ from the exact reader.
 
-    Rows of a wrong width: polars refuses those that are too long and fills up those that are too short, so if there
-    are as many delimiters as rows × (width − 1), every row has just enough. Numbers: of the cells that polars takes,
-    the grammar takes all but infinities and NaN, and those are looked for.
+    Rows of a wrong width: polars refuses those that are too long and fills up those that are too short, so if the last
+    column has no gap, or there are as many delimiters as rows × (width − 1), every row has just enough. Blank lines and
+    stray control characters: every row ends with a line end, so as many rows as control characters leave no other.
+    Numbers: of the cells that polars takes, the grammar takes all but infinities and NaN, and those are looked for.
     """
     import polars as pl
 
     mark = delimiter.encode()
     codes = np.frombuffer(text, dtype=np.uint8)
-    breaks = np.flatnonzero(codes == 10)
-    rows = len(breaks)
-    controls = rows + (int(np.count_nonzero(codes == mark[0])) if mark < b" " else 0)
-    if (
-        b'"' in text
-        or mark in b"0123456789.eE+-"
-        or int(np.count_nonzero(codes < 32)) != controls
-        or int(np.count_nonzero(codes == mark[0])) != rows * (width - 1)
-        or int(np.diff(breaks, prepend=-1).max()) > LONGEST_FIELD
-        or not _utf8(text)
-    ):
+    if b'"' in text or mark in b"0123456789.eE+-" or not _short_fields(text, mark) or not _utf8(text):
         return None
     names = [str(j) for j in range(width)]
     try:
@@ -177,18 +166,37 @@ def frame(
         )
     except (pl.exceptions.PolarsError, TypeError, ValueError):
         return None
-    if table.height != rows or table.width != width or (width == 1 and table.to_series().null_count()):
+    rows = table.height
+    controls = int(np.count_nonzero(codes < 32))
+    marks = int(np.count_nonzero(codes == mark[0])) if mark < b" " or table.to_series(-1).null_count() else None
+    if (
+        table.width != width
+        or controls - (marks or 0) * (mark < b" ") != rows
+        or marks not in (None, rows * (width - 1))
+        or (width == 1 and table.to_series().null_count())
+    ):
         return None
     wanted = [j for j in range(width) if j in numbers]
     store = pages((len(wanted), rows))
+    nulls = 0
     for i, j in enumerate(wanted):
         series = table.to_series(j)
+        nulls += series.null_count()
         store[i] = series.to_numpy()
-        if not _finite(store[i], series.null_count(), grammar.limit):
-            return None
+    if not _finite(store, nulls, grammar.limit):
+        return None
     texts = {j: table.to_series(j).fill_null("") for j in range(width) if j not in numbers}
-    lines = np.arange(line, line + rows, dtype=np.int64)
+    lines = np.arange(rows, dtype=np.int64)
     return Frame({j: store[i] for i, j in enumerate(wanted)}, texts, lines, Text(text, mark[0], width))
+
+
+def _short_fields(text: bytes, mark: bytes) -> bool:
+    """Whether no field is too long for the exact reader, as a separator in each half of that length shows."""
+    half = LONGEST_FIELD // 2
+    return all(
+        text.find(mark, at, at + half) >= 0 or text.find(b"\n", at, at + half) >= 0
+        for at in range(0, len(text) - half, half)
+    )
 
 
 def _utf8(text: bytes) -> bool:
@@ -204,12 +212,12 @@ def _utf8(text: bytes) -> bool:
 def _finite(values: Array, missing: int, limit: float) -> bool:
     """Whether so many values are NaN and no other is beyond the limit."""
     if not missing:
-        return bool(values.min() >= -limit and values.max() <= limit)
+        return not values.size or bool(values.min() >= -limit and values.max() <= limit)
     absent = np.isnan(values)
     return int(absent.sum()) == missing and bool(np.all(absent | (np.abs(values) <= limit)))
 
 
-def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar, line: int) -> Numbers | None:
+def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar) -> Numbers | None:
     """A block that is nothing but rows of `width` plain numbers or empty cells; None if it is anything else.
 
     Exact because every separator must stand where a table has it, every other character must be one that numbers are
@@ -220,7 +228,7 @@ def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar, lin
         text = text.replace(b"\r\n", b"\n")
     mark = delimiter.encode()
     point = grammar.decimal.encode()
-    if mark in b"0123456789eE+-" or mark == point or text.translate(None, b"0123456789eE+-\n" + mark + point):
+    if mark in b"0123456789.eE+-na" or mark == point or text.translate(None, b"0123456789eE+-\n" + mark + point):
         return None
     if not text.endswith(b"\n"):
         text += b"\n"
@@ -240,15 +248,15 @@ def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar, lin
     if not empty and int(widths.max()) <= 15 and not text.translate(None, b"0123456789\n" + mark):
         values = _whole(codes, flat, widths)
     elif int(widths.max()) <= LONGEST_FIELD:
-        values = _decimals(text, mark, point, empty, flat.size)
+        values = _decimals(text, mark, point, empty)
     else:
         values = None
-    if values is None or not bool(np.all(~(np.abs(values) > grammar.limit))):
+    if values is None or values.size != flat.size or not bool(np.all(~(np.abs(values) > grammar.limit))):
         return None
     rows = len(ends)
     columns = pages((width, rows))
     columns[...] = values.reshape(rows, width).T
-    return Numbers(columns, np.arange(line, line + rows, dtype=np.int64), Text(text, mark[0], width))
+    return Numbers(columns, np.arange(rows, dtype=np.int64), Text(text, mark[0], width))
 
 
 def _whole(codes: Array, ends: Array, widths: Array) -> Array:
@@ -262,19 +270,18 @@ def _whole(codes: Array, ends: Array, widths: Array) -> Array:
     return values
 
 
-def _decimals(text: bytes, mark: bytes, point: bytes, empty: bool, n: int) -> Array | None:
-    """Cells of numbers in general, by NumPy's reader of text; None unless it finds exactly n."""
-    text = text.replace(mark, b"\n")
+def _decimals(text: bytes, mark: bytes, point: bytes, empty: bool) -> Array | None:
+    """Rows of numbers in general, by NumPy's reader of text; None where it refuses one, or one is too large."""
     if point == b",":
         text = text.replace(b",", b".")
     if empty:
-        text = text.replace(b"\n\n", b"\nnan\n").replace(b"\n\n", b"\nnan\n")
-        if text.startswith(b"\n"):
+        for gap in (mark + mark, mark + mark, mark + b"\n", b"\n" + mark):
+            text = text.replace(gap, gap[:1] + b"nan" + gap[1:])
+        if text.startswith(mark):
             text = b"nan" + text
+    lines = text[:-1].decode("ascii").split("\n")
     try:
-        values = np.fromstring(text[:-1].replace(b"\n", b",").decode("ascii"), dtype=np.float64, sep=",")
-    except (ValueError, DeprecationWarning):
+        values: Array = np.loadtxt(lines, delimiter=mark.decode("ascii"), comments=None, ndmin=2)
+    except ValueError:
         return None
-    if values.size != n or bool(np.isinf(values).any()):
-        return None
-    return values
+    return None if np.isinf(values).any() else values

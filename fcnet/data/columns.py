@@ -74,11 +74,14 @@ class Gatherer:
                 cells = cells or block.cells(j)
                 numbers, bad = self._grammar.parse(cells)
             if bad:
+                if not self._bad_count:  # until then nobody asks how many there are
+                    self._numbers = sum(map(_present, self._chunks))
                 cells = cells or block.cells(j)
                 self._bad_count += len(bad)
                 self._bad += [(int(block.lines[i]), cells[i]) for i in bad[: SHOWN - len(self._bad)]]
-            self._numbers += int(np.count_nonzero(~np.isnan(numbers)))
-            if not self._bad_count:
+            if self._bad_count:
+                self._numbers += _present(numbers)
+            else:
                 self._chunks.append(np.ascontiguousarray(numbers))
         if self.textual:
             levels = self._levels
@@ -191,3 +194,7 @@ def common_spelling(gatherers: Iterable[Gatherer]) -> str | None:
 
 def _best(hints: Sequence[str], preferred: str | None) -> str | None:
     return preferred if preferred in hints else next(iter(hints), None)
+
+
+def _present(numbers: Array) -> int:
+    return int(np.count_nonzero(~np.isnan(numbers)))

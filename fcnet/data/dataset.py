@@ -344,7 +344,7 @@ def _left_out(table: Table, roles: Roles, options: Data) -> tuple[Roles, list[tu
     found: list[tuple[str, str]] = []
     for name in roles.features:
         column = table.columns[name]
-        if column.missing().all():
+        if column.empty:
             found.append((name, f'column "{name}" is left out: it has no value'))
         elif not column.numeric and name not in options.categorical:
             assert column.codes is not None

@@ -9,8 +9,11 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -18,17 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcnet.data.ahead import ahead
-from fcnet.data.bulk import LONGEST_FIELD, convert, first_seen
+from fcnet.data.bulk import LONGEST_FIELD, Frame, Numbers, convert, first_seen
 from fcnet.data.dialect import NAMES, detect, header, is_heading
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened, looks_like, pieces
 from fcnet.data.problems import Problems
-from fcnet.errors import DataError
+from fcnet.errors import DataError, FcnetError
 
 Array = NDArray[Any]
 
-BLOCK = 1 << 23
+BLOCK = 1 << 22
+PAIR = 2
+"""Blocks that are converted at a time: one alone leaves cores idle before and after its cells are taken apart."""
 LONGEST_LINE = 1 << 26
+SAMPLE = 1000
+"""So many lines are looked at to tell the dialect."""
 _BOMS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
 
 
@@ -99,7 +106,9 @@ class Delimited:
         self._grammar = grammar
         self._problems = problems
         text = _whole_lines(pieces(opened, BLOCK, gz), self._file)
-        # A stream may be silent for ever, and what waits for it must be the main thread, which signals interrupt.
+        # A stream may be silent for ever: what waits for it must be the main thread, which signals interrupt, and must
+        # have done with all that came before.
+        self._ahead = 1 if opened.stream else PAIR
         self._lines = _Lines(text if opened.stream else opened.close_first(ahead(text)), self._fatal)
         first = next(self._lines.blocks, None)
         if first is None or not first.strip():
@@ -130,21 +139,49 @@ class Delimited:
     def blocks(self, numbers: Callable[[], Collection[int]] | None = None) -> Iterator[Block]:
         """The records, block after block, once; `numbers`: the columns to convert in the next block, by default all."""
         every = range(len(self.names))
-        block: Block | None
         if self._first or self._lines.unread:
-            waiting = self._lines.take()
+            text = self._lines.take()
             if self._first:
-                waiting = "".join(self._lines.recent).encode() + waiting
-            block = self._fast(waiting, numbers() if numbers else every) or self._exact()
+                text = "".join(self._lines.recent).encode() + text
+            # Not ahead: what the columns hold is found out here, and decides how the next blocks are converted.
+            found = self._converted(text, numbers() if numbers else every)
+            del text  # nothing is held while others work on the block
+            block = self._exact() if found is None else self._counted(found)
+            del found
             if len(block.lines):
                 yield block
-        for text in self._lines.blocks:
-            block = self._fast(text, numbers() if numbers else every)
-            if block is None:
-                self._lines.push(text)
-                block = self._exact()
-            if len(block.lines):
-                yield block
+            del block
+        with ThreadPoolExecutor(PAIR) as pool:
+            waiting: deque[tuple[bytes, Future[Frame | Numbers | None]]] = deque()
+            while True:
+                while len(waiting) < self._ahead and (more := self._next(bool(waiting))) is not None:
+                    waiting.append((more, pool.submit(self._converted, more, numbers() if numbers else every)))
+                more = None
+                if not waiting:
+                    break
+                text, future = waiting.popleft()
+                found = future.result()
+                del future
+                if found is None:  # the last record may go on in the next block, which nobody may then have taken
+                    self._lines.blocks = itertools.chain([text for text, _ in waiting], self._lines.blocks)
+                    waiting.clear()
+                    self._lines.push(text)
+                del text
+                block = self._exact() if found is None else self._counted(found)
+                del found
+                if len(block.lines):
+                    yield block
+                del block
+
+    def _next(self, early: bool) -> bytes | None:
+        """The next text; an error of the file that is met `early` waits until what stands before it is done with."""
+        try:
+            return next(self._lines.blocks, None)
+        except FcnetError as error:
+            if not early:
+                raise
+            self._lines.blocks = _raising(error)
+            return None
 
     def doubt_header(self) -> tuple[str, ...]:
         """Say of a first record that was read as data but looks like a header what it looks like.
@@ -202,16 +239,18 @@ class Delimited:
             return "; does the line end with a delimiter too many?"
         return "; is a delimiter missing, or one too many that wants quotes?"
 
-    def _fast(self, text: bytes, numbers: Collection[int]) -> Block | None:
-        """A block converted as a whole, or None; then nothing has happened."""
+    def _converted(self, text: bytes, numbers: Collection[int]) -> Frame | Numbers | None:
+        """A block converted as a whole, its lines counted from 0, or None; then nothing has happened."""
         if not self._grammar.plain:
             return None
+        return convert(text, self.delimiter, len(self.names), self._grammar, numbers)
+
+    def _counted(self, block: Frame | Numbers) -> Block:
+        """A converted block with the lines that it has in the file."""
         line = self._first[0][0] if self._first else self._lines.line
-        block = convert(text, self.delimiter, len(self.names), self._grammar, line, numbers)
-        if block is not None:
-            self._lines.skip(len(block.lines) - len(self._first))
-            self._first = []
-        return block
+        self._lines.skip(len(block.lines) - len(self._first))
+        self._first = []
+        return replace(block, lines=block.lines + line)
 
     def _broken(self, error: csv.Error) -> DataError:
         """What the csv module gave up on, at the line and field where it stood."""
@@ -248,60 +287,65 @@ class _Lines:
         self.line = 1
         """The number of the next line."""
         self._fatal = fatal
-        self._text: list[str] = []
+        self._rest = _lines(b"")
+        self._some: list[str] = []
         self._at = 0
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        if self._at == len(self._text):
+        while not self.unread:
             more = next(self.blocks, None)  # a quoted field goes on in the next block
             if more is None:
                 raise StopIteration
             self.push(more)
-        line = self._text[self._at]
+        line = self._some[self._at]
         self._at += 1
         self.line += 1
         self.recent.append(line)
         return line
 
     @property
-    def unread(self) -> int:
-        """The number of lines pushed and not yet asked for."""
-        return len(self._text) - self._at
+    def unread(self) -> bool:
+        """Whether there are lines pushed and not yet asked for."""
+        if self._at == len(self._some):
+            self._some, self._at = list(itertools.islice(self._rest, SAMPLE)), 0
+        return bool(self._some)
 
     @property
     def sample(self) -> str:
-        """The text of the lines waiting, as far as a look at the dialect needs it."""
-        return "".join(self._text[self._at : self._at + 1000])
+        """The text of the lines just pushed, as far as a look at the dialect needs it."""
+        return "".join(self._some) if self.unread else ""
 
     def push(self, block: bytes) -> None:
-        """Put the lines of a block behind those waiting."""
+        """Hand out the lines of a block; those before are all read."""
         try:
-            text = block.decode("utf-8")
+            if not block.isascii():
+                block.decode("utf-8")
         except UnicodeDecodeError as error:
             before = block[: error.start]
-            line = self.line + self.unread + _count_lines(before)
+            line = self.line + _count_lines(before)
             column = error.start - max(before.rfind(b"\n"), before.rfind(b"\r"))
             raise self._fatal(
                 line,
                 f"byte {column} of the line is 0x{block[error.start]:02x}, which is not UTF-8; "
                 "if the file is Latin-1, convert it: iconv -f latin1 -t utf-8",
             ) from None
-        if "\0" in text:
-            line = self.line + self.unread + _count_lines(block[: block.index(0)])
+        if b"\0" in block:
+            line = self.line + _count_lines(block[: block.index(0)])
             raise self._fatal(line, "a NUL character; the file is damaged, or no text")
-        self._text = self._text[self._at :] + list(io.StringIO(text, newline=""))
-        self._at = 0
+        self._rest, self._some, self._at = _lines(block), [], 0
 
     def take(self) -> bytes:
         """The lines waiting, as bytes again; they stay."""
-        return "".join(self._text[self._at :]).encode()
+        block = ("".join(self._some[self._at :]) + self._rest.read()).encode()
+        self._rest, self._some, self._at = _lines(block), [], 0
+        return block
 
     def skip(self, n: int) -> None:
         """Count n lines as read elsewhere; those waiting are among them."""
-        self._text, self._at = [], 0
+        self._rest, self._some, self._at = _lines(b""), [], 0
         self.line += n
 
 
@@ -320,17 +364,33 @@ def _whole_lines(source: Iterator[bytes], file: str) -> Iterator[bytes]:
     rest = rest.removeprefix(codecs.BOM_UTF8)
     if not rest:
         return
-    for piece in source:
-        rest += piece
+    whole = itertools.chain((rest + next(source, b""),), source)
+    rest = b""
+    for piece in whole:
         # A CR at the very end may be half of a CRLF.
-        cut = max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, len(rest) - 1)) + 1
+        cut = max(piece.rfind(b"\n"), piece.rfind(b"\r", 0, len(piece) - 1)) + 1
         if cut:
-            yield rest[:cut]
-            rest = rest[cut:]
-        elif len(rest) > LONGEST_LINE:
-            raise DataError(f"a line of more than {LONGEST_LINE:,} bytes; is this a table?", file=file)
+            yield b"".join((rest, memoryview(piece)[:cut]))
+            rest = piece[cut:]
+        elif rest.endswith(b"\r"):
+            yield rest
+            rest = piece
+        else:
+            rest += piece
+            if len(rest) > LONGEST_LINE:
+                raise DataError(f"a line of more than {LONGEST_LINE:,} bytes; is this a table?", file=file)
     if rest:
         yield rest
+
+
+def _raising(error: FcnetError) -> Iterator[bytes]:
+    yield from ()
+    raise error
+
+
+def _lines(block: bytes) -> io.TextIOWrapper:
+    """The lines of a block, each with its end, decoded as they are asked for: a fast path asks for hardly any."""
+    return io.TextIOWrapper(io.BytesIO(block), encoding="utf-8", newline="")
 
 
 def _encoding(name: str, file: str) -> DataError:

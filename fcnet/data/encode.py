@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -21,6 +22,9 @@ Array = NDArray[Any]
 
 NUMBERS = ("fill", "mean", "scale", "low", "high")
 """What is fitted for each column of numbers, one array each in the checkpoint."""
+
+PAIR = 2
+"""Columns that are fitted at a time, on cores of their own; each holds a few copies of itself meanwhile."""
 
 IDENTIFIER = 1e16
 """From here on float64 does not hold every whole number of 17 digits."""
@@ -177,35 +181,11 @@ def fit_encoder(
     table: Table, names: Sequence[str], training: Array, preprocess: Preprocess, dtype: str
 ) -> tuple[Encoder, list[str]]:
     """The encoder of the named columns, fitted on the training rows of a table, and notices."""
-    features: list[Feature] = []
-    constant: list[str] = []
-    empty: list[str] = []
-    identifiers: list[str] = []
-    for name in names:
-        column = table.columns[name]
-        if not column.numeric:
-            features.append(_fit_category(column, training))
-            continue
-        values = column.numbers()[training]
-        values = values[~np.isnan(values)]
-        if not len(values):
-            empty.append(name)
-            features.append(Feature(name, "number"))
-            continue
-        low, high = float(values.min()), float(values.max())
-        # The mean of the middle two goes over their sum, which huge numbers make infinite.
-        part = 0.5 if max(-low, high) > np.finfo(np.float64).max / 2 else 1.0
-        fill = median(values * part if part < 1 else values) / part if high - low < np.inf else 0.0
-        mean, scale = moments(values) if preprocess.numeric == "standard" else (0.0, 1.0)
-        if low == high:
-            constant.append(name)
-        if (
-            max(-low, high) >= IDENTIFIER
-            and np.median(np.minimum(np.abs(values), 2 * IDENTIFIER)) >= IDENTIFIER
-            and bool((values == np.floor(values)).all())
-        ):
-            identifiers.append(name)
-        features.append(Feature(name, "number", fill, mean, scale, low, high))
+    with ThreadPoolExecutor(PAIR) as pool:
+        fitted = list(pool.map(lambda name: _fit(table.columns[name], training, preprocess), names))
+    constant = [found.feature.name for found in fitted if found.constant]
+    empty = [found.feature.name for found in fitted if found.empty]
+    identifiers = [found.feature.name for found in fitted if found.identifier]
     notices = []
     if constant:
         notices.append(f"constant in training, so of no use: {listed(constant)}")
@@ -216,7 +196,7 @@ def fit_encoder(
         f'column "{name}" looks like an identifier: {why}; list it under data.exclude, or under data.categorical'
         for name in identifiers
     ]
-    return Encoder(tuple(features), table.names, dtype), notices
+    return Encoder(tuple(found.feature for found in fitted), table.names, dtype), notices
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:
@@ -224,6 +204,38 @@ def listed(names: Iterable[str], most: int = 10) -> str:
     names = list(names)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(f'"{name}"' for name in names[:most]) + more
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A feature, and what was remarkable in its column."""
+
+    feature: Feature
+    constant: bool = False
+    empty: bool = False
+    identifier: bool = False
+
+
+def _fit(column: Column, training: Array, preprocess: Preprocess) -> _Fitted:
+    if not column.numeric:
+        return _Fitted(_fit_category(column, training))
+    values = column.numbers()[training]
+    holes = np.isnan(values)
+    if holes.any():
+        values = values[~holes]
+    if not len(values):
+        return _Fitted(Feature(column.name, "number"), empty=True)
+    low, high = float(values.min()), float(values.max())
+    # The mean of the middle two goes over their sum, which huge numbers make infinite.
+    part = 0.5 if max(-low, high) > np.finfo(np.float64).max / 2 else 1.0
+    fill = median(values * part if part < 1 else values) / part if high - low < np.inf else 0.0
+    mean, scale = moments(values) if preprocess.numeric == "standard" else (0.0, 1.0)
+    identifier = (
+        max(-low, high) >= IDENTIFIER
+        and float(np.median(np.minimum(np.abs(values), 2 * IDENTIFIER))) >= IDENTIFIER
+        and bool((values == np.floor(values)).all())
+    )
+    return _Fitted(Feature(column.name, "number", fill, mean, scale, low, high), low == high, False, identifier)
 
 
 def _fit_category(column: Column, training: Array) -> Feature:

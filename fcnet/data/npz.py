@@ -30,6 +30,8 @@ from fcnet.errors import DataError, FcnetError, LimitError, StorageError
 Array = NDArray[Any]
 
 PIECE = 1 << 22
+COLUMNS = 1 << 25
+"""So many bytes of columns are turned into rows at a time."""
 FREE_INFLATION = 1 << 24
 LARGEST_INFLATION = 100
 """A packed file may unpack to 16 MiB, and beyond that to a hundred times its size."""
@@ -255,6 +257,15 @@ class _Bytes:
             out += piece
         return bytes(out)
 
+    def fill(self, array: Array) -> None:
+        """As many bytes as the array (C order) has, into it."""
+        raw = array.reshape(-1).view(np.uint8)
+        at = 0
+        while at < raw.size:
+            piece = self.read(min(PIECE, raw.size - at))
+            raw[at : at + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
+            at += len(piece)
+
     def _piece(self, size: int) -> bytes:
         if self._inflate is None:
             piece = self._file.read(min(size, self._left, PIECE))
@@ -317,18 +328,25 @@ def _array(file: BinaryIO, member: _Member, shown: str) -> Array:
     count = math.prod(shape)
     if count * dtype.itemsize != member.size - taken - length:
         raise wrong(f'"{name}" declares the shape {shape} of {dtype}, which does not fit its bytes')
-    flat = aligned(count, dtype)
-    raw = flat.view(np.uint8)
-    at = 0
-    while at < raw.size:
-        piece = source.read(min(PIECE, raw.size - at))
-        raw[at : at + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
-        at += len(piece)
+    array = aligned(shape, dtype.newbyteorder("="))
+    native = array.dtype == dtype
+    if match[2] == "True" and len(shape) == 2:
+        # A few columns at a time: the whole would be there twice.
+        step = max(COLUMNS // max(shape[0] * dtype.itemsize, 1), 1)
+        for j in range(0, shape[1], step):
+            some = aligned((min(step, shape[1] - j), shape[0]), dtype)
+            source.fill(some)
+            array[:, j : j + step] = some.T
+    elif native:
+        source.fill(array)
+    else:
+        other = aligned(shape, dtype)
+        source.fill(other)
+        array[...] = other
     source.finish()
-    if dtype.kind == "U" and count and int(flat.view(np.uint32).max()) > 0x10FFFF:
+    if dtype.kind == "U" and count and int(array.reshape(-1).view(np.uint32).max()) > 0x10FFFF:
         raise wrong(f'"{name}" holds characters that do not exist')
-    array = flat.reshape(shape, order="F" if match[2] == "True" else "C")
-    return np.asarray(array, dtype=dtype.newbyteorder("="), order="C")
+    return array
 
 
 def _shape(text: str) -> tuple[int, ...] | None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from fcnet.data.columns import Gatherer, Plan, common_spelling
-from fcnet.data.delimited import Delimited
+from fcnet.data.columns import Gatherer, Plan, Want, common_spelling
+from fcnet.data.delimited import Block, Delimited
 from fcnet.data.npz import read_npz
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened
@@ -152,18 +152,12 @@ def stream_delimited(request: Request) -> Iterator[Table]:
         numeric = {j for j, name in enumerate(source.names) if name in wants and wants[name].kind not in ("text", None)}
         for block in source.blocks(lambda: numeric):
             request.poll()
-            gatherers = [
-                (j, Gatherer(name, wants[name], request.grammar))
-                for j, name in enumerate(source.names)
-                if name in wants
-            ]
-            for j, gatherer in gatherers:
-                gatherer.add(block, j)
-            columns = {gatherer.name: gatherer.column(problems) for _, gatherer in gatherers}
             rows += len(block.lines)
+            table = _typed(request, source.names, wants, block, problems)
+            del block
             if not problems:
-                raw = {gatherer.name: gatherer.raw for _, gatherer in gatherers if wants[gatherer.name].raw}
-                yield Table(request.shown, len(block.lines), source.names, columns, block.lines, raw)
+                yield table
+            del table
         source.doubt_header()
         problems.check()
         if not rows:
@@ -172,6 +166,22 @@ def stream_delimited(request: Request) -> Iterator[Table]:
         notices = _blank(source)
     if notices:
         yield Table(request.shown, 0, source.names, {}, np.zeros(0, dtype=np.int64), {}, notices)
+
+
+def _typed(
+    request: Request, names: tuple[str, ...], wants: Mapping[str, Want], block: Block, problems: Problems
+) -> Table:
+    """The table of one block, with the types that are wanted."""
+    columns: dict[str, Column] = {}
+    raw: dict[str, Sequence[str]] = {}
+    for j, name in enumerate(names):
+        if name in wants:
+            gatherer = Gatherer(name, wants[name], request.grammar)
+            gatherer.add(block, j)
+            columns[name] = gatherer.column(problems)
+            if wants[name].raw:
+                raw[name] = gatherer.raw
+    return Table(request.shown, len(block.lines), names, columns, block.lines, raw)
 
 
 def _blank(source: Delimited) -> tuple[str, ...]:

@@ -100,21 +100,25 @@ def encode_numbers(
             for i, source in enumerate(sources):
                 assert source is not None
                 v[i] = source[picked]
-            holes = np.isnan(v)
-            if holes.any():
+            top, bottom = v.max(axis=1), v.min(axis=1)
+            if np.isnan(top).any():
+                holes = np.isnan(v)
                 missing += holes.sum(axis=1)
                 np.copyto(v, fill, where=holes)
+                top, bottom = v.max(axis=1), v.min(axis=1)
             if ranges:
-                far = (v.min(axis=1, keepdims=True) < low) | (v.max(axis=1, keepdims=True) > high)
-                for i in np.flatnonzero(far).tolist():
+                for i in np.flatnonzero((bottom < low[:, 0]) | (top > high[:, 0])).tolist():
                     odd = np.flatnonzero((v[i] < low[i]) | (v[i] > high[i]))
                     where = begin + (odd + start if whole else inside[start + odd])
                     outside.setdefault(i, []).append((where, v[i][odd]))
+            # Subtraction and division keep the order, so the ends of a column are where its ends go.
+            ends = (np.stack([bottom, top], axis=1) - mean) / scale
+            far = ~(np.abs(ends) <= largest).all(axis=1)
+            if far.any():
+                i = int(np.argmax(far))
+                raise DataError(f'column "{features[i].name}": its values are too far apart for {out.dtype}', file=file)
             v -= mean
             v /= scale
-            if not (v.max() <= largest and v.min() >= -largest):
-                i = int(np.argmax(~(np.abs(v) <= largest).all(axis=1)))
-                raise DataError(f'column "{features[i].name}": its values are too far apart for {out.dtype}', file=file)
             out[at : at + stop - start, columns] = v.T
             at += stop - start
         begin += size

@@ -95,4 +95,8 @@ def stream(
         for notice in table.notices:
             tally.say(notice)
         if table.n:
-            yield encoder.encode(table, tally), table.raw
+            raw = table.raw
+            x = encoder.encode(table, tally, consume=True)
+            del table  # nothing is held while others work on the rows
+            yield x, raw
+            del x, raw

@@ -41,6 +41,14 @@ class Column:
         """The numbers, (n,) float64, NaN where missing; a new array."""
         return np.concatenate([np.asarray(chunk, dtype=np.float64) for chunk in self.chunks])
 
+    @property
+    def empty(self) -> bool:
+        """Whether all cells are missing."""
+        if self.chunks:
+            return all(bool(np.isnan(chunk).all()) for chunk in self.chunks)
+        assert self.codes is not None
+        return bool((self.codes < 0).all())
+
     def missing(self) -> Array:
         """Where the cells are missing, (n,) bool."""
         if self.chunks:

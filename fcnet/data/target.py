@@ -245,9 +245,10 @@ def moments(values: Array) -> tuple[float, float]:
     mean = float(np.mean(values / 2.0)) * 2.0  # halved, so that a sum near the largest float does not overflow
     centred = values - mean
     mean += float(np.mean(centred))  # what rounding left over
-    centred = values - mean
-    largest = float(np.abs(centred).max())
-    deviation = largest * float(np.sqrt(np.mean(np.square(centred / largest))))
+    np.subtract(values, mean, out=centred)
+    largest = max(float(centred.max()), -float(centred.min()))
+    centred /= largest
+    deviation = largest * float(np.sqrt(np.mean(np.square(centred, out=centred))))
     return mean, deviation if 0.0 < deviation < np.inf else 1.0
 
 

@@ -30,6 +30,9 @@ from fcnet.training.state import State
 BATCH = 4096
 """Rows computed at a time when scoring and predicting: fixed, so that equal files give equal bytes."""
 
+READING = 1500
+"""Multiplications that take about as long as reading one cell of a table."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -163,7 +166,8 @@ class Model:
         state = State.new(self.network, (), np.dtype(self.config.dtype))
         restore(self.network, state, held, optimizer=False)
         name = self.config.backend if choice.installed(self.config.backend) else "numpy"
-        self.backend = choice.make(name, machine.cores())
+        small = self.network.layout.size <= READING * self.encoder.n_in
+        self.backend = choice.make(name, 1 if small else machine.cores())
         self.forward = Forward(self.backend, self.network, state.θ, state.q, BATCH)
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import sys
 from collections import Counter
@@ -10,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from fcnet import files
 from fcnet.data.bulk import at_hand, installed
 from fcnet.errors import UsageError
+from fcnet.runs.parquet import appending
 
 PARQUET = ".parquet"
 MANY = 2_000
@@ -175,10 +175,8 @@ def writing(path: Path | None, form: Form, inputs: Iterable[Path] = ()) -> Itera
     one of the `inputs` or no plain file, StorageError where the file system fails.
     """
     if path is not None and path.suffix.lower() == PARQUET:
-        with files.replacing(path, inputs) as file:
-            frames: list[Any] = []
-            yield lambda kept, prediction, p: frames.append(_frame(form, kept, prediction, p))
-            _write_parquet(file, form, frames)
+        with files.replacing(path, inputs) as file, appending(file) as append:
+            yield lambda kept, prediction, p: append(_frame(form, kept, prediction, p))
         return
     head = ",".join(map(text_cell, form.header())) + "\n"
     if path is None:
@@ -214,12 +212,3 @@ def _frame(form: Form, kept: Sequence[Sequence[str]], prediction: Any, p: Any) -
         values = (list(map(str, column)) if mixed else column) if labels else np.ascontiguousarray(column)
         series.append(pl.Series(name, values))
     return pl.DataFrame(series)
-
-
-def _write_parquet(file: BinaryIO, form: Form, frames: Sequence[Any]) -> None:
-    import polars as pl
-
-    whole = pl.concat(frames) if frames else pl.DataFrame({name: [] for name in form.header()})
-    memory = io.BytesIO()
-    whole.write_parquet(memory)
-    file.write(memory.getbuffer())

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import threading
 from itertools import starmap
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcnet.errors import StorageError, UsageError
+from fcnet.runs.parquet import appending
 from fcnet.runs.predictions import MANY, Form, destination, number_cells, text_cell, writing
 
 
@@ -161,6 +163,60 @@ def test_parquet_holds_the_same_columns_with_their_types(tmp_path):
         "p(=a)": [0.1, 1.0, 0.25],
         "p(b)": [0.9, 0.0, 0.75],
     }
+
+
+def test_parquet_is_written_while_rows_come():
+    """Row groups are written before the last rows are known, and what is read back is everything, in order."""
+    pl = pytest.importorskip("polars")
+    times, n = 300, 10_000
+    values = np.random.default_rng(0).random((times, n))
+    file = io.BytesIO()
+
+    with appending(file) as append:
+        for chunk in values:
+            append(pl.DataFrame({"a": chunk}))
+        early = file.tell()
+
+    assert early > values.nbytes // 4
+    file.seek(0)
+    assert np.array_equal(pl.read_parquet(file)["a"].to_numpy(), values.reshape(-1))
+
+
+class Full(io.BytesIO):
+    """A file on a full disk."""
+
+    def write(self, data):
+        raise StorageError("the disk is full")
+
+
+@pytest.mark.parametrize("times", [1, 500])
+def test_a_parquet_file_that_cannot_be_written_says_why(times):
+    """The file system's error comes through polars in our words, at the next rows or at the end, and nothing hangs."""
+    pl = pytest.importorskip("polars")
+
+    def write():
+        with appending(Full()) as append:
+            for _ in range(times):
+                append(pl.DataFrame({"a": np.random.default_rng(0).random(10_000)}))
+
+    with pytest.raises(StorageError, match="the disk is full"):
+        write()
+
+
+def test_an_interrupted_parquet_file_does_not_appear(tmp_path):
+    """When rows stop coming, no file and no thread is left."""
+    pytest.importorskip("polars")
+    before = threading.active_count()
+
+    def rows():
+        yield [], np.ones(1_000_000), None
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), writing(tmp_path / "p.parquet", Form("regression", ("y",), None)) as write:
+        list(starmap(write, rows()))
+
+    assert list(tmp_path.iterdir()) == []
+    assert threading.active_count() == before
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=50))

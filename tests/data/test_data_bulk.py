@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -13,8 +15,11 @@ from hypothesis import strategies as st
 
 from fcnet.data import Tally, stream
 from fcnet.data.ahead import ahead
-from fcnet.data.bulk import frame
+from fcnet.data.bulk import frame, plain_numbers
+from fcnet.data.delimited import Delimited
 from fcnet.data.numbers import Grammar
+from fcnet.data.opened import Opened
+from fcnet.data.problems import Problems
 from fcnet.data.scaling import median
 from fcnet.errors import DataError
 
@@ -36,7 +41,11 @@ TABLES = st.lists(st.tuples(NUMBERS, st.one_of(TEXTS, NUMBERS), NUMBERS), min_si
 def same(text: str, delimiter: str, numbers: set[int], width: int = 3) -> bool:
     """Whether polars was trusted; if so, everything must be as the csv module and the grammar have it."""
     grammar = Grammar(limit=float(np.finfo(np.float32).max))
-    found = frame(text.encode(), delimiter, width, grammar, 2, numbers)
+    return agrees(frame(text.encode(), delimiter, width, grammar, numbers), text, delimiter, grammar, numbers, width)
+
+
+def agrees(found, text: str, delimiter: str, grammar: Grammar, numbers: set[int], width: int = 3) -> bool:
+    """Whether a block was found; if so, everything in it must be as the csv module and the grammar have it."""
     if found is None:
         return False
     records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
@@ -62,6 +71,32 @@ def same(text: str, delimiter: str, numbers: set[int], width: int = 3) -> bool:
 def test_what_polars_reads_is_what_the_exact_reader_reads(table, delimiter, numbers):
     """Cells, numbers and their signs agree wherever the block is taken; everything else is left alone."""
     same("".join(delimiter.join(row) + "\n" for row in table), delimiter, numbers)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.tuples(NUMBERS, st.one_of(NUMBERS, st.just("")), NUMBERS), min_size=1, max_size=8),
+    st.sampled_from(",;\t|n "),
+    st.sampled_from(".,"),
+)
+def test_what_numpy_reads_is_what_the_exact_reader_reads(table, delimiter, decimal):
+    """Without polars too cells and numbers agree wherever the block is taken, with gaps and with decimal commas."""
+    grammar = Grammar(decimal=decimal, limit=float(np.finfo(np.float32).max))
+    text = "".join(delimiter.join(cell.replace(".", decimal) for cell in row) + "\n" for row in table)
+
+    found = plain_numbers(text.encode(), delimiter, 3, grammar)
+
+    agrees(found, text, delimiter, grammar, {0, 1, 2})
+
+
+@pytest.mark.parametrize("text", ["1,2.5,-3\n", ",,\n", "1,,,,2\n,,,,\n", "1,,\n,,2.5\n,1,\n", "1e5,+.5,5.\n,0.1,-0\n"])
+def test_plain_numbers_are_taken_without_polars(text):
+    """The comparison with NumPy's reader is not empty: ordinary blocks, gaps anywhere, do go the fast way."""
+    width = 1 + text.partition("\n")[0].count(",")
+
+    found = plain_numbers(text.encode(), ",", width, Grammar())
+
+    assert agrees(found, text, ",", Grammar(), set(range(width)), width)
 
 
 @settings(max_examples=300, deadline=None)
@@ -106,7 +141,7 @@ def test_plain_tables_are_taken(text):
 def test_doubtful_blocks_are_left_to_the_exact_reader(text):
     """Wrong widths, quotes, control characters and cells that are no numbers are not polars' business."""
     assert not same(text, ",", {0, 2})
-    assert frame(text.encode() + b"1,\xff,3\n", ",", 3, Grammar(), 1, {0}) is None
+    assert frame(text.encode() + b"1,\xff,3\n", ",", 3, Grammar(), {0}) is None
 
 
 def test_the_data_set_is_the_same_with_and_without_polars(folder, monkeypatch):
@@ -145,6 +180,39 @@ def test_a_first_record_that_is_data_belongs_to_the_block(folder, monkeypatch):
     with pytest.raises(DataError) as error:
         folder.load(text + "1,2,3\n" * 60, header=False, target=-1)
     assert [problem.line for problem in error.value.problems] == [6]
+
+
+def test_a_record_over_several_blocks_is_one_though_its_middle_looks_like_rows(folder, monkeypatch):
+    """Blocks are converted before it is known that a quoted field runs through them; then they are read again."""
+    monkeypatch.setattr("fcnet.data.delimited.BLOCK", 64)
+    middle = "\n" + "1,2,3\n" * 60
+    path = folder.write("a,b,c\n" + "4,5,6\n" * 50 + f'7,"{middle}",9\n' + "1,2,3\n" * 50 + "1,2\n")
+    problems = Problems("t.csv")
+
+    with Opened(path, "t.csv") as opened:
+        blocks = list(Delimited(opened, Grammar(), problems).blocks())
+
+    cells = [cell for block in blocks for cell in block.cells(1)]
+    assert cells == ["5"] * 50 + [middle] + ["2"] * 50
+    assert [int(line) for block in blocks for line in block.lines] == [*range(2, 53), *range(114, 164)]
+    assert [problem.line for problem in problems.error().problems] == [164]
+
+
+def test_what_is_wrong_first_is_said_first_though_more_was_read(folder, monkeypatch):
+    """A file that cannot be read to its end is looked through to there before that is said."""
+    monkeypatch.setattr("fcnet.data.delimited.BLOCK", 1 << 12)
+    numbers = np.random.default_rng(0).integers(0, 10**6, 40_000).tolist()
+    lines = ["a,b,y", *(f"{i},{i + 1},{i % 2}" for i in numbers)]
+    whole = gzip.compress("\n".join(lines).encode())
+    cut = whole[: len(whole) * 3 // 4]
+    n = zlib.decompressobj(31).decompress(cut).count(b"\n")
+    lines[n - 300] = "1,\0,0"
+
+    damaged = gzip.compress("\n".join(lines).encode())
+    with pytest.raises(DataError, match="ends in the middle"):
+        folder.load(cut, "t.csv.gz")
+    with pytest.raises(DataError, match=f":{n - 299}: a NUL character"):
+        folder.load(damaged[: len(damaged) * 3 // 4], "t.csv.gz")
 
 
 def test_a_thread_ahead_hands_on_items_errors_and_the_wish_to_stop():

@@ -565,7 +565,7 @@ def test_blocks_of_plain_numbers_are_those_of_the_exact_reader(folder, kind, end
 )
 def test_the_bulk_conversion_leaves_everything_else_to_the_exact_reader(text):
     """Whatever is not certainly a block of plain numbers is not converted in bulk."""
-    assert plain_numbers(text, ",", 2, Grammar(), 1) is None
+    assert plain_numbers(text, ",", 2, Grammar()) is None
 
 
 def test_the_two_ways_of_reading_give_one_data_set(folder, monkeypatch):

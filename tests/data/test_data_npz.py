@@ -89,6 +89,18 @@ def test_arrays_of_every_plain_type_give_the_same_rows(folder, content):
     assert found.resolved.target == "y"
 
 
+def test_columns_stored_one_after_another_become_rows_a_few_at_a_time(folder, monkeypatch):
+    """However few columns are held at a time, in whichever byte order, the matrix is the one that was saved."""
+    for size in (1, X.shape[0] * 16, 1 << 25):
+        monkeypatch.setattr("fcnet.data.npz.COLUMNS", size)
+        for dtype in ("<f8", ">f8"):
+            content = packed(x=np.asfortranarray(X.astype(dtype)), y=Y)
+
+            found = folder.load(content, "t.npz", target=None, preprocess=_plain(), dtype="float64")
+
+            assert np.array_equal(found.x, X)
+
+
 def _plain() -> Any:
     from fcnet.data.options import Preprocess
 

@@ -18,6 +18,7 @@ import fcnet
 from fcnet import api
 from fcnet.config import dump
 from fcnet.errors import CheckpointError, ConfigError, DataError, UsageError
+from fcnet.runs.model import Model as Net
 
 rng = np.random.default_rng(5)
 X = rng.normal(size=(60, 3))
@@ -74,6 +75,18 @@ def test_training_on_what_python_hands_over(place, config, data, new):
     assert list(labels) == [model.classes[k] for k in p.argmax(axis=1)]
     assert np.allclose(p.sum(axis=1), 1)
     assert model.evaluate(data)["accuracy"]["value"] == pytest.approx(np.mean(labels == Y))
+
+
+def test_a_small_net_leaves_the_cores_to_the_reader(place, monkeypatch):
+    """Products that take less time than reading their rows get one thread, larger ones all."""
+    monkeypatch.setattr("fcnet.machine.cores", lambda: 6)
+    threads = []
+    for units in (8, 256):
+        config = small() | {"network": {"layers": [units, units]}}
+        net = Net.read(fcnet.train(config, (X, Y), overwrite=True).path / "best.npz")
+        threads.append(net.backend.blas_threads(10**9))
+
+    assert threads == [1, 6]
 
 
 def test_path_frame_and_arrays_predict_alike(place):
