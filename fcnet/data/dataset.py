@@ -330,13 +330,16 @@ def _with_target(
 
 
 def _mixed(table: Table, roles: Roles) -> list[str]:
-    """A notice for each feature that is read as categories although most of its cells are numbers."""
-    shares = {name: table.columns[name].mixed for name in roles.features}
-    return [
-        f'column "{name}": {share[0]:,} of {share[1]:,} cells are numbers, the rest is text; read as categories'
-        for name, share in shares.items()
-        if share is not None
-    ]
+    """A notice for each column that is read as categories or classes although most of its cells are numbers."""
+    notices = []
+    for name in (*roles.features, *roles.targets):
+        mixed = table.columns[name].mixed
+        if mixed is not None:
+            share = f"{mixed.numbers:,} of {mixed.cells:,} cells are numbers"
+            first = f'line {mixed.line:,} has "{mixed.text[:40]}"'
+            read = "classes; mend it if numbers are meant" if name in roles.targets else "categories"
+            notices.append(f'column "{name}": {share}, but {first}; read as {read}')
+    return notices
 
 
 def _left_out(table: Table, roles: Roles, options: Data) -> tuple[Roles, list[tuple[str, str]]]:

@@ -79,16 +79,20 @@ def _table(
     raw: dict[str, Sequence[str]] = {}
     for series in frame.iter_columns():
         name, want = series.name, wants[series.name]
-        if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
+        try:
+            if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
+                raise pl.exceptions.InvalidOperationError
+            if want.raw:
+                raw[name] = series.cast(pl.String).fill_null("").to_list()
+            values = None if want.kind is None else _array(series, grammar, shown, at)
+        except pl.exceptions.PolarsError:
             raise DataError(
                 f'column "{name}" is of the type {series.dtype}, which is not read; list it under data.exclude, '
                 "or convert it to numbers or text",
                 file=shown,
-            )
-        if want.raw:
-            raw[name] = series.cast(pl.String).fill_null("").to_list()
-        if want.kind is not None:
-            columns[name] = column_of(name, _array(series, grammar, shown, at), want, grammar, shown, at)
+            ) from None
+        if values is not None:
+            columns[name] = column_of(name, values, want, grammar, shown, at)
     return Table(shown, n, names, columns, None, raw, (), at)
 
 

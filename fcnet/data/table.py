@@ -16,6 +16,16 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """`numbers` of `cells` that are not missing are numbers; the first that is none is `text`, in `line`."""
+
+    numbers: int
+    cells: int
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Column:
     """One column of n cells, as numbers, as categories, or (a target) as both.
 
@@ -29,8 +39,8 @@ class Column:
     codes: Array | None = None
     levels: tuple[str, ...] = ()
     boolean: bool = False
-    mixed: tuple[int, int] | None = None
-    """Of categories that were found where half of the cells or more are numbers: (numbers, cells not missing)."""
+    mixed: Mixed | None = None
+    """Of categories that were found, where half of the cells or more are numbers."""
 
     @property
     def numeric(self) -> bool:

@@ -144,6 +144,30 @@ def test_v32_labels_named_like_missing_marks_are_labels(folder):
     assert found.target.classes == ("NA", "None", "True", "nan", "null", "x")
 
 
+@pytest.mark.parametrize("labels", [("None", "null"), ("NA", "None"), ("nan", "-", "?")])
+def test_v32_classes_may_all_be_named_like_missing_marks(folder, labels):
+    """Where no cell of the target is a number, NA and None are its classes; an empty cell is still missing."""
+    rows = [f"{i},{labels[i % len(labels)]}\n" for i in range(60)]
+
+    found = folder.load("a,y\n" + "".join(rows))
+
+    assert set(found.target.classes) == set(labels)
+    with pytest.raises(DataError, match=r't\.csv:62: the target "y" is missing'):
+        folder.load("a,y\n" + "".join(rows) + "60,\n")
+
+
+def test_a_cell_that_makes_classes_of_a_number_target_is_named(folder):
+    """One mistyped number makes every value a class; the notice says which line it is in."""
+    rows = [f"{i},{'1.O' if i == 70 else i % 5}\n" for i in range(100)]
+
+    found = folder.load("a,y\n" + "".join(rows))
+
+    said = (
+        'column "y": 99 of 100 cells are numbers, but line 72 has "1.O"; read as classes; mend it if numbers are meant'
+    )
+    assert said in found.notices
+
+
 def test_without_header_columns_have_numbers_and_the_target_may_be_one(folder, table):
     """`header: false` names the columns x0, x1, …; target −1 is the last one."""
     found = folder.load(text_of(table[1:]), header=False, target=-1)
@@ -390,7 +414,7 @@ def test_a_column_that_is_left_out_is_not_said_to_be_read(folder):
 
     assert [notice[:34] for notice in left_out if "ticket" in notice] == ['column "ticket" is left out: text ']
     assert not any("ticket" in notice for notice in kept)
-    assert any(notice.endswith("the rest is text; read as categories") for notice in few)
+    assert any(notice.endswith("; read as categories") and "cells are numbers, but line " in notice for notice in few)
 
 
 def test_a_wrong_delimiter_gets_a_hint(folder, table):

@@ -97,6 +97,21 @@ def test_values_that_are_no_cells_are_refused(folder, column, said):
     assert folder.load(None, "t.parquet", exclude=["a"]).encoder.columns == ("b", "c", "d")
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"), [([dt.timedelta(hours=i) for i in range(60)], None), (list(range(60)), pl.Int128)]
+)
+def test_types_that_are_neither_numbers_nor_text_are_refused(folder, values, kind):
+    """A column of a type that cannot be read is named with its type, where it is needed; left out, it does no harm."""
+    table = frame().with_columns(pl.Series("e", values, dtype=kind))
+    write(folder, table)
+
+    with pytest.raises(
+        DataError, match=r'column "e" is of the type \w+.*which is not read; list it under data.exclude'
+    ):
+        folder.load(None, "t.parquet")
+    assert "e" not in folder.load(None, "t.parquet", exclude=["e"]).encoder.columns
+
+
 def test_files_that_are_no_parquet_are_refused(folder):
     """Other content under the name, a cut file and a file without rows are errors without a traceback."""
     good = write(folder, frame()).read_bytes()
