@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ pytest.importorskip("numba")
 
 from fcnet import random
 from fcnet.backends.base import Array, Tape
-from fcnet.backends.numba import team
+from fcnet.backends.numba import denormals, team
 from fcnet.backends.numba.backend import Least, NumbaBackend, _in_step
 from fcnet.data.source import MemorySource
 from fcnet.formulas import Formula, Sym, row_sum
@@ -165,3 +166,20 @@ def test_a_barrier_stands_where_the_order_matters(source: str, target: str, barr
 
     assert [sum(piece is None for piece in table) for table in tables] == [barriers, barriers]
     assert [len(table) for table in tables] == [2 + barriers, 2 + barriers]
+
+
+@pytest.mark.skipif(not denormals.X86, reason="elsewhere the smallest numbers cost no more than others")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_smallest_numbers_are_zero_while_kernels_run(threads: int, dtype: Any) -> None:
+    """What lies below the smallest normal number is neither read nor written by kernels, and is as ever elsewhere."""
+    tiny = np.finfo(dtype).tiny
+    x, y = np.full(64, 1.5 * tiny, dtype), np.full(64, 0.5 * tiny, dtype)
+    tape = Tape(NumbaBackend(threads, ALL))
+    tape.apply(Formula({"x": 0.5 * Sym("x"), "y": 4.0 * Sym("y")}), {"x": x, "y": y}, {"x": x, "y": y})
+
+    tape.run()
+
+    assert not x.any()
+    assert not y.any()
+    assert np.array([1.5 * tiny], dtype)[0] * dtype(0.5) > 0

@@ -13,6 +13,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from fcnet.backends.numba.denormals import flush, restore
+
 
 def _pointer(item: Any) -> Any:
     @intrinsic
@@ -126,9 +128,11 @@ dgemm64 = _gemm(types.float64, ir.DoubleType(), ir.IntType(64))
 @njit(cache=True)
 def replay(table: Any, times: int) -> None:
     """Make every call of the table (n, 2) int64, in order, so many times."""
+    before = flush()
     for _ in range(times):
         for i in range(table.shape[0]):
             call(table[i, 0], table[i, 1])
+    restore(before)
 
 
 def address(array: Any) -> int:

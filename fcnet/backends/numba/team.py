@@ -8,7 +8,6 @@ core, or both threads are on one (a thread that only yields stays there, one tha
 from __future__ import annotations
 
 import os
-import platform
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -22,6 +21,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fcnet.backends.base import Array
+from fcnet.backends.numba.denormals import X86, flush, restore
 from fcnet.backends.numba.pointers import address, call
 from fcnet.backends.numba.system import NAP, nap
 
@@ -31,7 +31,6 @@ BARRIER = 0
 _SPINS = 2000  # looks at the counter before a nap: 40 to 100 microseconds
 _READY = 100_000  # looks at the next job before going to sleep: some milliseconds, more than lies between two chunks
 _LEFT = 1 << 62  # a count at which every barrier is open
-_PAUSE = platform.machine() in ("x86_64", "AMD64")  # whether the processor has a hint that a loop is waiting
 
 
 @intrinsic
@@ -51,7 +50,7 @@ def _look(typingctx: Any, counter: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
-        if _PAUSE:
+        if X86:  # it has a hint that a loop is waiting
             kind = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
         return builder.load_atomic(place, "acquire", 8)
@@ -62,6 +61,7 @@ def _look(typingctx: Any, counter: Any) -> Any:
 @njit(types.void(types.int64[:, ::1], *[types.int64] * 4), cache=True, nogil=True)
 def _walk(table: Any, times: int, counter: int, members: int, sleep: int) -> None:
     """Make every call of the table (n, 2) int64, in order, so many times; then wait for all members."""
+    before = flush()
     due = 0
     for time in range(times + 1):
         for i in range(table.shape[0] if time < times else 1):
@@ -75,6 +75,7 @@ def _walk(table: Any, times: int, counter: int, members: int, sleep: int) -> Non
                 spins += 1
                 if spins > _SPINS and sleep:
                     nap(sleep, 1)
+    restore(before)
 
 
 @njit(types.void(types.int64, types.int64), cache=True, nogil=True)
