@@ -28,6 +28,10 @@ REPETITIONS = 7
 SECONDS = 0.08
 """How long one timing of one thing lasts, at the least."""
 
+SETTLE = 0.06
+"""Seconds of training before anything is timed: so long the threads of OpenBLAS that the backend before has used still
+spin, waiting for more (2²⁶ cycles)."""
+
 Section = tuple[str, int]
 """gather, forward, loss, backward, update or loop; and the layer, i of the derivation, 0 where there is none."""
 
@@ -134,6 +138,7 @@ class _Trial:
             self._repeat(seconds)
 
     def _repeat(self, seconds: float) -> None:
+        self._train(SETTLE)
         step = self._train(seconds)
         self.times.step.append(step)
         times = max(2, int(seconds / step))
