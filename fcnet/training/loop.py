@@ -13,6 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
+from fcnet.backends.base import Array
 from fcnet.data.source import Source
 from fcnet.errors import DivergedError
 from fcnet.optim.schedules import Schedule, factors
@@ -52,7 +53,7 @@ def train(
     state = program.state
     steps_per_epoch = -(-source.n // plan.batch_size)
     total = steps_per_epoch * plan.epochs
-    keeper = _Keeper(state)
+    keeper, scalars = _Keeper(state), _Scalars(program, plan, total)
     per_step = 0.0  # measured seconds
     mark = perf_counter()
     elapsed = state.elapsed
@@ -66,12 +67,10 @@ def train(
             k = min(CHUNK_STEPS, steps_per_epoch - done, max(1, int(CHUNK_SECONDS / per_step)) if per_step else 1)
             if plan.pause_every:
                 k = min(k, plan.pause_every - state.step % plan.pause_every)
-            steps = np.arange(state.step, state.step + k)
-            factor = factors(plan.schedule, steps, total, plan.epochs)
             keeper.keep(state)
             start = perf_counter()
             with np.errstate(all="ignore"):
-                program.run(source, program.update.scalars(steps + 1, factor), plan.batch_size)
+                program.run(source, scalars(state.step, k), plan.batch_size)
             seconds = perf_counter() - start
             per_step = seconds / k
             state.seconds += seconds
@@ -113,6 +112,29 @@ def _judge(state: State, plan: Plan, val: Mapping[str, float]) -> bool:
         if plan.patience is not None and state.waited >= plan.patience:
             state.finished = f"no better val_{plan.monitor} for {plan.patience} epochs"
     return better
+
+
+class _Scalars:
+    """What the updates of steps need, for many steps at a time: chunk by chunk it cost a fifth of a tiny net's step."""
+
+    BLOCK = 4096
+
+    def __init__(self, program: Program, plan: Plan, total: int) -> None:
+        self._update, self._plan, self._total = program.update, plan, total
+        self._number, self._block = -1, np.empty((0, 0))
+
+    def __call__(self, step: int, k: int) -> Array:
+        """(k, n_scalars) for the k steps after `step`, of which the first is number step + 1."""
+        parts = []
+        while k:
+            number, at = divmod(step, self.BLOCK)
+            if number != self._number:
+                steps = np.arange(number * self.BLOCK, min((number + 1) * self.BLOCK, self._total))
+                factor = factors(self._plan.schedule, steps, self._total, self._plan.epochs)
+                self._number, self._block = number, self._update.scalars(steps + 1, factor)
+            parts.append(self._block[at : at + k])
+            step, k = step + len(parts[-1]), k - len(parts[-1])
+        return np.concatenate(parts)
 
 
 class _Keeper:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -391,3 +392,19 @@ def test_an_activation_a_loss_and_an_optimizer_by_name(monkeypatch: pytest.Monke
     records = epochs(run(setup.program(), setup.source(), replace(PLAN, epochs=40)))
 
     assert records[-1].train_loss < 0.5 * records[0].train_loss
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_rates_of_steps_do_not_depend_on_where_chunks_begin(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However steps are asked for, in one piece or in many, across blocks or within, each has the same scalars."""
+    monkeypatch.setattr(loop._Scalars, "BLOCK", 16)
+    program = Setup(rule=Adam(lr=0.1)).program()
+    plan = replace(PLAN, epochs=10, schedule=SCHEDULES[name](warmup=0.1))
+    expected = program.update.scalars(np.arange(1, 51), loop.factors(plan.schedule, np.arange(50), 50, 10))
+
+    for cuts in ([0, 50], [0, 1, 2, 15, 16, 17, 33, 50], [0, 47, 50]):
+        scalars = loop._Scalars(program, plan, 50)
+        pieces = [scalars(start, stop - start) for start, stop in itertools.pairwise(cuts)]
+
+        np.testing.assert_array_equal(np.concatenate(pieces), expected)
+        np.testing.assert_array_equal(scalars(20, 5), expected[20:25])
