@@ -50,8 +50,9 @@ def decode(raw: bytes, file: str) -> str:
         raise ConfigError("is larger than 256 KiB; is it really a config?", file=file)
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ConfigError("looks like UTF-16; save it as UTF-8", file=file, line=1, column=1)
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
     try:
-        text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line, column = _line_and_column(raw[: error.start].decode("utf-8"))
         what = f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"

@@ -175,6 +175,9 @@ def test_c31_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path
         pytest.param(
             b"seed: 1\nname: caf\xe9\n", "2:10: byte 0xe9 is not UTF-8; save the file as UTF-8", id="C32-latin-1"
         ),
+        pytest.param(
+            b"\xef\xbb\xbfname: \xe9\n", "1:7: byte 0xe9 is not UTF-8; save the file as UTF-8", id="C32-after-a-mark"
+        ),
         pytest.param(b"seed: 1\r\nname: a\0b\n", "2:8: the character U+0000 is not allowed", id="C32-nul"),
         pytest.param(b"name: a\x1bb\n", "1:8: the character U+001B is not allowed; remove it", id="C32-escape"),
         pytest.param("name: a\u2028b\n".encode(), "1:8: the character U+2028 is not allowed", id="C32-line-separator"),
