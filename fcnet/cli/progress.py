@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -58,7 +59,8 @@ class Bar:
         """A checkpoint is being written: say so if it takes long."""
         self._saving = threading.Timer(PATIENCE, self._say_saving, [path])
         self._saving.daemon = True
-        self._saving.start()
+        with contextlib.suppress(RuntimeError):  # no room for a thread: the save matters more than the word
+            self._saving.start()
 
     def saved(self) -> None:
         """Whatever was being written is."""

@@ -48,10 +48,7 @@ class Least:
 
 
 class Native:
-    """One call of a step in compiled code: for each thread of the team the kernels that it runs.
-
-    `reads` and `writes` of a piece are the arrays, parts of the step's own, that it touches.
-    """
+    """One call of a step in compiled code: for each thread of the team the kernels that it runs."""
 
     __slots__ = ("pieces",)
 
@@ -65,7 +62,10 @@ class Native:
 
 @dataclass(frozen=True)
 class Piece:
-    """A kernel's address and its block of arguments; what the block points to is kept alive here."""
+    """A kernel's address and its block of arguments.
+
+    `reads` and `writes` are the arrays that it touches; with them all that the block points to is kept alive.
+    """
 
     address: int
     block: Array
