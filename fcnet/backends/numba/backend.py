@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 
 from fcnet.backends.base import Array, Call, Segment, Words, aligned
-from fcnet.backends.numba import kernels, store
+from fcnet.backends.numba import kernels, product, store
 from fcnet.backends.numba.pointers import address, block, replay
 from fcnet.backends.numba.printer import POINTERS, print_kernel
 from fcnet.backends.numba.system import CLOCK, MONOTONIC
@@ -23,13 +21,9 @@ from fcnet.formulas import Formula, Sym
 from fcnet.formulas.expression import REDUCTIONS
 from fcnet.formulas.transform import expand_erf
 
-_SYMBOLS = {  # the names under which OpenBLAS is bundled, and the width of its integers
-    "scipy_cblas_{}gemm64_": 64,
-    "cblas_{}gemm64_": 64,
-    "scipy_cblas_{}gemm": 32,
-    "cblas_{}gemm": 32,
-}
-_ROW, _COLUMN = 111, 112  # CblasNoTrans, CblasTrans
+_BUILT: Any = np.show_config(mode="dicts")
+ACCELERATE = _BUILT["Build Dependencies"]["blas"]["name"].lower() == "accelerate"
+"""Whether NumPy's products are Apple's: they have units of their own for matrices, and are left to them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ class Piece:
 
 
 class NumbaBackend:
-    """Fused loops for formulas, NumPy's own BLAS for products; what has no kernel here falls back to NumPy.
+    """Fused loops for formulas and blocks in registers for products; what has no kernel here falls back to NumPy.
 
     Large calls are cut into a piece for each of the `threads`: by units (columns) where that is possible, so that what
     a thread has computed of a layer is mostly what it needs next.
@@ -83,14 +77,14 @@ class NumbaBackend:
     name = "numba"
 
     def __init__(self, threads: int = 1, least: Least = Least()) -> None:
-        self.gemm = _find_gemm()
         self.least = least
-        self.threads = threads if self.gemm else 1
+        self.threads = 1 if ACCELERATE else threads
         self.plain = NumpyBackend(threads)
+        self._pads: dict[np.dtype[Any], list[Array]] = {}
 
     def blas_threads(self, largest: int) -> int:
-        """One: the team's threads each call BLAS for their own piece."""
-        return 1 if self.gemm else self.plain.blas_threads(largest)
+        """One where the team makes the products."""
+        return self.plain.blas_threads(largest) if ACCELERATE else 1
 
     def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
         """Kernels that follow one another become one call; a step of kernels alone is repeated without Python."""
@@ -116,26 +110,23 @@ class NumbaBackend:
         return alternate
 
     def matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
-        """out = a b by BLAS, one product for each member."""
-        if a.shape[-1] == 1:  # a column times a row, in which OpenBLAS takes ten times as long
-            return self.apply(Formula({"out": Sym("a") * Sym("b")}), {"a": a, "b": b}, {"out": out})
-        found = self.gemm.get(out.dtype)
-        if found is None:
+        """out = a b, one product for each member."""
+        if ACCELERATE or out.dtype not in POINTERS or out.strides[-1] != out.itemsize:
             return self.plain.matmul(a, b, out)
-        kernel, function = found
+        kernel = product.kernel(out.dtype)
+        pads = self._pads.setdefault(
+            out.dtype, [aligned(product.pad(out.dtype), out.dtype) for _ in range(self.threads)]
+        )
         pieces: list[list[Piece]] = [[] for _ in range(self.threads)]
         lead = out.shape[:-2]
         a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
         for index in np.ndindex(*lead):
             x, y, z = a[index], b[index], out[index]
-            if _order(x) is None or _order(y) is None or _order(z) != (_ROW, max(1, z.shape[1])):
-                return self.plain.matmul(a, b, out)
             # dW = Eᵀ Z is cut by its rows: these are units of ε.
-            first, second = (-2, -1) if _order(x)[0] == _COLUMN else (-1, -2)  # type: ignore[index]  # not None
-            for own, (xs, ys, zs) in zip(pieces, self._cut_product(x, y, z, first, second), strict=False):
-                (tx, lx), (ty, ly) = _order(xs), _order(ys)  # type: ignore[misc]  # not None
-                values = block(function, tx, ty, *zs.shape, xs.shape[1], xs, lx, ys, ly, zs, z.shape[1])
-                own.append(Piece(int(kernel.address), values, (xs, ys), (zs,)))
+            axes = (-2, -1) if x.strides[-1] != x.itemsize else (-1, -2)
+            for own, pad, (xs, ys, zs) in zip(pieces, pads, self._cut_product(x, y, z, *axes), strict=False):
+                values = block(*product.arguments(xs, ys, zs, pad))
+                own.append(Piece(int(kernel.address), values, (xs, ys), (zs, pad)))
         return [(Native([own for own in pieces if own]), ())]
 
     def _cut_product(self, x: Array, y: Array, z: Array, *axes: int) -> list[tuple[Array, Array, Array]]:
@@ -347,30 +338,3 @@ def _alone(kernel: Any, values: Array, reads: tuple[Array, ...], writes: tuple[A
 
 def _typed(name: str, like: Array) -> Any:
     return getattr(kernels, f"{name}_{POINTERS[like.dtype]}")
-
-
-def _order(x: Array) -> tuple[int, int] | None:
-    """(row- or column-major, leading dimension) as BLAS wants them, or None."""
-    rows, columns = x.strides[0] // x.itemsize, x.strides[1] // x.itemsize
-    if columns == 1 and rows >= x.shape[1]:
-        return _ROW, max(1, rows)
-    if rows == 1 and columns >= x.shape[0]:
-        return _COLUMN, max(1, columns)
-    return None
-
-
-def _find_gemm() -> dict[np.dtype[Any], tuple[Any, int]]:
-    """For each precision the kernel that calls NumPy's BLAS, and the address of its product, where known."""
-    found: dict[np.dtype[Any], tuple[Any, int]] = {}
-    np.ones((2, 2)) @ np.ones((2, 2))  # the library is loaded
-    for library in threadpoolctl.threadpool_info():
-        if library["user_api"] != "blas" or "numpy" not in library["filepath"].lower():
-            continue
-        loaded = ctypes.CDLL(library["filepath"])
-        for pattern, width in _SYMBOLS.items():
-            for letter, kind in (("s", np.float32), ("d", np.float64)):
-                function = getattr(loaded, pattern.format(letter), None)
-                if function is not None and np.dtype(kind) not in found:
-                    kernel = getattr(kernels, f"matmul_{POINTERS[np.dtype(kind)]}_{width}")
-                    found[np.dtype(kind)] = (kernel, ctypes.cast(function, ctypes.c_void_p).value or 0)
-    return found

@@ -8,44 +8,16 @@ import numpy as np
 from numba import cfunc, njit, types
 
 from fcnet.backends.numba.pointers import (
-    dgemm32,
-    dgemm64,
     f4,
     f8,
     i8,
     product,
-    sgemm32,
-    sgemm64,
     u2,
     u8,
 )
 from fcnet.backends.numba.system import read_clock
 
 SIGNATURE = types.void(types.int64)
-
-
-@cfunc(SIGNATURE, cache=True)
-def matmul_f4_64(block: Any) -> None:
-    q = i8(block)
-    sgemm64(q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11])
-
-
-@cfunc(SIGNATURE, cache=True)
-def matmul_f4_32(block: Any) -> None:
-    q = i8(block)
-    sgemm32(q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11])
-
-
-@cfunc(SIGNATURE, cache=True)
-def matmul_f8_64(block: Any) -> None:
-    q = i8(block)
-    dgemm64(q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11])
-
-
-@cfunc(SIGNATURE, cache=True)
-def matmul_f8_32(block: Any) -> None:
-    q = i8(block)
-    dgemm32(q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11])
 
 
 # The bodies take typed pointers, so that each serves both precisions. Without error_model="numpy" a division might

@@ -81,50 +81,6 @@ def product(typingctx: Any, a: Any, b: Any) -> Any:
     return types.UniTuple(types.uint64, 2)(types.uint64, types.uint64), code
 
 
-def _gemm(item: Any, real: Any, whole: Any) -> Any:
-    """A call of cblas_?gemm, row-major, alpha 1, beta 0, through its address."""
-
-    @intrinsic
-    def gemm(
-        typingctx: Any, address: Any, ta: Any, tb: Any, m: Any, n: Any, k: Any,
-        a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any,
-    ) -> Any:  # fmt: skip
-        """c = op(a) op(b)."""
-
-        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            address, ta, tb, m, n, k, a, lda, b, ldb, c, ldc = args
-            pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-            kinds = [flag, flag, flag, whole, whole, whole, real, pointer, whole, pointer, whole, real, pointer, whole]
-            function = builder.inttoptr(address, ir.FunctionType(ir.VoidType(), kinds).as_pointer())
-
-            def number(value: Any) -> Any:
-                return value if whole == ir.IntType(64) else builder.trunc(value, whole)
-
-            def place(value: Any) -> Any:
-                return builder.inttoptr(value, pointer)
-
-            row_major = ir.Constant(flag, 101)
-            one, zero = ir.Constant(real, 1.0), ir.Constant(real, 0.0)
-            transposed = [builder.trunc(value, flag) for value in (ta, tb)]
-            sizes = [number(value) for value in (m, n, k)]
-            builder.call(
-                function,
-                [row_major, *transposed, *sizes, one, place(a), number(lda), place(b), number(ldb), zero, place(c),
-                 number(ldc)],
-            )  # fmt: skip
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 12), code
-
-    return gemm
-
-
-sgemm32 = _gemm(types.float32, ir.FloatType(), ir.IntType(32))
-sgemm64 = _gemm(types.float32, ir.FloatType(), ir.IntType(64))
-dgemm32 = _gemm(types.float64, ir.DoubleType(), ir.IntType(32))
-dgemm64 = _gemm(types.float64, ir.DoubleType(), ir.IntType(64))
-
-
 @njit(cache=True)
 def replay(table: Any, times: int) -> None:
     """Make every call of the table (n, 2) int64, in order, so many times."""
