@@ -93,8 +93,18 @@ class Backend(Protocol):
     def lap(self, calls: Sequence[Call], since: Array, total: Array) -> list[Call]:
         """total (1,) int64 += the nanoseconds since `since` (1,) int64, which becomes now; after all `calls`."""
 
-    def update(self, formula: Formula, vectors: Mapping[str, Array], segments: Sequence[Segment]) -> list[Call]:
-        """The formula over every segment of the flat vectors; results are named like the vectors they overwrite."""
+    def update(
+        self,
+        formula: Formula,
+        vectors: Mapping[str, Array],
+        segments: Sequence[Segment],
+        watch: list[Array] | None = None,
+    ) -> list[Call]:
+        """The formula over every segment of the flat vectors; results are named like the vectors they overwrite.
+
+        A backend that can do so at no cost adds arrays to `watch` that hold finite numbers after a call only if all
+        results are finite.
+        """
 
 
 class Tape:
@@ -170,9 +180,15 @@ class Tape:
         """The next step."""
         self.add(self.backend.advance(position, rows))
 
-    def update(self, formula: Formula, vectors: Mapping[str, Array], segments: Sequence[Segment]) -> None:
+    def update(
+        self,
+        formula: Formula,
+        vectors: Mapping[str, Array],
+        segments: Sequence[Segment],
+        watch: list[Array] | None = None,
+    ) -> None:
         """The formula over every segment."""
-        self.add(self.backend.update(formula, vectors, segments))
+        self.add(self.backend.update(formula, vectors, segments, watch))
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Anything else that a step does: `function(*args)` on fixed arrays."""

@@ -114,8 +114,14 @@ class NumpyBackend:
 
         return run
 
-    def update(self, formula: Formula, vectors: Mapping[str, Array], segments: Sequence[Segment]) -> list[Call]:
-        """The formula over every segment, one after another."""
+    def update(
+        self,
+        formula: Formula,
+        vectors: Mapping[str, Array],
+        segments: Sequence[Segment],
+        watch: list[Array] | None = None,
+    ) -> list[Call]:
+        """The formula over every segment, one after another; nothing is watched."""
         calls: list[Call] = []
         for start, stop, scalars in segments:
             views = {name: vector[start:stop] for name, vector in vectors.items()}

@@ -99,8 +99,19 @@ class Update:
                 table[:, piece.offset + i] = evaluate(expression, values)
         return table
 
-    def record(self, k: Tape, θ: Array, g: Array, vectors: Mapping[str, Array], s: Array) -> None:
-        """Record the update; s (n_scalars,) holds the step's scalars in θ's dtype when it runs."""
+    def record(
+        self,
+        k: Tape,
+        θ: Array,
+        g: Array,
+        vectors: Mapping[str, Array],
+        s: Array,
+        watch: list[Array] | None = None,
+    ) -> None:
+        """Record the update; s (n_scalars,) holds the step's scalars in θ's dtype when it runs.
+
+        `watch` gets what the backend watches, which is θ and the elementwise rule's vectors.
+        """
         clip: dict[str, Array] = {}
         if self.clip_norm is not None:
             norm, factor = _scalar(θ.dtype), _scalar(θ.dtype)
@@ -123,7 +134,7 @@ class Update:
             needed = {*piece.formula.symbols(), *piece.formula.results}
             used = {name: every[name] for name in every if name in needed}
             scalars = {name: s[piece.offset + i :][:1].reshape(()) for i, name in enumerate(piece.hoisted)}
-            k.update(piece.formula, used, [(piece.segment.start, piece.segment.stop, {**scalars, **clip})])
+            k.update(piece.formula, used, [(piece.segment.start, piece.segment.stop, {**scalars, **clip})], watch)
 
 
 def _scalar(dtype: Any) -> Array:

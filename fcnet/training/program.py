@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +60,9 @@ class Program:
         self._table = np.zeros((MAX_STEPS, update.n_scalars), self.dtype)
         self._source: Source | None = None
         self._recorded: dict[int, Recorded] = {}
-        self._look = Tape(backend)
-        self._norms = [np.zeros((), self.dtype) for _ in state.arrays()]
-        for vector, norm in zip(state.arrays().values(), self._norms, strict=True):
-            self._look.norm(vector, norm)
+        self._watch: list[Array] = []
+        self._look: Tape | None = None
+        self._norms: list[Array] = []
 
     def batch(self, rows: int) -> Batch:
         """The input buffers of a batch of this many rows; the largest batch must come first."""
@@ -84,6 +84,7 @@ class Program:
                 r.tape.call(self._fill, r.batch)
             self.record(r)
             r.tape.advance(self.position, rows)
+            self._look = None
         return self._recorded[rows]
 
     def _fill(self, batch: Batch) -> None:
@@ -102,7 +103,7 @@ class Program:
         """Record forward, loss, backward and update; an `Eager` tape makes them, with the batch in the buffers."""
         self.record_gradient(r)
         r.tape.section("update")
-        self.update.record(r.tape, self.state.θ, self.gradient, self.state.vectors, self.s)
+        self.update.record(r.tape, self.state.θ, self.gradient, self.state.vectors, self.s, self._watch)
 
     def record_gradient(self, r: Recorded) -> None:
         """Record forward, loss and backward."""
@@ -119,6 +120,9 @@ class Program:
         if source is not self._source:
             self._source = source
             self._recorded.clear()
+            self._watch.clear()
+        for cell in self._watch:  # of a batch of another size it may be from long ago
+            cell[...] = 0
         self._table[: len(scalars)] = scalars
         self.position[:] = (state.epoch, state.step, state.row, 0)
         source.order(state.epoch, 0, 0)
@@ -132,11 +136,20 @@ class Program:
             done += times
 
     def finite(self) -> bool:
-        """Whether every number of the state is, found by the backend's kernels at the speed of memory."""
+        """Whether every number of the state is, after a run: by what its last update has watched, and by the norms of
+        the rest."""
+        if self._look is None:
+            self._look, self._norms = Tape(self.backend), []
+            watched = {"θ", *self.update.rule.vectors()} if self._watch and not self.update.matrices else set()
+            for name, vector in self.state.arrays().items():
+                if name.removeprefix("optimizer/") not in watched:
+                    self._norms.append(np.zeros((), self.dtype))
+                    self._look.norm(vector, self._norms[-1])
         with np.errstate(over="ignore", invalid="ignore"):
             self._look.run()
-        # a norm that overflows needs a closer look
-        return bool(np.isfinite(self.state.loss)) and (all(map(np.isfinite, self._norms)) or self.state.finite())
+        # a norm or a sum that overflows needs a closer look
+        numbers = [self.state.loss, *self._norms, *self._watch]
+        return all(math.isfinite(x.item()) for x in numbers) or self.state.finite()
 
     def first_bad(self, r: Recorded) -> str | None:
         """The first tensor of the step just made that is not finite, in the order in which they were computed."""

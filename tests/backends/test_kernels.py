@@ -117,7 +117,13 @@ class PlainBackend:
     def advance(self, position: Array, rows: int) -> list[Call]:
         return [(lambda: np.copyto(position, position + [0, 1, rows, 1]), ())]
 
-    def update(self, formula: Formula, vectors: Mapping[str, Array], segments: Sequence[Segment]) -> list[Call]:
+    def update(
+        self,
+        formula: Formula,
+        vectors: Mapping[str, Array],
+        segments: Sequence[Segment],
+        watch: list[Array] | None = None,
+    ) -> list[Call]:
         calls: list[Call] = []
         for start, stop, scalars in segments:
             views = {name: vector[start:stop] for name, vector in vectors.items()}

@@ -27,6 +27,7 @@ from fcnet.training.events import Epoch, Progress
 from fcnet.training.loop import Plan, train
 
 NAN = math.nan
+BACKENDS = [name for name in ("numpy", "numba") if choice.installed(name)]
 
 
 def judged(values: list[float], *, greater: bool = False, patience: int | None = None) -> tuple[Any, list[Epoch]]:
@@ -282,6 +283,27 @@ def test_m4_a_rate_far_too_high_ends_the_run(monkeypatch: pytest.MonkeyPatch, dt
     )
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1.0])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_is_not_finite_after_a_chunk_is_found(name: str, bad: float) -> None:
+    """One bad number anywhere in the state before a chunk is found after it, unless it has gone."""
+    for backend in BACKENDS:
+        setup = Setup(rule=OPTIMIZERS[name]())
+        program, source, found = setup.program(choice.make(backend, 2)), setup.source(), 0
+        scalars = program.update.scalars(np.arange(1, 4), np.ones(3))
+        kept = program.state.copy()
+        for vector, at in itertools.product(program.state.arrays().values(), (0, -1)):
+            if vector.size:
+                program.state.take(kept)
+                vector[at] = bad
+                with np.errstate(all="ignore"):
+                    program.run(source, scalars, 16)  # of 37 rows: two sizes of batch
+
+                assert program.finite() == program.state.finite()
+                found += not program.finite()
+        assert (found > 0) == (bad != 1.0)
+
+
 @dataclass(frozen=True)
 class Exploding:
     """A schedule that ruins everything after two of three epochs."""
@@ -320,9 +342,6 @@ def test_a_number_that_is_none_is_found_in_its_chunk(what: str) -> None:
         run(program, setup.source())
 
     assert program.state.finite()
-
-
-BACKENDS = [name for name in ("numpy", "numba") if choice.installed(name)]
 
 
 @pytest.mark.parametrize(("dtype", "large"), [(np.float32, 1e30), (np.float64, 1e300)])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +19,7 @@ from fcnet.backends.numba.printer import POINTERS, print_kernel
 from fcnet.backends.numba.system import CLOCK, MONOTONIC
 from fcnet.backends.numba.team import BARRIER, team
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.formulas import Formula, Sym
+from fcnet.formulas import Formula, Sym, row_sum
 from fcnet.formulas.expression import REDUCTIONS
 from fcnet.formulas.transform import expand_erf
 
@@ -257,12 +259,28 @@ class NumbaBackend:
         time = np.zeros(2, np.int64)
         return _alone(kernels.lap, block(CLOCK, MONOTONIC, time, since, total), (*done, time), (since, total, time))
 
-    def update(self, formula: Formula, vectors: Mapping[str, Array], segments: Sequence[Segment]) -> list[Call]:
-        """The formula over every segment, each in one pass."""
+    def update(
+        self,
+        formula: Formula,
+        vectors: Mapping[str, Array],
+        segments: Sequence[Segment],
+        watch: list[Array] | None = None,
+    ) -> list[Call]:
+        """The formula over every segment, each in one pass, in which the sum of all results is watched."""
+        total = row_sum(functools.reduce(operator.add, formula.results.values()))
+        formula = Formula({**formula.results, "watch": total})
         calls: list[Call] = []
         for start, stop, scalars in segments:
-            views = {name: vector[start:stop] for name, vector in vectors.items()}
-            calls += self.apply(formula, {**views, **scalars}, {name: views[name] for name in formula.results})
+            size = stop - start
+            natives = []
+            for part in self._cuts(size, size * len(list(formula.nodes())) >= self.least.operations):
+                views = {name: vector[start:stop][part] for name, vector in vectors.items()}
+                cell = aligned(1, next(iter(views.values())).dtype)
+                outs = {name: views.get(name, cell) for name in formula.results}
+                natives += [native for native, _ in self.apply(formula, {**views, **scalars}, outs)]
+                if watch is not None:
+                    watch.append(cell)
+            calls.append((Native([own for native in natives for own in native.pieces]), ()))
         return calls
 
 

@@ -29,11 +29,11 @@ ROWS, VECTORS = ((4, 3, 2, 1), (3, 2, 1)) if _BYTES == 32 else ((6, 4, 2, 1), (4
 """The rows and the vectors of columns that a block of c may have, largest first: as many as there are registers for
 (16 of them in AVX2, otherwise 32), beside a row of b and an element of a."""
 
-DEPTH = 256
-"""How many products are summed up in registers before they go to c."""
+DEPTH = 128
+"""How many products are summed up in registers before they go to c; so many rows of b stay in the first cache."""
 
-WIDTH = 512
-"""How many columns of b are worked off together: DEPTH · WIDTH elements stay in the second cache."""
+BAND = 1024
+"""How many rows of a are worked off together: DEPTH · BAND elements stay in the second cache."""
 
 LARGE = 2**17
 """From so many elements on a factor is copied."""
@@ -48,7 +48,7 @@ def lanes(dtype: np.dtype[Any]) -> int:
 
 def pad(dtype: np.dtype[Any]) -> int:
     """The elements of memory that a product wants for its copies."""
-    return DEPTH * (WIDTH + lanes(dtype)) + DEPTH * ROWS[0] + lanes(dtype) * (ROWS[0] + 1)
+    return DEPTH * (VECTORS[0] * lanes(dtype) + BAND) + lanes(dtype) * (ROWS[0] + 1)
 
 
 class _Vectors:
@@ -75,6 +75,13 @@ class _Vectors:
     def store(self, vector: Any, pointer: Any) -> None:
         """Put the vector there."""
         self.builder.store(vector, self.builder.bitcast(pointer, self.type.as_pointer()), align=self.bytes)
+
+    def prefetch(self, pointer: Any) -> None:
+        """Have the vector there brought to the cache, to be written."""
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        self.builder.call(function, [self.builder.bitcast(pointer, byte), _INT(1), _INT(3), _INT(1)])
 
     def spread(self, pointer: Any) -> Any:
         """The element there, in every lane."""
@@ -115,15 +122,18 @@ def _block(
             start = builder.append_basic_block(f"block{m}x{n}")
             switch.add_case(_INDEX(number), start)
             builder.position_at_end(start)
+            places = [[v.at(c, builder.mul(c_row, _INDEX(i)), v.lanes * j) for j in range(n)] for i in range(m)]
+            for row in places:
+                for place in row:
+                    v.prefetch(place)
             sums = _sums(v, m, n, a, a_row, a_column, b, b_row, depth)
             with builder.if_else(first) as (new, old):
                 for branch, adds in ((new, False), (old, True)):
                     with branch:
                         for i in range(m):
                             for j in range(n):
-                                place = v.at(c, builder.mul(c_row, _INDEX(i)), v.lanes * j)
-                                total = builder.fadd(v.load(place), sums[i][j]) if adds else sums[i][j]
-                                v.store(total, place)
+                                total = builder.fadd(v.load(places[i][j]), sums[i][j]) if adds else sums[i][j]
+                                v.store(total, places[i][j])
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -204,41 +214,51 @@ _loop = njit(error_model="numpy")
 
 
 @_loop
-def _pack(b: Any, at: Any, row: Any, column: Any, depth: Any, n: Any, wide: Any, pad: Any, to: Any, lanes: Any) -> None:
-    """Copy depth × n elements so that rows of `wide` lie one after another; what is beyond n is 0."""
-    whole_rows, whole_columns = depth // lanes * lanes, n // lanes * lanes
+def _pack(b: Any, at: Any, row: Any, column: Any, depth: Any, n: Any, wide: Any, pad: Any, lanes: Any) -> None:
+    """Copy depth × n elements to the start of the pad, in rows of `wide`; what is beyond n is 0."""
+    whole, high = 0, 0  # so many columns, and rows, go by vectors
     if column == 1:
+        whole, high = n // lanes * lanes, depth
         for k in range(depth):
-            for j in range(0, whole_columns, lanes):
-                _copy(b, at + k * row + j, pad, to + k * wide + j)
+            for j in range(0, whole, lanes):
+                _copy(b, at + k * row + j, pad, k * wide + j)
     elif row == 1:
-        for j in range(0, whole_columns, lanes):
-            for k in range(0, whole_rows, lanes):
-                _transpose(b, at + j * column + k, column, pad, to + k * wide + j, wide)
-    else:
-        whole_columns = 0
-    for k in range(whole_rows if row == 1 and column != 1 else depth, depth):
-        for j in range(whole_columns):
-            pad[to + k * wide + j] = b[at + k * row + j * column]
+        whole, high = n // lanes * lanes, depth // lanes * lanes
+        for j in range(0, whole, lanes):
+            for k in range(0, high, lanes):
+                _transpose(b, at + j * column + k, column, pad, k * wide + j, wide)
     for k in range(depth):
-        for j in range(whole_columns, n):
-            pad[to + k * wide + j] = b[at + k * row + j * column]
+        for j in range(whole if k < high else 0, n):
+            pad[k * wide + j] = b[at + k * row + j * column]
         for j in range(n, wide):
-            pad[to + k * wide + j] = 0
+            pad[k * wide + j] = 0
 
 
 @_loop
 def _pack_rows(
     a: Any, at: Any, row: Any, column: Any, m: Any, left: Any, depth: Any, pad: Any, to: Any, lanes: Any
 ) -> None:
-    """Copy m rows of depth elements, column after column; `left` rows are there."""
-    if row == 1 and m <= lanes <= left:
+    """Copy m rows of depth elements, one after another or, where a lies so, column after column; `left` are there."""
+    if column == 1 and depth % lanes == 0:
+        for i in range(m):
+            for k in range(0, depth, lanes):
+                _copy(a, at + i * row + k, pad, to + i * depth + k)
+    elif row == 1 and m <= lanes <= left:
         for k in range(depth):  # what is beyond m is written over by the next column
             _copy(a, at + k * column, pad, to + k * m)
     else:
-        for k in range(depth):
-            for i in range(m):
-                pad[to + k * m + i] = a[at + k * column + i * row]
+        for i in range(m):
+            for k in range(depth):
+                pad[to + (i * depth + k if column == 1 else k * m + i)] = a[at + k * column + i * row]
+
+
+@_loop
+def _fitting(n: Any, sizes: Any) -> Any:
+    """The number of the largest of the sizes that is not above n; the last where none is."""
+    number = 0
+    while number < len(sizes) - 1 and sizes[number] > n:
+        number += 1
+    return number
 
 
 @_loop
@@ -247,55 +267,44 @@ def _product(
     rows: Any, columns: Any, inner: Any, lanes: Any, pad: Any,
 ) -> None:  # fmt: skip
     """c (rows, columns) = a (rows, inner) b (inner, columns)."""
-    last = len(VECTORS) - 1
+    copies_a = rows * inner > LARGE and columns > 2 * VECTORS[0] * lanes
     copies_b = b_column != 1 or inner * columns > LARGE
-    copies_a = a_column != 1 and rows * inner > LARGE
-    a_copy = DEPTH * (WIDTH + lanes)
-    corner = a_copy + DEPTH * ROWS[0] + lanes
+    panel = DEPTH * VECTORS[0] * lanes
+    corner = panel + DEPTH * BAND + lanes
     for k in range(0, inner, DEPTH):
         depth, first = min(DEPTH, inner - k), k == 0
-        for left in range(0, columns, WIDTH):
-            n = min(WIDTH, columns - left)
-            at, j = k * b_row + left * b_column, 0
-            while j < n:  # the blocks' columns: whole ones, then whole vectors, then what is left
-                v = 0
-                while v < last and VECTORS[v] * lanes > n - j:
-                    v += 1
+        for top in range(0, rows, BAND):
+            m = min(BAND, rows - top)
+            j = 0
+            while j < columns:
+                v = _fitting((columns - j) // lanes, VECTORS)
                 wide = VECTORS[v] * lanes
-                if copies_b or wide > n - j:
-                    _pack(b, at + j * b_column, b_row, b_column, depth, min(wide, n - j), wide, pad, j * depth, lanes)
+                part = wide > columns - j  # not all of a vector is wanted
+                y, y_at, y_row = b, k * b_row + j * b_column, b_row
+                if copies_b or part:
+                    _pack(b, y_at, b_row, b_column, depth, min(wide, columns - j), wide, pad, lanes)
+                    y, y_at, y_row = pad, 0, wide
+                i = 0
+                while i < m:
+                    r = _fitting(m - i, ROWS)
+                    z_at = (top + i) * c_row + j
+                    x, x_at, x_row, x_column = a, (top + i) * a_row + k * a_column, a_row, a_column
+                    if copies_a:
+                        to = panel + i * depth
+                        if j == 0:
+                            _pack_rows(a, x_at, a_row, a_column, ROWS[r], rows - top - i, depth, pad, to, lanes)
+                        x, x_at = pad, to
+                        x_row, x_column = (depth, 1) if a_column == 1 else (1, ROWS[r])
+                    if not part:
+                        _block(r, v, c, c_row, x, x_at, x_row, x_column, y, y_at, y_row, depth, first, z_at)
+                    else:
+                        _block(r, v, pad, wide, x, x_at, x_row, x_column, y, y_at, y_row, depth, True, corner)
+                        for q in range(ROWS[r]):
+                            for p in range(columns - j):
+                                at, value = z_at + q * c_row + p, pad[corner + q * wide + p]
+                                c[at] = value if first else c[at] + value
+                    i += ROWS[r]
                 j += wide
-            i = 0
-            while i < rows:
-                r = 0
-                while ROWS[r] > rows - i:
-                    r += 1
-                m = ROWS[r]
-                x, x_at, x_row, x_column = a, i * a_row + k * a_column, a_row, a_column
-                if copies_a:
-                    _pack_rows(a, x_at, a_row, a_column, m, rows - i, depth, pad, a_copy, lanes)
-                    x, x_at, x_row, x_column = pad, a_copy, 1, m
-                j = 0
-                while j < n:
-                    v = 0
-                    while v < last and VECTORS[v] * lanes > n - j:
-                        v += 1
-                    wide = VECTORS[v] * lanes
-                    y, y_at, y_row = b, at + j, b_row
-                    if copies_b or wide > n - j:
-                        y, y_at, y_row = pad, j * depth, wide
-                    z, z_at, z_row, new = c, i * c_row + left + j, c_row, first
-                    if wide > n - j:  # not all of a vector is wanted
-                        z, z_at, z_row, new = pad, corner, wide, True
-                    _block(r, v, z, z_row, x, x_at, x_row, x_column, y, y_at, y_row, depth, new, z_at)
-                    if wide > n - j:
-                        for row in range(m):
-                            for column in range(n - j):
-                                place = (i + row) * c_row + left + j + column
-                                part = pad[corner + row * wide + column]
-                                c[place] = part if first else c[place] + part
-                    j += wide
-                i += m
 
 
 @cache
