@@ -76,13 +76,6 @@ class _Vectors:
         """Put the vector there."""
         self.builder.store(vector, self.builder.bitcast(pointer, self.type.as_pointer()), align=self.bytes)
 
-    def prefetch(self, pointer: Any) -> None:
-        """Have the vector there brought to the cache, to be written."""
-        byte = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
-        self.builder.call(function, [self.builder.bitcast(pointer, byte), _INT(1), _INT(3), _INT(1)])
-
     def spread(self, pointer: Any) -> Any:
         """The element there, in every lane."""
         nothing = ir.Constant(self.type, ir.Undefined)
@@ -123,9 +116,6 @@ def _block(
             switch.add_case(_INDEX(number), start)
             builder.position_at_end(start)
             places = [[v.at(c, builder.mul(c_row, _INDEX(i)), v.lanes * j) for j in range(n)] for i in range(m)]
-            for row in places:
-                for place in row:
-                    v.prefetch(place)
             sums = _sums(v, m, n, a, a_row, a_column, b, b_row, depth)
             with builder.if_else(first) as (new, old):
                 for branch, adds in ((new, False), (old, True)):
