@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,10 +12,12 @@ import numpy as np
 from fcnet.backends.base import Array, Tape
 from fcnet.formulas import Expr, Formula, Sym, minimum
 from fcnet.formulas.transform import evaluate, hoist
-from fcnet.nn.layout import Layout, Segment
+from fcnet.nn.layout import ALIGN, Layout, Segment
 from fcnet.optim.rules import Optimizer
 
 SCALARS = ("lr", "decay", "t")
+ALONE = 2**14
+"""From so many elements on a slot is updated by itself."""
 
 
 class MatrixRule(Protocol):
@@ -134,7 +137,18 @@ class Update:
             needed = {*piece.formula.symbols(), *piece.formula.results}
             used = {name: every[name] for name in every if name in needed}
             scalars = {name: s[piece.offset + i :][:1].reshape(()) for i, name in enumerate(piece.hoisted)}
-            k.update(piece.formula, used, [(piece.segment.start, piece.segment.stop, {**scalars, **clip})], watch)
+            runs = itertools.pairwise(self._edges(piece.segment))
+            k.update(piece.formula, used, [(start, stop, {**scalars, **clip}) for start, stop in runs], watch)
+
+    def _edges(self, segment: Segment) -> list[int]:
+        """Where the segment is taken apart: large slots stand alone, since a thread that has the first rows of one in
+        the backward pass has them in its cache."""
+        edges = {segment.start, segment.stop}
+        for slot in self.layout.slots:
+            start = self.layout.starts[slot.name]
+            if np.prod(slot.shape) >= ALONE and segment.start <= start < segment.stop:
+                edges |= {start, min(segment.stop, -(-(start + int(np.prod(slot.shape))) // ALIGN) * ALIGN)}
+        return sorted(edges)
 
 
 def _scalar(dtype: Any) -> Array:

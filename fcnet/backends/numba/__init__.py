@@ -1,1 +1,1 @@
-"""The Numba backend: formulas printed as fused loops, products by BLAS, whole chunks of steps without Python."""
+"""The Numba backend: formulas as fused loops, products in blocks of registers, chunks of steps without Python."""

@@ -43,6 +43,10 @@ class Least:
     line: int = 16
 
 
+Group = Mapping[str, Array]
+Groups = tuple[Group, Group, Group]
+
+
 class Native:
     """One call of a step in compiled code: for each thread of the team the kernels that it runs."""
 
@@ -60,13 +64,65 @@ class Native:
 class Piece:
     """A kernel's address and its block of arguments.
 
-    `reads` and `writes` are the arrays that it touches; with them all that the block points to is kept alive.
+    `reads` and `writes` are the arrays that it touches; with them and what is `held` all that the block points to is
+    kept alive.
     """
 
     address: int
     block: Array
     reads: tuple[Array, ...]
     writes: tuple[Array, ...]
+    held: tuple[Any, ...] = ()
+
+
+class _Product(Native):
+    """out = a b: each thread has a part of out's columns (axis −1) or rows (axis −2), and memory for copies."""
+
+    __slots__ = ("a", "axis", "b", "out", "pads", "parts")
+
+    def __init__(
+        self, a: Array, b: Array, out: Array, axis: int, parts: Sequence[slice], pads: Sequence[Array]
+    ) -> None:
+        self.a, self.b, self.out, self.axis, self.parts, self.pads = a, b, out, axis, parts, pads
+        pieces = []
+        for part, pad in zip(parts, pads, strict=False):
+            x, y = (a[part], b) if axis == -2 else (a, b[:, part])
+            pieces.append([_product(x, y, _part(out, axis, out.shape[axis], part), pad)])
+        super().__init__(pieces)
+
+    def followed(self, formula: _Formula) -> Native | None:
+        """The product, of each panel of which the formula is made while it is in the cache; None where that cannot be.
+
+        So threads stay out of each other's way: a core that walks along rows fetches ahead what the other writes.
+        """
+        if not self._may_be_followed(formula):
+            return None
+        n, pieces = self.out.shape[1], []
+        for part, pad in zip(self.parts, self.pads, strict=False):
+            columns = product.panels(part.start, part.stop, self.out.dtype)
+            follow = [_formula(formula.formula, *_parts(formula.groups, -1, n, panel)) for panel in columns]
+            pieces.append([_product(self.a, self.b[:, part], self.out[:, part], pad, follow)])
+        return Native(pieces)
+
+    def _may_be_followed(self, formula: _Formula) -> bool:
+        """Whether the formula makes columns of the same number out of columns, and disturbs no product to come."""
+        arrays, outs, sums = formula.groups
+        written = (*outs.values(), *sums.values())
+        columns = self.axis == -1 and len(formula.pieces) <= len(self.parts) and not _together(formula.formula)
+        fits = columns and all(a.shape == self.out.shape for a in outs.values())
+        apart = not any(np.shares_memory(x, y) for x in (self.a, self.b) for y in written)
+        shared = [x for x in (*arrays.values(), *written) if np.shares_memory(x, self.out)]
+        return fits and apart and all(_same(x, self.out) for x in shared)
+
+
+class _Formula(Native):
+    """A printed formula over groups of arrays (arrays, outs, sums); `parts` are those of each thread."""
+
+    __slots__ = ("formula", "groups")
+
+    def __init__(self, formula: Formula, groups: Groups, parts: Sequence[Groups]) -> None:
+        self.formula, self.groups = formula, groups
+        super().__init__([[_formula(formula, *part)] for part in parts])
 
 
 class NumbaBackend:
@@ -97,7 +153,7 @@ class NumbaBackend:
                 run.append(function)
                 continue
             if run:
-                linked.append(_linked(run))
+                linked.append(_linked(_followed(run)))
                 run = []
             if function is not None:
                 linked.append(self.plain.link([(function, args)]))
@@ -115,29 +171,18 @@ class NumbaBackend:
         """out = a b, one product for each member."""
         if ACCELERATE or out.dtype not in POINTERS or out.strides[-1] != out.itemsize:
             return self.plain.matmul(a, b, out)
-        kernel = product.kernel(out.dtype)
         pads = self._pads.setdefault(
             out.dtype, [aligned(product.pad(out.dtype), out.dtype) for _ in range(self.threads)]
         )
-        pieces: list[list[Piece]] = [[] for _ in range(self.threads)]
         lead = out.shape[:-2]
         a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
-        for index in np.ndindex(*lead):
-            x, y, z = a[index], b[index], out[index]
-            # dW = Eᵀ Z is cut by its rows: these are units of ε.
-            axes = (-2, -1) if x.strides[-1] != x.itemsize else (-1, -2)
-            for own, pad, (xs, ys, zs) in zip(pieces, pads, self._cut_product(x, y, z, *axes), strict=False):
-                values = block(*product.arguments(xs, ys, zs, pad))
-                own.append(Piece(int(kernel.address), values, (xs, ys), (zs, pad)))
-        return [(Native([own for own in pieces if own]), ())]
-
-    def _cut_product(self, x: Array, y: Array, z: Array, *axes: int) -> list[tuple[Array, Array, Array]]:
-        if z.size * x.shape[1] >= self.least.product:
-            for axis in axes:
-                found = self._cuts(z.shape[axis])
-                if len(found) == self.threads:
-                    return [(x[part], y, z[part]) if axis == -2 else (x, y[:, part], z[:, part]) for part in found]
-        return [(x, y, z)]
+        # dW = Eᵀ Z is cut by its rows: these are units of ε.
+        axes = (-2, -1) if a.strides[-1] != a.itemsize else (-1, -2)
+        whole = (-1, [slice(0, out.shape[-1])])
+        found = [(axis, parts) for axis in axes if len(parts := self._cuts(out.shape[axis])) == self.threads]
+        large = math.prod(out.shape[-2:]) * a.shape[-1] >= self.least.product
+        axis, parts = next(iter(found), whole) if large else whole
+        return [(_Product(a[i], b[i], out[i], axis, parts, pads), ()) for i in np.ndindex(*lead)]
 
     def apply(
         self,
@@ -147,38 +192,24 @@ class NumbaBackend:
         sums: Mapping[str, Array] | None = None,
     ) -> list[Call]:
         """The formula as one printed kernel, with the sums over rows of some results."""
-        sums = sums or {}
-        dtype = next(iter(outs.values())).dtype
-        expanded = expand_erf(formula, single=dtype == np.float32)
-        pieces: list[list[Piece]] = []
-        for parts in self._cut_arrays(expanded, arrays, outs, sums):
-            printed = print_kernel(expanded, *parts)
-            if printed is None:
-                return self.plain.apply(formula, arrays, outs, sums)
-            scratch = aligned(printed.scratch, dtype)
-            values = block(*printed.sizes, *printed.arrays, scratch)
-            kernel = store.load(printed.text).kernel
-            writes = (*parts[1].values(), *parts[2].values(), scratch)
-            pieces.append([Piece(int(kernel.address), values, tuple(parts[0].values()), writes)])
-        return [(Native(pieces), ())]
+        groups = arrays, outs, sums or {}
+        expanded = expand_erf(formula, single=next(iter(outs.values())).dtype == np.float32)
+        if print_kernel(expanded, *groups) is None:
+            return self.plain.apply(formula, arrays, outs, sums)
+        return [(_Formula(expanded, groups, self._cut_arrays(expanded, groups)), ())]
 
-    def _cut_arrays(self, formula: Formula, *named: Mapping[str, Array]) -> list[tuple[Mapping[str, Array], ...]]:
-        """arrays, outs and sums, cut by units, or by rows where units belong together or are too few."""
-        nodes = list(formula.nodes())
-        arrays, outs, sums = named
+    def _cut_arrays(self, formula: Formula, groups: Groups) -> list[Groups]:
+        """The groups, cut by units, or by rows where units belong together or are too few."""
+        arrays, outs, sums = groups
         shape = np.broadcast_shapes(*(a.shape for a in (*arrays.values(), *outs.values())))
-        together = any(node.op in REDUCTIONS or node.op == "width" for node in nodes)
-        if math.prod(shape) * len(nodes) >= self.least.operations:
-            for axis in (-1, -2)[together : 2 - bool(sums)]:
+        if math.prod(shape) * len(list(formula.nodes())) >= self.least.operations:
+            for axis in (-1, -2)[_together(formula) : 2 - bool(sums)]:
                 if len(shape) < -axis or any(a.ndim < -axis or a.shape[axis] != shape[axis] for a in outs.values()):
                     continue
                 found = self._cuts(shape[axis])
                 if len(found) == self.threads:
-                    return [
-                        tuple({name: _part(a, axis, shape[axis], part) for name, a in group.items()} for group in named)
-                        for part in found
-                    ]
-        return [named]
+                    return [_parts(groups, axis, shape[axis], part) for part in found]
+        return [groups]
 
     def _cuts(self, n: int, large: bool = True, grain: int = 1) -> list[slice]:
         """0 … n in a part for each thread, nearly equal, of whole lines and grains; in one where that cannot be."""
@@ -271,17 +302,59 @@ class NumbaBackend:
         formula = Formula({**formula.results, "watch": total})
         calls: list[Call] = []
         for start, stop, scalars in segments:
-            size = stop - start
-            natives = []
+            size, pieces = stop - start, []
             for part in self._cuts(size, size * len(list(formula.nodes())) >= self.least.operations):
                 views = {name: vector[start:stop][part] for name, vector in vectors.items()}
                 cell = aligned(1, next(iter(views.values())).dtype)
                 outs = {name: views.get(name, cell) for name in formula.results}
-                natives += [native for native, _ in self.apply(formula, {**views, **scalars}, outs)]
+                pieces.append([_formula(formula, {**views, **scalars}, outs, {})])
                 if watch is not None:
                     watch.append(cell)
-            calls.append((Native([own for native in natives for own in native.pieces]), ()))
+            calls.append((Native(pieces), ()))
         return calls
+
+
+def _product(a: Array, b: Array, out: Array, pad: Array, follow: Sequence[Piece] = ()) -> Piece:
+    """A product, after each panel of which a piece of a formula follows."""
+    kernel, table = product.kernel(out.dtype), _table(follow)
+    values = block(*product.arguments(a, b, out, pad, table))
+    reads, writes = ([x for piece in follow for x in getattr(piece, name)] for name in ("reads", "writes"))
+    return Piece(int(kernel.address), values, (a, b, *reads), (out, pad, *writes), (table, *follow))
+
+
+def _formula(formula: Formula, arrays: Group, outs: Group, sums: Group) -> Piece:
+    """A formula over these arrays."""
+    printed = print_kernel(formula, arrays, outs, sums)
+    assert printed is not None, "parts of arrays that can be printed cannot"
+    scratch = aligned(printed.scratch, next(iter(outs.values())).dtype)
+    values = block(*printed.sizes, *printed.arrays, scratch)
+    writes = (*outs.values(), *sums.values(), scratch)
+    return Piece(int(store.load(printed.text).kernel.address), values, tuple(arrays.values()), writes)
+
+
+def _followed(natives: Sequence[Native]) -> list[Native]:
+    """The calls, in which products are followed by their formulas wherever these come next."""
+    made: list[Native] = []
+    for native in natives:
+        last = made[-1] if made else None
+        both = last.followed(native) if isinstance(last, _Product) and isinstance(native, _Formula) else None
+        made = [*made[:-1], both] if both is not None else [*made, native]
+    return made
+
+
+def _same(one: Array, other: Array) -> bool:
+    """Whether two arrays are the same memory in the same order."""
+    return (address(one), one.shape, one.strides) == (address(other), other.shape, other.strides)
+
+
+def _together(formula: Formula) -> bool:
+    """Whether a unit's results need other units."""
+    return any(node.op in REDUCTIONS or node.op == "width" for node in formula.nodes())
+
+
+def _parts(groups: Groups, axis: int, n: int, part: slice) -> Groups:
+    arrays, outs, sums = ({name: _part(a, axis, n, part) for name, a in group.items()} for group in groups)
+    return arrays, outs, sums
 
 
 def _part(a: Array, axis: int, n: int, part: slice) -> Array:

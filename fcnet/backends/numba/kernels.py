@@ -1,4 +1,4 @@
-"""The few kernels that are no formula: products, gathers, sums, random words; each with a block of arguments."""
+"""The few kernels that are neither formula nor product: gathers, sums, random words; each with a block of arguments."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ from typing import Any
 import numpy as np
 from numba import cfunc, njit, types
 
-from fcnet.backends.numba.pointers import (
-    f4,
-    f8,
-    i8,
-    product,
-    u2,
-    u8,
-)
+from fcnet.backends.numba.pointers import f4, f8, i8, product, u2, u8
 from fcnet.backends.numba.system import read_clock
 
 SIGNATURE = types.void(types.int64)

@@ -21,7 +21,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fcnet.backends.base import Array
-from fcnet.backends.numba.pointers import f4, f8, i8
+from fcnet.backends.numba.pointers import call, f4, f8, i8
 
 _FEATURES = binding.get_host_cpu_features()
 _BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx2") else 16  # of a vector register
@@ -205,7 +205,7 @@ _loop = njit(error_model="numpy")
 
 @_loop
 def _pack(b: Any, at: Any, row: Any, column: Any, depth: Any, n: Any, wide: Any, pad: Any, lanes: Any) -> None:
-    """Copy depth × n elements to the start of the pad, in rows of `wide`; what is beyond n is 0."""
+    """Copy depth × n elements to the start of the pad, in rows of `wide`; what is beyond n is of no account."""
     whole, high = 0, 0  # so many columns, and rows, go by vectors
     if column == 1:
         whole, high = n // lanes * lanes, depth
@@ -220,8 +220,6 @@ def _pack(b: Any, at: Any, row: Any, column: Any, depth: Any, n: Any, wide: Any,
     for k in range(depth):
         for j in range(whole if k < high else 0, n):
             pad[k * wide + j] = b[at + k * row + j * column]
-        for j in range(n, wide):
-            pad[k * wide + j] = 0
 
 
 @_loop
@@ -254,9 +252,9 @@ def _fitting(n: Any, sizes: Any) -> Any:
 @_loop
 def _product(
     c: Any, c_row: Any, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, b_column: Any,
-    rows: Any, columns: Any, inner: Any, lanes: Any, pad: Any,
+    rows: Any, columns: Any, inner: Any, lanes: Any, pad: Any, calls: Any, n_calls: Any,
 ) -> None:  # fmt: skip
-    """c (rows, columns) = a (rows, inner) b (inner, columns)."""
+    """c (rows, columns) = a (rows, inner) b (inner, columns); `calls` has a kernel and its block for each panel."""
     copies_a = rows * inner > LARGE and columns > 2 * VECTORS[0] * lanes
     copies_b = b_column != 1 or inner * columns > LARGE
     panel = DEPTH * VECTORS[0] * lanes
@@ -265,7 +263,8 @@ def _product(
         depth, first = min(DEPTH, inner - k), k == 0
         for top in range(0, rows, BAND):
             m = min(BAND, rows - top)
-            j = 0
+            done = k + depth == inner and top + m == rows
+            j, number = 0, 0
             while j < columns:
                 v = _fitting((columns - j) // lanes, VECTORS)
                 wide = VECTORS[v] * lanes
@@ -294,7 +293,9 @@ def _product(
                                 at, value = z_at + q * c_row + p, pad[corner + q * wide + p]
                                 c[at] = value if first else c[at] + value
                     i += ROWS[r]
-                j += wide
+                if done and number < n_calls:
+                    call(calls[2 * number], calls[2 * number + 1])
+                j, number = j + wide, number + 1
 
 
 @cache
@@ -305,21 +306,68 @@ def kernel(dtype: np.dtype[Any]) -> Any:
         @cfunc(types.void(types.int64), cache=True)
         def product_f4(block: Any) -> None:
             q = i8(block)
-            _product(f4(q[0]), q[1], f4(q[2]), q[3], q[4], f4(q[5]), q[6], q[7], q[8], q[9], q[10], q[11], f4(q[12]))
+            _product(
+                f4(q[0]),
+                q[1],
+                f4(q[2]),
+                q[3],
+                q[4],
+                f4(q[5]),
+                q[6],
+                q[7],
+                q[8],
+                q[9],
+                q[10],
+                q[11],
+                f4(q[12]),
+                i8(q[13]),
+                q[14],
+            )
 
         return product_f4
 
     @cfunc(types.void(types.int64), cache=True)
     def product_f8(block: Any) -> None:
         q = i8(block)
-        _product(f8(q[0]), q[1], f8(q[2]), q[3], q[4], f8(q[5]), q[6], q[7], q[8], q[9], q[10], q[11], f8(q[12]))
+        _product(
+            f8(q[0]),
+            q[1],
+            f8(q[2]),
+            q[3],
+            q[4],
+            f8(q[5]),
+            q[6],
+            q[7],
+            q[8],
+            q[9],
+            q[10],
+            q[11],
+            f8(q[12]),
+            i8(q[13]),
+            q[14],
+        )
 
     return product_f8
 
 
-def arguments(a: Array, b: Array, out: Array, pad: Array) -> list[Any]:
-    """What the kernel of out = a b wants in its block; out's columns lie side by side."""
+def panels(start: int, stop: int, dtype: np.dtype[Any]) -> list[slice]:
+    """Which of these columns of out a product makes together, in their order."""
+    made = []
+    while start < stop:
+        whole = (stop - start) // lanes(dtype)
+        width = next((n for n in VECTORS if n <= whole), VECTORS[-1]) * lanes(dtype)
+        made.append(slice(start, min(start + width, stop)))
+        start += width
+    return made
+
+
+def arguments(a: Array, b: Array, out: Array, pad: Array, calls: Array) -> list[Any]:
+    """What the kernel of out = a b wants in its block; out's columns lie side by side.
+
+    `calls` (n, 2) int64 are the addresses of a kernel and its block for each panel, or none: what is to be made of the
+    panel as soon as it is complete and while it is in the cache.
+    """
     size = out.itemsize
     (a_row, a_column), (b_row, b_column) = ([step // size for step in x.strides] for x in (a, b))
     steps = [out, out.strides[0] // size, a, a_row, a_column, b, b_row, b_column]
-    return [*steps, *out.shape, a.shape[1], lanes(out.dtype), pad]
+    return [*steps, *out.shape, a.shape[1], lanes(out.dtype), pad, calls, len(calls)]

@@ -1,0 +1,186 @@
+"""Products in blocks of registers: right at every shape and order, on no memory but their own, and always equal."""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from fcnet.backends.base import Array, Tape
+from fcnet.backends.numba import product
+from fcnet.backends.numba.backend import Least, NumbaBackend
+from fcnet.formulas import Formula, Sym, row_sum
+
+ALL = Least(0, 0, 0, 0)
+BLOCKS = [product.ROWS[0], product.VECTORS[0] * product.lanes(np.dtype(np.float32))]
+SHAPES = [
+    (1, 1, 1),
+    (3, 1, 5),
+    (2, 3, 1),
+    (7, 40, 10),
+    (9, 21, BLOCKS[1]),
+    (BLOCKS[0] * 2, 16, BLOCKS[1]),
+    (BLOCKS[0] * 3 - 1, product.DEPTH, BLOCKS[1] * 2 - 1),
+    (33, product.DEPTH + 1, 130),
+    (product.BAND + 3, 20, 17),
+    (300, 2 * product.DEPTH + 30, 500),  # both factors are copied
+    (product.BAND + 1, 130, BLOCKS[1] * 3 + 1),
+]
+TOLERANCE = {np.float32: 2e-6, np.float64: 4e-15}
+
+
+def draw(*shape: int, dtype: Any, order: str) -> Array:
+    """Standard normal numbers, row after row ("rows"), column after column, or with others between them ("apart")."""
+    random = np.random.default_rng(shape)
+    if order == "rows":
+        return random.normal(size=shape).astype(dtype)
+    if order == "columns":
+        return random.normal(size=shape[::-1]).astype(dtype).T
+    return random.normal(size=(shape[0] * 2, shape[1] * 3)).astype(dtype)[::2, 1::3]
+
+
+def multiply(a: Array, b: Array, out: Array, backend: NumbaBackend | None = None) -> None:
+    """out = a b."""
+    tape = Tape(backend or NumbaBackend())
+    tape.matmul(a, b, out)
+    tape.run()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("first", "second"), [*itertools.product(["rows", "columns"], repeat=2), ("apart", "apart")])
+def test_products(shape: tuple[int, int, int], first: str, second: str, dtype: Any) -> None:
+    """a b in either order of both factors, into a part of a matrix whose rest stays."""
+    m, inner, n = shape
+    a, b = draw(m, inner, dtype=dtype, order=first), draw(inner, n, dtype=dtype, order=second)
+    whole = np.full((m + 2, n + 3), 7, dtype)
+
+    multiply(a, b, whole[1:-1, 2:-1])
+
+    wanted = a.astype(np.longdouble) @ b.astype(np.longdouble)
+    size = np.abs(a).astype(np.longdouble) @ np.abs(b).astype(np.longdouble)
+    assert (np.abs(whole[1:-1, 2:-1] - wanted) <= TOLERANCE[dtype] * size).all()
+    whole[1:-1, 2:-1] = 7
+    assert (whole == 7).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_stays_where_it_belongs(dtype: Any, bad: float) -> None:
+    """A bad number in a spoils its row and one in b its column, and nothing else."""
+    a, b, out = (np.ones(shape, dtype) for shape in ((13, 40), (40, 27), (13, 27)))
+    a[5, 3], b[7, 11] = bad, bad
+
+    multiply(a, b, out)
+
+    spoilt = np.zeros((13, 27), bool)
+    spoilt[5], spoilt[:, 11] = True, True
+    assert np.array_equal(~np.isfinite(out), spoilt)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", ["rows", "columns"])
+def test_a_row_does_not_depend_on_its_batch(order: str, dtype: Any) -> None:
+    """The same bits alone, in a batch, at another place and from any number of threads."""
+    a, b = draw(70, 300, dtype=dtype, order="rows"), draw(300, 101, dtype=dtype, order=order)
+    out, alone = np.empty((70, 101), dtype), np.empty((1, 101), dtype)
+    multiply(a, b, out)
+
+    for threads in (2, 3):
+        again = np.empty_like(out)
+        multiply(a, b, again, NumbaBackend(threads, ALL))
+        assert again.tobytes() == out.tobytes()
+    for row in (0, 1, 66, 69):
+        multiply(a[row : row + 1], b, alone)
+        assert alone.tobytes() == out[row].tobytes()
+
+
+def at_the_edge(like: Array) -> Array:
+    """A copy, in the same order, that ends where memory ends that this process may touch."""
+    import ctypes
+
+    order = "C" if like.flags.c_contiguous else "F"
+    page = mmap.PAGESIZE
+    size = -(-like.nbytes // page) * page
+    held = mmap.mmap(-1, size + page)
+    raw = np.frombuffer(held, np.uint8)
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    assert not protect(raw.ctypes.data + size, page, 0)
+    copy = raw[size - like.nbytes : size].view(like.dtype).reshape(like.shape, order=order)
+    copy[...] = like
+    return copy
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("first", "second"), [*itertools.product(["rows", "columns"], repeat=2)])
+def test_nothing_behind_a_matrix_is_touched(shape: tuple[int, int, int], first: str, second: str, dtype: Any) -> None:
+    """Matrices that end at a page nobody may read or write: a step too far would end the process."""
+    m, inner, n = shape
+    a, b = draw(m, inner, dtype=dtype, order=first), draw(inner, n, dtype=dtype, order=second)
+    expected, out = np.empty((m, n), dtype), at_the_edge(np.empty((m, n), dtype))
+    multiply(a, b, expected)
+
+    multiply(at_the_edge(a), at_the_edge(b), out)
+
+    assert np.array_equal(out, expected)
+
+
+def calls(backend: NumbaBackend, held: dict[str, Array], formula: Formula, sums: dict[str, Array]) -> list[Any]:
+    """z = a b, and then a formula over x, z and what else it names; its results have the arrays of their names."""
+    return [
+        *backend.matmul(held["a"], held["b"], held["z"]),
+        *backend.apply(formula, {n: held[n] for n in formula.symbols()}, {n: held[n] for n in formula.results}, sums),
+    ]
+
+
+Z, X, C = Sym("z"), Sym("x"), Sym("c")
+FOLLOWING: dict[str, tuple[Formula, bool]] = {
+    "in place": (Formula({"z": Z + C}), True),
+    "elsewhere": (Formula({"x": Z * X + C, "z": 2.0 * Z}), True),
+    "a reduction": (Formula({"z": Z / row_sum(Z)}), False),
+    "over a factor": (Formula({"a": Z + Sym("a")}), False),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("n", [1, 16, 150, 513])
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_formulas_that_follow_a_product(name: str, n: int, threads: int) -> None:
+    """A formula over a product's columns becomes one call with it, with the bits of both apart; others stay apart.
+
+    So do those of products that are too narrow to be shared out by columns.
+    """
+    formula, joins = FOLLOWING[name]
+    shapes = {"a": (60, n if name == "over a factor" else 200), "z": (60, n), "x": (60, n), "c": (1, n)}
+    shapes["b"] = (shapes["a"][1], n)
+    first = {k: draw(*shape, dtype=np.float32, order="rows") for k, shape in shapes.items()}
+    second = {k: x.copy() for k, x in first.items()}
+    results = list(formula.results)
+    sums = [{results[0]: np.zeros(n, np.float32)} if joins else {} for _ in range(2)]
+    backend = NumbaBackend(threads, ALL)
+
+    backend.link(joined := calls(backend, first, formula, sums[0]))(2)
+    for call, args in [*(apart := calls(backend, second, formula, sums[1])), *apart]:
+        call(*args)
+
+    product_call, formula_call = (call for call, _ in joined)
+    by_columns = threads == 1 or n >= 16 * threads
+    assert (product_call.followed(formula_call) is not None) == (joins and by_columns)
+    assert {k: x.tobytes() for k, x in first.items()} == {k: x.tobytes() for k, x in second.items()}
+    assert all(np.array_equal(sums[0][k], sums[1][k]) for k in sums[0])
+    assert all(x.any() for x in sums[0].values())
+
+
+def test_a_product_cut_by_rows_is_not_followed() -> None:
+    """dW = Eᵀ Z is shared out by units, and no formula of its columns can follow then."""
+    held = {"a": np.ones((40, 64)).T, "b": np.ones((40, 64)), "z": np.zeros((64, 64))}
+    product_call, formula_call = (call for call, _ in calls(NumbaBackend(2, ALL), held, Formula({"z": Z + 1.0}), {}))
+
+    assert product_call.followed(formula_call) is None
