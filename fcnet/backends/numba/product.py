@@ -48,7 +48,7 @@ def lanes(dtype: np.dtype[Any]) -> int:
 
 def pad(dtype: np.dtype[Any]) -> int:
     """The elements of memory that a product wants for its copies."""
-    return DEPTH * (VECTORS[0] * lanes(dtype) + BAND) + lanes(dtype) * (ROWS[0] + 1)
+    return DEPTH * (VECTORS[0] * lanes(dtype) + BAND) + lanes(dtype)
 
 
 class _Vectors:
@@ -68,13 +68,37 @@ class _Vectors:
             pointer = self.builder.gep(pointer, [_INDEX(offset) if isinstance(offset, int) else offset])
         return pointer
 
-    def load(self, pointer: Any) -> Any:
-        """The vector there."""
-        return self.builder.load(self.builder.bitcast(pointer, self.type.as_pointer()), align=self.bytes)
+    def load(self, pointer: Any, mask: Any = None) -> Any:
+        """The vector there, or those of its elements that the mask has; the others are 0."""
+        place = self.builder.bitcast(pointer, self.type.as_pointer())
+        if mask is None:
+            return self.builder.load(place, align=self.bytes)
+        return self._masked("load", self.type, place, _INT(self.bytes), mask, self.zero)
 
-    def store(self, vector: Any, pointer: Any) -> None:
-        """Put the vector there."""
-        self.builder.store(vector, self.builder.bitcast(pointer, self.type.as_pointer()), align=self.bytes)
+    def store(self, vector: Any, pointer: Any, mask: Any = None) -> None:
+        """Put the vector there, or those of its elements that the mask has."""
+        place = self.builder.bitcast(pointer, self.type.as_pointer())
+        if mask is None:
+            self.builder.store(vector, place, align=self.bytes)
+        else:
+            self._masked("store", ir.VoidType(), vector, place, _INT(self.bytes), mask)
+
+    def _masked(self, name: str, result: Any, *args: Any) -> Any:
+        kind = f"v{self.lanes}f{8 * self.bytes}"
+        pointer = "p0" if binding.llvm_version_info[0] > 14 else f"p0{kind}"
+        function = ir.FunctionType(result, [arg.type for arg in args])
+        name = f"llvm.masked.{name}.{kind}.{pointer}"
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, name), args)
+
+    def mask(self, count: Any) -> Any:
+        """The first elements, so many."""
+        numbers = ir.VectorType(_INDEX, self.lanes)
+        nothing = ir.Constant(numbers, ir.Undefined)
+        one = self.builder.insert_element(nothing, count, _INT(0))
+        counts = self.builder.shuffle_vector(
+            one, nothing, ir.Constant(ir.VectorType(_INT, self.lanes), [0] * self.lanes)
+        )
+        return self.builder.icmp_signed("<", ir.Constant(numbers, [*range(self.lanes)]), counts)
 
     def spread(self, pointer: Any) -> Any:
         """The element there, in every lane."""
@@ -96,44 +120,48 @@ class _Vectors:
 @intrinsic
 def _block(
     typingctx: Any, rows: Any, vectors: Any, c: Any, c_row: Any, a: Any, a_at: Any, a_row: Any, a_column: Any,
-    b: Any, b_at: Any, b_row: Any, depth: Any, first: Any, c_at: Any,
+    b: Any, b_at: Any, b_row: Any, depth: Any, first: Any, c_at: Any, count: Any,
 ) -> Any:  # fmt: skip
-    """c = a b, or c += a b if not `first`, for a block of ROWS[rows] × VECTORS[vectors] · lanes elements.
+    """c = a b, or c += a b if not `first`, for a block of ROWS[rows] × VECTORS[vectors] · lanes elements; behind the
+    last of VECTORS is a part of one, of `count` elements.
 
     Each matrix is its pointer, where it starts (_at) and how far its rows and columns are apart, in elements; b's
     columns lie side by side, as c's do.
     """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        rows, vectors, c, c_row, a, a_at, a_row, a_column, b, b_at, b_row, depth, first, c_at = args
+        rows, vectors, c, c_row, a, a_at, a_row, a_column, b, b_at, b_row, depth, first, c_at, count = args
         v = _Vectors(builder, signature.args[2])
         c, a, b = v.at(c, c_at), v.at(a, a_at), v.at(b, b_at)
         end = builder.append_basic_block("end")
-        which = builder.add(builder.mul(rows, _INDEX(len(VECTORS))), vectors)
+        which = builder.add(builder.mul(rows, _INDEX(len(VECTORS) + 1)), vectors)
         switch = builder.switch(which, end)
-        for number, (m, n) in enumerate((m, n) for m in ROWS for n in VECTORS):
-            start = builder.append_basic_block(f"block{m}x{n}")
+        for number, (m, vectors) in enumerate((m, n) for m in ROWS for n in (*VECTORS, 0)):
+            start = builder.append_basic_block(f"block{m}x{vectors}")
             switch.add_case(_INDEX(number), start)
             builder.position_at_end(start)
+            mask, n = None if vectors else v.mask(count), max(vectors, 1)
             places = [[v.at(c, builder.mul(c_row, _INDEX(i)), v.lanes * j) for j in range(n)] for i in range(m)]
-            sums = _sums(v, m, n, a, a_row, a_column, b, b_row, depth)
+            sums = _sums(v, m, n, a, a_row, a_column, b, b_row, depth, mask)
             with builder.if_else(first) as (new, old):
                 for branch, adds in ((new, False), (old, True)):
                     with branch:
                         for i in range(m):
                             for j in range(n):
-                                total = builder.fadd(v.load(places[i][j]), sums[i][j]) if adds else sums[i][j]
-                                v.store(total, places[i][j])
+                                total = builder.fadd(v.load(places[i][j], mask), sums[i][j]) if adds else sums[i][j]
+                                v.store(total, places[i][j], mask)
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     number, flag = types.int64, types.boolean
-    kinds = [number, number, c, number, a, number, number, number, b, number, number, number, flag, number]
+    kinds = [number, number, c, number, a, number, number, number, b, number, number, number, flag, number, number]
     return types.void(*kinds), code
 
 
-def _sums(v: _Vectors, m: int, n: int, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, depth: Any) -> Any:
+def _sums(
+    v: _Vectors, m: int, n: int, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, depth: Any, mask: Any
+) -> Any:
     """The sums of m rows and n vectors over `depth` products, in registers."""
     builder = v.builder
     start = builder.block
@@ -150,7 +178,7 @@ def _sums(v: _Vectors, m: int, n: int, a: Any, a_row: Any, a_column: Any, b: Any
 
     left, a_now, b_now = phi(depth), phi(a), phi(b)
     sums = [[phi(v.zero) for _ in range(n)] for _ in range(m)]
-    row = [v.load(v.at(b_now, v.lanes * j)) for j in range(n)]
+    row = [v.load(v.at(b_now, v.lanes * j), mask) for j in range(n)]
     more = []
     for i in range(m):
         element = v.spread(v.at(a_now, moves[i]))
@@ -204,22 +232,23 @@ _loop = njit(error_model="numpy")
 
 
 @_loop
-def _pack(b: Any, at: Any, row: Any, column: Any, depth: Any, n: Any, wide: Any, pad: Any, lanes: Any) -> None:
-    """Copy depth × n elements to the start of the pad, in rows of `wide`; what is beyond n is of no account."""
+def _pack(b: Any, at: Any, row: Any, column: Any, depth: Any, n: Any, pad: Any, lanes: Any) -> None:
+    """Copy depth × n elements to the start of the pad, row after row."""
     whole, high = 0, 0  # so many columns, and rows, go by vectors
     if column == 1:
         whole, high = n // lanes * lanes, depth
         for k in range(depth):
             for j in range(0, whole, lanes):
-                _copy(b, at + k * row + j, pad, k * wide + j)
-    elif row == 1:
-        whole, high = n // lanes * lanes, depth // lanes * lanes
+                _copy(b, at + k * row + j, pad, k * n + j)
+    elif row == 1 and depth >= lanes:
+        whole, high = n // lanes * lanes, depth
         for j in range(0, whole, lanes):
-            for k in range(0, high, lanes):
-                _transpose(b, at + j * column + k, column, pad, k * wide + j, wide)
+            for start in range(0, depth, lanes):
+                k = min(start, depth - lanes)  # the last rows may be copied twice
+                _transpose(b, at + j * column + k, column, pad, k * n + j, n)
     for k in range(depth):
         for j in range(whole if k < high else 0, n):
-            pad[k * wide + j] = b[at + k * row + j * column]
+            pad[k * n + j] = b[at + k * row + j * column]
 
 
 @_loop
@@ -227,9 +256,10 @@ def _pack_rows(
     a: Any, at: Any, row: Any, column: Any, m: Any, left: Any, depth: Any, pad: Any, to: Any, lanes: Any
 ) -> None:
     """Copy m rows of depth elements, one after another or, where a lies so, column after column; `left` are there."""
-    if column == 1 and depth % lanes == 0:
+    if column == 1 and depth >= lanes:
         for i in range(m):
-            for k in range(0, depth, lanes):
+            for start in range(0, depth, lanes):
+                k = min(start, depth - lanes)
                 _copy(a, at + i * row + k, pad, to + i * depth + k)
     elif row == 1 and m <= lanes <= left:
         for k in range(depth):  # what is beyond m is written over by the next column
@@ -241,15 +271,6 @@ def _pack_rows(
 
 
 @_loop
-def _fitting(n: Any, sizes: Any) -> Any:
-    """The number of the largest of the sizes that is not above n; the last where none is."""
-    number = 0
-    while number < len(sizes) - 1 and sizes[number] > n:
-        number += 1
-    return number
-
-
-@_loop
 def _product(
     c: Any, c_row: Any, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, b_column: Any,
     rows: Any, columns: Any, inner: Any, lanes: Any, pad: Any, calls: Any, n_calls: Any,
@@ -257,8 +278,7 @@ def _product(
     """c (rows, columns) = a (rows, inner) b (inner, columns); `calls` has a kernel and its block for each panel."""
     copies_a = rows * inner > LARGE and columns > 2 * VECTORS[0] * lanes
     copies_b = b_column != 1 or inner * columns > LARGE
-    panel = DEPTH * VECTORS[0] * lanes
-    corner = panel + DEPTH * BAND + lanes
+    copy = DEPTH * VECTORS[0] * lanes
     for k in range(0, inner, DEPTH):
         depth, first = min(DEPTH, inner - k), k == 0
         for top in range(0, rows, BAND):
@@ -266,32 +286,28 @@ def _product(
             done = k + depth == inner and top + m == rows
             j, number = 0, 0
             while j < columns:
-                v = _fitting((columns - j) // lanes, VECTORS)
-                wide = VECTORS[v] * lanes
-                part = wide > columns - j  # not all of a vector is wanted
+                v = 0
+                while v < len(VECTORS) and VECTORS[v] * lanes > columns - j:
+                    v += 1
+                wide = VECTORS[v] * lanes if v < len(VECTORS) else columns - j
                 y, y_at, y_row = b, k * b_row + j * b_column, b_row
-                if copies_b or part:
-                    _pack(b, y_at, b_row, b_column, depth, min(wide, columns - j), wide, pad, lanes)
+                if copies_b:
+                    _pack(b, y_at, b_row, b_column, depth, wide, pad, lanes)
                     y, y_at, y_row = pad, 0, wide
                 i = 0
                 while i < m:
-                    r = _fitting(m - i, ROWS)
-                    z_at = (top + i) * c_row + j
+                    r = 0
+                    while ROWS[r] > m - i:
+                        r += 1
                     x, x_at, x_row, x_column = a, (top + i) * a_row + k * a_column, a_row, a_column
                     if copies_a:
-                        to = panel + i * depth
+                        to = copy + i * depth
                         if j == 0:
                             _pack_rows(a, x_at, a_row, a_column, ROWS[r], rows - top - i, depth, pad, to, lanes)
                         x, x_at = pad, to
                         x_row, x_column = (depth, 1) if a_column == 1 else (1, ROWS[r])
-                    if not part:
-                        _block(r, v, c, c_row, x, x_at, x_row, x_column, y, y_at, y_row, depth, first, z_at)
-                    else:
-                        _block(r, v, pad, wide, x, x_at, x_row, x_column, y, y_at, y_row, depth, True, corner)
-                        for q in range(ROWS[r]):
-                            for p in range(columns - j):
-                                at, value = z_at + q * c_row + p, pad[corner + q * wide + p]
-                                c[at] = value if first else c[at] + value
+                    z_at = (top + i) * c_row + j
+                    _block(r, v, c, c_row, x, x_at, x_row, x_column, y, y_at, y_row, depth, first, z_at, wide)
                     i += ROWS[r]
                 if done and number < n_calls:
                     call(calls[2 * number], calls[2 * number + 1])
@@ -355,8 +371,8 @@ def panels(start: int, stop: int, dtype: np.dtype[Any]) -> list[slice]:
     made = []
     while start < stop:
         whole = (stop - start) // lanes(dtype)
-        width = next((n for n in VECTORS if n <= whole), VECTORS[-1]) * lanes(dtype)
-        made.append(slice(start, min(start + width, stop)))
+        width = next((n * lanes(dtype) for n in VECTORS if n <= whole), stop - start)
+        made.append(slice(start, start + width))
         start += width
     return made
 
