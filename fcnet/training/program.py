@@ -16,7 +16,7 @@ from fcnet.nn.workspace import Batch, Memory, Workspace
 from fcnet.optim.update import Update
 from fcnet.training.state import State
 
-MAX_STEPS = 64
+MAX_STEPS = 512
 """The longest chunk: steps that are made without looking."""
 
 
