@@ -220,16 +220,15 @@ def _fit(column: Column, training: Array, preprocess: Preprocess) -> _Fitted:
     if not column.numeric:
         return _Fitted(_fit_category(column, training))
     values = column.numbers()[training]
-    holes = np.isnan(values)
-    if holes.any():
-        values = values[~holes]
+    if not len(values) or np.isnan(values.min()):
+        values = values[~np.isnan(values)]
     if not len(values):
         return _Fitted(Feature(column.name, "number"), empty=True)
     low, high = float(values.min()), float(values.max())
     # The mean of the middle two goes over their sum, which huge numbers make infinite.
     part = 0.5 if max(-low, high) > np.finfo(np.float64).max / 2 else 1.0
-    fill = median(values * part if part < 1 else values) / part if high - low < np.inf else 0.0
     mean, scale = moments(values) if preprocess.numeric == "standard" else (0.0, 1.0)
+    fill = median(values * part if part < 1 else values) / part if high - low < np.inf else 0.0
     identifier = (
         max(-low, high) >= IDENTIFIER
         and float(np.median(np.minimum(np.abs(values), 2 * IDENTIFIER))) >= IDENTIFIER

@@ -133,19 +133,9 @@ def encode_numbers(
 
 
 def median(values: Array) -> float:
-    """The median, as numpy.median has it, of (n,) finite numbers, n > 0.
-
-    Most values are far from it: a sample tells between which two numbers it lies, and only what lies there is sorted.
-    """
-    n = len(values)
-    if n < 10_000:
-        return float(np.median(values))
-    sample = np.sort(values[:: n // 2000])
-    low, high = sample[int(0.46 * len(sample))], sample[int(0.54 * len(sample))]
-    below = int(np.count_nonzero(values < low))
-    between = values[(values >= low) & (values <= high)]
-    first, second = (n - 1) // 2 - below, n // 2 - below
-    if first < 0 or second >= len(between):
-        return float(np.median(values))  # the sample misled
-    between.partition([first, second])
-    return float(np.mean(between[[first, second]]))
+    """The median, as numpy.median has it, of (n,) finite numbers, n > 0, which change places."""
+    middle = len(values) // 2
+    values.partition(middle)
+    if len(values) % 2:
+        return float(values[middle])
+    return float(np.mean([values[:middle].max(), values[middle]]))

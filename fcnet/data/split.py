@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcnet.errors import DataError
-from fcnet.random import key, words
+from fcnet.random import key, permutation
 
 Array = NDArray[Any]
 
@@ -38,7 +38,7 @@ def random_split(
             sizes[name] = max(1, int(n * fraction + 0.5))
     while n - sum(sizes.values()) < 1:
         sizes[max(sizes, key=lambda name: sizes[name])] -= 1
-    order = np.argsort(words(n, key(seed, "split")), kind="stable")
+    order = permutation(n, key(seed, "split"))
     notices: list[str] = []
     if classes is None or not wanted:
         chosen = {}

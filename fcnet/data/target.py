@@ -233,6 +233,10 @@ def _class_weights(target: Target, counts: Array, options: Data, grammar: Gramma
     return weights
 
 
+SAFE = 1e150
+"""Numbers up to this one may be squared, and as many of them added up as memory holds."""
+
+
 def moments(values: Array) -> tuple[float, float]:
     """Mean and standard deviation (of the population) of float64 values, in two passes; (mean, 1) if constant.
 
@@ -242,13 +246,17 @@ def moments(values: Array) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if low == high:
         return low, 1.0
-    mean = float(np.mean(values / 2.0)) * 2.0  # halved, so that a sum near the largest float does not overflow
+    half = 2.0 if max(-low, high) > SAFE else 1.0  # so that a sum near the largest float does not overflow
+    mean = float(np.mean(values / half if half > 1 else values)) * half
     centred = values - mean
-    mean += float(np.mean(centred))  # what rounding left over
-    np.subtract(values, mean, out=centred)
-    largest = max(float(centred.max()), -float(centred.min()))
-    centred /= largest
-    deviation = largest * float(np.sqrt(np.mean(np.square(centred, out=centred))))
+    rest = float(np.mean(centred))  # what rounding left over
+    mean += rest
+    centred -= rest
+    largest = max(high - mean, mean - low)
+    unit = 1.0 if 1 / SAFE < largest < SAFE else largest  # of others the squares are no normal numbers
+    if unit != 1:
+        centred /= unit
+    deviation = unit * float(np.sqrt(np.mean(np.square(centred, out=centred))))
     return mean, deviation if 0.0 < deviation < np.inf else 1.0
 
 
