@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +17,8 @@ Array = NDArray[Any]
 
 CELLS = 1 << 17
 """So many float64 at a time stay in the cache."""
+PAIR = 2
+"""Pieces that are encoded at a time: NumPy lets other threads run while it computes."""
 
 
 class Scaled(Protocol):
@@ -69,34 +73,62 @@ def encode_numbers(
     encoded. Returns what was remarkable of each feature; with `ranges` also what lies outside them. DataError where a
     result is beyond the dtype of `out`.
     """
-    fill, mean, scale, low, high = (
-        np.array([getattr(feature, key) for feature in features], dtype=np.float64).reshape(-1, 1)
-        for key in ("fill", "mean", "scale", "low", "high")
-    )
-    k = len(features)
-    step = max(CELLS // k, 64)
-    largest = np.finfo(out.dtype).max
-    # Features that lie side by side are written as one.
-    side_by_side = list(places) == list(range(places[0], places[0] + k))
-    columns: slice | list[int] = slice(places[0], places[0] + k) if side_by_side else list(places)
-    block = np.empty((k, step))
-    missing = np.zeros(k, dtype=np.int64)
-    outside: dict[int, list[tuple[Array, Array]]] = {}
-    begin = at = 0
-    for piece in range(max(map(len, chunks))):
+    sizes = [max(0 if chunk is None else len(chunk) for chunk in piece) for piece in zip(*chunks, strict=True)]
+    begins = [0, *itertools.accumulate(sizes)]
+    cuts = begins if rows is None else np.searchsorted(rows, begins).tolist()
+    piecewise = _Encoding(features, file, out, ranges, places)
+
+    def encode(piece: int) -> tuple[Array, dict[int, list[tuple[Array, Array]]]]:
+        inside = None if rows is None else rows[cuts[piece] : cuts[piece + 1]] - begins[piece]
         sources = [chunk[piece] for chunk in chunks]
-        size = max(0 if source is None else len(source) for source in sources)
-        if rows is None:
-            inside = np.arange(0)
-            count = size
-        else:
-            inside = rows[np.searchsorted(rows, begin) : np.searchsorted(rows, begin + size)] - begin
-            count = len(inside)
-        whole = count == size  # sorted and different, so these are all
+        found = piecewise.encode(sources, sizes[piece], inside, begins[piece], cuts[piece])
+        del sources
+        for chunk in chunks:
+            chunk[piece] = None
+        return found
+
+    with ThreadPoolExecutor(PAIR) as pool:
+        done = list(pool.map(encode, range(len(sizes))))
+    nothing = (np.zeros(0, dtype=np.int64), np.zeros(0))
+    found: list[Odd] = []
+    for i in range(len(features)):
+        wheres, values = zip(nothing, *(pair for _, outside in done for pair in outside.get(i, [])), strict=True)
+        found.append(Odd(int(sum(missing[i] for missing, _ in done)), np.concatenate(wheres), np.concatenate(values)))
+    return found
+
+
+class _Encoding:
+    """Pieces of a table on their way into the columns `places` of `out`."""
+
+    def __init__(self, features: Sequence[Scaled], file: str, out: Array, ranges: bool, places: Sequence[int]) -> None:
+        self._features, self._file, self._out, self._ranges = features, file, out, ranges
+        self._known = [
+            np.array([getattr(feature, key) for feature in features], dtype=np.float64).reshape(-1, 1)
+            for key in ("fill", "mean", "scale", "low", "high")
+        ]
+        # Features that lie side by side are written as one.
+        side_by_side = list(places) == list(range(places[0], places[0] + len(places)))
+        self._columns: slice | list[int] = slice(places[0], places[0] + len(places)) if side_by_side else list(places)
+        self._largest = np.finfo(out.dtype).max
+
+    def encode(
+        self, sources: Sequence[Array | None], size: int, inside: Array | None, begin: int, at: int
+    ) -> tuple[Array, dict[int, list[tuple[Array, Array]]]]:
+        """Write the rows `inside` (default all) of a piece of `size` rows, the first of which is row `begin` of the
+        table, from row `at` of `out` on: how many cells of each feature are missing, and (rows, values) out of range.
+        """
+        fill, mean, scale, low, high = self._known
+        k = len(self._features)
+        step = max(CELLS // k, 64)
+        block = np.empty((k, min(step, size)))
+        missing = np.zeros(k, dtype=np.int64)
+        outside: dict[int, list[tuple[Array, Array]]] = {}
+        whole = inside is None or len(inside) == size  # sorted and different, so these are all
+        count = size if inside is None else len(inside)
         for start in range(0, count, step):
             stop = min(start + step, count)
             v = block[:, : stop - start]
-            picked = slice(start, stop) if whole else inside[start:stop]
+            picked = slice(start, stop) if whole else inside[start:stop]  # type: ignore[index]  # not None
             for i, source in enumerate(sources):
                 assert source is not None
                 v[i] = source[picked]
@@ -106,30 +138,22 @@ def encode_numbers(
                 missing += holes.sum(axis=1)
                 np.copyto(v, fill, where=holes)
                 top, bottom = v.max(axis=1), v.min(axis=1)
-            if ranges:
+            if self._ranges:
                 for i in np.flatnonzero((bottom < low[:, 0]) | (top > high[:, 0])).tolist():
                     odd = np.flatnonzero((v[i] < low[i]) | (v[i] > high[i]))
-                    where = begin + (odd + start if whole else inside[start + odd])
+                    where = begin + (odd + start if whole else inside[start + odd])  # type: ignore[index]  # not None
                     outside.setdefault(i, []).append((where, v[i][odd]))
             # Subtraction and division keep the order, so the ends of a column are where its ends go.
             ends = (np.stack([bottom, top], axis=1) - mean) / scale
-            far = ~(np.abs(ends) <= largest).all(axis=1)
+            far = ~(np.abs(ends) <= self._largest).all(axis=1)
             if far.any():
-                i = int(np.argmax(far))
-                raise DataError(f'column "{features[i].name}": its values are too far apart for {out.dtype}', file=file)
+                name = self._features[int(np.argmax(far))].name
+                why = f'column "{name}": its values are too far apart for {self._out.dtype}'
+                raise DataError(why, file=self._file)
             v -= mean
             v /= scale
-            out[at : at + stop - start, columns] = v.T
-            at += stop - start
-        begin += size
-        for chunk in chunks:
-            chunk[piece] = None
-    nothing = [(np.zeros(0, dtype=np.int64), np.zeros(0))]
-    found: list[Odd] = []
-    for i in range(k):
-        wheres, values = zip(*outside.get(i, nothing), strict=True)
-        found.append(Odd(int(missing[i]), np.concatenate(wheres), np.concatenate(values)))
-    return found
+            self._out[at + start : at + stop, self._columns] = v.T
+        return missing, outside
 
 
 def median(values: Array) -> float:
