@@ -31,8 +31,9 @@ from fcnet.errors import DataError, FcnetError
 Array = NDArray[Any]
 
 BLOCK = 1 << 22
-PAIR = 2
-"""Blocks that are converted at a time: one alone leaves cores idle before and after its cells are taken apart."""
+AT_ONCE = 3
+"""Blocks that are converted at a time: one alone leaves cores idle before and after its cells are taken apart, and
+what is made of blocks between the others takes a core as well."""
 LONGEST_LINE = 1 << 26
 SAMPLE = 1000
 """So many lines are looked at to tell the dialect."""
@@ -108,7 +109,7 @@ class Delimited:
         text = _whole_lines(pieces(opened, BLOCK, gz), self._file)
         # A stream may be silent for ever: what waits for it must be the main thread, which signals interrupt, and must
         # have done with all that came before.
-        self._ahead = 1 if opened.stream else PAIR
+        self._ahead = 1 if opened.stream else AT_ONCE
         self._lines = _Lines(text if opened.stream else opened.close_first(ahead(text)), self._fatal)
         first = next(self._lines.blocks, None)
         if first is None or not first.strip():
@@ -151,7 +152,7 @@ class Delimited:
             if len(block.lines):
                 yield block
             del block
-        with ThreadPoolExecutor(PAIR) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             waiting: deque[tuple[bytes, Future[Frame | Numbers | None]]] = deque()
             while True:
                 while len(waiting) < self._ahead and (more := self._next(bool(waiting))) is not None:
