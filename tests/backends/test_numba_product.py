@@ -17,7 +17,7 @@ from fcnet.backends.numba.backend import Least, NumbaBackend
 from fcnet.formulas import Formula, Sym, row_sum
 
 ALL = Least(0, 0, 0, 0)
-BLOCKS = [product.ROWS[0], product.VECTORS[0] * product.lanes(np.dtype(np.float32))]
+BLOCKS = [product.ROWS[0], product.VECTORS * product.lanes(np.dtype(np.float32))]
 SHAPES = [
     (1, 1, 1),
     (3, 1, 5),

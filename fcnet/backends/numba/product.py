@@ -25,9 +25,9 @@ from fcnet.backends.numba.pointers import call, f4, f8, i8
 
 _FEATURES = binding.get_host_cpu_features()
 _BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx2") else 16  # of a vector register
-ROWS, VECTORS = ((4, 3, 2, 1), (3, 2, 1)) if _BYTES == 32 else ((6, 4, 2, 1), (4, 2, 1))
-"""The rows and the vectors of columns that a block of c may have, largest first: as many as there are registers for
-(16 of them in AVX2, otherwise 32), beside a row of b and an element of a."""
+ROWS, VECTORS = ((4, 3, 2, 1), 3) if _BYTES == 32 else ((6, 4, 2, 1), 4)
+"""The rows that a block of c may have, most first, and the vectors of columns that it has at most: as many as there are
+registers for (16 of them in AVX2, otherwise 32), beside a row of b and an element of a."""
 
 DEPTH = 128
 """How many products are summed up in registers before they go to c; so many rows of b stay in the first cache."""
@@ -48,7 +48,7 @@ def lanes(dtype: np.dtype[Any]) -> int:
 
 def pad(dtype: np.dtype[Any]) -> int:
     """The elements of memory that a product wants for its copies."""
-    return DEPTH * (VECTORS[0] * lanes(dtype) + BAND) + lanes(dtype)
+    return DEPTH * (VECTORS * lanes(dtype) + BAND) + lanes(dtype)
 
 
 class _Vectors:
@@ -122,8 +122,8 @@ def _block(
     typingctx: Any, rows: Any, vectors: Any, c: Any, c_row: Any, a: Any, a_at: Any, a_row: Any, a_column: Any,
     b: Any, b_at: Any, b_row: Any, depth: Any, first: Any, c_at: Any, count: Any,
 ) -> Any:  # fmt: skip
-    """c = a b, or c += a b if not `first`, for a block of ROWS[rows] × VECTORS[vectors] · lanes elements; behind the
-    last of VECTORS is a part of one, of `count` elements.
+    """c = a b, or c += a b if not `first`, for a block of ROWS[rows] rows and `count` columns, which are so many
+    `vectors`, the last perhaps in part; 0 stands for VECTORS whole ones.
 
     Each matrix is its pointer, where it starts (_at) and how far its rows and columns are apart, in elements; b's
     columns lie side by side, as c's do.
@@ -134,22 +134,27 @@ def _block(
         v = _Vectors(builder, signature.args[2])
         c, a, b = v.at(c, c_at), v.at(a, a_at), v.at(b, b_at)
         end = builder.append_basic_block("end")
-        which = builder.add(builder.mul(rows, _INDEX(len(VECTORS) + 1)), vectors)
+        which = builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors)
         switch = builder.switch(which, end)
-        for number, (m, vectors) in enumerate((m, n) for m in ROWS for n in (*VECTORS, 0)):
-            start = builder.append_basic_block(f"block{m}x{vectors}")
+        for number, (m, part) in enumerate((m, n) for m in ROWS for n in range(VECTORS + 1)):
+            start = builder.append_basic_block(f"block{m}x{part}")
             switch.add_case(_INDEX(number), start)
             builder.position_at_end(start)
-            mask, n = None if vectors else v.mask(count), max(vectors, 1)
+            n = part or VECTORS
+            masks = [None] * n
+            if part:
+                masks[-1] = v.mask(builder.sub(count, _INDEX((n - 1) * v.lanes)))
             places = [[v.at(c, builder.mul(c_row, _INDEX(i)), v.lanes * j) for j in range(n)] for i in range(m)]
-            sums = _sums(v, m, n, a, a_row, a_column, b, b_row, depth, mask)
+            sums = _sums(v, m, n, a, a_row, a_column, b, b_row, depth, masks)
             with builder.if_else(first) as (new, old):
                 for branch, adds in ((new, False), (old, True)):
                     with branch:
                         for i in range(m):
                             for j in range(n):
-                                total = builder.fadd(v.load(places[i][j], mask), sums[i][j]) if adds else sums[i][j]
-                                v.store(total, places[i][j], mask)
+                                total = sums[i][j]
+                                if adds:
+                                    total = builder.fadd(v.load(places[i][j], masks[j]), total)
+                                v.store(total, places[i][j], masks[j])
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -160,7 +165,7 @@ def _block(
 
 
 def _sums(
-    v: _Vectors, m: int, n: int, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, depth: Any, mask: Any
+    v: _Vectors, m: int, n: int, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, depth: Any, masks: Any
 ) -> Any:
     """The sums of m rows and n vectors over `depth` products, in registers."""
     builder = v.builder
@@ -178,7 +183,7 @@ def _sums(
 
     left, a_now, b_now = phi(depth), phi(a), phi(b)
     sums = [[phi(v.zero) for _ in range(n)] for _ in range(m)]
-    row = [v.load(v.at(b_now, v.lanes * j), mask) for j in range(n)]
+    row = [v.load(v.at(b_now, v.lanes * j), masks[j]) for j in range(n)]
     more = []
     for i in range(m):
         element = v.spread(v.at(a_now, moves[i]))
@@ -276,9 +281,9 @@ def _product(
     rows: Any, columns: Any, inner: Any, lanes: Any, pad: Any, calls: Any, n_calls: Any,
 ) -> None:  # fmt: skip
     """c (rows, columns) = a (rows, inner) b (inner, columns); `calls` has a kernel and its block for each panel."""
-    copies_a = rows * inner > LARGE and columns > 2 * VECTORS[0] * lanes
+    copies_a = rows * inner > LARGE and columns > 2 * VECTORS * lanes
     copies_b = b_column != 1 or inner * columns > LARGE
-    copy = DEPTH * VECTORS[0] * lanes
+    copy = DEPTH * VECTORS * lanes
     for k in range(0, inner, DEPTH):
         depth, first = min(DEPTH, inner - k), k == 0
         for top in range(0, rows, BAND):
@@ -286,10 +291,8 @@ def _product(
             done = k + depth == inner and top + m == rows
             j, number = 0, 0
             while j < columns:
-                v = 0
-                while v < len(VECTORS) and VECTORS[v] * lanes > columns - j:
-                    v += 1
-                wide = VECTORS[v] * lanes if v < len(VECTORS) else columns - j
+                wide = min(VECTORS * lanes, columns - j)
+                v = 0 if wide == VECTORS * lanes else (wide + lanes - 1) // lanes
                 y, y_at, y_row = b, k * b_row + j * b_column, b_row
                 if copies_b:
                     _pack(b, y_at, b_row, b_column, depth, wide, pad, lanes)
@@ -368,13 +371,8 @@ def kernel(dtype: np.dtype[Any]) -> Any:
 
 def panels(start: int, stop: int, dtype: np.dtype[Any]) -> list[slice]:
     """Which of these columns of out a product makes together, in their order."""
-    made = []
-    while start < stop:
-        whole = (stop - start) // lanes(dtype)
-        width = next((n * lanes(dtype) for n in VECTORS if n <= whole), stop - start)
-        made.append(slice(start, start + width))
-        start += width
-    return made
+    wide = VECTORS * lanes(dtype)
+    return [slice(at, min(at + wide, stop)) for at in range(start, stop, wide)]
 
 
 def arguments(a: Array, b: Array, out: Array, pad: Array, calls: Array) -> list[Any]:
