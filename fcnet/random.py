@@ -35,10 +35,20 @@ def permutation(n: int, key: Array, a: int = 0) -> Array:
 
 
 def _order(drawn: Array) -> Array:
-    """The stable order that sorts `drawn`. The faster sort gives it too unless two are equal."""
-    order = np.argsort(drawn)
-    ordered = drawn[order]
-    return np.argsort(drawn, kind="stable") if (ordered[1:] == ordered[:-1]).any() else order
+    """The stable order that sorts `drawn`, (n,) uint64.
+
+    Their upper bits with their places in the lower ones are sorted in half the time; where no two have the same upper
+    bits, that is the order.
+    """
+    bits = np.uint64(max(len(drawn) - 1, 0).bit_length())
+    mask = (np.uint64(1) << bits) - np.uint64(1)
+    marked = (drawn & ~mask) | np.arange(len(drawn), dtype=np.uint64)
+    marked.sort()
+    upper = marked >> bits
+    if (upper[1:] == upper[:-1]).any():
+        return np.argsort(drawn, kind="stable")
+    order: Array = (marked & mask).astype(np.int64)
+    return order
 
 
 def uniform(n: int, key: Array, a: int = 0, b: int = 0) -> Array:
