@@ -16,7 +16,7 @@ from fcnet.backends.numba import product
 from fcnet.backends.numba.backend import Least, NumbaBackend
 from fcnet.formulas import Formula, Sym, row_sum
 
-ALL = Least(0, 0, 0, 0)
+ALL = Least(0, 0, 0, 0, units=0)
 BLOCKS = [product.ROWS[0], product.VECTORS * product.lanes(np.dtype(np.float32))]
 SHAPES = [
     (1, 1, 1),

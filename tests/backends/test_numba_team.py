@@ -27,7 +27,7 @@ from fcnet.optim.update import Update
 from fcnet.training.program import Program
 from fcnet.training.state import State
 
-ALL = Least(0, 0, 0, 0)
+ALL = Least(0, 0, 0, 0, units=0)
 
 
 def program(threads: int) -> tuple[Program, MemorySource]:
@@ -90,6 +90,26 @@ def test_a_step_is_cut_for_the_team() -> None:
 
     assert sum(len(native.pieces) == 2 for native in natives) > 20
     assert made.recorded(64).tape.backend.link(made.recorded(64).tape.calls).__name__ == "together"
+
+
+@pytest.mark.parametrize(("units", "how"), [(128, "repeat"), (256, "together")])
+def test_a_step_of_narrow_layers_is_left_to_one_thread(units: int, how: str) -> None:
+    """Where a thread would use what it fetches from another too seldom, nothing is shared; the numbers are the same."""
+    z, w = random.normal(2048 * units, random.key(0, "z")), random.normal(units * units, random.key(0, "w"))
+    outs = []
+    for threads in (1, 2):
+        a, loss = np.zeros((2048, units), np.float32), np.zeros(1)
+        tape = Tape(NumbaBackend(threads))
+        tape.matmul(z.astype(np.float32).reshape(2048, units), w.astype(np.float32).reshape(units, units).T, a)
+        tape.apply(Formula({"a": Sym("a") * Sym("a") + Sym("a")}), {"a": a}, {"a": a})
+        tape.apply(Formula({"a": row_sum(Sym("a")) + Sym("a")}), {"a": a}, {"a": a})
+        tape.accumulate(a, loss)
+        tape.run()
+        outs.append(a)
+
+    assert tape.backend.link(tape.calls).__name__ == how
+    assert sum(len(call.pieces) == 2 for call, _ in tape.calls) >= 2
+    assert outs[0].tobytes() == outs[1].tobytes()
 
 
 def doubling(n: int) -> tuple[Tape, Array]:

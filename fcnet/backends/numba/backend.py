@@ -33,14 +33,17 @@ class Least:
     """From which size on a call is cut: below, waiting for another thread costs more than it does.
 
     `product` in multiplications, `operations` of a formula over all elements, `gather` in elements, random `words`; a
-    piece has whole `line`s of so many elements, so that no two threads write to one cache line.
+    piece has whole `line`s of so many elements, so that no two threads write to one cache line. A step is shared at all
+    from so many `units` of a product on: so often is used what a thread must fetch from another, at a twentieth of the
+    speed at which it computes.
     """
 
-    product: int = 2**19
+    product: int = 2**20
     operations: int = 2**18
     gather: int = 2**14
     words: int = 2**11
     line: int = 16
+    units: int = 256
 
 
 Group = Mapping[str, Array]
@@ -54,6 +57,10 @@ class Native:
 
     def __init__(self, pieces: Sequence[Sequence[Piece]]) -> None:
         self.pieces = pieces
+
+    def alone(self) -> Native:
+        """The call for one thread."""
+        return Native([[piece for own in self.pieces for piece in own]])
 
     def __call__(self) -> None:
         """Run all pieces, one after another."""
@@ -90,6 +97,16 @@ class _Product(Native):
             pieces.append([_product(x, y, _part(out, axis, out.shape[axis], part), pad)])
         super().__init__(pieces)
 
+    @property
+    def shared(self) -> int:
+        """How many columns or rows the threads share; 0 where one has them all."""
+        return self.out.shape[self.axis] if len(self.parts) > 1 else 0
+
+    def alone(self) -> _Product:
+        """The call for one thread."""
+        whole = slice(0, self.out.shape[1])
+        return self if len(self.parts) == 1 else _Product(self.a, self.b, self.out, -1, [whole], self.pads)
+
     def followed(self, formula: _Formula) -> Native | None:
         """The product, of each panel of which the formula is made while it is in the cache; None where that cannot be.
 
@@ -124,6 +141,10 @@ class _Formula(Native):
         self.formula, self.groups = formula, groups
         super().__init__([[_formula(formula, *part)] for part in parts])
 
+    def alone(self) -> _Formula:
+        """The call for one thread."""
+        return self if len(self.pieces) == 1 else _Formula(self.formula, self.groups, [self.groups])
+
 
 class NumbaBackend:
     """Fused loops for formulas and blocks in registers for products; what has no kernel here falls back to NumPy.
@@ -153,7 +174,7 @@ class NumbaBackend:
                 run.append(function)
                 continue
             if run:
-                linked.append(_linked(_followed(run)))
+                linked.append(_linked(_followed(self._shared(run))))
                 run = []
             if function is not None:
                 linked.append(self.plain.link([(function, args)]))
@@ -167,6 +188,14 @@ class NumbaBackend:
 
         return alternate
 
+    def _shared(self, natives: Sequence[Native]) -> Sequence[Native]:
+        """The calls, for one thread where none of the products is worth sharing: then nothing else of the step is,
+        since each thread would have to fetch what the first has made."""
+        products = [native for native in natives if isinstance(native, _Product)]
+        if products and not any(native.shared >= self.least.units for native in products):
+            return [native.alone() for native in natives]
+        return natives
+
     def matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
         """out = a b, one product for each member."""
         if ACCELERATE or out.dtype not in POINTERS or out.strides[-1] != out.itemsize:
@@ -178,10 +207,10 @@ class NumbaBackend:
         a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
         # dW = Eᵀ Z is cut by its rows: these are units of ε.
         axes = (-2, -1) if a.strides[-1] != a.itemsize else (-1, -2)
-        whole = (-1, [slice(0, out.shape[-1])])
-        found = [(axis, parts) for axis in axes if len(parts := self._cuts(out.shape[axis])) == self.threads]
-        large = math.prod(out.shape[-2:]) * a.shape[-1] >= self.least.product
-        axis, parts = next(iter(found), whole) if large else whole
+        axis, parts = -1, [slice(0, out.shape[-1])]
+        if math.prod(out.shape[-2:]) * a.shape[-1] >= self.least.product:
+            found = ((axis, cuts) for axis in axes if len(cuts := self._cuts(out.shape[axis])) == self.threads)
+            axis, parts = next(found, (axis, parts))
         return [(_Product(a[i], b[i], out[i], axis, parts, pads), ()) for i in np.ndindex(*lead)]
 
     def apply(
