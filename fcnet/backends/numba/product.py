@@ -21,13 +21,14 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fcnet.backends.base import Array
+from fcnet.backends.numba.denormals import X86
 from fcnet.backends.numba.pointers import call, f4, f8, i8
 
 _FEATURES = binding.get_host_cpu_features()
 _BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx2") else 16  # of a vector register
-ROWS, VECTORS = ((4, 3, 2, 1), 3) if _BYTES == 32 else ((6, 4, 2, 1), 4)
+ROWS, VECTORS = ((4, 3, 2, 1), 3) if X86 and _BYTES < 64 else ((6, 4, 2, 1), 4)
 """The rows that a block of c may have, most first, and the vectors of columns that it has at most: as many as there are
-registers for (16 of them in AVX2, otherwise 32), beside a row of b and an element of a."""
+registers for (on x86 16 of them before AVX-512, otherwise 32), beside a row of b and an element of a."""
 
 DEPTH = 128
 """How many products are summed up in registers before they go to c; so many rows of b stay in the first cache."""
@@ -93,18 +94,17 @@ class _Vectors:
     def mask(self, count: Any) -> Any:
         """The first elements, so many."""
         numbers = ir.VectorType(_INDEX, self.lanes)
-        nothing = ir.Constant(numbers, ir.Undefined)
-        one = self.builder.insert_element(nothing, count, _INT(0))
-        counts = self.builder.shuffle_vector(
-            one, nothing, ir.Constant(ir.VectorType(_INT, self.lanes), [0] * self.lanes)
-        )
+        counts = self.everywhere(count, numbers)
         return self.builder.icmp_signed("<", ir.Constant(numbers, [*range(self.lanes)]), counts)
 
     def spread(self, pointer: Any) -> Any:
         """The element there, in every lane."""
-        nothing = ir.Constant(self.type, ir.Undefined)
-        one = self.builder.insert_element(nothing, self.builder.load(pointer, align=self.bytes), _INT(0))
-        return self.shuffle(one, nothing, [0] * self.lanes)
+        return self.everywhere(self.builder.load(pointer, align=self.bytes), self.type)
+
+    def everywhere(self, value: Any, kind: Any) -> Any:
+        """A vector of that type with the value in every lane."""
+        nothing = ir.Constant(kind, ir.Undefined)
+        return self.shuffle(self.builder.insert_element(nothing, value, _INT(0)), nothing, [0] * self.lanes)
 
     def shuffle(self, one: Any, other: Any, order: list[int]) -> Any:
         """A vector of elements of both, which are numbered through."""
@@ -276,11 +276,11 @@ def _pack_rows(
 
 
 @_loop
-def _product(
-    c: Any, c_row: Any, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, b_column: Any,
-    rows: Any, columns: Any, inner: Any, lanes: Any, pad: Any, calls: Any, n_calls: Any,
-) -> None:  # fmt: skip
-    """c (rows, columns) = a (rows, inner) b (inner, columns); `calls` has a kernel and its block for each panel."""
+def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
+    """c (rows, columns) = a (rows, inner) b (inner, columns), with what `arguments` says in q."""
+    c_row, a_row, a_column, b_row, b_column = q[1], q[3], q[4], q[6], q[7]
+    rows, columns, inner, lanes = q[8], q[9], q[10], q[11]
+    calls, n_calls = i8(q[13]), q[14]
     copies_a = rows * inner > LARGE and columns > 2 * VECTORS * lanes
     copies_b = b_column != 1 or inner * columns > LARGE
     copy = DEPTH * VECTORS * lanes
@@ -325,46 +325,14 @@ def kernel(dtype: np.dtype[Any]) -> Any:
         @cfunc(types.void(types.int64), cache=True)
         def product_f4(block: Any) -> None:
             q = i8(block)
-            _product(
-                f4(q[0]),
-                q[1],
-                f4(q[2]),
-                q[3],
-                q[4],
-                f4(q[5]),
-                q[6],
-                q[7],
-                q[8],
-                q[9],
-                q[10],
-                q[11],
-                f4(q[12]),
-                i8(q[13]),
-                q[14],
-            )
+            _product(q, f4(q[0]), f4(q[2]), f4(q[5]), f4(q[12]))
 
         return product_f4
 
     @cfunc(types.void(types.int64), cache=True)
     def product_f8(block: Any) -> None:
         q = i8(block)
-        _product(
-            f8(q[0]),
-            q[1],
-            f8(q[2]),
-            q[3],
-            q[4],
-            f8(q[5]),
-            q[6],
-            q[7],
-            q[8],
-            q[9],
-            q[10],
-            q[11],
-            f8(q[12]),
-            i8(q[13]),
-            q[14],
-        )
+        _product(q, f8(q[0]), f8(q[2]), f8(q[5]), f8(q[12]))
 
     return product_f8
 
