@@ -4,8 +4,7 @@
     python benchmarks/products.py --json products.json --into docs/performance.md
 
 The three products of each layer at their shapes and in their orders, float32, on one thread, in one process, in turn.
-In
-a step the factors come from elsewhere as often as not; here they are in the cache as far as they fit.
+In a step the factors come from elsewhere as often as not; here they are in the cache as far as they fit.
 """
 
 from __future__ import annotations

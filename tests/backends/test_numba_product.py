@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import mmap
 from typing import Any
@@ -102,8 +103,6 @@ def test_a_row_does_not_depend_on_its_batch(order: str, dtype: Any) -> None:
 
 def at_the_edge(like: Array) -> Array:
     """A copy, in the same order, that ends where memory ends that this process may touch."""
-    import ctypes
-
     order = "C" if like.flags.c_contiguous else "F"
     page = mmap.PAGESIZE
     size = -(-like.nbytes // page) * page

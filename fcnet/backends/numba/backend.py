@@ -23,8 +23,8 @@ from fcnet.formulas import Formula, Sym, row_sum
 from fcnet.formulas.expression import REDUCTIONS
 from fcnet.formulas.transform import expand_erf
 
-_BUILT: Any = np.show_config(mode="dicts")
-ACCELERATE = _BUILT["Build Dependencies"]["blas"]["name"].lower() == "accelerate"
+_BUILT: Any = np.show_config(mode="dicts")  # entries without a value are left out of it
+ACCELERATE = _BUILT.get("Build Dependencies", {}).get("blas", {}).get("name", "").lower() == "accelerate"
 """Whether NumPy's products are Apple's: they have units of their own for matrices, and are left to them."""
 
 
@@ -200,9 +200,9 @@ class NumbaBackend:
         """out = a b, one product for each member."""
         if ACCELERATE or out.dtype not in POINTERS or out.strides[-1] != out.itemsize:
             return self.plain.matmul(a, b, out)
-        pads = self._pads.setdefault(
-            out.dtype, [aligned(product.pad(out.dtype), out.dtype) for _ in range(self.threads)]
-        )
+        if out.dtype not in self._pads:
+            self._pads[out.dtype] = [aligned(product.pad(out.dtype), out.dtype) for _ in range(self.threads)]
+        pads = self._pads[out.dtype]
         lead = out.shape[:-2]
         a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
         # dW = Eᵀ Z is cut by its rows: these are units of ε.
