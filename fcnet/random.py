@@ -47,8 +47,8 @@ def _order(drawn: Array) -> Array:
     upper = marked >> bits
     if (upper[1:] == upper[:-1]).any():
         return np.argsort(drawn, kind="stable")
-    order: Array = (marked & mask).astype(np.int64)
-    return order
+    marked &= mask
+    return marked.view(np.int64)
 
 
 def uniform(n: int, key: Array, a: int = 0, b: int = 0) -> Array:

@@ -203,10 +203,10 @@ def test_losses(backend: Backend, dtype: Any, name: str) -> None:
     """Every loss: value and weighted gradient of a batch in one formula, also with members, also over a's memory."""
     ℓ, dℓ = LOSSES[name]().terms(a, y)
     formula = Formula({"ℓ": Sym("w") * ℓ, "ε": (Sym("scale") * Sym("w")) * dℓ})
-    for lead in [(), (2,)]:
+    for lead, n in [((), 3), ((2,), 3), ((), 7)]:
         arrays = {
-            "a": draw(1, dtype, *lead, 4, 3),
-            "y": np.eye(3, dtype=dtype)[[0, 2, 1, 1]],
+            "a": draw(1, dtype, *lead, 4, n),
+            "y": np.eye(n, dtype=dtype)[[0, 2, 1, 1]],
             "w": np.abs(draw(2, dtype, 4, 1)),
             "scale": np.full((), 0.25, dtype),
         }
@@ -255,16 +255,18 @@ FUNCTIONS: dict[str, Expr] = {
 }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_operation_of_the_language(backend: Backend, dtype: Any, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "units"), [*((n, 4) for n in FUNCTIONS), ("reductions", 7), ("a shared condition of rows", 7)]
+)
+def test_every_operation_of_the_language(backend: Backend, dtype: Any, name: str, units: int) -> None:
     """Operations, reductions and choices, into new memory and over each of their operands."""
-    arrays = {"a": draw(1, dtype, 6, 4), "y": draw(2, dtype, 6, 4)}
+    arrays = {"a": draw(1, dtype, 6, units), "y": draw(2, dtype, 6, units)}
     e = FUNCTIONS[name]
     shape = np.shape(evaluate(e, arrays))
     tolerance = TOLERANCE[dtype]
 
     check(backend, Formula({"r": e}), arrays, {}, tolerance)
-    if shape == (6, 4):
+    if shape == (6, units):
         for operand in ("a", "y"):
             check(backend, Formula({"r": e}), arrays, {"r": operand}, tolerance)
             check(backend, Formula({"r": e, "s": a * y}), arrays, {"r": operand}, tolerance)

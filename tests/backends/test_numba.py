@@ -20,7 +20,7 @@ from fcnet import random
 from fcnet.backends.base import Array, Tape, Words
 from fcnet.backends.numba import functions, store
 from fcnet.backends.numba.backend import NumbaBackend
-from fcnet.backends.numba.printer import print_kernel
+from fcnet.backends.numba.printer import FEW, print_kernel
 from fcnet.formulas import Formula, Sym, exp, row_sum
 
 with np.errstate(all="ignore"):
@@ -121,18 +121,21 @@ def test_python_between_kernels_keeps_its_place() -> None:
 
 
 def test_printing_is_a_function_of_the_formula() -> None:
-    """Equal formulas on arrays of the same form print the same text, whatever their sizes: it is compiled once."""
+    """Equal formulas on arrays of the same form print the same text, whatever their sizes: it is compiled once.
+
+    A few units are an exception where they are reduced: each number of them has a text.
+    """
     a = Sym("a")
-    formula = Formula({"z": exp(a) / row_sum(exp(a))})
 
-    texts = set()
-    for rows, n in ((3, 5), (64, 128)):
-        x, z = np.zeros((rows, n)), np.zeros((rows, n))
-        printed = print_kernel(formula, {"a": x}, {"z": z}, {})
-        assert printed is not None
-        texts.add(printed.text)
+    def texts(formula: Formula, *shapes: tuple[int, int]) -> int:
+        printed = [print_kernel(formula, {"a": np.zeros(shape)}, {"z": np.zeros(shape)}, {}) for shape in shapes]
+        return len({each.text for each in printed if each is not None})
 
-    assert len(texts) == 1
+    softmax, twice = Formula({"z": exp(a) / row_sum(exp(a))}), Formula({"z": 2.0 * a})
+    assert texts(softmax, (3, FEW + 1), (64, 128)) == 1
+    assert texts(softmax, (3, FEW), (64, FEW)) == 1
+    assert texts(softmax, (3, 2), (3, 3), (3, FEW + 1)) == 3
+    assert texts(twice, (3, 2), (3, 3), (64, 128)) == 1
 
 
 def test_the_store_trusts_only_what_it_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

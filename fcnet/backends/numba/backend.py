@@ -336,7 +336,7 @@ class NumbaBackend:
                 views = {name: vector[start:stop][part] for name, vector in vectors.items()}
                 cell = aligned(1, next(iter(views.values())).dtype)
                 outs = {name: views.get(name, cell) for name in formula.results}
-                pieces.append([_formula(formula, {**views, **scalars}, outs, {})])
+                pieces.append([_formula(formula, {**views, **scalars}, outs, {}, finite=True)])
                 if watch is not None:
                     watch.append(cell)
             calls.append((Native(pieces), ()))
@@ -351,9 +351,9 @@ def _product(a: Array, b: Array, out: Array, pad: Array, follow: Sequence[Piece]
     return Piece(int(kernel.address), values, (a, b, *reads), (out, pad, *writes), (table, *follow))
 
 
-def _formula(formula: Formula, arrays: Group, outs: Group, sums: Group) -> Piece:
+def _formula(formula: Formula, arrays: Group, outs: Group, sums: Group, finite: bool = False) -> Piece:
     """A formula over these arrays."""
-    printed = print_kernel(formula, arrays, outs, sums)
+    printed = print_kernel(formula, arrays, outs, sums, finite)
     assert printed is not None, "parts of arrays that can be printed cannot"
     scratch = aligned(printed.scratch, next(iter(outs.values())).dtype)
     values = block(*printed.sizes, *printed.arrays, scratch)

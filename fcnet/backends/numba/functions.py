@@ -107,3 +107,13 @@ def tanh4(x: Any) -> Any:
     y = e / (e + _TWO)
     y = y if x >= _ZERO else -y
     return y if x == x else x
+
+
+@njit(error_model="numpy", fastmath={"arcp", "ninf", "contract"})
+def over4(x: Any, y: Any) -> Any:
+    """x / y for a y that is neither 0 nor infinite: NaN otherwise, perhaps.
+
+    The flags let a loop of vectors estimate 1 / y and refine it by Newton's rule, to 2 units in the last place, where
+    that is faster: a processor has one unit for divisions and square roots, and an optimizer needs both.
+    """
+    return x / y

@@ -22,6 +22,9 @@ _SCALAR = {"exp": "math.exp", "expm1": "math.expm1", "log": "math.log", "log1p":
 _VECTOR = {"exp": "exp4", "expm1": "expm1_4", "log": "log4", "log1p": "log1p4", "tanh": "tanh4"}
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
+FEW = 5
+"""So many units of a formula with reductions are written out one by one: then the loop over rows goes by vectors."""
+
 HEADER = '''"""A kernel printed by fcnet."""
 
 import math
@@ -29,7 +32,7 @@ import math
 import numpy as np
 from numba import cfunc, njit, types
 
-from fcnet.backends.numba.functions import exp4, expm1_4, log1p4, log4, tanh4
+from fcnet.backends.numba.functions import exp4, expm1_4, log1p4, log4, over4, tanh4
 from fcnet.backends.numba.pointers import f4, f8, i8, u2
 '''
 
@@ -53,17 +56,29 @@ class Printed:
 
 
 def print_kernel(
-    formula: Formula, arrays: Mapping[str, Array], outs: Mapping[str, Array], sums: Mapping[str, Array]
+    formula: Formula,
+    arrays: Mapping[str, Array],
+    outs: Mapping[str, Array],
+    sums: Mapping[str, Array],
+    finite: bool = False,
 ) -> Printed | None:
-    """The kernel, or None for arrays that it cannot walk (a step along the units other than 0 or 1)."""
-    return _Printer(formula, arrays, outs, sums).printed
+    """The kernel, or None for arrays that it cannot walk (a step along the units other than 0 or 1).
+
+    `finite`: no divisor is 0 or infinite in a result that counts, so that divisions may be estimated.
+    """
+    return _Printer(formula, arrays, outs, sums, finite).printed
 
 
 class _Printer:
     def __init__(
-        self, formula: Formula, arrays: Mapping[str, Array], outs: Mapping[str, Array], sums: Mapping[str, Array]
+        self,
+        formula: Formula,
+        arrays: Mapping[str, Array],
+        outs: Mapping[str, Array],
+        sums: Mapping[str, Array],
+        finite: bool,
     ) -> None:
-        self.formula, self.sums = formula, sums
+        self.formula, self.sums, self.finite = formula, sums, finite
         self.kind = POINTERS[next(iter(outs.values())).dtype]
         used = formula.symbols()
         self.named = {f"in_{name}": arrays[name] for name in used}
@@ -113,6 +128,8 @@ class _Printer:
         order = list(self.formula.nodes())
         self._levels(order)
         self._phases(order)
+        self.few = self.last > 0 and 1 < self.shape[2] <= FEW
+        self.units = [str(unit) for unit in range(self.shape[2])] if self.few else ["j"]
         pointers = list(dict.fromkeys(self.variables.values()))
         first = {p: next(n for n, v in self.variables.items() if v == p) for p in pointers}
         sums = list(self.sums)
@@ -205,11 +222,16 @@ class _Printer:
                 f"    sum{i}[sum{i}_ + j] = {TYPES[self.kind]}(0.0)",
             ]
         inner.append("for b in range(B):")
-        row = [f"{p}b = {p}_ + b * b_{p}" for p in pointers]
+        row = [f"{p}b = {p}_ + b * {self._row_step(p)}" for p in pointers]
         for phase in range(self.last + 1):
             row += self._phase_lines(order, phase, sums)
         inner += ["    " + line for line in row]
         return [*lines, *("    " + line for line in inner)]
+
+    def _row_step(self, pointer: str) -> str:
+        """How far the rows of what it points to are apart: as a number where there are few units."""
+        first = next(name for name, other in self.variables.items() if other == pointer)
+        return str(self.operands[first].steps[1]) if self.few else f"b_{pointer}"
 
     def _phase_lines(self, order: list[Expr], phase: int, sums: list[str]) -> list[str]:
         lines: list[str] = []
@@ -225,20 +247,39 @@ class _Printer:
         for node in reductions:
             start = "-np.inf" if node.op == "row_max" else "0.0"
             lines.append(f"{self._name(node)} = {TYPES[self.kind]}({start})")
+        found = [self._unit_lines(phase, sums, reductions, unit) for unit in self.units]
+        lines += self._row_writes(phase, sums)
+        for loop in found:
+            if self.few:
+                lines += loop
+            elif loop:
+                lines += ["for j in range(n):", *("    " + line for line in loop)]
+        for node in reductions:
+            if node.op == "row_mean":
+                lines.append(f"{self._name(node)} = {self._name(node)} / {TYPES[self.kind]}(n)")
+            self.text[id(node)] = self._name(node)
+        return lines
+
+    def _unit_lines(self, phase: int, sums: list[str], reductions: list[Expr], unit: str) -> list[str]:
+        """What is done of one unit in this phase."""
         loop: list[str] = []
         known: dict[int, str] = {}
 
+        def scratch(node: Expr) -> str:
+            place = self.stored[id(node)]
+            return f"row{place}_{unit}" if self.few else f"row[{place} * n + j]"
+
         def value(node: Expr) -> str:
-            """The variable of a node inside the loop of this phase; computed or loaded on first use."""
+            """The variable of a node; computed or loaded on first use."""
             if self.level[id(node)] == "row":
                 return self.text[id(node)]
             if id(node) not in known:
-                name = self._name(node)
+                name = self._name(node) + (f"_{unit}" if self.few else "")
                 if node.op == "sym":
                     pointer = self.variables[f"in_{node.value}"]
-                    code = f"{pointer}[{pointer}b + j]"
+                    code = f"{pointer}[{pointer}b + {unit}]"
                 elif self.phase[id(node)] < phase:
-                    code = f"row[{self.stored[id(node)]} * n + j]"
+                    code = scratch(node)
                 else:
                     code = self._code(node, [value(arg) for arg in node.args])
                 loop.append(f"{name} = {code}")
@@ -251,26 +292,29 @@ class _Printer:
                 loop.append(f"{acc} = {acc} if {x} <= {acc} else {x}")
             else:
                 loop.append(f"{acc} += {x}")
-        now = [(self.stored[id(node)], value(node)) for node in self.waiting if self.phase[id(node)] == phase]
-        loop += [f"row[{place} * n + j] = {text}" for place, text in now]
+        now = [(scratch(node), value(node)) for node in self.waiting if self.phase[id(node)] == phase]
+        loop += [f"{place} = {text}" for place, text in now]
         writes: list[str] = []
         for name, node in self.formula.results.items():
-            if self.written[name] != phase:
-                continue
-            pointer = self.variables[f"out_{name}"]
-            wide = bool(self.operands[f"out_{name}"].steps[2])
-            v, j = (value(node), " + j") if wide else (self.text[id(node)], "")  # of one unit there is no loop
-            made = [f"{pointer}[{pointer}b{j}] = {v}"]
-            if name in sums:
-                made.append(f"sum{sums.index(name)}[sum{sums.index(name)}_{j}] += {v}")
-            (writes if wide else lines).extend(made)
-        loop += writes
-        if loop:
-            lines += ["for j in range(n):", *("    " + line for line in loop)]
-        for node in reductions:
-            if node.op == "row_mean":
-                lines.append(f"{self._name(node)} = {self._name(node)} / {TYPES[self.kind]}(n)")
-            self.text[id(node)] = self._name(node)
+            if self.written[name] == phase and self.operands[f"out_{name}"].steps[2]:
+                writes += self._write(name, value(node), f" + {unit}", sums)
+        return loop + writes
+
+    def _row_writes(self, phase: int, sums: list[str]) -> list[str]:
+        """Results of which a row has one: those of one unit, too."""
+        lines: list[str] = []
+        for name, node in self.formula.results.items():
+            if self.written[name] == phase and not self.operands[f"out_{name}"].steps[2]:
+                lines += self._write(name, self.text[id(node)], "", sums)
+        return lines
+
+    def _write(self, name: str, value: str, unit: str, sums: list[str]) -> list[str]:
+        """Put the value into the result of that name, and add it to its sum."""
+        pointer = self.variables[f"out_{name}"]
+        lines = [f"{pointer}[{pointer}b{unit}] = {value}"]
+        if name in sums:
+            i = sums.index(name)
+            lines.append(f"sum{i}[sum{i}_{unit}] += {value}")
         return lines
 
     def _row_value(self, node: Expr) -> list[str]:
@@ -293,6 +337,8 @@ class _Printer:
         op = node.op
         if op in COMPARISONS and any(self._kind_of(arg) == "u2" for arg in node.args):
             args = [self._number(a, "u2") if a.op == "const" else text for a, text in zip(node.args, args, strict=True)]
+        if op == "div" and self.kind == "f4" and self.finite:
+            return f"over4({args[0]}, {args[1]})"
         if op in _SIGNS:
             return f"{args[0]} {_SIGNS[op]} {args[1]}"
         if op == "neg":
