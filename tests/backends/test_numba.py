@@ -20,8 +20,8 @@ from fcnet import random
 from fcnet.backends.base import Array, Tape, Words
 from fcnet.backends.numba import functions, store
 from fcnet.backends.numba.backend import NumbaBackend
-from fcnet.backends.numba.printer import FEW, print_kernel
-from fcnet.formulas import Formula, Sym, exp, row_sum
+from fcnet.backends.numba.printer import FEW, WIDE, print_kernel
+from fcnet.formulas import Formula, Sym, exp, row_max, row_sum
 
 with np.errstate(all="ignore"):
     POINTS = np.concatenate(
@@ -104,6 +104,24 @@ def test_a_step_of_kernels_is_one_call() -> None:
     assert tape.backend.link(tape.calls).__name__ == "repeat"
 
 
+def test_estimated_quotients() -> None:
+    """Within 2 units in the last place of the quotient, in a loop of vectors and in its rest."""
+
+    @njit(error_model="numpy")
+    def divide(x: Any, y: Any, out: Any) -> None:
+        for i in range(len(x)):
+            out[i] = functions.over4(x[i], y[i])
+
+    y = np.abs(POINTS[(np.abs(POINTS) > 1e-30)])
+    x = np.linspace(-3, 3, len(y)).astype(np.float32)
+    out = np.empty_like(x)
+
+    divide(x, y, out)
+
+    exact = x.astype(np.float64) / y
+    assert (np.abs(out - exact) <= 2 * np.spacing(np.abs(exact).astype(np.float32))).all()
+
+
 def test_python_between_kernels_keeps_its_place() -> None:
     """A plain call on the tape is made between the kernels around it."""
     tape = Tape(NumbaBackend())
@@ -123,7 +141,8 @@ def test_python_between_kernels_keeps_its_place() -> None:
 def test_printing_is_a_function_of_the_formula() -> None:
     """Equal formulas on arrays of the same form print the same text, whatever their sizes: it is compiled once.
 
-    A few units are an exception where they are reduced: each number of them has a text.
+    A few units are an exception where they are reduced: each number of them has a text. Too few for the widest vectors
+    are another.
     """
     a = Sym("a")
 
@@ -132,10 +151,27 @@ def test_printing_is_a_function_of_the_formula() -> None:
         return len({each.text for each in printed if each is not None})
 
     softmax, twice = Formula({"z": exp(a) / row_sum(exp(a))}), Formula({"z": 2.0 * a})
-    assert texts(softmax, (3, FEW + 1), (64, 128)) == 1
+    assert texts(softmax, (3, WIDE), (64, 128)) == 1
     assert texts(softmax, (3, FEW), (64, FEW)) == 1
-    assert texts(softmax, (3, 2), (3, 3), (3, FEW + 1)) == 3
+    assert texts(softmax, (3, 2), (3, 3), (3, FEW + 1), (3, WIDE - 1), (3, WIDE)) == 4
     assert texts(twice, (3, 2), (3, 3), (64, 128)) == 1
+
+
+@pytest.mark.parametrize("n", [2, FEW, FEW + 1, WIDE, 100])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_no_number_spoils_its_row(n: int, dtype: Any) -> None:
+    """A NaN anywhere in a row makes NaN of all of its softmax, though its largest may be found without it."""
+    a = Sym("a")
+    formula = Formula({"z": exp(a - row_max(a)) / row_sum(exp(a - row_max(a)))})
+    x, z = np.zeros((n + 1, n), dtype), np.zeros((n + 1, n), dtype)
+    np.fill_diagonal(x, np.nan)
+    tape = Tape(NumbaBackend())
+    tape.apply(formula, {"a": x}, {"z": z})
+
+    tape.run()
+
+    assert np.isnan(z[:-1]).all()
+    np.testing.assert_allclose(z[-1], 1 / n, rtol=1e-6)
 
 
 def test_the_store_trusts_only_what_it_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.extending import intrinsic
 
 from fcnet.backends.numba.pointers import f4_to_i4, i4_to_f4
 
@@ -55,6 +56,16 @@ def expm1_4(x: Any) -> Any:
     y = (q * half + (half - np.float32(0.5))) * _TWO
     y = y if x <= _MOST else _INF
     return y if x == x else x
+
+
+@njit(error_model="numpy", fastmath={"arcp", "ninf", "contract"})
+def over4(x: Any, y: Any) -> Any:
+    """x / y for a y that is neither 0 nor infinite: NaN otherwise, perhaps.
+
+    The flags let a loop of vectors estimate 1 / y and refine it by Newton's rule, to 2 units in the last place, where
+    that is faster: a processor has one unit for divisions and square roots, and an optimizer needs both.
+    """
+    return x / y
 
 
 _ROOT_HALF = np.int32(0x3F3504F3)  # the bits of √½
@@ -109,11 +120,12 @@ def tanh4(x: Any) -> Any:
     return y if x == x else x
 
 
-@njit(error_model="numpy", fastmath={"arcp", "ninf", "contract"})
-def over4(x: Any, y: Any) -> Any:
-    """x / y for a y that is neither 0 nor infinite: NaN otherwise, perhaps.
+@intrinsic
+def most(typingctx: Any, x: Any, y: Any) -> Any:
+    """The larger of two numbers; of NaN and a number it is either, so that a row's largest can be found by vectors."""
 
-    The flags let a loop of vectors estimate 1 / y and refine it by Newton's rule, to 2 units in the last place, where
-    that is faster: a processor has one unit for divisions and square roots, and an optimizer needs both.
-    """
-    return x / y
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        flags = ["nnan", "nsz"]
+        return builder.select(builder.fcmp_ordered(">", *args, flags=flags), *args, flags=flags)
+
+    return x(x, x), code

@@ -57,6 +57,21 @@ i8_to_f8 = _bits(types.int64, types.float64)
 
 
 @intrinsic
+def wide(typingctx: Any) -> Any:
+    """Let the loops of this function go by vectors of 512 bits, where there are such; compilers prefer halves of them.
+
+    They fear for the clock of processors that are mostly doing something else; here the products use whole ones anyway.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # llvmlite knows no attributes but LLVM's oldest, and checks that
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+@intrinsic
 def call(typingctx: Any, address: Any, block: Any) -> Any:
     """Call the kernel at `address` with its block of arguments."""
 

@@ -25,6 +25,9 @@ _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=",
 FEW = 5
 """So many units of a formula with reductions are written out one by one: then the loop over rows goes by vectors."""
 
+WIDE = 16
+"""From so many units on, a row goes by the widest vectors: one of fewer would not fill any."""
+
 HEADER = '''"""A kernel printed by fcnet."""
 
 import math
@@ -32,8 +35,8 @@ import math
 import numpy as np
 from numba import cfunc, njit, types
 
-from fcnet.backends.numba.functions import exp4, expm1_4, log1p4, log4, over4, tanh4
-from fcnet.backends.numba.pointers import f4, f8, i8, u2
+from fcnet.backends.numba.functions import exp4, expm1_4, log1p4, log4, most, over4, tanh4
+from fcnet.backends.numba.pointers import f4, f8, i8, u2, wide
 '''
 
 
@@ -90,15 +93,18 @@ class _Printer:
         self.operands: dict[str, Operand] = {}
         self.variables: dict[str, str] = {}  # operand -> the pointer variable; one for the same memory
         self.printed: Printed | None = None
+        full = int(np.prod(shape))
+        contiguous = all(a.size == 1 or (a.size == full and a.flags.c_contiguous) for a in self.named.values())
         reduces = any(node.op in REDUCTIONS for node in formula.nodes())
-        if not self._walk(shape, flat=not reduces and not sums):
+        self.flat = contiguous and not reduces and not sums
+        if not self._walk(shape):
             return
         self.printed = self._print()
 
-    def _walk(self, shape: tuple[int, ...], flat: bool) -> bool:
+    def _walk(self, shape: tuple[int, ...]) -> bool:
         """Find every array's steps; False where they are none that the loops can make."""
         full = int(np.prod(shape))
-        if flat and all(a.size == 1 or (a.size == full and a.flags.c_contiguous) for a in self.named.values()):
+        if self.flat:
             self.shape = (1, 1, full)
             steps = {name: (0, 0, int(a.size > 1 or full == 1)) for name, a in self.named.items()}
             steps = {name: s if self.named[name].size == full else (0, 0, 0) for name, s in steps.items()}
@@ -140,7 +146,7 @@ class _Printer:
         kinds += [self.kind] * len(sums)
         steps = [f"m_{p}" for p in pointers] + [f"b_{p}" for p in pointers] + [f"m_sum{i}" for i in range(len(sums))]
         arguments = ["M", "B", "n", *steps, *names, "row"]
-        body = self._body(pointers, sums)
+        body = [*(["wide()"] if self.flat or self.few or self.shape[2] >= WIDE else []), *self._body(pointers, sums)]
         lines = [HEADER, "", '@njit(error_model="numpy", fastmath={"contract", "nsz", "reassoc"})']
         lines += [f"def run({', '.join(arguments)}):", *("    " + line for line in body), "", ""]
         count = 3 + len(steps)
@@ -289,7 +295,7 @@ class _Printer:
         for node in reductions:
             x, acc = value(node.args[0]), self._name(node)
             if node.op == "row_max":
-                loop.append(f"{acc} = {acc} if {x} <= {acc} else {x}")
+                loop.append(f"{acc} = most({acc}, {x})")
             else:
                 loop.append(f"{acc} += {x}")
         now = [(scratch(node), value(node)) for node in self.waiting if self.phase[id(node)] == phase]
