@@ -12,10 +12,11 @@ import pytest
 
 pytest.importorskip("numba")
 
-from fcnet.backends.base import Array, Tape
+from fcnet import random
+from fcnet.backends.base import Array, Tape, Words
 from fcnet.backends.numba import product
 from fcnet.backends.numba.backend import Least, NumbaBackend
-from fcnet.formulas import Formula, Sym, row_sum
+from fcnet.formulas import Formula, Sym, row_sum, where
 
 ALL = Least(0, 0, 0, 0, units=0)
 BLOCKS = [product.ROWS[0], product.VECTORS * product.lanes(np.dtype(np.float32))]
@@ -175,6 +176,59 @@ def test_formulas_that_follow_a_product(name: str, n: int, threads: int) -> None
     assert {k: x.tobytes() for k, x in first.items()} == {k: x.tobytes() for k, x in second.items()}
     assert all(np.array_equal(sums[0][k], sums[1][k]) for k in sums[0])
     assert all(x.any() for x in sums[0].values())
+
+
+def dropout(backend: NumbaBackend, held: dict[str, Array], masks: Array, sums: Array) -> list[Any]:
+    """z = a b, z + c over it, random words, and x = z where they are large, with its sums over rows."""
+    words = Words(random.key(1, "dropout"), 2, np.array([3, 4, 0, 0]))
+    kept = Formula({"x": where(Sym("u") >= 30_000, Z, 0.0)})
+    return [
+        *calls(backend, held, FOLLOWING["in place"][0], {}),
+        *backend.words(masks, words),
+        *backend.apply(kept, {"u": masks, "z": held["z"]}, {"x": held["x"]}, {"x": sums}),
+    ]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("n", [16, 40, 160, 528])
+def test_a_whole_chain_follows_a_product(n: int, threads: int) -> None:
+    """A bias, random words and a mask, panel by panel, give the bits of one after another; rows of words that do not
+    begin with a counter stay apart, and what comes after them with them."""
+    shapes = {"a": (60, 200), "b": (200, n), "z": (60, n), "x": (60, n), "c": (1, n)}
+    first = {k: draw(*shape, dtype=np.float32, order="rows") for k, shape in shapes.items()}
+    second = {k: x.copy() for k, x in first.items()}
+    masks, sums = np.zeros((2, 60, n), np.uint16), np.zeros((2, n), np.float32)
+    backend = NumbaBackend(threads, ALL)
+
+    backend.link(joined := dropout(backend, first, masks[0], sums[0]))(2)
+    for call, args in [*(apart := dropout(backend, second, masks[1], sums[1])), *apart]:
+        call(*args)
+
+    native = joined[0][0]
+    chain = [native := native.followed(call) if native else None for call, _ in joined[1:]]
+    by_columns, by_counters = n >= 16 * threads, n % 16 == 0
+    assert [each is not None for each in chain] == [by_columns, *[by_columns and by_counters] * 2]
+    assert {k: x.tobytes() for k, x in first.items()} == {k: x.tobytes() for k, x in second.items()}
+    assert masks[0].tobytes() == masks[1].tobytes()
+    assert np.array_equal(sums[0], sums[1])
+    assert sums[0].any()
+
+
+def test_a_chain_ends_where_columns_need_others() -> None:
+    """What reads another column than it makes, or writes what an earlier link reads of others, stays apart."""
+    backend = NumbaBackend()
+    a, b, wide = np.ones((40, 30)), np.ones((30, 64)), np.ones((40, 65))
+    z, moved = wide[:, :-1], wide[:, 1:]
+    x = np.ones((40, 64))
+    [(native, _)] = backend.matmul(a, b, z)
+    [(reads, _)] = backend.apply(Formula({"x": 2.0 * Z}), {"z": moved}, {"x": x})
+    [(plain, _)] = backend.apply(Formula({"x": 2.0 * Z}), {"z": z}, {"x": x})
+    [(uses, _)] = backend.apply(Formula({"y": 2.0 * X}), {"x": x}, {"y": np.ones((40, 64))})
+    [(moves, _)] = backend.apply(Formula({"y": 2.0 * X}), {"x": x[:, ::-1][:, ::-1]}, {"y": x[::-1]})
+
+    assert native.followed(reads) is None
+    assert native.followed(plain).followed(uses) is not None
+    assert native.followed(plain).followed(moves) is None
 
 
 def test_a_product_cut_by_rows_is_not_followed() -> None:

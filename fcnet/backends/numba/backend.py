@@ -28,6 +28,10 @@ ACCELERATE = _BUILT.get("Build Dependencies", {}).get("blas", {}).get("name", ""
 """Whether NumPy's products are Apple's: they have units of their own for matrices, and are left to them."""
 
 
+COUNTER = 16
+"""Words of 16 bits that one counter of the generator gives."""
+
+
 @dataclass(frozen=True)
 class Least:
     """From which size on a call is cut: below, waiting for another thread costs more than it does.
@@ -82,56 +86,6 @@ class Piece:
     held: tuple[Any, ...] = ()
 
 
-class _Product(Native):
-    """out = a b: each thread has a part of out's columns (axis −1) or rows (axis −2), and memory for copies."""
-
-    __slots__ = ("a", "axis", "b", "out", "pads", "parts")
-
-    def __init__(
-        self, a: Array, b: Array, out: Array, axis: int, parts: Sequence[slice], pads: Sequence[Array]
-    ) -> None:
-        self.a, self.b, self.out, self.axis, self.parts, self.pads = a, b, out, axis, parts, pads
-        pieces = []
-        for part, pad in zip(parts, pads, strict=False):
-            x, y = (a[part], b) if axis == -2 else (a, b[:, part])
-            pieces.append([_product(x, y, _part(out, axis, out.shape[axis], part), pad)])
-        super().__init__(pieces)
-
-    @property
-    def shared(self) -> int:
-        """How many columns or rows the threads share; 0 where one has them all."""
-        return self.out.shape[self.axis] if len(self.parts) > 1 else 0
-
-    def alone(self) -> _Product:
-        """The call for one thread."""
-        whole = slice(0, self.out.shape[1])
-        return self if len(self.parts) == 1 else _Product(self.a, self.b, self.out, -1, [whole], self.pads)
-
-    def followed(self, formula: _Formula) -> Native | None:
-        """The product, of each panel of which the formula is made while it is in the cache; None where that cannot be.
-
-        So threads stay out of each other's way: a core that walks along rows fetches ahead what the other writes.
-        """
-        if not self._may_be_followed(formula):
-            return None
-        n, pieces = self.out.shape[1], []
-        for part, pad in zip(self.parts, self.pads, strict=False):
-            columns = product.panels(part.start, part.stop, self.out.dtype)
-            follow = [_formula(formula.formula, *_parts(formula.groups, -1, n, panel)) for panel in columns]
-            pieces.append([_product(self.a, self.b[:, part], self.out[:, part], pad, follow)])
-        return Native(pieces)
-
-    def _may_be_followed(self, formula: _Formula) -> bool:
-        """Whether the formula makes columns of the same number out of columns, and disturbs no product to come."""
-        arrays, outs, sums = formula.groups
-        written = (*outs.values(), *sums.values())
-        columns = self.axis == -1 and len(formula.pieces) <= len(self.parts) and not _together(formula.formula)
-        fits = columns and all(a.shape == self.out.shape for a in outs.values())
-        apart = not any(np.shares_memory(x, y) for x in (self.a, self.b) for y in written)
-        shared = [x for x in (*arrays.values(), *written) if np.shares_memory(x, self.out)]
-        return fits and apart and all(_same(x, self.out) for x in shared)
-
-
 class _Formula(Native):
     """A printed formula over groups of arrays (arrays, outs, sums); `parts` are those of each thread."""
 
@@ -144,6 +98,117 @@ class _Formula(Native):
     def alone(self) -> _Formula:
         """The call for one thread."""
         return self if len(self.pieces) == 1 else _Formula(self.formula, self.groups, [self.groups])
+
+    @property
+    def reads(self) -> tuple[Array, ...]:
+        """What it is a formula over."""
+        return tuple(self.groups[0].values())
+
+    @property
+    def writes(self) -> tuple[Array, ...]:
+        """What it makes."""
+        return (*self.groups[1].values(), *self.groups[2].values())
+
+    def by_columns(self, shape: tuple[int, ...]) -> bool:
+        """Whether it makes columns of arrays of that shape (rows, n) out of the same columns."""
+        return not _together(self.formula) and all(a.shape == shape for a in self.groups[1].values())
+
+    def columns(self, n: int, part: slice) -> Piece:
+        """These of its n columns."""
+        return _formula(self.formula, *_parts(self.groups, -1, n, part))
+
+
+class _Words(Native):
+    """out (…, n) = raw words; each thread has a part of them."""
+
+    __slots__ = ("out", "words")
+
+    def __init__(self, out: Array, words: Words, parts: Sequence[slice]) -> None:
+        self.out, self.words = out, words
+        super().__init__([[self._piece(out.reshape(1, -1)[:, part], out.size, part.start)] for part in parts])
+
+    def alone(self) -> _Words:
+        """The call for one thread."""
+        return self if len(self.pieces) == 1 else _Words(self.out, self.words, [slice(0, self.out.size)])
+
+    @property
+    def reads(self) -> tuple[Array, ...]:
+        """Nothing that a step makes."""
+        return ()
+
+    @property
+    def writes(self) -> tuple[Array, ...]:
+        """The words."""
+        return (self.out,)
+
+    def by_columns(self, shape: tuple[int, ...]) -> bool:
+        """Whether columns of an array of that shape (rows, n) can be made: a row has to start with a counter."""
+        return self.out.shape == shape and shape[-1] % COUNTER == 0
+
+    def columns(self, n: int, part: slice) -> Piece:
+        """These of its n columns."""
+        return self._piece(self.out[:, part], n, part.start)
+
+    def _piece(self, out: Array, row: int, start: int) -> Piece:
+        k0, k1 = (int(word) for word in self.words.key.view(np.int64))
+        position = self.words.position
+        values = block(k0, k1, self.words.layer, position, out, *out.shape, out.strides[0] // out.itemsize, start, row)
+        return Piece(int(kernels.words.address), values, (position,), (out,))
+
+
+class _Product(Native):
+    """out = a b: each thread has a part of out's columns (axis −1) or rows (axis −2), and memory for copies.
+
+    What comes `after` is made of each panel of the product while that is in the cache. So threads stay out of each
+    other's way, too: a core that walks along rows fetches ahead what the other writes.
+    """
+
+    __slots__ = ("a", "after", "axis", "b", "out", "pads", "parts")
+
+    def __init__(
+        self,
+        a: Array,
+        b: Array,
+        out: Array,
+        axis: int,
+        parts: Sequence[slice],
+        pads: Sequence[Array],
+        after: tuple[_Formula | _Words, ...] = (),
+    ) -> None:
+        self.a, self.b, self.out, self.axis, self.parts, self.pads, self.after = a, b, out, axis, parts, pads, after
+        n, pieces = out.shape[axis], []
+        for part, pad in zip(parts, pads, strict=False):
+            x, y = (a[part], b) if axis == -2 else (a, b[:, part])
+            panels = product.panels(part.start, part.stop, out.dtype) if after else []
+            follow = [each.columns(n, panel) for panel in panels for each in after]
+            pieces.append([_product(x, y, _part(out, axis, n, part), pad, follow, len(after))])
+        super().__init__(pieces)
+
+    @property
+    def shared(self) -> int:
+        """How many columns or rows the threads share; 0 where one has them all."""
+        return self.out.shape[self.axis] if len(self.parts) > 1 else 0
+
+    def alone(self) -> _Product:
+        """The call for one thread."""
+        whole = slice(0, self.out.shape[1])
+        return self if len(self.parts) == 1 else _Product(self.a, self.b, self.out, -1, [whole], self.pads)
+
+    def followed(self, native: _Formula | _Words) -> _Product | None:
+        """The product with that after it too; None where it cannot be made panel by panel."""
+        if not self._may_be_followed(native):
+            return None
+        return _Product(self.a, self.b, self.out, self.axis, self.parts, self.pads, (*self.after, native))
+
+    def _may_be_followed(self, native: _Formula | _Words) -> bool:
+        """Whether it makes columns out of the same ones, and touches nothing else of what the panels to come need."""
+        columns = self.axis == -1 and len(native.pieces) <= len(self.parts) and native.by_columns(self.out.shape)
+        made = [self.out, *(x for each in self.after for x in each.writes)]
+        needed = [x for each in self.after for x in each.reads]
+        apart = not any(np.shares_memory(x, y) for x in (self.a, self.b) for y in native.writes)
+        pairs = [(x, y) for x in (*native.reads, *native.writes) for y in made]
+        pairs += [(x, y) for x in native.writes for y in needed]
+        return columns and apart and all(_same(x, y) for x, y in pairs if np.shares_memory(x, y))
 
 
 class NumbaBackend:
@@ -275,14 +340,7 @@ class NumbaBackend:
 
     def words(self, out: Array, words: Words) -> list[Call]:
         """out = raw words."""
-        k0, k1 = (int(word) for word in words.key.view(np.int64))
-        flat = out.reshape(-1)
-        pieces = []
-        for part in self._cuts(flat.size, flat.size >= self.least.words, 16):  # a counter gives so many
-            piece = flat[part]
-            values = block(k0, k1, words.layer, words.position, piece, piece.size, part.start)
-            pieces.append([Piece(int(kernels.words.address), values, (words.position,), (piece,))])
-        return [(Native(pieces), ())]
+        return [(_Words(out, words, self._cuts(out.size, out.size >= self.least.words, COUNTER)), ())]
 
     def gather(self, x: Array, order: Array, position: Array, out: Array) -> list[Call]:
         """out = the rows of x (n_all, n) at the place of the step."""
@@ -343,10 +401,10 @@ class NumbaBackend:
         return calls
 
 
-def _product(a: Array, b: Array, out: Array, pad: Array, follow: Sequence[Piece] = ()) -> Piece:
-    """A product, after each panel of which a piece of a formula follows."""
+def _product(a: Array, b: Array, out: Array, pad: Array, follow: Sequence[Piece], each: int) -> Piece:
+    """A product, after each panel of which so many pieces follow."""
     kernel, table = product.kernel(out.dtype), _table(follow)
-    values = block(*product.arguments(a, b, out, pad, table))
+    values = block(*product.arguments(a, b, out, pad, table, each))
     reads, writes = ([x for piece in follow for x in getattr(piece, name)] for name in ("reads", "writes"))
     return Piece(int(kernel.address), values, (a, b, *reads), (out, pad, *writes), (table, *follow))
 
@@ -362,11 +420,12 @@ def _formula(formula: Formula, arrays: Group, outs: Group, sums: Group, finite: 
 
 
 def _followed(natives: Sequence[Native]) -> list[Native]:
-    """The calls, in which products are followed by their formulas wherever these come next."""
+    """The calls, in which products are followed by what can be made of their panels, wherever that comes next."""
     made: list[Native] = []
     for native in natives:
         last = made[-1] if made else None
-        both = last.followed(native) if isinstance(last, _Product) and isinstance(native, _Formula) else None
+        follows = isinstance(last, _Product) and isinstance(native, (_Formula, _Words))
+        both = last.followed(native) if follows else None  # type: ignore[union-attr]
         made = [*made[:-1], both] if both is not None else [*made, native]
     return made
 

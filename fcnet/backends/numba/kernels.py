@@ -182,26 +182,32 @@ def _philox(key0: Any, key1: Any, number: Any, layer: Any, step: Any, epoch: Any
 
 
 @_loop
-def _words(key0: Any, key1: Any, layer: Any, step: Any, epoch: Any, out: Any, last: Any, n: Any, start: Any) -> None:
-    """n uint16 from the words of the counters (1 …, layer, step, epoch), the lowest quarter of each word first.
+def _words(
+    key0: Any, key1: Any, layer: Any, step: Any, epoch: Any, out: Any, rest: Any, rows: Any, n: Any, move: Any,
+    start: Any, row: Any,
+) -> None:  # fmt: skip
+    """rows × n uint16 from the words of the counters (1 …, layer, step, epoch), the lowest quarter of each word first.
 
-    They are those from number `start` on, a multiple of 16, which is what one counter gives. `out` is their memory as
-    uint64, and `last` as uint16, for the rest.
+    They are those from number `start` on, in the next row from `row` later on, both multiples of 16, which is what one
+    counter gives. `out` is their memory as uint64, rows `move` uint16 apart, and `rest` as uint16, for the last ones.
     """
-    number = 1 + start // 16
-    for i in range(n // 16):
-        w0, w1, w2, w3 = _philox(key0, key1, number + i, layer, step, epoch)
-        out[4 * i], out[4 * i + 1], out[4 * i + 2], out[4 * i + 3] = w0, w1, w2, w3
-    done = n // 16 * 16
-    if done < n:
-        rest = _philox(key0, key1, number + n // 16, layer, step, epoch)
-        for j in range(n - done):
-            last[done + j] = np.uint16((rest[j // 4] >> np.uint64(16 * (j % 4))) & np.uint64(0xFFFF))
+    for b in range(rows):
+        number, place = 1 + (start + b * row) // 16, b * move // 4
+        for i in range(n // 16):
+            w0, w1, w2, w3 = _philox(key0, key1, number + i, layer, step, epoch)
+            at = place + 4 * i
+            out[at], out[at + 1], out[at + 2], out[at + 3] = w0, w1, w2, w3
+        done = n // 16 * 16
+        if done < n:
+            last = _philox(key0, key1, number + n // 16, layer, step, epoch)
+            for j in range(n - done):
+                rest[b * move + done + j] = np.uint16((last[j // 4] >> np.uint64(16 * (j % 4))) & np.uint64(0xFFFF))
 
 
 @cfunc(SIGNATURE, cache=True)
 def words(block: Any) -> None:
     """Random words of a layer at the place of position (epoch, step)."""
     q = i8(block)
-    position = i8(q[3])
-    _words(np.uint64(q[0]), np.uint64(q[1]), q[2], position[1], position[0], u8(q[4]), u2(q[4]), q[5], q[6])
+    position, out = i8(q[3]), q[4]
+    keys = np.uint64(q[0]), np.uint64(q[1])
+    _words(*keys, q[2], position[1], position[0], u8(out), u2(out), q[5], q[6], q[7], q[8], q[9])

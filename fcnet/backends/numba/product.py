@@ -280,7 +280,7 @@ def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
     """c (rows, columns) = a (rows, inner) b (inner, columns), with what `arguments` says in q."""
     c_row, a_row, a_column, b_row, b_column = q[1], q[3], q[4], q[6], q[7]
     rows, columns, inner, lanes = q[8], q[9], q[10], q[11]
-    calls, n_calls = i8(q[13]), q[14]
+    calls, n_calls, each = i8(q[13]), q[14], q[15]
     copies_a = rows * inner > LARGE and columns > 2 * VECTORS * lanes
     copies_b = b_column != 1 or inner * columns > LARGE
     copy = DEPTH * VECTORS * lanes
@@ -313,8 +313,9 @@ def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
                     _block(r, v, c, c_row, x, x_at, x_row, x_column, y, y_at, y_row, depth, first, z_at, wide)
                     i += ROWS[r]
                 if done and number < n_calls:
-                    call(calls[2 * number], calls[2 * number + 1])
-                j, number = j + wide, number + 1
+                    for i in range(number, number + each):
+                        call(calls[2 * i], calls[2 * i + 1])
+                j, number = j + wide, number + each
 
 
 @cache
@@ -343,13 +344,13 @@ def panels(start: int, stop: int, dtype: np.dtype[Any]) -> list[slice]:
     return [slice(at, min(at + wide, stop)) for at in range(start, stop, wide)]
 
 
-def arguments(a: Array, b: Array, out: Array, pad: Array, calls: Array) -> list[Any]:
+def arguments(a: Array, b: Array, out: Array, pad: Array, calls: Array, each: int = 1) -> list[Any]:
     """What the kernel of out = a b wants in its block; out's columns lie side by side.
 
-    `calls` (n, 2) int64 are the addresses of a kernel and its block for each panel, or none: what is to be made of the
-    panel as soon as it is complete and while it is in the cache.
+    `calls` (n, 2) int64 are the addresses of kernels and their blocks, so many for `each` panel, or none: what is to be
+    made of the panel as soon as it is complete and while it is in the cache.
     """
     size = out.itemsize
     (a_row, a_column), (b_row, b_column) = ([step // size for step in x.strides] for x in (a, b))
     steps = [out, out.strides[0] // size, a, a_row, a_column, b, b_row, b_column]
-    return [*steps, *out.shape, a.shape[1], lanes(out.dtype), pad, calls, len(calls)]
+    return [*steps, *out.shape, a.shape[1], lanes(out.dtype), pad, calls, len(calls), each]
