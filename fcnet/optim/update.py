@@ -92,6 +92,7 @@ class Update:
         """What the formulas need at steps t (K,), counted from 1: (K, n_scalars) float64."""
         table = np.empty((len(t), self.n_scalars))
         ones = np.ones(len(t))
+        done: dict[tuple[Expr, float, float], Array] = {}  # pieces that differ in nothing have the same scalars
         for piece in self.pieces:
             values = {
                 "t": t.astype(np.float64),
@@ -99,7 +100,10 @@ class Update:
                 "decay": piece.decay * (ones if decay_factor is None else decay_factor),
             }
             for i, expression in enumerate(piece.hoisted.values()):
-                table[:, piece.offset + i] = evaluate(expression, values)
+                key = expression, piece.lr, piece.decay
+                if key not in done:
+                    done[key] = evaluate(expression, values)
+                table[:, piece.offset + i] = done[key]
         return table
 
     def record(
