@@ -113,15 +113,12 @@ class Dropout:
         """Nothing to fill."""
 
     def forward(self, k: Tape, p: Arrays, q: Arrays, ws: Workspace, z: Array, s: Arrays) -> Array:
-        """A word below rate · 2¹⁶ drops its unit."""
+        """A word u below rate · 2¹⁶ drops its unit."""
         if not ws.train:
             return z
-        units = z.shape[-1]
-        u, m, z_out = ws.new("words", units, np.uint16), ws.new("m", units), ws.new("z_out", units)
+        u, z_out = ws.new("u", z.shape[-1], np.uint16), ws.new("z_out", z.shape[-1])
         k.words(u, Words(random.key(ws.seed, "dropout"), ws.layer, ws.batch.position))
-        dropped = min(round(self.rate * 2**16), 2**16 - 1)
-        kept = where(Sym("u") >= dropped, 1.0 / (1.0 - dropped / 2**16), 0.0)
-        k.apply(Formula({"m": kept, "z_out": Sym("z") * kept}), {"u": u, "z": z}, {"m": m, "z_out": z_out})
+        k.apply(Formula({"z_out": Sym("z") * self._mask()}), {"u": u, "z": z}, {"z_out": z_out})
         return z_out
 
     def backward(
@@ -129,5 +126,10 @@ class Dropout:
     ) -> Array | None:
         """δ_in = δ ∘ m / (1 − rate)."""
         if need_dz:
-            k.apply(Formula({"δ": Sym("δ") * Sym("m")}), {"δ": δ, "m": ws["m"]}, {"δ": δ})
+            k.apply(Formula({"δ": Sym("δ") * self._mask()}), {"δ": δ, "u": ws["u"]}, {"δ": δ})
         return δ
+
+    def _mask(self) -> Expr:
+        """m / (1 − rate), from the words: these take half the memory of the mask."""
+        dropped = min(round(self.rate * 2**16), 2**16 - 1)
+        return where(Sym("u") >= dropped, 1.0 / (1.0 - dropped / 2**16), 0.0)

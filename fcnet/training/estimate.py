@@ -104,7 +104,7 @@ def _widths(network: Network, training: bool) -> int:
     total, formulas = network.n_in + 4 * network.n_out + 2, []
     for layer, n_in, n_out in zip(network.layers, network.widths, network.widths[1:], strict=False):
         if isinstance(layer, Dropout):
-            total += 3 * n_out if training else 0
+            total += 2 * n_out if training else 0
         elif isinstance(layer, Dense):
             a, f = Sym("a") + Sym("b"), layer.activation
             ε = Formula({"ε": f.vjp(Sym("a"), Sym("z"), Sym("δ"))})

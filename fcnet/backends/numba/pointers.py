@@ -64,8 +64,9 @@ def wide(typingctx: Any) -> Any:
     """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        # llvmlite knows no attributes but LLVM's oldest, and checks that
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        attributes = builder.function.attributes
+        if isinstance(attributes, set):  # by the way around llvmlite's list of those that it knows
+            set.add(attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
     return types.void(), code
