@@ -28,12 +28,14 @@ FEW = 5
 WIDE = 16
 """From so many units on, a row goes by the widest vectors: one of fewer would not fill any."""
 
+OPTIONS = 'error_model="numpy", fastmath={"contract", "nsz", "reassoc"}'
+
 HEADER = '''"""A kernel printed by fcnet."""
 
 import math
 
 import numpy as np
-from numba import cfunc, njit, types
+from numba import cfunc, types
 
 from fcnet.backends.numba.functions import exp4, expm1_4, log1p4, log4, most, over4, tanh4
 from fcnet.backends.numba.pointers import f4, f8, i8, u2, wide
@@ -147,14 +149,13 @@ class _Printer:
         steps = [f"m_{p}" for p in pointers] + [f"b_{p}" for p in pointers] + [f"m_sum{i}" for i in range(len(sums))]
         arguments = ["M", "B", "n", *steps, *names, "row"]
         body = [*(["wide()"] if self.flat or self.few or self.shape[2] >= WIDE else []), *self._body(pointers, sums)]
-        lines = [HEADER, "", '@njit(error_model="numpy", fastmath={"contract", "nsz", "reassoc"})']
-        lines += [f"def run({', '.join(arguments)}):", *("    " + line for line in body), "", ""]
         count = 3 + len(steps)
         values = [f"q[{i}]" for i in range(count)]
         values += [f"{kind}(q[{count + i}])" for i, kind in enumerate(kinds)]
         values += [f"{self.kind}(q[{count + len(kinds)}])"]
-        lines += ["@cfunc(types.void(types.int64), cache=True)", "def kernel(block):", "    q = i8(block)"]
-        lines += [f"    run({', '.join(values)})", ""]
+        unpacked = [f"{name} = {value}" for name, value in zip(arguments, values, strict=True)]
+        lines = [HEADER, "", f"@cfunc(types.void(types.int64), cache=True, {OPTIONS})", "def kernel(block):"]
+        lines += ["    " + line for line in ["q = i8(block)", *unpacked, *body]] + [""]
         sizes = [*self.shape]
         sizes += [self.operands[first[p]].steps[0] for p in pointers]
         sizes += [self.operands[first[p]].steps[1] for p in pointers]
