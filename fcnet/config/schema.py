@@ -170,6 +170,6 @@ class Config:
     backend: Literal["auto", "numpy", "numba"] = "auto"
     """What computes."""
     threads: Literal["auto"] | Annotated[int, Ge(1), Le(4096)] = "auto"
-    """Threads for matrix products; `auto`: the cores that the process may use. Equal bits need equal threads."""
+    """Threads that compute; `auto`: the cores that the process may use. Equal bits need equal threads."""
     dtype: Literal["float32", "float64"] = "float32"
     """The precision of all numbers in the net."""
