@@ -30,10 +30,11 @@ def _gather(x: Any, order: Any, position: Any, out: Any, rows: Any, n: Any) -> N
 @_loop
 def _gather_one_hot(labels: Any, order: Any, position: Any, out: Any, rows: Any, n: Any) -> None:
     """out (rows, n) = one-hot rows of labels[order[start :][:rows]]."""
+    start = position[2]
+    for i in range(rows * n):
+        out[i] = 0
     for b in range(rows):
-        for j in range(n):
-            out[b * n + j] = 0
-        out[b * n + labels[order[position[2] + b]]] = 1
+        out[b * n + labels[order[start + b]]] = 1
 
 
 @_loop
