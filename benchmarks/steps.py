@@ -94,7 +94,7 @@ def measure(case: int, threads: int, trainers: list[str], repeat: int, pythons: 
     for _ in range(repeat):
         for name in order:
             workers[name].epoch()
-        order = [*order[1:], *order[:1]]  # nobody always comes after the same neighbour
+        order = [*order[1:], *order[:1]][::-1]  # nobody always comes after the same neighbour
     for name, worker in workers.items():
         worker.close()
         if not worker.answers:

@@ -95,17 +95,16 @@ class _Printer:
         self.operands: dict[str, Operand] = {}
         self.variables: dict[str, str] = {}  # operand -> the pointer variable; one for the same memory
         self.printed: Printed | None = None
-        full = int(np.prod(shape))
-        contiguous = all(a.size == 1 or (a.size == full and a.flags.c_contiguous) for a in self.named.values())
         reduces = any(node.op in REDUCTIONS for node in formula.nodes())
-        self.flat = contiguous and not reduces and not sums
-        if not self._walk(shape):
+        if not self._walk(shape, flat=not reduces and not sums):
             return
         self.printed = self._print()
 
-    def _walk(self, shape: tuple[int, ...]) -> bool:
+    def _walk(self, shape: tuple[int, ...], flat: bool) -> bool:
         """Find every array's steps; False where they are none that the loops can make."""
         full = int(np.prod(shape))
+        contiguous = all(a.size == 1 or (a.size == full and a.flags.c_contiguous) for a in self.named.values())
+        self.flat = flat and contiguous
         if self.flat:
             self.shape = (1, 1, full)
             steps = {name: (0, 0, int(a.size > 1 or full == 1)) for name, a in self.named.items()}
@@ -139,7 +138,7 @@ class _Printer:
         self.few = self.last > 0 and 1 < self.shape[2] <= FEW
         self.units = [str(unit) for unit in range(self.shape[2])] if self.few else ["j"]
         pointers = list(dict.fromkeys(self.variables.values()))
-        first = {p: next(n for n, v in self.variables.items() if v == p) for p in pointers}
+        first = self.first = {p: next(n for n, v in self.variables.items() if v == p) for p in pointers}
         sums = list(self.sums)
         stored = {id(node): i for i, node in enumerate(self.waiting)}
         self.stored = stored
@@ -229,16 +228,12 @@ class _Printer:
                 f"    sum{i}[sum{i}_ + j] = {TYPES[self.kind]}(0.0)",
             ]
         inner.append("for b in range(B):")
-        row = [f"{p}b = {p}_ + b * {self._row_step(p)}" for p in pointers]
+        moves = {p: self.operands[self.first[p]].steps[1] if self.few else f"b_{p}" for p in pointers}
+        row = [f"{p}b = {p}_ + b * {moves[p]}" for p in pointers]
         for phase in range(self.last + 1):
             row += self._phase_lines(order, phase, sums)
         inner += ["    " + line for line in row]
         return [*lines, *("    " + line for line in inner)]
-
-    def _row_step(self, pointer: str) -> str:
-        """How far the rows of what it points to are apart: as a number where there are few units."""
-        first = next(name for name, other in self.variables.items() if other == pointer)
-        return str(self.operands[first].steps[1]) if self.few else f"b_{pointer}"
 
     def _phase_lines(self, order: list[Expr], phase: int, sums: list[str]) -> list[str]:
         lines: list[str] = []
@@ -254,9 +249,9 @@ class _Printer:
         for node in reductions:
             start = "-np.inf" if node.op == "row_max" else "0.0"
             lines.append(f"{self._name(node)} = {TYPES[self.kind]}({start})")
-        found = [self._unit_lines(phase, sums, reductions, unit) for unit in self.units]
         lines += self._row_writes(phase, sums)
-        for loop in found:
+        for unit in self.units:
+            loop = self._unit_lines(phase, sums, reductions, unit)
             if self.few:
                 lines += loop
             elif loop:
