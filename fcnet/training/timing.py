@@ -28,9 +28,9 @@ REPETITIONS = 7
 SECONDS = 0.08
 """How long one timing of one thing lasts, at the least."""
 
-SETTLE = 0.06
-"""Seconds of training before anything is timed: so long the threads of OpenBLAS that the backend before has used still
-spin, waiting for more (2²⁶ cycles)."""
+SETTLE = 0.2
+"""Seconds of training before anything is timed: nearly so long the threads of OpenBLAS that the backend before has used
+still spin, waiting for more (2²⁸ cycles, an eighth of a second)."""
 
 Section = tuple[str, int]
 """gather, forward, loss, backward, update or loop; and the layer, i of the derivation, 0 where there is none."""
