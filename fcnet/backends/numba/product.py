@@ -11,6 +11,7 @@ b alone: not on the batch that the row is in, nor on how many threads share the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -35,6 +36,10 @@ DEPTH = 128
 
 BAND = 1024
 """How many rows of a are worked off together: DEPTH · BAND elements stay in the second cache."""
+
+UNROLL = 4
+"""How many products of the largest block a loop makes in one round: its other instructions, one in six, would be felt
+where two threads share a core's units."""
 
 LARGE = 2**17
 """From so many elements on a factor is copied."""
@@ -68,6 +73,10 @@ class _Vectors:
         for offset in offsets:
             pointer = self.builder.gep(pointer, [_INDEX(offset) if isinstance(offset, int) else offset])
         return pointer
+
+    def times(self, value: Any, number: int) -> Any:
+        """The product of an offset and a number."""
+        return value * number if isinstance(value, int) else self.builder.mul(value, _INDEX(number))
 
     def load(self, pointer: Any, mask: Any = None) -> Any:
         """The vector there, or those of its elements that the mask has; the others are 0."""
@@ -134,9 +143,15 @@ def _block(
         v = _Vectors(builder, signature.args[2])
         c, a, b = v.at(c, c_at), v.at(a, a_at), v.at(b, b_at)
         end = builder.append_basic_block("end")
+        cases: list[tuple[int, int, Any, Any, int]]
+        cases = [(m, n, a_row, a_column, 1) for m in ROWS for n in range(VECTORS + 1)]
+        cases[0] = (ROWS[0], 0, a_row, 1, UNROLL)  # the largest block: either of a's steps is 1
+        cases.append((ROWS[0], 0, 1, a_column, UNROLL))
         which = builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors)
-        switch = builder.switch(which, end)
-        for number, (m, part) in enumerate((m, n) for m in ROWS for n in range(VECTORS + 1)):
+        largest = builder.icmp_signed("==", which, _INDEX(0))
+        by_columns = builder.and_(largest, builder.icmp_signed("!=", a_column, _INDEX(1)))
+        switch = builder.switch(builder.select(by_columns, _INDEX(len(cases) - 1), which), end)
+        for number, (m, part, row, column, unroll) in enumerate(cases):
             start = builder.append_basic_block(f"block{m}x{part}")
             switch.add_case(_INDEX(number), start)
             builder.position_at_end(start)
@@ -145,7 +160,7 @@ def _block(
             if part:
                 masks[-1] = v.mask(builder.sub(count, _INDEX((n - 1) * v.lanes)))
             places = [[v.at(c, builder.mul(c_row, _INDEX(i)), v.lanes * j) for j in range(n)] for i in range(m)]
-            sums = _sums(v, m, n, a, a_row, a_column, b, b_row, depth, masks)
+            sums = _sums(v, m, masks, a, row, column, b, b_row, depth, unroll)
             with builder.if_else(first) as (new, old):
                 for branch, adds in ((new, False), (old, True)):
                     with branch:
@@ -165,39 +180,52 @@ def _block(
 
 
 def _sums(
-    v: _Vectors, m: int, n: int, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, depth: Any, masks: Any
-) -> Any:
-    """The sums of m rows and n vectors over `depth` products, in registers."""
-    builder = v.builder
-    start = builder.block
-    moves = [builder.mul(a_row, _INDEX(i)) for i in range(m)]
-    loop, done = builder.append_basic_block("loop"), builder.append_basic_block("done")
-    builder.branch(loop)
-    builder.position_at_end(loop)
+    v: _Vectors, m: int, masks: Any, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, depth: Any, unroll: int
+) -> list[list[Any]]:
+    """The sums of m rows and a vector for each of the masks over `depth` products, in registers.
 
-    def phi(value: Any) -> Any:
-        """A variable of the loop that starts with the value."""
-        made = builder.phi(value.type)
-        made.add_incoming(value, start)
-        return made
+    So many products are written out in the loop. A step of a that is the number 1 becomes part of its instructions.
+    """
+    builder, n = v.builder, len(masks)
+    starts = range(0, m, 3)  # an instruction reaches a place, and those a step and two steps away
 
-    left, a_now, b_now = phi(depth), phi(a), phi(b)
-    sums = [[phi(v.zero) for _ in range(n)] for _ in range(m)]
-    row = [v.load(v.at(b_now, v.lanes * j), masks[j]) for j in range(n)]
-    more = []
-    for i in range(m):
-        element = v.spread(v.at(a_now, moves[i]))
-        more.append([v.add_product(element, row[j], sums[i][j]) for j in range(n)])
-    fewer = builder.sub(left, _INDEX(1))
-    left.add_incoming(fewer, loop)
-    a_now.add_incoming(v.at(a_now, a_column), loop)
-    b_now.add_incoming(v.at(b_now, b_row), loop)
-    for i in range(m):
-        for j in range(n):
-            sums[i][j].add_incoming(more[i][j], loop)
-    builder.cbranch(builder.icmp_signed(">", fewer, _INDEX(0)), loop, done)
-    builder.position_at_end(done)
-    return more
+    def add(state: list[Any], times: int) -> list[Any]:
+        """Multiply the next columns of a by the next rows of b."""
+        *places, b_now = state[: len(starts) + 1]
+        sums = state[len(places) + 1 :]
+        for _ in range(times):
+            row = [v.load(v.at(b_now, v.lanes * j), masks[j]) for j in range(n)]
+            for i in range(m):
+                element = v.spread(v.at(places[i // 3], v.times(a_row, i % 3)))
+                sums = [v.add_product(element, row[k % n], x) if k // n == i else x for k, x in enumerate(sums)]
+            places, b_now = [v.at(place, a_column) for place in places], v.at(b_now, b_row)
+        return [*places, b_now, *sums]
+
+    state = [*[v.at(a, v.times(a_row, i)) for i in starts], b, *[v.zero] * (m * n)]
+    if unroll > 1:
+        state = _repeat(builder, builder.sdiv(depth, _INDEX(unroll)), state, lambda now: add(now, unroll))
+        depth = builder.srem(depth, _INDEX(unroll))
+    state = _repeat(builder, depth, state, lambda now: add(now, 1))
+    return [state[-n * (m - i) :][:n] for i in range(m)]
+
+
+def _repeat(builder: Any, times: Any, state: list[Any], change: Callable[[list[Any]], list[Any]]) -> list[Any]:
+    """The values after so many changes, perhaps none: a loop."""
+    before = builder.block
+    head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    variables = [builder.phi(value.type) for value in (times, *state)]
+    for variable, value in zip(variables, (times, *state), strict=True):
+        variable.add_incoming(value, before)
+    left, *now = variables
+    builder.cbranch(builder.icmp_signed(">", left, _INDEX(0)), body, after)
+    builder.position_at_end(body)
+    for variable, value in zip(variables, (builder.sub(left, _INDEX(1)), *change(now)), strict=True):
+        variable.add_incoming(value, body)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return now
 
 
 @intrinsic
@@ -281,7 +309,7 @@ def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
     c_row, a_row, a_column, b_row, b_column = q[1], q[3], q[4], q[6], q[7]
     rows, columns, inner, lanes = q[8], q[9], q[10], q[11]
     calls, n_calls, each = i8(q[13]), q[14], q[15]
-    copies_a = rows * inner > LARGE and columns > 2 * VECTORS * lanes
+    copies_a = (rows * inner > LARGE and columns > 2 * VECTORS * lanes) or (a_row != 1 and a_column != 1)
     copies_b = b_column != 1 or inner * columns > LARGE
     copy = DEPTH * VECTORS * lanes
     for k in range(0, inner, DEPTH):
