@@ -102,6 +102,24 @@ def test_a_row_does_not_depend_on_its_batch(order: str, dtype: Any) -> None:
         assert alone.tobytes() == out[row].tobytes()
 
 
+@pytest.mark.parametrize("vectors", [1, 3, 4, 5, 8, 9, 10, 17])
+def test_panels_are_about_equally_wide(vectors: int) -> None:
+    """As few as there can be, none of them a sliver; only the last has a part of a vector."""
+    lanes = product.lanes(np.dtype(np.float64))
+    for short in (0, lanes - 1):
+        stop = 32 + vectors * lanes - short
+
+        found = product.panels(32, stop, np.dtype(np.float64))
+
+        wide = [-(-(part.stop - part.start) // lanes) for part in found]
+        assert [part.start for part in found] == [32, *(part.stop for part in found[:-1])]
+        assert found[-1].stop == stop
+        assert len(found) == -(-vectors // product.VECTORS)
+        assert sum(wide) == vectors
+        assert max(wide) - min(wide) <= 1
+        assert max(wide) <= product.VECTORS
+
+
 def at_the_edge(like: Array) -> Array:
     """A copy, in the same order, that ends where memory ends that this process may touch."""
     order = "C" if like.flags.c_contiguous else "F"

@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
 from fcnet import random
 from fcnet.backends.base import Array, Tape
 from fcnet.backends.numba import denormals, team
-from fcnet.backends.numba.backend import Least, NumbaBackend, _in_step
+from fcnet.backends.numba.backend import GRID, Alone, Least, NumbaBackend, Together
+from fcnet.backends.numba.native import Cut, ProductCall, UpdateCall, in_step
 from fcnet.data.source import MemorySource
-from fcnet.formulas import Formula, Sym, row_sum
+from fcnet.formulas import Formula, Sym, exp, row_sum
 from fcnet.nn.activations import Gelu, Identity, Relu, Softmax
 from fcnet.nn.initializers import HeNormal
 from fcnet.nn.layers import Dense, Dropout
@@ -88,12 +91,109 @@ def test_a_step_is_cut_for_the_team() -> None:
 
     natives = [call for call, _ in made.recorded(64).tape.calls]
 
-    assert sum(len(native.pieces) == 2 for native in natives) > 20
-    assert made.recorded(64).tape.backend.link(made.recorded(64).tape.calls).__name__ == "together"
+    assert sum(native.divided for native in natives) > 20
+    assert isinstance(made.recorded(64).tape.backend.link(made.recorded(64).tape.calls), Together)
 
 
-@pytest.mark.parametrize(("units", "how"), [(128, "repeat"), (256, "together")])
-def test_a_step_of_narrow_layers_is_left_to_one_thread(units: int, how: str) -> None:
+@given(n=st.integers(0, 500), shares=st.lists(st.integers(0, 40), min_size=1, max_size=5), line=st.integers(1, 20))
+@example(n=48, shares=[0, 40, 0], line=16)
+def test_parts_are_whole_lines_and_none_is_empty(n: int, shares: list[int], line: int) -> None:
+    """They follow one another from 0 to n, wherever the edges are, and are about as large as their shares."""
+    edges = (0, *np.cumsum(shares).tolist())
+    edges = (*edges[:-1], max(edges[-1], 1))
+    cut = Cut(edges, line)
+    assert cut.can(n) == (n // line >= len(shares))
+    if not cut.can(n):
+        return
+
+    parts = cut.parts(n)
+
+    assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
+    assert parts[-1].stop == n
+    assert all(part.stop - part.start >= line and part.start % line == 0 for part in parts)
+    if all(n // line * share >= edges[-1] for share in shares):
+        assert all(abs(part.start - n * edge / edges[-1]) <= 2 * line for part, edge in zip(parts, edges, strict=False))
+
+
+@pytest.mark.parametrize("edges", [(0, 3, 32), (0, 13, 32), (0, 29, 32), (0, 7, 11, 48), (0, 30, 46, 48)], ids=str)
+def test_no_result_depends_on_how_the_step_is_cut(edges: tuple[int, ...]) -> None:
+    """Whichever thread has the more to do, and wherever a row ends for it, the bits are the same."""
+    ends = []
+    for cut in (tuple(range(0, GRID * len(edges), GRID)), edges):
+        made, source = program(len(edges) - 1)
+        made.run(source, made.update.scalars(np.arange(1, 2), np.ones(1)), 64)
+        linked = made.recorded(64).tape._linked
+        assert isinstance(linked, Together)
+        linked.cut, linked.follow = Cut(cut, ALL.line), lambda busy: None
+        ends.append(steps(made, source, alone=False))
+
+    assert ends[0] == ends[1]
+
+
+def test_the_cut_follows_the_threads_speeds() -> None:
+    """Edges move to where all threads take as long, stay where little is to be gained, and leave everyone a part."""
+    step = Together([], Cut((0, 16, 32), 1))
+    for _ in range(20):
+        step.follow(np.array([100, 50]) * np.diff(step.cut.edges))
+    assert step.cut.edges == (0, 11, 32)
+
+    step.follow(np.array([101, 50]) * np.diff(step.cut.edges))
+    assert step.cut.edges == (0, 11, 32)
+    step.follow(np.array([0, 50]))
+    assert step.cut.edges == (0, 11, 32)
+
+    for _ in range(20):
+        step.follow(np.array([1, 1000]) * np.diff(step.cut.edges))
+    assert step.cut.edges == (0, 25, 32)
+
+    step = Together([], Cut((0, 16, 32, 48), 1))
+    for _ in range(20):
+        step.follow(np.array([2, 2, 1]) * np.diff(step.cut.edges))
+    assert step.cut.edges == (0, 12, 24, 48)
+
+
+def test_time_counts_where_all_threads_have_work() -> None:
+    """What a walk says of a thread leaves out what the thread has waited, and what one did while others had nothing."""
+    x, y, total = np.ones((64, 4096)), np.ones((64, 4096)), np.zeros(())
+    backend = NumbaBackend(2, ALL)
+    calls = backend.apply(Formula({"x": exp(Sym("x"))}), {"x": x}, {"x": x})
+    calls += backend.accumulate(x, total)
+    calls += backend.apply(Formula({"y": Sym("x") + Sym("t")}), {"x": x, "t": total}, {"y": y})
+    natives = [call for call, _ in calls]
+
+    pieces = in_step(natives, Cut((0, 1, 2), 1))
+
+    assert [piece for piece in pieces[0] if isinstance(piece, int)] == [1, 0, 1]
+    assert pieces[0][-1] == pieces[1][-1] == 1
+
+
+def test_a_matrix_is_updated_by_who_made_its_gradient() -> None:
+    """The update is cut where the rows of the gradient are: no barrier stands between them, wherever the edges are."""
+    a, z = np.ones((64, 96), np.float32), np.ones((64, 40), np.float32)
+    g, θ = np.zeros(96 * 40 + 8, np.float32), np.zeros(96 * 40 + 8, np.float32)
+    backend = NumbaBackend(2, Least(0, 0, 0, 0, units=0))
+    dW = g[: 96 * 40].reshape(96, 40)
+    formula = Formula({"θ": Sym("θ") - 0.1 * Sym("g")})
+    calls = [*backend.matmul(a.T, z, dW), *backend.update(formula, {"θ": θ, "g": g}, [(0, len(g), {})])]
+
+    linked = backend.link(calls)
+
+    assert isinstance(linked, Together)
+    product, update = linked._natives
+    assert isinstance(product, ProductCall)
+    assert isinstance(update, UpdateCall)
+    for edge in (5, 16, 27):
+        linked.cut = Cut((0, edge, 32))
+        pieces = in_step(linked._natives, linked.cut)
+        assert [sum(isinstance(piece, int) for piece in own) for own in pieces] == [1, 1]
+        θ[...] = 0
+        linked(1)
+        assert np.array_equal(θ[: 96 * 40], np.full(96 * 40, -6.4, np.float32))
+        assert not θ[96 * 40 :].any()
+
+
+@pytest.mark.parametrize(("units", "how"), [(128, Alone), (256, Together)])
+def test_a_step_of_narrow_layers_is_left_to_one_thread(units: int, how: type) -> None:
     """Where a thread would use what it fetches from another too seldom, nothing is shared; the numbers are the same."""
     z, w = random.normal(2048 * units, random.key(0, "z")), random.normal(units * units, random.key(0, "w"))
     outs = []
@@ -107,8 +207,8 @@ def test_a_step_of_narrow_layers_is_left_to_one_thread(units: int, how: str) -> 
         tape.run()
         outs.append(a)
 
-    assert tape.backend.link(tape.calls).__name__ == how
-    assert sum(len(call.pieces) == 2 for call, _ in tape.calls) >= 2
+    assert isinstance(tape.backend.link(tape.calls), how)
+    assert sum(call.divided for call, _ in tape.calls) >= 2
     assert outs[0].tobytes() == outs[1].tobytes()
 
 
@@ -182,9 +282,9 @@ def test_a_barrier_stands_where_the_order_matters(source: str, target: str, barr
     rows = Formula({"r": row_sum(Sym("s")) + Sym("s")})
     calls += backend.apply(rows, {"s": held[source]}, {"r": held[target]})
 
-    tables = _in_step([call for call, _ in calls], 2)
+    tables = in_step([call for call, _ in calls], Cut((0, 1, 2), 1))
 
-    assert [sum(piece is None for piece in table) for table in tables] == [barriers, barriers]
+    assert [sum(isinstance(piece, int) for piece in table) for table in tables] == [barriers, barriers]
     assert [len(table) for table in tables] == [2 + barriers, 2 + barriers]
 
 

@@ -7,12 +7,14 @@ earlier one waits in a scratch row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fcnet.backends.base import Array
+from fcnet.backends.numba.pointers import address
 from fcnet.formulas import Formula
 from fcnet.formulas.expression import COMPARISONS, REDUCTIONS, Expr, is_const
 
@@ -42,6 +44,11 @@ from fcnet.backends.numba.pointers import f4, f8, i8, u2, wide
 '''
 
 
+Group = Mapping[str, Array]
+Groups = tuple[Group, Group, Group]
+"""What a formula is over: arrays, outs and sums over rows."""
+
+
 @dataclass(frozen=True)
 class Operand:
     """An array as the kernel sees it: its type and its step in elements along members, rows and units."""
@@ -58,6 +65,27 @@ class Printed:
     sizes: list[int] = field(default_factory=list)
     arrays: list[Array] = field(default_factory=list)
     scratch: int = 0  # elements of scratch that the last argument points to
+    places: list[tuple[int, str]] = field(default_factory=list)  # of the arrays: their group, and what they are in it
+    flat: bool = False  # whether all of an array is one row
+    rows: int = 0  # of scratch
+
+    def over(self, groups: Groups) -> Printed:
+        """The same kernel over other arrays, outs and sums of the same signature."""
+        shape = (1, 1, *np.broadcast_shapes(*(a.shape for group in groups[:2] for a in group.values())))
+        whole = (1, 1, math.prod(shape)) if self.flat else (math.prod(shape[:-2]), *shape[-2:])
+        arrays = [groups[group][name] for group, name in self.places]
+        return replace(self, sizes=[*whole, *self.sizes[3:]], arrays=arrays, scratch=max(1, self.rows * whole[-1]))
+
+
+def signature(groups: Groups) -> Hashable:
+    """What the text depends on, for one formula: the arrays' types and steps, their sizes as far as these matter, and
+    which of them share memory."""
+    arrays, outs = [a for group in groups for a in group.values()], list(groups[1].values())
+    shape = np.broadcast_shapes(*(a.shape for group in groups[:2] for a in group.values()))
+    kinds = [(a.dtype, a.strides, *(min(n, WIDE) for n in a.shape)) for a in arrays]
+    whole = [a.flags.c_contiguous and a.shape == shape for a in arrays]
+    near = [np.may_share_memory(a, b) and 1 + (address(a) == address(b)) for a in arrays for b in outs]
+    return tuple(kinds), tuple(whole), tuple(near)
 
 
 def print_kernel(
@@ -162,7 +190,10 @@ class _Printer:
             self.sums[name].strides[-2] // self.sums[name].itemsize if self.sums[name].ndim > 1 else 0 for name in sums
         ]
         arrays = [self.named[first[p]] for p in pointers] + [self.sums[name] for name in sums]
-        return Printed("\n".join(lines), sizes, arrays, max(1, len(stored) * self.shape[2]))
+        places = [(int(group == "out"), name) for group, _, name in (first[p].partition("_") for p in pointers)]
+        places += [(2, name) for name in sums]
+        scratch = max(1, len(stored) * self.shape[2])
+        return Printed("\n".join(lines), sizes, arrays, scratch, places, self.flat, len(stored))
 
     def _levels(self, order: list[Expr]) -> None:
         """Whether a node has one value a row ("row") or one a unit ("full"); numbers and 0-d symbols count as row."""

@@ -304,6 +304,16 @@ def _pack_rows(
 
 
 @_loop
+def _wide(columns: Any, lanes: Any) -> Any:
+    """How many of so many columns are a panel: few panels, about equally wide, of whole vectors but for the last."""
+    if columns <= VECTORS * lanes:
+        return columns
+    vectors = (columns + lanes - 1) // lanes
+    panels = (vectors + VECTORS - 1) // VECTORS
+    return min(columns, (vectors + panels - 1) // panels * lanes)
+
+
+@_loop
 def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
     """c (rows, columns) = a (rows, inner) b (inner, columns), with what `arguments` says in q."""
     c_row, a_row, a_column, b_row, b_column = q[1], q[3], q[4], q[6], q[7]
@@ -319,7 +329,7 @@ def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
             done = k + depth == inner and top + m == rows
             j, number = 0, 0
             while j < columns:
-                wide = min(VECTORS * lanes, columns - j)
+                wide = _wide(columns - j, lanes)
                 v = 0 if wide == VECTORS * lanes else (wide + lanes - 1) // lanes
                 y, y_at, y_row = b, k * b_row + j * b_column, b_row
                 if copies_b:
@@ -368,8 +378,12 @@ def kernel(dtype: np.dtype[Any]) -> Any:
 
 def panels(start: int, stop: int, dtype: np.dtype[Any]) -> list[slice]:
     """Which of these columns of out a product makes together, in their order."""
-    wide = VECTORS * lanes(dtype)
-    return [slice(at, min(at + wide, stop)) for at in range(start, stop, wide)]
+    made = []
+    while start < stop:
+        wide = _wide.py_func(stop - start, lanes(dtype))
+        made.append(slice(start, start + wide))
+        start += wide
+    return made
 
 
 def arguments(a: Array, b: Array, out: Array, pad: Array, calls: Array, each: int = 1) -> list[Any]:

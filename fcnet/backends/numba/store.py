@@ -39,10 +39,18 @@ def load(text: str) -> ModuleType:
 
 
 @cache
+def name() -> str:
+    """The folder's name: kernels have the functions that they call in them, and Numba does not see these change."""
+    here = Path(__file__).parent
+    called = b"".join((here / f"{module}.py").read_bytes() for module in ("functions", "pointers"))
+    return f"kernels-{fcnet.__version__}-{hashlib.sha256(called).hexdigest()[:8]}"
+
+
+@cache
 def folder() -> Path:
     """The user's kernel folder, 0700 and owned by the user; a temporary one where there can be none."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = base / "fcnet" / f"kernels-{fcnet.__version__}"
+    path = base / "fcnet" / name()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         status = path.lstat()

@@ -22,8 +22,8 @@ from numba.extending import intrinsic
 
 from fcnet.backends.base import Array
 from fcnet.backends.numba.denormals import X86, flush, restore
-from fcnet.backends.numba.pointers import address, call
-from fcnet.backends.numba.system import NAP, nap
+from fcnet.backends.numba.pointers import address, call, i8
+from fcnet.backends.numba.system import CLOCK, MONOTONIC, NAP, nap, read_clock
 
 BARRIER = 0
 """What a table has in place of a kernel's address where the threads wait for one another."""
@@ -58,16 +58,32 @@ def _look(typingctx: Any, counter: Any) -> Any:
     return types.int64(types.int64), code
 
 
-@njit(types.void(types.int64[:, ::1], *[types.int64] * 4), cache=True, nogil=True)
-def _walk(table: Any, times: int, counter: int, members: int, sleep: int) -> None:
-    """Make every call of the table (n, 2) int64, in order, so many times; then wait for all members."""
+@njit
+def _now(clock: int, place: int) -> Any:
+    """Nanoseconds, by way of two int64 at the address `place`; 0 without a clock."""
+    if clock == 0:
+        return 0
+    read_clock(clock, MONOTONIC, place)
+    return i8(place)[0] * 1_000_000_000 + i8(place)[1]
+
+
+@njit(types.void(types.int64[:, ::1], *[types.int64] * 6), cache=True, nogil=True)
+def _walk(table: Any, times: int, counter: int, members: int, sleep: int, clock: int, times_at: int) -> None:
+    """Make every call of the table (n, 2) int64, in order, so many times; then wait for all members.
+
+    Beside a barrier stands whether the time before it counts; all of that is added to the third int64 at `times_at`.
+    """
     before = flush()
     due = 0
+    busy = i8(times_at)
+    since = _now(clock, times_at)
     for time in range(times + 1):
         for i in range(table.shape[0] if time < times else 1):
             if time < times and table[i, 0] != BARRIER:
                 call(table[i, 0], table[i, 1])
                 continue
+            if time < times and table[i, 1]:
+                busy[2] += _now(clock, times_at) - since
             due += members
             _arrive(counter)
             spins = 0
@@ -75,6 +91,7 @@ def _walk(table: Any, times: int, counter: int, members: int, sleep: int) -> Non
                 spins += 1
                 if spins > _SPINS and sleep:
                     nap(sleep, 1)
+            since = _now(clock, times_at)
     restore(before)
 
 
@@ -90,7 +107,8 @@ class _Job:
     """One thread's part of a walk."""
 
     def __init__(self, table: Array, times: int, counter: Array, members: int) -> None:
-        self._arguments = table, times, address(counter), members, NAP
+        self.times = np.zeros(8, np.int64)
+        self._arguments = table, times, address(counter), members, NAP, CLOCK, address(self.times)
         self._held = counter
         self.done = threading.Event()
 
@@ -130,22 +148,26 @@ class Team:
         self._lock = threading.Lock()  # one walk at a time
         self._others = [_Member() for _ in range(members - 1)]
 
-    def walk(self, tables: Sequence[Array], times: int) -> None:
-        """Walk one table each, so many times over; return when all have."""
+    def walk(self, tables: Sequence[Array], times: int) -> Array:
+        """Walk one table each, so many times over; return when all have, with how long each was busy, (members,) ns.
+
+        What counts is the time before those barriers that say so.
+        """
         counter = np.zeros(8, np.int64)
         with self._lock:
+            jobs = [_Job(table, times, counter, self.members) for table in tables]
             given: list[_Job] = []
             try:
-                for member, table in zip(self._others, tables[1:], strict=True):
-                    job = _Job(table, times, counter, self.members)
+                for member, job in zip(self._others, jobs[1:], strict=True):
                     member.give(job)
                     given.append(job)
-                _Job(tables[0], times, counter, self.members).walk()
+                jobs[0].walk()
             except BaseException:
                 counter[0] = _LEFT  # nobody waits for one who was interrupted; what the others do is of no use
                 for job in given:
                     job.done.wait()
                 raise
+        return np.array([job.times[2] for job in jobs])
 
 
 @cache
