@@ -137,8 +137,8 @@ if choice.installed("numba"):
 
     BACKENDS["numba"] = lambda: choice.make("numba")
     # everything that can be cut is, however small
-    BACKENDS["numba, 2 threads"] = lambda: NumbaBackend(2, Least(0, 0, 0, 0, 1, 0))
-    BACKENDS["numba, 3 threads"] = lambda: NumbaBackend(3, Least(0, 0, 0, 0, 1, 0))
+    BACKENDS["numba, 2 threads"] = lambda: NumbaBackend(2, Least(1, 1, 1, 1, 1, 0))
+    BACKENDS["numba, 3 threads"] = lambda: NumbaBackend(3, Least(1, 1, 1, 1, 1, 0))
 TOLERANCE: dict[Any, float] = {np.float32: 3e-6, np.float64: 1e-13}
 a, y, z, δ = Sym("a"), Sym("y"), Sym("z"), Sym("δ")
 

@@ -18,7 +18,7 @@ from fcnet.backends.numba import product
 from fcnet.backends.numba.backend import Least, NumbaBackend
 from fcnet.formulas import Formula, Sym, row_sum, where
 
-ALL = Least(0, 0, 0, 0, units=0)
+ALL = Least(1, 1, 1, 1, units=0)
 BLOCKS = [product.ROWS[0], product.VECTORS * product.lanes(np.dtype(np.float32))]
 SHAPES = [
     (1, 1, 1),
@@ -190,7 +190,7 @@ def test_formulas_that_follow_a_product(name: str, n: int, threads: int) -> None
 
     product_call, formula_call = (call for call, _ in joined)
     by_columns = threads == 1 or n >= 16 * threads
-    assert (product_call.followed(formula_call) is not None) == (joins and by_columns)
+    assert (product_call.followed(formula_call, backend.even) is not None) == (joins and by_columns)
     assert {k: x.tobytes() for k, x in first.items()} == {k: x.tobytes() for k, x in second.items()}
     assert all(np.array_equal(sums[0][k], sums[1][k]) for k in sums[0])
     assert all(x.any() for x in sums[0].values())
@@ -223,7 +223,7 @@ def test_a_whole_chain_follows_a_product(n: int, threads: int) -> None:
         call(*args)
 
     native = joined[0][0]
-    chain = [native := native.followed(call) if native else None for call, _ in joined[1:]]
+    chain = [native := native.followed(call, backend.even) if native else None for call, _ in joined[1:]]
     by_columns, by_counters = n >= 16 * threads, n % 16 == 0
     assert [each is not None for each in chain] == [by_columns, *[by_columns and by_counters] * 2]
     assert {k: x.tobytes() for k, x in first.items()} == {k: x.tobytes() for k, x in second.items()}
@@ -244,14 +244,15 @@ def test_a_chain_ends_where_columns_need_others() -> None:
     [(uses, _)] = backend.apply(Formula({"y": 2.0 * X}), {"x": x}, {"y": np.ones((40, 64))})
     [(moves, _)] = backend.apply(Formula({"y": 2.0 * X}), {"x": x}, {"y": x[::-1]})
 
-    assert native.followed(reads) is None
-    assert native.followed(plain).followed(uses) is not None
-    assert native.followed(plain).followed(moves) is None
+    assert native.followed(reads, backend.even) is None
+    assert native.followed(plain, backend.even).followed(uses, backend.even) is not None
+    assert native.followed(plain, backend.even).followed(moves, backend.even) is None
 
 
 def test_a_product_cut_by_rows_is_not_followed() -> None:
     """dW = Eᵀ Z is shared out by units, and no formula of its columns can follow then."""
     held = {"a": np.ones((40, 64)).T, "b": np.ones((40, 64)), "z": np.zeros((64, 64))}
-    product_call, formula_call = (call for call, _ in calls(NumbaBackend(2, ALL), held, Formula({"z": Z + 1.0}), {}))
+    backend = NumbaBackend(2, ALL)
+    product_call, formula_call = (call for call, _ in calls(backend, held, Formula({"z": Z + 1.0}), {}))
 
-    assert product_call.followed(formula_call) is None
+    assert product_call.followed(formula_call, backend.even) is None

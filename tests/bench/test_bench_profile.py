@@ -19,7 +19,7 @@ BACKENDS = {"numpy": NumpyBackend}
 if choice.installed("numba"):
     from fcnet.backends.numba.backend import Least, NumbaBackend
 
-    BACKENDS |= {"numba": NumbaBackend, "numba, 2 threads": lambda: NumbaBackend(2, Least(0, 0, 0, 0, 1, 0))}
+    BACKENDS |= {"numba": NumbaBackend, "numba, 2 threads": lambda: NumbaBackend(2, Least(1, 1, 1, 1, 1, 0))}
 
 
 @pytest.fixture

@@ -44,6 +44,13 @@ ACCELERATE = _BUILT.get("Build Dependencies", {}).get("blas", {}).get("name", ""
 """Whether NumPy's products are Apple's: they have units of their own for matrices, and are left to them."""
 
 
+MUCH = 8
+"""From what worth of a product on nearly everything else of a step is shared, too: its threads stay busy then, and one
+that made a small call alone would have to fetch the other's half for it."""
+
+FINE = 1 / 64
+"""From what worth on calls are shared in such a step."""
+
 GRID = 16
 """Into how many parts for each thread the scale is divided on which calls are cut."""
 
@@ -59,7 +66,7 @@ TABLES = 64
 
 @dataclass(frozen=True)
 class Least:
-    """From which size on a call is cut: below, waiting for another thread costs more than it does.
+    """From which size on a call is worth sharing: below, waiting for another thread costs more than it does.
 
     `product` in multiplications, `operations` of a formula over all elements, `gather` in elements, random `words`; a
     piece has whole `line`s of so many elements, so that no two threads write to one cache line. A step is shared at all
@@ -67,9 +74,9 @@ class Least:
     speed at which it computes.
     """
 
-    product: int = 2**18
-    operations: int = 2**15
-    gather: int = 2**13
+    product: int = 2**20
+    operations: int = 2**18
+    gather: int = 2**14
     words: int = 2**11
     line: int = LINE
     units: int = 256
@@ -104,7 +111,7 @@ class NumbaBackend:
                 run.append(function)
                 continue
             if run:
-                linked.append(self._linked(_matched(_followed(run))))
+                linked.append(self._linked(run))
                 run = []
             if function is not None:
                 linked.append(self.plain.link([(function, args)]))
@@ -122,10 +129,12 @@ class NumbaBackend:
         """The calls so many times over, for one thread where none of the products is worth sharing: then nothing else
         of the step is, since each thread would have to fetch what the first has made."""
         products = [native for native in natives if isinstance(native, ProductCall)]
-        narrow = products and not any(native.shared >= self.least.units for native in products)
-        if narrow or not any(native.divided for native in natives):
-            return Alone(natives)
-        return Together(natives, self.even)
+        wide = [native.worth for native in products if native.out.shape[native.axis] >= self.least.units]
+        cut = replace(self.even, least=FINE if max(wide, default=0) >= MUCH else 1.0)
+        narrow = products and not any(worth >= 1 for worth in wide)
+        if narrow or not any(native.shared(cut) for native in natives):
+            return Alone(_followed(natives, Cut()))
+        return Together(_matched(_followed(natives, cut)), cut)
 
     def matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
         """out = a b, one product for each member."""
@@ -138,10 +147,9 @@ class NumbaBackend:
         a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
         # dW = Eᵀ Z is cut by its rows: these are units of ε.
         axes = (-2, -1) if a.strides[-1] != a.itemsize else (-1, -2)
-        large = math.prod(out.shape[-2:]) * a.shape[-1] >= self.least.product
-        axis = next((axis for axis in axes if self._cuts(out.shape[axis], large)), None)
-        shared = axis is not None
-        return [(ProductCall(a[i], b[i], out[i], axis or -1, shared, pads), ()) for i in np.ndindex(*lead)]
+        axis = next((axis for axis in axes if self.even.can(out.shape[axis])), -1)
+        worth = self._worth(math.prod(out.shape[-2:]) * a.shape[-1] / self.least.product, out.shape[axis])
+        return [(ProductCall(a[i], b[i], out[i], axis, worth, pads), ()) for i in np.ndindex(*lead)]
 
     def apply(
         self,
@@ -155,23 +163,23 @@ class NumbaBackend:
         expanded = expand_erf(formula, single=next(iter(outs.values())).dtype == np.float32)
         if print_kernel(expanded, *groups) is None:
             return self.plain.apply(formula, arrays, outs, sums)
-        return [(FormulaCall(expanded, groups, *self._axis(expanded, groups)), ())]
+        return [(self._formula(expanded, groups), ())]
 
-    def _axis(self, formula: Formula, groups: Groups) -> tuple[tuple[int, ...], int | None]:
-        """The shape of all arrays, and its axis that is cut: units, or rows where units belong together or are few."""
+    def _formula(self, formula: Formula, groups: Groups) -> FormulaCall:
+        """The formula, to be cut by units, or by rows where units belong together or are few."""
         arrays, outs, sums = groups
         shape = np.broadcast_shapes(*(a.shape for a in (*arrays.values(), *outs.values())))
-        large = math.prod(shape) * len(list(formula.nodes())) >= self.least.operations
+        worth = math.prod(shape) * len(list(formula.nodes())) / self.least.operations
         for axis in (-1, -2)[together(formula) : 2 - bool(sums)]:
             if len(shape) < -axis or any(a.ndim < -axis or a.shape[axis] != shape[axis] for a in outs.values()):
                 continue
-            if self._cuts(shape[axis], large):
-                return shape, axis
-        return shape, None
+            if self.even.can(shape[axis]):
+                return FormulaCall(formula, groups, axis, shape[axis], self._worth(worth, shape[axis]))
+        return FormulaCall(formula, groups, -1, 0, 0.0)
 
-    def _cuts(self, n: int, large: bool, grain: int = 1) -> bool:
-        """Whether the threads share 0 … n."""
-        return large and self.threads > 1 and self.even.can(n, grain)
+    def _worth(self, size: float, n: int, grain: int = 1) -> float:
+        """The size, where threads can share 0 … n."""
+        return size if self.threads > 1 and self.even.can(n, grain) else 0.0
 
     def sum_rows(self, e: Array, out: Array) -> list[Call]:
         """out = Σ over the rows of e."""
@@ -187,7 +195,7 @@ class NumbaBackend:
 
     def norm(self, g: Array, out: Array) -> list[Call]:
         """out = ‖g‖; its parts are the same however fast the threads are."""
-        shared = self._cuts(g.size, g.size >= self.least.operations)
+        shared = self._worth(g.size / self.least.operations, g.size) >= 1
         found = self.even.parts(g.size) if shared else [slice(0, g.size)]
         squares = np.zeros((len(found), 8))  # a cache line each
         kernel = typed("squares", g)
@@ -200,13 +208,13 @@ class NumbaBackend:
 
     def words(self, out: Array, words: Words) -> list[Call]:
         """out = raw words."""
-        return [(WordsCall(out, words, self._cuts(out.size, out.size >= self.least.words, COUNTER)), ())]
+        return [(WordsCall(out, words, self._worth(out.size / self.least.words, out.size, COUNTER)), ())]
 
     def gather(self, x: Array, order: Array, position: Array, out: Array) -> list[Call]:
         """out = the rows of x (n_all, n) at the place of the step."""
         if not x.flags.c_contiguous or x.dtype not in POINTERS:
             return self.plain.gather(x, order, position, out)
-        return [(GatherCall(x, order, position, out, self._cuts(len(out), out.size >= self.least.gather)), ())]
+        return [(GatherCall(x, order, position, out, self._worth(out.size / self.least.gather, len(out))), ())]
 
     def gather_one_hot(self, labels: Array, order: Array, position: Array, out: Array) -> list[Call]:
         """out = one-hot rows of the labels at the place of the step."""
@@ -244,11 +252,11 @@ class NumbaBackend:
         calls: list[Call] = []
         for start, stop, scalars in segments:
             size = stop - start
-            shared = self._cuts(size, size * len(list(formula.nodes())) >= self.least.operations)
+            worth = self._worth(size * len(list(formula.nodes())) / self.least.operations, size)
             views = {name: vector[start:stop] for name, vector in vectors.items()}
             dtype = next(iter(views.values())).dtype
-            cells = [aligned(1, dtype) for _ in range(self.threads if shared else 1)]
-            calls.append((UpdateCall(formula, views, scalars, cells, shared), ()))
+            cells = [aligned(1, dtype) for _ in range(self.threads if worth else 1)]
+            calls.append((UpdateCall(formula, views, scalars, cells, worth), ()))
             if watch is not None:
                 watch += cells
         return calls
@@ -302,12 +310,12 @@ class Together:
             self.cut = replace(self.cut, edges=tuple(int(edge) for edge in wanted.round()))
 
 
-def _followed(natives: Sequence[Native]) -> list[Native]:
+def _followed(natives: Sequence[Native], cut: Cut) -> list[Native]:
     """The calls, in which products are followed by what can be made of their panels, wherever that comes next."""
     made: list[Native] = []
     for native in natives:
         last = made[-1] if made else None
-        both = last.followed(native) if isinstance(last, ProductCall) else None
+        both = last.followed(native, cut) if isinstance(last, ProductCall) else None
         made = [*made[:-1], both] if both is not None else [*made, native]
     return made
 

@@ -44,11 +44,13 @@ class Piece:
 class Cut:
     """How threads share a call: thread i has what lies between edge i and the next, on a scale from 0 to the last.
 
-    No result depends on where the edges are. A part has whole lines of so many elements.
+    No result depends on where the edges are. A part has whole lines of so many elements. What is worth less than
+    `least` is left to one thread.
     """
 
     edges: tuple[int, ...] = (0, 1)
     line: int = LINE
+    least: float = 1.0
 
     @property
     def threads(self) -> int:
@@ -71,8 +73,8 @@ class Cut:
 class Native:
     """One call of a step: the kernels that it runs, cut into pieces where threads share it."""
 
-    divided = False
-    """Whether they do."""
+    worth = 0.0
+    """How much sharing it gains: nothing where it cannot be cut, and from 1 on more than the wait for one another."""
 
     reads: tuple[Array, ...] = ()
     writes: tuple[Array, ...] = ()
@@ -82,7 +84,11 @@ class Native:
         raise NotImplementedError
 
     def _parts(self, cut: Cut, n: int, grain: int = 1) -> list[slice]:
-        return cut.parts(n, grain) if self.divided else [slice(0, n)]
+        return cut.parts(n, grain) if self.shared(cut) else [slice(0, n)]
+
+    def shared(self, cut: Cut) -> bool:
+        """Whether more than one thread has a piece of it."""
+        return cut.threads > 1 and self.worth > 0 and self.worth >= cut.least
 
     def __call__(self) -> None:
         """Run all of it."""
@@ -93,7 +99,7 @@ class FixedCall(Native):
     """Pieces that are always the same ones, because a result depends on them, or one for one thread."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
-        self._pieces, self.divided = pieces, len(pieces) > 1
+        self._pieces, self.worth = pieces, math.inf if len(pieces) > 1 else 0.0
         self.reads, self.writes = (tuple(x for p in pieces for x in getattr(p, name)) for name in ("reads", "writes"))
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
@@ -104,8 +110,8 @@ class FixedCall(Native):
 class GatherCall(Native):
     """out (rows, n) = the rows of x at the place of the step; each thread has a part of them."""
 
-    def __init__(self, x: Array, order: Array, position: Array, out: Array, divided: bool) -> None:
-        self.reads, self.writes, self.divided = (x, order, position), (out,), divided
+    def __init__(self, x: Array, order: Array, position: Array, out: Array, worth: float) -> None:
+        self.reads, self.writes, self.worth = (x, order, position), (out,), worth
         self._kernel = typed("gather", out)
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
@@ -143,21 +149,20 @@ class _Kernels:
 
 
 class FormulaCall(Native):
-    """A printed formula over groups of arrays (arrays, outs, sums), cut along an axis of a shape, if it is given."""
+    """A printed formula over groups of arrays (arrays, outs, sums), cut along an axis that is n long."""
 
-    def __init__(self, formula: Formula, groups: Groups, shape: tuple[int, ...] = (), axis: int | None = None) -> None:
-        self.formula, self.groups, self.shape, self.axis = formula, groups, shape, axis
+    def __init__(self, formula: Formula, groups: Groups, axis: int, n: int, worth: float) -> None:
+        self.formula, self.groups, self.axis, self.n, self.worth = formula, groups, axis, n, worth
         self._kernels = _Kernels(formula)
-        self.divided = axis is not None
         self.reads = tuple(groups[0].values())
         self.writes = (*groups[1].values(), *groups[2].values())
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
         """By units or by rows."""
-        if self.axis is None:
+        if not self.shared(cut):
             return [[self._kernels.piece(*self.groups)]]
-        n = self.shape[self.axis]
-        return [[self._kernels.piece(*split(self.groups, self.axis, n, part))] for part in self._parts(cut, n)]
+        parts = self._parts(cut, self.n)
+        return [[self._kernels.piece(*split(self.groups, self.axis, self.n, part))] for part in parts]
 
     def by_columns(self, shape: tuple[int, ...]) -> bool:
         """Whether it makes columns of arrays of that shape (rows, n) out of the same columns."""
@@ -175,21 +180,21 @@ class UpdateCall(Native):
     """
 
     def __init__(
-        self, formula: Formula, views: Group, scalars: Group, cells: Sequence[Array], divided: bool, row: int = 1
+        self, formula: Formula, views: Group, scalars: Group, cells: Sequence[Array], worth: float, row: int = 1
     ) -> None:
         self.formula, self.views, self.scalars, self.cells = formula, views, scalars, cells
-        self.divided, self.row = divided, row
+        self.worth, self.row = worth, row
         self._kernels = _Kernels(formula, finite=True)
         self.reads = (*views.values(), *scalars.values())
         self.writes = (*(views[name] for name in formula.results if name in views), *cells)
 
     def like(self, native: Native) -> UpdateCall | None:
         """The same, cut like that product if it makes what is read here."""
-        if not (isinstance(native, ProductCall) and self.divided and native.divided and native.axis == -2):
+        if not (isinstance(native, ProductCall) and self.worth and native.worth and native.axis == -2):
             return None
         if not any(address(x) == address(native.out) for x in self.views.values()):
             return None
-        return UpdateCall(self.formula, self.views, self.scalars, self.cells, True, native.out.shape[1])
+        return UpdateCall(self.formula, self.views, self.scalars, self.cells, self.worth, native.out.shape[1])
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
         """By elements."""
@@ -206,8 +211,8 @@ class UpdateCall(Native):
 class WordsCall(Native):
     """out (…, n) = raw words; each thread has a part of them."""
 
-    def __init__(self, out: Array, words: Words, divided: bool) -> None:
-        self.out, self.words, self.divided = out, words, divided
+    def __init__(self, out: Array, words: Words, worth: float) -> None:
+        self.out, self.words, self.worth = out, words, worth
         self.writes = (out,)
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
@@ -243,38 +248,36 @@ class ProductCall(Native):
         b: Array,
         out: Array,
         axis: int,
-        divided: bool,
+        worth: float,
         pads: Sequence[Array],
         after: tuple[FormulaCall | WordsCall, ...] = (),
     ) -> None:
-        self.a, self.b, self.out, self.axis, self.divided, self.pads, self.after = a, b, out, axis, divided, pads, after
+        self.a, self.b, self.out, self.axis, self.worth, self.pads, self.after = a, b, out, axis, worth, pads, after
         self.reads = (a, b, *(x for each in after for x in each.reads))
         self.writes = (out, *(x for each in after for x in each.writes))
 
-    @property
-    def shared(self) -> int:
-        """How many columns or rows the threads share; 0 where one has them all."""
-        return self.out.shape[self.axis] if self.divided else 0
-
     def pieces(self, cut: Cut) -> list[list[Piece]]:
         """By columns or rows."""
-        n, made = self.out.shape[self.axis], []
+        axis = self.axis if self.shared(cut) else -1
+        n, made = self.out.shape[axis], []
         for part, pad in zip(self._parts(cut, n), self.pads, strict=False):
-            x, y = (self.a[part], self.b) if self.axis == -2 else (self.a, self.b[:, part])
+            x, y = (self.a[part], self.b) if axis == -2 else (self.a, self.b[:, part])
             panels = product.panels(part.start, part.stop, self.out.dtype) if self.after else []
             follow = [each.columns(n, panel) for panel in panels for each in self.after]
-            made.append([_product(x, y, _part(self.out, self.axis, n, part), pad, follow, len(self.after))])
+            made.append([_product(x, y, _part(self.out, axis, n, part), pad, follow, len(self.after))])
         return made
 
-    def followed(self, native: Native) -> ProductCall | None:
+    def followed(self, native: Native, cut: Cut) -> ProductCall | None:
         """The product with that after it too; None where it cannot be made panel by panel."""
-        if not isinstance(native, (FormulaCall, WordsCall)) or not self._may_be_followed(native):
+        if not isinstance(native, (FormulaCall, WordsCall)) or native.shared(cut) > self.shared(cut):
             return None
-        return ProductCall(self.a, self.b, self.out, self.axis, self.divided, self.pads, (*self.after, native))
+        if (self.shared(cut) and self.axis != -1) or not self._may_be_followed(native):
+            return None
+        return ProductCall(self.a, self.b, self.out, self.axis, self.worth, self.pads, (*self.after, native))
 
     def _may_be_followed(self, native: FormulaCall | WordsCall) -> bool:
         """Whether it makes columns out of the same ones, and touches nothing else of what the panels to come need."""
-        columns = self.axis == -1 and native.divided <= self.divided and native.by_columns(self.out.shape)
+        columns = native.by_columns(self.out.shape)
         made = [self.out, *(x for each in self.after for x in each.writes)]
         needed = [x for each in self.after for x in each.reads]
         apart = not any(np.shares_memory(x, y) for x in (self.a, self.b) for y in native.writes)
