@@ -48,7 +48,7 @@ MUCH = 8
 """From what worth of a product on nearly everything else of a step is shared, too: its threads stay busy then, and one
 that made a small call alone would have to fetch the other's half for it."""
 
-FINE = 1 / 64
+FINE = 1 / 128
 """From what worth on calls are shared in such a step."""
 
 GRID = 16
