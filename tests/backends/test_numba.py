@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from numba import njit
 
 from fcnet import random
 from fcnet.backends.base import Array, Tape, Words
-from fcnet.backends.numba import functions, store
+from fcnet.backends.numba import functions, native, store
 from fcnet.backends.numba.backend import Alone, NumbaBackend
 from fcnet.backends.numba.native import split
 from fcnet.backends.numba.pointers import address
@@ -125,6 +126,30 @@ def test_estimated_quotients() -> None:
     for i in range(0, len(x), 97):
         divide(x[i : i + 1], y[i : i + 1], alone := np.empty(1, np.float32))
         assert alone.tobytes() == out[i].tobytes()
+
+
+def test_what_a_call_points_to_lives_until_it_has_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table holds addresses alone: a call on its own keeps the arguments that lie there."""
+    held: list[weakref.ref[Any]] = []
+    make, run = native.table, native.replay
+
+    def table(pieces: Any) -> Array:
+        held.extend(weakref.ref(piece.block) for piece in pieces)
+        return make(pieces)
+
+    def replay(rows: Array, times: int) -> None:
+        assert held
+        assert all(block() is not None for block in held)
+        run(rows, times)
+
+    monkeypatch.setattr(native, "table", table)
+    monkeypatch.setattr(native, "replay", replay)
+    z = np.ones((3, 4))
+    [(call, args)] = NumbaBackend().apply(Formula({"z": 2.0 * Sym("z")}), {"z": z}, {"z": z})
+
+    call(*args)
+
+    assert (z == 2).all()
 
 
 def test_python_between_kernels_keeps_its_place() -> None:

@@ -16,6 +16,8 @@ from fcnet import random
 from fcnet.backends.base import Array, Tape, Words
 from fcnet.backends.numba import product
 from fcnet.backends.numba.backend import Least, NumbaBackend
+from fcnet.backends.numba.native import table
+from fcnet.backends.numba.pointers import replay
 from fcnet.formulas import Formula, Sym, row_sum, where
 
 ALL = Least(1, 1, 1, 1, units=0)
@@ -208,14 +210,15 @@ def dropout(backend: NumbaBackend, held: dict[str, Array], masks: Array, sums: A
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("n", [16, 40, 160, 528])
-def test_a_whole_chain_follows_a_product(n: int, threads: int) -> None:
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [16, 40, 48, 160, 528])
+def test_a_whole_chain_follows_a_product(n: int, dtype: Any, threads: int) -> None:
     """A bias, random words and a mask, panel by panel, give the bits of one after another; rows of words that do not
     begin with a counter stay apart, and what comes after them with them."""
     shapes = {"a": (60, 200), "b": (200, n), "z": (60, n), "x": (60, n), "c": (1, n)}
-    first = {k: draw(*shape, dtype=np.float32, order="rows") for k, shape in shapes.items()}
+    first = {k: draw(*shape, dtype=dtype, order="rows") for k, shape in shapes.items()}
     second = {k: x.copy() for k, x in first.items()}
-    masks, sums = np.zeros((2, 60, n), np.uint16), np.zeros((2, n), np.float32)
+    masks, sums = np.zeros((2, 60, n), np.uint16), np.zeros((2, n), dtype)
     backend = NumbaBackend(threads, ALL)
 
     backend.link(joined := dropout(backend, first, masks[0], sums[0]))(2)
@@ -230,6 +233,26 @@ def test_a_whole_chain_follows_a_product(n: int, threads: int) -> None:
     assert masks[0].tobytes() == masks[1].tobytes()
     assert np.array_equal(sums[0], sums[1])
     assert sums[0].any()
+
+
+@pytest.mark.parametrize("start", [0, 6, 12, 16, 24, 61])
+@pytest.mark.parametrize("stop", [62, 64, 80, 111])
+def test_words_of_some_columns(start: int, stop: int) -> None:
+    """They are those that the whole array has there, whatever part of a counter's words a row begins or ends with."""
+    whole, part = np.zeros((2, 5, 112), np.uint16)
+    words = Words(random.key(1, "dropout"), 2, np.array([3, 4, 0, 0]))
+    backend = NumbaBackend()
+    [(call, _)] = backend.words(whole, words)
+    call()
+    [(some, _)] = backend.words(part, words)
+
+    piece = some.columns(112, slice(start, stop))
+    replay(table([piece]), 1)
+
+    assert whole.any(axis=0).all()
+    assert np.array_equal(part[:, start:stop], whole[:, start:stop])
+    assert not part[:, :start].any()
+    assert not part[:, stop:].any()
 
 
 def test_a_chain_ends_where_columns_need_others() -> None:

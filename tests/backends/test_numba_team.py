@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from fcnet.backends.numba.backend import GRID, Alone, Least, NumbaBackend, Toget
 from fcnet.backends.numba.native import Cut, ProductCall, UpdateCall, in_step
 from fcnet.data.source import MemorySource
 from fcnet.formulas import Formula, Sym, exp, row_sum
-from fcnet.nn.activations import Gelu, Identity, Relu, Softmax
+from fcnet.nn.activations import ACTIVATIONS, Activation, Gelu, Identity, Relu, Softmax
 from fcnet.nn.initializers import HeNormal
 from fcnet.nn.layers import Dense, Dropout
 from fcnet.nn.losses import CrossEntropy
@@ -33,19 +34,17 @@ from fcnet.training.state import State
 ALL = Least(1, 1, 1, 1, units=0)
 
 
-def program(threads: int) -> tuple[Program, MemorySource]:
+def program(
+    threads: int, dtype: Any = np.float32, activations: Sequence[Activation] = (Relu(), Softmax(), Gelu())
+) -> tuple[Program, MemorySource]:
     """A net of every kind of call, large enough to be cut, before its first step."""
-    layers = [
-        Dense(64, Relu(), HeNormal()),
-        Dropout(0.2),
-        Dense(80, Softmax(), HeNormal()),
-        Dense(48, Gelu(), HeNormal()),
-    ]
+    first, *more = (Dense(n, f, HeNormal()) for n, f in zip((64, 80, 48), activations, strict=True))
+    layers = [first, Dropout(0.2), *more]
     network = Network([*layers, Dense(3, Identity(), HeNormal())], 50)
     update = Update(AdamW(lr=1e-3), network.layout, clip_norm=0.1)
-    state = State.new(network, update.names, np.float32)
-    x = random.normal(640 * 50, random.key(0, "team")).reshape(640, 50).astype(np.float32)
-    source = MemorySource(x, np.arange(640) % 3, np.abs(x[:, 0]), one_hot=np.eye(3, dtype=np.float32))
+    state = State.new(network, update.names, dtype)
+    x = random.normal(640 * 50, random.key(0, "team")).reshape(640, 50).astype(dtype)
+    source = MemorySource(x, np.arange(640) % 3, np.abs(x[:, 0]), one_hot=np.eye(3, dtype=dtype))
     made = Program(NumbaBackend(threads, ALL), network, CrossEntropy(), update, state, weighted=True)
     source.fill(batch := made.batch(64), 0, 0)
     network.initialise(state.θ, state.q, 0, batch)
@@ -115,12 +114,14 @@ def test_parts_are_whole_lines_and_none_is_empty(n: int, shares: list[int], line
         assert all(abs(part.start - n * edge / edges[-1]) <= 2 * line for part, edge in zip(parts, edges, strict=False))
 
 
-@pytest.mark.parametrize("edges", [(0, 3, 32), (0, 13, 32), (0, 29, 32), (0, 7, 11, 48), (0, 30, 46, 48)], ids=str)
-def test_no_result_depends_on_how_the_step_is_cut(edges: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("edges", [(0, 3, 32), (0, 13, 32), (0, 30, 46, 48)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("names", [sorted(ACTIVATIONS)[i::4] for i in range(4)], ids="-".join)
+def test_no_result_depends_on_how_the_step_is_cut(names: list[str], dtype: Any, edges: tuple[int, ...]) -> None:
     """Whichever thread has the more to do, and wherever a row ends for it, the bits are the same."""
     ends = []
     for cut in (tuple(range(0, GRID * len(edges), GRID)), edges):
-        made, source = program(len(edges) - 1)
+        made, source = program(len(edges) - 1, dtype, [ACTIVATIONS[name]() for name in names])
         made.run(source, made.update.scalars(np.arange(1, 2), np.ones(1)), 64)
         linked = made.recorded(64).tape._linked
         assert isinstance(linked, Together)

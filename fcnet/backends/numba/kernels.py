@@ -189,20 +189,22 @@ def _words(
 ) -> None:  # fmt: skip
     """rows × n uint16 from the words of the counters (1 …, layer, step, epoch), the lowest quarter of each word first.
 
-    They are those from number `start` on, in the next row from `row` later on, both multiples of 16, which is what one
-    counter gives. `out` is their memory as uint64, rows `move` uint16 apart, and `rest` as uint16, for the last ones.
+    They are those from number `start` on, in the next row from `row` later on; one counter gives 16. `out` is their
+    memory as uint64, rows `move` uint16 apart, and `rest` as uint16, for those that do not come by whole counters.
     """
     for b in range(rows):
-        number, place = 1 + (start + b * row) // 16, b * move // 4
-        for i in range(n // 16):
-            w0, w1, w2, w3 = _philox(key0, key1, number + i, layer, step, epoch)
-            at = place + 4 * i
-            out[at], out[at + 1], out[at + 2], out[at + 3] = w0, w1, w2, w3
-        done = n // 16 * 16
-        if done < n:
-            last = _philox(key0, key1, number + n // 16, layer, step, epoch)
-            for j in range(n - done):
-                rest[b * move + done + j] = np.uint16((last[j // 4] >> np.uint64(16 * (j % 4))) & np.uint64(0xFFFF))
+        number, skip = 1 + (start + b * row) // 16, (start + b * row) % 16
+        at, left = b * move, n
+        while left > 0:
+            w0, w1, w2, w3 = words = _philox(key0, key1, number, layer, step, epoch)
+            if skip == 0 and left >= 16 and start % 4 == 0:
+                place = at // 4
+                out[place], out[place + 1], out[place + 2], out[place + 3] = w0, w1, w2, w3
+            else:
+                for j in range(skip, min(16, skip + left)):
+                    quarter = words[j // 4] >> np.uint64(16 * (j % 4))
+                    rest[at + j - skip] = np.uint16(quarter & np.uint64(0xFFFF))
+            at, left, number, skip = at + 16 - skip, left - 16 + skip, number + 1, 0
 
 
 @cfunc(SIGNATURE, cache=True)

@@ -92,7 +92,8 @@ class Native:
 
     def __call__(self) -> None:
         """Run all of it."""
-        replay(table([piece for own in self.pieces(Cut()) for piece in own]), 1)
+        pieces = self.pieces(Cut())[0]  # a table alone would not keep their blocks
+        replay(table(pieces), 1)
 
 
 class FixedCall(Native):
