@@ -16,8 +16,8 @@ pytest.importorskip("numba")
 
 from fcnet import random
 from fcnet.backends.base import Array, Tape
-from fcnet.backends.numba import denormals, team
-from fcnet.backends.numba.backend import GRID, Alone, Least, NumbaBackend, Together
+from fcnet.backends.numba import backend, denormals, team
+from fcnet.backends.numba.backend import Alone, Least, NumbaBackend, Shares, Together
 from fcnet.backends.numba.native import Cut, ProductCall, UpdateCall, in_step
 from fcnet.data.source import MemorySource
 from fcnet.formulas import Formula, Sym, exp, row_sum
@@ -117,49 +117,64 @@ def test_parts_are_whole_lines_and_none_is_empty(n: int, shares: list[int], line
 @pytest.mark.parametrize("edges", [(0, 3, 32), (0, 13, 32), (0, 30, 46, 48)], ids=str)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("names", [sorted(ACTIVATIONS)[i::4] for i in range(4)], ids="-".join)
-def test_no_result_depends_on_how_the_step_is_cut(names: list[str], dtype: Any, edges: tuple[int, ...]) -> None:
+def test_no_result_depends_on_how_the_step_is_cut(
+    names: list[str], dtype: Any, edges: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whichever thread has the more to do, and wherever a row ends for it, the bits are the same."""
     ends = []
-    for cut in (tuple(range(0, GRID * len(edges), GRID)), edges):
+    for found in (Shares(len(edges) - 1), Shares(len(edges) - 1)):
+        if ends:
+            found.edges = edges
+        found.follow = lambda edges, busy: None  # type: ignore[method-assign]
+        monkeypatch.setattr(backend, "shares", lambda threads, found=found: found)
         made, source = program(len(edges) - 1, dtype, [ACTIVATIONS[name]() for name in names])
         made.run(source, made.update.scalars(np.arange(1, 2), np.ones(1)), 64)
         linked = made.recorded(64).tape._linked
         assert isinstance(linked, Together)
-        linked.cut, linked.follow = Cut(cut, ALL.line), lambda busy: None
         ends.append(steps(made, source, alone=False))
+        assert [*linked._tables] == [found.edges]
 
     assert ends[0] == ends[1]
 
 
 def test_the_cut_follows_the_threads_speeds() -> None:
     """Edges move to where all threads take as long, stay where little is to be gained, and leave everyone a part."""
-    step = Together([], Cut((0, 16, 32), 1))
-    for _ in range(20):
-        step.follow(np.array([100, 50]) * np.diff(step.cut.edges))
-    assert step.cut.edges == (0, 11, 32)
 
-    step.follow(np.array([101, 50]) * np.diff(step.cut.edges))
-    assert step.cut.edges == (0, 11, 32)
-    step.follow(np.array([0, 50]))
-    assert step.cut.edges == (0, 11, 32)
+    def follow(shares: Shares, slowness: list[int], times: int = 1) -> tuple[int, ...]:
+        for _ in range(times):
+            shares.follow(shares.edges, np.array(slowness) * np.diff(shares.edges))
+        return shares.edges
 
-    for _ in range(20):
-        step.follow(np.array([1, 1000]) * np.diff(step.cut.edges))
-    assert step.cut.edges == (0, 25, 32)
+    two = Shares(2)
+    assert two.edges == (0, 16, 32)
+    assert follow(two, [100, 50], 20) == (0, 11, 32)
+    assert follow(two, [101, 50]) == (0, 11, 32)
+    assert follow(two, [0, 50]) == (0, 11, 32)
+    assert follow(two, [1, 1000], 20) == (0, 25, 32)
+    assert follow(Shares(3), [2, 2, 1], 20) == (0, 12, 24, 48)
 
-    step = Together([], Cut((0, 16, 32, 48), 1))
-    for _ in range(20):
-        step.follow(np.array([2, 2, 1]) * np.diff(step.cut.edges))
-    assert step.cut.edges == (0, 12, 24, 48)
+
+def test_steps_of_a_team_are_cut_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one step has found of the threads' speeds is used by the next, which is another one."""
+    found = Shares(2)
+    monkeypatch.setattr(backend, "shares", lambda threads: found)
+    first, second = (doubling(1024) for _ in range(2))
+    first[0].run(1)
+    found.edges = (0, 5, 32)
+    second[0].run(1)
+
+    assert isinstance(second[0]._linked, Together)
+    assert [*second[0]._linked._tables] == [(0, 5, 32)]
+    assert (second[1] == 2).all()
 
 
 def test_time_counts_where_all_threads_have_work() -> None:
     """What a walk says of a thread leaves out what the thread has waited, and what one did while others had nothing."""
     x, y, total = np.ones((64, 4096)), np.ones((64, 4096)), np.zeros(())
-    backend = NumbaBackend(2, ALL)
-    calls = backend.apply(Formula({"x": exp(Sym("x"))}), {"x": x}, {"x": x})
-    calls += backend.accumulate(x, total)
-    calls += backend.apply(Formula({"y": Sym("x") + Sym("t")}), {"x": x, "t": total}, {"y": y})
+    made = NumbaBackend(2, ALL)
+    calls = made.apply(Formula({"x": exp(Sym("x"))}), {"x": x}, {"x": x})
+    calls += made.accumulate(x, total)
+    calls += made.apply(Formula({"y": Sym("x") + Sym("t")}), {"x": x, "t": total}, {"y": y})
     natives = [call for call, _ in calls]
 
     pieces = in_step(natives, Cut((0, 1, 2), 1))
@@ -168,24 +183,26 @@ def test_time_counts_where_all_threads_have_work() -> None:
     assert pieces[0][-1] == pieces[1][-1] == 1
 
 
-def test_a_matrix_is_updated_by_who_made_its_gradient() -> None:
+def test_a_matrix_is_updated_by_who_made_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The update is cut where the rows of the gradient are: no barrier stands between them, wherever the edges are."""
+    found = Shares(2)
+    monkeypatch.setattr(backend, "shares", lambda threads: found)
     a, z = np.ones((64, 96), np.float32), np.ones((64, 40), np.float32)
     g, θ = np.zeros(96 * 40 + 8, np.float32), np.zeros(96 * 40 + 8, np.float32)
-    backend = NumbaBackend(2, Least(1, 1, 1, 1, units=0))
+    made = NumbaBackend(2, Least(1, 1, 1, 1, units=0))
     dW = g[: 96 * 40].reshape(96, 40)
     formula = Formula({"θ": Sym("θ") - 0.1 * Sym("g")})
-    calls = [*backend.matmul(a.T, z, dW), *backend.update(formula, {"θ": θ, "g": g}, [(0, len(g), {})])]
+    calls = [*made.matmul(a.T, z, dW), *made.update(formula, {"θ": θ, "g": g}, [(0, len(g), {})])]
 
-    linked = backend.link(calls)
+    linked = made.link(calls)
 
     assert isinstance(linked, Together)
     product, update = linked._natives
     assert isinstance(product, ProductCall)
     assert isinstance(update, UpdateCall)
     for edge in (5, 16, 27):
-        linked.cut = Cut((0, edge, 32))
-        pieces = in_step(linked._natives, linked.cut)
+        found.edges = (0, edge, 32)
+        pieces = in_step(linked._natives, Cut(found.edges))
         assert [sum(isinstance(piece, int) for piece in own) for own in pieces] == [1, 1]
         θ[...] = 0
         linked(1)
@@ -292,10 +309,10 @@ def test_a_forked_process_has_a_team_of_its_own() -> None:
 def test_a_barrier_stands_where_the_order_matters(source: str, target: str, barriers: int) -> None:
     """y = 2x by units, then a sum of rows: threads wait where one touches what the other has, and at the step's end."""
     held = {name: np.ones((64, 64)) for name in "xyzu"}
-    backend = NumbaBackend(2, ALL)
-    calls = backend.apply(Formula({"y": 2.0 * Sym("x")}), {"x": held["x"]}, {"y": held["y"]})
+    made = NumbaBackend(2, ALL)
+    calls = made.apply(Formula({"y": 2.0 * Sym("x")}), {"x": held["x"]}, {"y": held["y"]})
     rows = Formula({"r": row_sum(Sym("s")) + Sym("s")})
-    calls += backend.apply(rows, {"s": held[source]}, {"r": held[target]})
+    calls += made.apply(rows, {"s": held[source]}, {"r": held[target]})
 
     tables = in_step([call for call, _ in calls], Cut((0, 1, 2), 1))
 

@@ -274,40 +274,51 @@ class Alone:
         replay(self._table, times)
 
 
-class Together:
-    """A step that a team makes, so many times over, with barriers between the calls.
+class Shares:
+    """How a team's steps are cut: by the time that each of its threads took for its parts.
 
     The cores of a team are seldom equally fast: on a shared machine one of them loses a third of its speed for seconds,
-    and all others would wait for it. So how the calls are cut follows the time that each thread took for its parts.
+    and all others would wait for it.
     """
 
-    def __init__(self, natives: Sequence[Native], cut: Cut) -> None:
-        self._natives, self.cut = natives, cut
-        self._shares = np.full(cut.threads, 1 / cut.threads)
-        self._tables: dict[Cut, tuple[list[Array], Any]] = {}
+    def __init__(self, threads: int) -> None:
+        self.edges = tuple(range(0, GRID * threads + 1, GRID))
+        self._shares = np.full(threads, 1 / threads)
 
-    def __call__(self, times: int) -> None:
-        """Make them."""
-        if self.cut not in self._tables:
-            if len(self._tables) == TABLES:
-                self._tables.clear()
-            pieces = in_step(self._natives, self.cut)
-            self._tables[self.cut] = [table(own) for own in pieces], pieces
-        tables, _ = self._tables[self.cut]
-        self.follow(team(self.cut.threads).walk(tables, times))
-
-    def follow(self, busy: Array) -> None:
-        """Cut anew for threads that took so long, (threads,), for what they had to do at the same time."""
-        edges = np.array(self.cut.edges)
+    def follow(self, edges: tuple[int, ...], busy: Array) -> None:
+        """Cut anew after the threads took so long, (threads,), for their parts of what had these edges."""
         if not (busy > 0).all():
             return
         speeds = np.diff(edges) / busy
         self._shares += FOLLOW * (speeds / speeds.sum() - self._shares)
-        least = 1 / (2 * self.cut.threads)
-        shares = np.maximum(self._shares, least)
+        shares = np.maximum(self._shares, 1 / (2 * len(busy)))
         wanted = np.append(0, shares.cumsum() / shares.sum()) * edges[-1]
-        if abs(wanted - edges).max() > STAY:
-            self.cut = replace(self.cut, edges=tuple(int(edge) for edge in wanted.round()))
+        if abs(wanted - self.edges).max() > STAY:
+            self.edges = tuple(int(edge) for edge in wanted.round())
+
+
+shares = functools.cache(Shares)
+"""Those of the process's team of so many threads: all its steps share them."""
+
+
+class Together:
+    """A step that a team makes, so many times over, with barriers between the calls."""
+
+    def __init__(self, natives: Sequence[Native], cut: Cut) -> None:
+        self._natives, self.cut = natives, cut
+        self._tables: dict[tuple[int, ...], tuple[list[Array], Any]] = {}
+
+    def __call__(self, times: int) -> None:
+        """Make them."""
+        found = shares(self.cut.threads)
+        edges = found.edges
+        if edges not in self._tables:
+            if len(self._tables) == TABLES:
+                self._tables.clear()
+            pieces = in_step(self._natives, replace(self.cut, edges=edges))
+            self._tables[edges] = [table(own) for own in pieces], pieces
+        tables, _ = self._tables[edges]
+        found.follow(edges, team(self.cut.threads).walk(tables, times))
 
 
 def _followed(natives: Sequence[Native], cut: Cut) -> list[Native]:
