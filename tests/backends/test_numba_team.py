@@ -146,12 +146,12 @@ def test_the_cut_follows_the_threads_speeds() -> None:
         return shares.edges
 
     two = Shares(2)
-    assert two.edges == (0, 16, 32)
-    assert follow(two, [100, 50], 20) == (0, 11, 32)
-    assert follow(two, [101, 50]) == (0, 11, 32)
-    assert follow(two, [0, 50]) == (0, 11, 32)
-    assert follow(two, [1, 1000], 20) == (0, 25, 32)
-    assert follow(Shares(3), [2, 2, 1], 20) == (0, 12, 24, 48)
+    assert two.edges == (0, 8, 16)
+    assert follow(two, [100, 50], 20) == (0, 6, 16)
+    assert follow(two, [101, 50]) == (0, 6, 16)
+    assert follow(two, [0, 50]) == (0, 6, 16)
+    assert follow(two, [1, 1000], 20) == (0, 13, 16)
+    assert follow(Shares(3), [2, 2, 1], 20) == (0, 6, 12, 24)
 
 
 def test_steps_of_a_team_are_cut_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ that made a small call alone would have to fetch the other's half for it."""
 FINE = 1 / 128
 """From what worth on calls are shared in such a step."""
 
-GRID = 16
+GRID = 8
 """Into how many parts for each thread the scale is divided on which calls are cut."""
 
 FOLLOW = 0.5
