@@ -197,7 +197,7 @@ def _words(
         at, left = b * move, n
         while left > 0:
             w0, w1, w2, w3 = words = _philox(key0, key1, number, layer, step, epoch)
-            if skip == 0 and left >= 16 and start % 4 == 0:
+            if skip == 0 and left >= 16 and start % 4 == 0:  # otherwise out would not lie on whole uint64
                 place = at // 4
                 out[place], out[place + 1], out[place + 2], out[place + 3] = w0, w1, w2, w3
             else:

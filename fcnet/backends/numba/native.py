@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,7 @@ class Cut:
         return [slice(start, stop) for start, stop in itertools.pairwise([*(line * i for i in at), n])]
 
 
-class Native:
+class Native(ABC):
     """One call of a step: the kernels that it runs, cut into pieces where threads share it."""
 
     worth = 0.0
@@ -79,9 +80,9 @@ class Native:
     reads: tuple[Array, ...] = ()
     writes: tuple[Array, ...] = ()
 
+    @abstractmethod
     def pieces(self, cut: Cut) -> list[list[Piece]]:
         """The kernels that each of the threads runs, or the first alone."""
-        raise NotImplementedError
 
     def _parts(self, cut: Cut, n: int, grain: int = 1) -> list[slice]:
         return cut.parts(n, grain) if self.shared(cut) else [slice(0, n)]
