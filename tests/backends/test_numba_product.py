@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import mmap
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from fcnet.backends.base import Array, Tape, Words
 from fcnet.backends.numba import product
 from fcnet.backends.numba.backend import Least, NumbaBackend
 from fcnet.backends.numba.native import table
-from fcnet.backends.numba.pointers import replay
+from fcnet.backends.numba.pointers import address, replay
 from fcnet.formulas import Formula, Sym, row_sum, where
 
 ALL = Least(1, 1, 1, 1, units=0)
@@ -175,7 +176,7 @@ FOLLOWING: dict[str, tuple[Formula, bool]] = {
 def test_formulas_that_follow_a_product(name: str, n: int, threads: int) -> None:
     """A formula over a product's columns becomes one call with it, with the bits of both apart; others stay apart.
 
-    So do those of products that are too narrow to be shared out by columns.
+    So do sums over all rows of a product that is too narrow to be shared out by columns.
     """
     formula, joins = FOLLOWING[name]
     shapes = {"a": (60, n if name == "over a factor" else 200), "z": (60, n), "x": (60, n), "c": (1, n)}
@@ -214,7 +215,7 @@ def dropout(backend: NumbaBackend, held: dict[str, Array], masks: Array, sums: A
 @pytest.mark.parametrize("n", [16, 40, 48, 160, 528])
 def test_a_whole_chain_follows_a_product(n: int, dtype: Any, threads: int) -> None:
     """A bias, random words and a mask, panel by panel, give the bits of one after another; rows of words that do not
-    begin with a counter stay apart, and what comes after them with them."""
+    begin with a counter stay apart, and what comes after them with them, and sums over rows that threads share."""
     shapes = {"a": (60, 200), "b": (200, n), "z": (60, n), "x": (60, n), "c": (1, n)}
     first = {k: draw(*shape, dtype=dtype, order="rows") for k, shape in shapes.items()}
     second = {k: x.copy() for k, x in first.items()}
@@ -228,7 +229,7 @@ def test_a_whole_chain_follows_a_product(n: int, dtype: Any, threads: int) -> No
     native = joined[0][0]
     chain = [native := native.followed(call, backend.even) if native else None for call, _ in joined[1:]]
     by_columns, by_counters = n >= 16 * threads, n % 16 == 0
-    assert [each is not None for each in chain] == [by_columns, *[by_columns and by_counters] * 2]
+    assert [each is not None for each in chain] == [True, by_counters, by_columns and by_counters]
     assert {k: x.tobytes() for k, x in first.items()} == {k: x.tobytes() for k, x in second.items()}
     assert masks[0].tobytes() == masks[1].tobytes()
     assert np.array_equal(sums[0], sums[1])
@@ -237,7 +238,7 @@ def test_a_whole_chain_follows_a_product(n: int, dtype: Any, threads: int) -> No
 
 @pytest.mark.parametrize("start", [0, 6, 12, 16, 24, 61])
 @pytest.mark.parametrize("stop", [62, 64, 80, 111])
-def test_words_of_some_columns(start: int, stop: int) -> None:
+def test_words_of_some_rows_and_columns(start: int, stop: int) -> None:
     """They are those that the whole array has there, whatever part of a counter's words a row begins or ends with."""
     whole, part = np.zeros((2, 5, 112), np.uint16)
     words = Words(random.key(1, "dropout"), 2, np.array([3, 4, 0, 0]))
@@ -246,13 +247,13 @@ def test_words_of_some_columns(start: int, stop: int) -> None:
     call()
     [(some, _)] = backend.words(part, words)
 
-    piece = some.columns(112, slice(start, stop))
+    piece = some.place((5, 112), slice(1, 4), slice(start, stop))
     replay(table([piece]), 1)
 
     assert whole.any(axis=0).all()
-    assert np.array_equal(part[:, start:stop], whole[:, start:stop])
-    assert not part[:, :start].any()
-    assert not part[:, stop:].any()
+    assert np.array_equal(part[1:4, start:stop], whole[1:4, start:stop])
+    part[1:4, start:stop] = 0
+    assert not part.any()
 
 
 def test_a_chain_ends_where_columns_need_others() -> None:
@@ -272,10 +273,20 @@ def test_a_chain_ends_where_columns_need_others() -> None:
     assert native.followed(plain, backend.even).followed(moves, backend.even) is None
 
 
-def test_a_product_cut_by_rows_is_not_followed() -> None:
-    """dW = Eᵀ Z is shared out by units, and no formula of its columns can follow then."""
+def test_a_product_cut_by_rows_is_followed_but_not_by_sums() -> None:
+    """Each thread goes on with the rows that it has made; a sum over all of them has to wait for the other's."""
     held = {"a": np.ones((40, 64)).T, "b": np.ones((40, 64)), "z": np.zeros((64, 64))}
     backend = NumbaBackend(2, ALL)
     product_call, formula_call = (call for call, _ in calls(backend, held, Formula({"z": Z + 1.0}), {}))
+    sums = {"z": np.zeros(64)}
+    _, summing = (call for call, _ in calls(backend, held, Formula({"z": Z + 1.0}), sums))
+    by_rows = replace(backend.even, rows=frozenset([address(held["b"])]))
 
-    assert product_call.followed(formula_call, backend.even) is None
+    assert product_call.axis(backend.even) == -2
+    assert product_call.followed(formula_call, backend.even) is not None
+    assert product_call.followed(summing, by_rows) is None
+    plain, total = summing.apart(by_rows)
+    product_call.followed(plain, by_rows)()
+    total()
+    assert (held["z"] == 41).all()
+    assert (sums["z"] == 64 * 41).all()

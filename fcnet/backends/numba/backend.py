@@ -27,11 +27,12 @@ from fcnet.backends.numba.native import (
     WordsCall,
     alone,
     in_step,
+    orders,
     table,
     together,
     typed,
 )
-from fcnet.backends.numba.pointers import block, replay
+from fcnet.backends.numba.pointers import address, block, replay
 from fcnet.backends.numba.printer import POINTERS, Groups, print_kernel
 from fcnet.backends.numba.system import CLOCK, MONOTONIC
 from fcnet.backends.numba.team import team
@@ -59,6 +60,10 @@ FOLLOW = 0.5
 
 STAY = 0.75
 """By how much of a part the best cut has to be elsewhere before it is taken."""
+
+FETCHED, PARTLY = 80, 32
+"""For how many rows of its own a thread has to use weights that it fetches from others, to make up for that: more if it
+would otherwise fetch none of them."""
 
 TABLES = 64
 """How many cuts of a step are kept."""
@@ -129,12 +134,33 @@ class NumbaBackend:
         """The calls so many times over, for one thread where none of the products is worth sharing: then nothing else
         of the step is, since each thread would have to fetch what the first has made."""
         products = [native for native in natives if isinstance(native, ProductCall)]
-        wide = [native.worth for native in products if native.out.shape[native.axis] >= self.least.units]
-        cut = replace(self.even, least=FINE if max(wide, default=0) >= MUCH else 1.0)
-        narrow = products and not any(worth >= 1 for worth in wide)
-        if narrow or not any(native.shared(cut) for native in natives):
+        rows = self._rows(products)
+        worths = [p.worth for p in products if rows or p.out.shape[p.axis(self.even)] >= self.least.units]
+        largest = max(worths, default=0)
+        if products and largest < 1:
             return Alone(_followed(natives, Cut()))
-        return Together(_matched(_followed(natives, cut)), cut)
+        cut = replace(self.even, least=FINE if rows or largest >= MUCH else 1.0, rows=rows)
+        if not any(native.shared(cut) for native in natives):
+            return Alone(_followed(natives, Cut()))
+        natives = [each for native in natives for each in native.apart(cut)]
+        return Together(_matched(_followed(natives, cut), cut), cut)
+
+    def _rows(self, products: Sequence[ProductCall]) -> frozenset[int]:
+        """The weights with which threads better take rows of the batch than units.
+
+        Then they need not wait for one another between layers. But they must fetch all weights that others have
+        updated, and without rows only those of the others' units, or none of a layer that gives no δ to one below.
+        """
+        used: dict[int, list[ProductCall]] = {}
+        for native in products:
+            if native.batch and self.even.can(len(native.out)):
+                used.setdefault(address(native.b), []).append(native)
+        rows = set()
+        for place, (first, *more) in used.items():
+            missing = (PARTLY if more else FETCHED) - len(first.out) / self.threads
+            if missing * first.b.size < self.least.product:
+                rows.add(place)
+        return frozenset(rows)
 
     def matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
         """out = a b, one product for each member."""
@@ -145,11 +171,8 @@ class NumbaBackend:
         pads = self._pads[out.dtype]
         lead = out.shape[:-2]
         a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
-        # dW = Eᵀ Z is cut by its rows: these are units of ε.
-        axes = (-2, -1) if a.strides[-1] != a.itemsize else (-1, -2)
-        axis = next((axis for axis in axes if self.even.can(out.shape[axis])), -1)
-        worth = self._worth(math.prod(out.shape[-2:]) * a.shape[-1] / self.least.product, out.shape[axis])
-        return [(ProductCall(a[i], b[i], out[i], axis, worth, pads), ()) for i in np.ndindex(*lead)]
+        worth = self._worth(math.prod(out.shape[-2:]) * a.shape[-1] / self.least.product, max(out.shape[-2:]))
+        return [(ProductCall(a[i], b[i], out[i], worth, pads), ()) for i in np.ndindex(*lead)]
 
     def apply(
         self,
@@ -166,16 +189,19 @@ class NumbaBackend:
         return [(self._formula(expanded, groups), ())]
 
     def _formula(self, formula: Formula, groups: Groups) -> FormulaCall:
-        """The formula, to be cut by units, or by rows where units belong together or are few."""
+        """The formula, to be cut along the axes that all of its results have and that are long enough; units may belong
+        together, and sums are over all rows."""
         arrays, outs, sums = groups
-        shape = np.broadcast_shapes(*(a.shape for a in (*arrays.values(), *outs.values())))
+        shape = (1, 1, *np.broadcast_shapes(*(a.shape for a in (*arrays.values(), *outs.values()))))
+        axes = tuple(
+            axis
+            for axis in (-2, -1)
+            if self.even.can(shape[axis])
+            and all(a.ndim >= -axis and a.shape[axis] == shape[axis] for a in outs.values())
+            if not (together(formula) if axis == -1 else sums and not outs)
+        )
         worth = math.prod(shape) * len(list(formula.nodes())) / self.least.operations
-        for axis in (-1, -2)[together(formula) : 2 - bool(sums)]:
-            if len(shape) < -axis or any(a.ndim < -axis or a.shape[axis] != shape[axis] for a in outs.values()):
-                continue
-            if self.even.can(shape[axis]):
-                return FormulaCall(formula, groups, axis, shape[axis], self._worth(worth, shape[axis]))
-        return FormulaCall(formula, groups, -1, 0, 0.0)
+        return FormulaCall(formula, groups, shape, axes, worth if axes and self.threads > 1 else 0.0)
 
     def _worth(self, size: float, n: int, grain: int = 1) -> float:
         """The size, where threads can share 0 … n."""
@@ -185,7 +211,7 @@ class NumbaBackend:
         """out = Σ over the rows of e."""
         if not (e.strides[-1] == e.itemsize and out.flags.c_contiguous):
             return self.plain.sum_rows(e, out)
-        return self.apply(Formula({"e": Sym("e")}), {"e": e}, {"e": e}, {"e": out})
+        return [(self._formula(Formula({"e": Sym("e")}), ({"e": e}, {}, {"e": out})), ())]
 
     def accumulate(self, values: Array, total: Array) -> list[Call]:
         """total += Σ values."""
@@ -214,12 +240,13 @@ class NumbaBackend:
         """out = the rows of x (n_all, n) at the place of the step."""
         if not x.flags.c_contiguous or x.dtype not in POINTERS:
             return self.plain.gather(x, order, position, out)
-        return [(GatherCall(x, order, position, out, self._worth(out.size / self.least.gather, len(out))), ())]
+        worth = self._worth(out.size / self.least.gather, len(out))
+        return [(GatherCall(typed("gather", out), x, order, position, out, worth), ())]
 
     def gather_one_hot(self, labels: Array, order: Array, position: Array, out: Array) -> list[Call]:
         """out = one-hot rows of the labels at the place of the step."""
-        values = block(labels, order, position, out, *out.shape)
-        return [(alone(typed("gather_one_hot", out), values, (labels, order, position), (out,)), ())]
+        worth = self._worth(out.size / self.least.gather, len(out))
+        return [(GatherCall(typed("gather_one_hot", out), labels, order, position, out, worth), ())]
 
     def load(self, table: Array, position: Array, out: Array) -> list[Call]:
         """out = the step's row of the table."""
@@ -237,7 +264,7 @@ class NumbaBackend:
         done = tuple(a for call, _ in calls if isinstance(call, Native) for a in call.writes)
         time = np.zeros(2, np.int64)
         values = block(CLOCK, MONOTONIC, time, since, total)
-        return [(alone(kernels.lap, values, (*done, time), (since, total, time)), ())]
+        return [(alone(kernels.lap, values, (*done, time), (since, total, time), True), ())]
 
     def update(
         self,
@@ -305,7 +332,7 @@ class Together:
     """A step that a team makes, so many times over, with barriers between the calls."""
 
     def __init__(self, natives: Sequence[Native], cut: Cut) -> None:
-        self._natives, self.cut = natives, cut
+        self._natives, self.cut, self._before = natives, cut, orders(natives)
         self._tables: dict[tuple[int, ...], tuple[list[Array], Any]] = {}
 
     def __call__(self, times: int) -> None:
@@ -315,7 +342,7 @@ class Together:
         if edges not in self._tables:
             if len(self._tables) == TABLES:
                 self._tables.clear()
-            pieces = in_step(self._natives, replace(self.cut, edges=edges))
+            pieces = in_step(self._natives, replace(self.cut, edges=edges), self._before)
             self._tables[edges] = [table(own) for own in pieces], pieces
         tables, _ = self._tables[edges]
         found.follow(edges, team(self.cut.threads).walk(tables, times))
@@ -331,12 +358,12 @@ def _followed(natives: Sequence[Native], cut: Cut) -> list[Native]:
     return made
 
 
-def _matched(natives: Sequence[Native]) -> list[Native]:
+def _matched(natives: Sequence[Native], cut: Cut) -> list[Native]:
     """The calls, in which a matrix is updated by the threads that have made its gradient."""
 
     def match(native: Native) -> Native:
         if not isinstance(native, UpdateCall):
             return native
-        return next((found for other in natives if (found := native.like(other))), native)
+        return next((found for other in natives if (found := native.like(other, cut))), native)
 
     return [match(native) for native in natives]

@@ -16,7 +16,7 @@ from fcnet.backends.numba import kernels, product, store
 from fcnet.backends.numba.pointers import address, block, replay
 from fcnet.backends.numba.printer import POINTERS, Group, Groups, Printed, print_kernel, signature
 from fcnet.backends.numba.team import BARRIER
-from fcnet.formulas import Formula
+from fcnet.formulas import Formula, Sym
 from fcnet.formulas.expression import REDUCTIONS
 
 COUNTER = 16
@@ -46,12 +46,14 @@ class Cut:
     """How threads share a call: thread i has what lies between edge i and the next, on a scale from 0 to the last.
 
     No result depends on where the edges are. A part has whole lines of so many elements. What is worth less than
-    `least` is left to one thread.
+    `least` is left to one thread. `rows`: addresses of weights; in products with them, and in what has none, a thread
+    has rows of the batch, and otherwise units.
     """
 
     edges: tuple[int, ...] = (0, 1)
     line: int = LINE
     least: float = 1.0
+    rows: frozenset[int] = frozenset()
 
     @property
     def threads(self) -> int:
@@ -80,9 +82,16 @@ class Native(ABC):
     reads: tuple[Array, ...] = ()
     writes: tuple[Array, ...] = ()
 
+    fence = False
+    """Whether it stays behind all that is recorded before it, and before all that comes after."""
+
     @abstractmethod
     def pieces(self, cut: Cut) -> list[list[Piece]]:
         """The kernels that each of the threads runs, or the first alone."""
+
+    def apart(self, cut: Cut) -> list[Native]:
+        """It, or the calls that do the same where threads share them."""
+        return [self]
 
     def _parts(self, cut: Cut, n: int, grain: int = 1) -> list[slice]:
         return cut.parts(n, grain) if self.shared(cut) else [slice(0, n)]
@@ -100,8 +109,8 @@ class Native(ABC):
 class FixedCall(Native):
     """Pieces that are always the same ones, because a result depends on them, or one for one thread."""
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
-        self._pieces, self.worth = pieces, math.inf if len(pieces) > 1 else 0.0
+    def __init__(self, pieces: Sequence[Piece], fence: bool = False) -> None:
+        self._pieces, self.worth, self.fence = pieces, math.inf if len(pieces) > 1 else 0.0, fence
         self.reads, self.writes = (tuple(x for p in pieces for x in getattr(p, name)) for name in ("reads", "writes"))
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
@@ -110,11 +119,11 @@ class FixedCall(Native):
 
 
 class GatherCall(Native):
-    """out (rows, n) = the rows of x at the place of the step; each thread has a part of them."""
+    """out (rows, n) = what the kernel makes of the rows of x at the place of the step; each thread has a part."""
 
-    def __init__(self, x: Array, order: Array, position: Array, out: Array, worth: float) -> None:
+    def __init__(self, kernel: Any, x: Array, order: Array, position: Array, out: Array, worth: float) -> None:
         self.reads, self.writes, self.worth = (x, order, position), (out,), worth
-        self._kernel = typed("gather", out)
+        self._kernel = kernel
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
         """By rows."""
@@ -144,35 +153,63 @@ class _Kernels:
             found = print_kernel(self._formula, *groups, self._finite)
             assert found is not None, "parts of arrays that can be printed cannot"
             printed = self._printed[form] = found
-        scratch = aligned(printed.scratch, next(iter(outs.values())).dtype)
+        scratch = aligned(printed.scratch, next(iter((outs or sums).values())).dtype)
         values = block(*printed.sizes, *printed.arrays, scratch)
         writes = (*outs.values(), *sums.values(), scratch)
         return Piece(int(store.load(printed.text).kernel.address), values, tuple(groups[0].values()), writes)
 
 
 class FormulaCall(Native):
-    """A printed formula over groups of arrays (arrays, outs, sums), cut along an axis that is n long."""
+    """A printed formula over groups of arrays (arrays, outs, sums), which can be cut along some axes of its shape."""
 
-    def __init__(self, formula: Formula, groups: Groups, axis: int, n: int, worth: float) -> None:
-        self.formula, self.groups, self.axis, self.n, self.worth = formula, groups, axis, n, worth
+    def __init__(
+        self, formula: Formula, groups: Groups, shape: tuple[int, ...], axes: tuple[int, ...], worth: float
+    ) -> None:
+        self.formula, self.groups, self.shape, self.axes, self.worth = formula, groups, shape, axes, worth
         self._kernels = _Kernels(formula)
         self.reads = tuple(groups[0].values())
         self.writes = (*groups[1].values(), *groups[2].values())
+
+    def axis(self, cut: Cut) -> int:
+        """Where it is cut: by units (axis −1), or by rows where units belong together or are few, or all have rows."""
+        return (min if cut.rows else max)(self.axes)
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
         """By units or by rows."""
         if not self.shared(cut):
             return [[self._kernels.piece(*self.groups)]]
-        parts = self._parts(cut, self.n)
-        return [[self._kernels.piece(*split(self.groups, self.axis, self.n, part))] for part in parts]
+        axis = self.axis(cut)
+        n = self.shape[axis]
+        return [[self._kernels.piece(*split(self.groups, axis, n, part))] for part in self._parts(cut, n)]
 
-    def by_columns(self, shape: tuple[int, ...]) -> bool:
-        """Whether it makes columns of arrays of that shape (rows, n) out of the same columns."""
-        return not together(self.formula) and all(a.shape == shape for a in self.groups[1].values())
+    def apart(self, cut: Cut) -> list[Native]:
+        """By rows, with the sums over all of them on their own."""
+        arrays, outs, sums = self.groups
+        if not (sums and outs and self.shared(cut) and self.axis(cut) == -2):
+            return [self]
+        made: list[Native] = [FormulaCall(self.formula, (arrays, outs, {}), self.shape, self.axes, self.worth)]
+        for name, total in sums.items():
+            groups: Groups = {name: outs[name]}, {}, {name: total}
+            axes = tuple(axis for axis in self.axes if axis == -1)
+            made.append(FormulaCall(Formula({name: Sym(name)}), groups, self.shape, axes, self.worth if axes else 0.0))
+        return made
 
-    def columns(self, n: int, part: slice) -> Piece:
-        """These of its n columns."""
-        return self._kernels.piece(*split(self.groups, -1, n, part))
+    def by_places(self, shape: tuple[int, ...]) -> bool:
+        """Whether it makes a part of arrays of that shape (rows, n) out of the same part."""
+        outs = self.groups[1].values()
+        return not together(self.formula) and bool(outs) and all(a.shape == shape for a in outs)
+
+    def place(self, shape: tuple[int, ...], rows: slice, columns: slice) -> Piece:
+        """These of its rows and columns; all rows where there are sums over them."""
+        return self._kernels.piece(*self._groups(shape, rows, columns))
+
+    def touched(self, shape: tuple[int, ...], rows: slice, columns: slice) -> tuple[list[Array], list[Array]]:
+        """What is read and written there."""
+        arrays, outs, sums = self._groups(shape, rows, columns)
+        return [*arrays.values()], [*outs.values(), *sums.values()]
+
+    def _groups(self, shape: tuple[int, ...], rows: slice, columns: slice) -> Groups:
+        return split(split(self.groups, -2, shape[-2], rows), -1, shape[-1], columns)
 
 
 class UpdateCall(Native):
@@ -190,9 +227,9 @@ class UpdateCall(Native):
         self.reads = (*views.values(), *scalars.values())
         self.writes = (*(views[name] for name in formula.results if name in views), *cells)
 
-    def like(self, native: Native) -> UpdateCall | None:
-        """The same, cut like that product if it makes what is read here."""
-        if not (isinstance(native, ProductCall) and self.worth and native.worth and native.axis == -2):
+    def like(self, native: Native, cut: Cut) -> UpdateCall | None:
+        """The same, cut like that product if it makes rows of what is read here."""
+        if not (isinstance(native, ProductCall) and self.worth and native.shared(cut) and native.axis(cut) == -2):
             return None
         if not any(address(x) == address(native.out) for x in self.views.values()):
             return None
@@ -222,13 +259,17 @@ class WordsCall(Native):
         flat = self.out.reshape(1, -1)
         return [[self._piece(flat[:, part], flat.size, part.start)] for part in self._parts(cut, flat.size, COUNTER)]
 
-    def by_columns(self, shape: tuple[int, ...]) -> bool:
-        """Whether columns of an array of that shape (rows, n) can be made: a row has to start with a counter."""
+    def by_places(self, shape: tuple[int, ...]) -> bool:
+        """Whether parts of an array of that shape (rows, n) can be made: a row has to start with a counter."""
         return self.out.shape == shape and shape[-1] % COUNTER == 0
 
-    def columns(self, n: int, part: slice) -> Piece:
-        """These of its n columns."""
-        return self._piece(self.out[:, part], n, part.start)
+    def place(self, shape: tuple[int, ...], rows: slice, columns: slice) -> Piece:
+        """These of its rows and columns."""
+        return self._piece(self.out[rows, columns], shape[-1], rows.start * shape[-1] + columns.start)
+
+    def touched(self, shape: tuple[int, ...], rows: slice, columns: slice) -> tuple[list[Array], list[Array]]:
+        """What is read and written there."""
+        return [self.words.position], [self.out[rows, columns]]
 
     def _piece(self, out: Array, row: int, start: int) -> Piece:
         k0, k1 = (int(word) for word in self.words.key.view(np.int64))
@@ -238,10 +279,10 @@ class WordsCall(Native):
 
 
 class ProductCall(Native):
-    """out = a b: each thread has a part of out's columns (axis −1) or rows (axis −2), and memory for copies.
+    """out = a b: each thread has a part of out's rows or columns, and memory for copies.
 
-    What comes `after` is made of each panel of the product while that is in the cache. So threads stay out of each
-    other's way, too: a core that walks along rows fetches ahead what the other writes.
+    What comes `after` is made of each panel of the product while that is in the cache. In a product of a `batch` a's
+    rows are those of the batch; the other one is dW = Eᵀ Z, which is cut by its rows: these are units of ε.
     """
 
     def __init__(
@@ -249,51 +290,56 @@ class ProductCall(Native):
         a: Array,
         b: Array,
         out: Array,
-        axis: int,
         worth: float,
         pads: Sequence[Array],
         after: tuple[FormulaCall | WordsCall, ...] = (),
     ) -> None:
-        self.a, self.b, self.out, self.axis, self.worth, self.pads, self.after = a, b, out, axis, worth, pads, after
+        self.a, self.b, self.out, self.worth, self.pads, self.after = a, b, out, worth, pads, after
+        self.batch = a.strides[-1] == a.itemsize
         self.reads = (a, b, *(x for each in after for x in each.reads))
         self.writes = (out, *(x for each in after for x in each.writes))
 
+    def axis(self, cut: Cut) -> int:
+        """Where it is cut: by rows (axis −2) or columns."""
+        first = -2 if not self.batch or address(self.b) in cut.rows else -1
+        return first if cut.can(self.out.shape[first]) else -3 - first
+
     def pieces(self, cut: Cut) -> list[list[Piece]]:
-        """By columns or rows."""
-        axis = self.axis if self.shared(cut) else -1
-        n, made = self.out.shape[axis], []
-        for part, pad in zip(self._parts(cut, n), self.pads, strict=False):
-            x, y = (self.a[part], self.b) if axis == -2 else (self.a, self.b[:, part])
-            panels = product.panels(part.start, part.stop, self.out.dtype) if self.after else []
-            follow = [each.columns(n, panel) for panel in panels for each in self.after]
-            made.append([_product(x, y, _part(self.out, axis, n, part), pad, follow, len(self.after))])
+        """By rows or columns."""
+        shape, made = self.out.shape, []
+        axis = self.axis(cut)
+        for part, pad in zip(self._parts(cut, shape[axis]), self.pads, strict=False):
+            rows, columns = (part, slice(0, shape[1])) if axis == -2 else (slice(0, shape[0]), part)
+            panels = product.panels(columns.start, columns.stop, self.out.dtype) if self.after else []
+            follow = [each.place(shape, rows, panel) for panel in panels for each in self.after]
+            a, b, out, calls = self.a[rows], self.b[:, columns], self.out[rows, columns], table(follow)
+            values = block(*product.arguments(a, b, out, pad, calls, len(self.after)))
+            reads, writes = [a, b], [out, pad]
+            for each in self.after:
+                more = each.touched(shape, rows, columns)
+                reads, writes = reads + more[0], writes + more[1]
+            kernel = product.kernel(out.dtype)
+            made.append([Piece(int(kernel.address), values, tuple(reads), tuple(writes), (calls, *follow))])
         return made
 
     def followed(self, native: Native, cut: Cut) -> ProductCall | None:
         """The product with that after it too; None where it cannot be made panel by panel."""
         if not isinstance(native, (FormulaCall, WordsCall)) or native.shared(cut) > self.shared(cut):
             return None
-        if (self.shared(cut) and self.axis != -1) or not self._may_be_followed(native):
+        sums = isinstance(native, FormulaCall) and bool(native.groups[2])
+        if (sums and self.shared(cut) and self.axis(cut) == -2) or not self._may_be_followed(native):
             return None
-        return ProductCall(self.a, self.b, self.out, self.axis, self.worth, self.pads, (*self.after, native))
+        return ProductCall(self.a, self.b, self.out, self.worth, self.pads, (*self.after, native))
 
     def _may_be_followed(self, native: FormulaCall | WordsCall) -> bool:
-        """Whether it makes columns out of the same ones, and touches nothing else of what the panels to come need."""
-        columns = native.by_columns(self.out.shape)
+        """Whether it makes parts out of the same ones, and touches nothing else of what the panels to come need."""
+        places = native.by_places(self.out.shape)
         made = [self.out, *(x for each in self.after for x in each.writes)]
         needed = [x for each in self.after for x in each.reads]
         apart = not any(np.shares_memory(x, y) for x in (self.a, self.b) for y in native.writes)
         pairs = [(x, y) for x in (*native.reads, *native.writes) for y in made]
         pairs += [(x, y) for x in native.writes for y in needed]
-        return columns and apart and all(_same(x, y) for x, y in pairs if np.shares_memory(x, y))
-
-
-def _product(a: Array, b: Array, out: Array, pad: Array, follow: Sequence[Piece], each: int) -> Piece:
-    """A product, after each panel of which so many pieces follow."""
-    kernel, calls = product.kernel(out.dtype), table(follow)
-    values = block(*product.arguments(a, b, out, pad, calls, each))
-    reads, writes = ([x for piece in follow for x in getattr(piece, name)] for name in ("reads", "writes"))
-    return Piece(int(kernel.address), values, (a, b, *reads), (out, pad, *writes), (calls, *follow))
+        return places and apart and all(_same(x, y) for x, y in pairs if np.shares_memory(x, y))
 
 
 def together(formula: Formula) -> bool:
@@ -319,36 +365,59 @@ def _same(one: Array, other: Array) -> bool:
     return (address(one), one.shape, one.strides) == (address(other), other.shape, other.strides)
 
 
-def in_step(natives: Sequence[Native], cut: Cut) -> list[list[Piece | int]]:
-    """Each thread's pieces in order, with barriers in their places: before a call that touches what another thread has
-    written since the last one, or writes what another has read, and at the end of the step.
+def in_step(
+    natives: Sequence[Native], cut: Cut, before: Sequence[Sequence[int]] | None = None
+) -> list[list[Piece | int]]:
+    """Each thread's pieces, with barriers in their places, of which there are few: what touches what another thread has
+    written since the last one, or writes what another has read, waits for the next, and so does what must come after
+    it. The last barrier is the end of the step.
 
-    A barrier is whether all threads had something to do before it.
+    A barrier is whether all threads had something to do before it. `before`: see `orders`.
     """
+    before = orders(natives) if before is None else before
     tables: list[list[Piece | int]] = [[] for _ in range(cut.threads)]
-    since: list[list[Piece]] = [[] for _ in range(cut.threads)]
-
-    def wait() -> None:
+    made = [native.pieces(cut) for native in natives]
+    left = [*range(len(natives))]
+    while left:
+        since: list[list[Piece]] = [[] for _ in range(cut.threads)]
+        later: list[int] = []
+        for number in left:
+            own = [*made[number], *([()] * (cut.threads - len(made[number])))]
+            if not {*before[number]}.isdisjoint(later) or _crosses(own, since):
+                later.append(number)
+                continue
+            for rows, new, done in zip(tables, own, since, strict=True):
+                rows.extend(new)
+                done.extend(new)
         shared = int(all(since))
-        for own, done in zip(tables, since, strict=True):
-            own.append(shared)
-            done.clear()
-
-    for native in natives:
-        pieces = native.pieces(cut)
-        own = [*pieces, *([()] * (cut.threads - len(pieces)))]
-        others = [[piece for j, done in enumerate(since) if j != i for piece in done] for i in range(cut.threads)]
-        if any(_collide(mine, other) for i, new in enumerate(own) for mine in new for other in others[i]):
-            wait()
-        for rows, new, done in zip(tables, own, since, strict=True):
-            rows.extend(new)
-            done.extend(new)
-    wait()
+        for rows in tables:
+            rows.append(shared)
+        left = later
     return tables
 
 
-def _collide(one: Piece, other: Piece) -> bool:
-    """Whether the order of two pieces matters."""
+def _crosses(own: Sequence[Sequence[Piece]], since: Sequence[Sequence[Piece]]) -> bool:
+    """Whether a thread's new pieces touch what another one's do."""
+    return any(
+        _collide(mine, other)
+        for i, new in enumerate(own)
+        for mine in new
+        for j, done in enumerate(since)
+        if j != i
+        for other in done
+    )
+
+
+def orders(natives: Sequence[Native]) -> list[list[int]]:
+    """For each call, those before it that it must not come before."""
+    return [
+        [j for j in range(i) if native.fence or natives[j].fence or _collide(native, natives[j])]
+        for i, native in enumerate(natives)
+    ]
+
+
+def _collide(one: Piece | Native, other: Piece | Native) -> bool:
+    """Whether the order of two pieces, or of two calls, matters."""
     pairs = [(one.writes, other.writes), (one.writes, other.reads), (one.reads, other.writes)]
     return any(np.shares_memory(x, y) for xs, ys in pairs for x in xs for y in ys)
 
@@ -364,6 +433,8 @@ def typed(name: str, like: Array) -> Any:
     return getattr(kernels, f"{name}_{POINTERS[like.dtype]}")
 
 
-def alone(kernel: Any, values: Array, reads: tuple[Array, ...], writes: tuple[Array, ...]) -> FixedCall:
+def alone(
+    kernel: Any, values: Array, reads: tuple[Array, ...], writes: tuple[Array, ...], fence: bool = False
+) -> FixedCall:
     """A call that one thread makes."""
-    return FixedCall([Piece(int(kernel.address), values, reads, writes)])
+    return FixedCall([Piece(int(kernel.address), values, reads, writes)], fence)

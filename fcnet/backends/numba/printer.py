@@ -112,7 +112,7 @@ class _Printer:
         finite: bool,
     ) -> None:
         self.formula, self.sums, self.finite = formula, sums, finite
-        self.kind = POINTERS[next(iter(outs.values())).dtype]
+        self.kind = POINTERS[next(iter((outs or sums).values())).dtype]
         used = formula.symbols()
         self.named = {f"in_{name}": arrays[name] for name in used}
         self.named |= {f"out_{name}": array for name, array in outs.items()}
@@ -225,8 +225,12 @@ class _Printer:
         # An output is written when nothing later reads its memory; results that are symbols count as reads at the end.
         self.written: dict[str, int] = {}
         for name, node in self.formula.results.items():
-            out = self.named[f"out_{name}"]
-            memory = {p for other, p in self.variables.items() if np.may_share_memory(self.named[other], out)}
+            out = self.named.get(f"out_{name}")
+            memory = {
+                p
+                for other, p in self.variables.items()
+                if out is not None and np.may_share_memory(self.named[other], out)
+            }
             self.written[name] = max([self.phase[id(node)], *(reads.get(p, 0) for p in memory)])
         waiting: dict[int, Expr] = {}
         for node in order:
@@ -329,7 +333,7 @@ class _Printer:
         loop += [f"{place} = {text}" for place, text in now]
         writes: list[str] = []
         for name, node in self.formula.results.items():
-            if self.written[name] == phase and self.operands[f"out_{name}"].steps[2]:
+            if self.written[name] == phase and self._full(name):
                 writes += self._write(name, value(node), f" + {unit}", sums)
         return loop + writes
 
@@ -337,18 +341,24 @@ class _Printer:
         """Results of which a row has one: those of one unit, too."""
         lines: list[str] = []
         for name, node in self.formula.results.items():
-            if self.written[name] == phase and not self.operands[f"out_{name}"].steps[2]:
+            if self.written[name] == phase and not self._full(name):
                 lines += self._write(name, self.text[id(node)], "", sums)
         return lines
 
     def _write(self, name: str, value: str, unit: str, sums: list[str]) -> list[str]:
         """Put the value into the result of that name, and add it to its sum."""
-        pointer = self.variables[f"out_{name}"]
-        lines = [f"{pointer}[{pointer}b{unit}] = {value}"]
+        lines = []
+        if f"out_{name}" in self.variables:
+            pointer = self.variables[f"out_{name}"]
+            lines.append(f"{pointer}[{pointer}b{unit}] = {value}")
         if name in sums:
             i = sums.index(name)
             lines.append(f"sum{i}[sum{i}_{unit}] += {value}")
         return lines
+
+    def _full(self, name: str) -> bool:
+        """Whether a result has a value for each unit; one that is only summed has."""
+        return f"out_{name}" not in self.operands or self.operands[f"out_{name}"].steps[2] == 1
 
     def _row_value(self, node: Expr) -> list[str]:
         name = self._name(node)
