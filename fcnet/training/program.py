@@ -77,12 +77,14 @@ class Program:
         if rows not in self._recorded:
             r = self._recorded[rows] = self.blank(rows, Tape(self.backend))
             r.tape.section("gather")
-            r.tape.load(self._table, self.position, self.s)
             if isinstance(self._source, MemorySource):
                 self._source.record(r.tape, r.batch, self.position)
             else:
                 r.tape.call(self._fill, r.batch)
-            self.record(r)
+            self.record_gradient(r)
+            r.tape.section("update")
+            r.tape.load(self._table, self.position, self.s)
+            self._record_update(r)
             r.tape.advance(self.position, rows)
             self._look = None
         return self._recorded[rows]
@@ -102,7 +104,9 @@ class Program:
     def record(self, r: Recorded) -> None:
         """Record forward, loss, backward and update; an `Eager` tape makes them, with the batch in the buffers."""
         self.record_gradient(r)
-        r.tape.section("update")
+        self._record_update(r)
+
+    def _record_update(self, r: Recorded) -> None:
         self.update.record(r.tape, self.state.θ, self.gradient, self.state.vectors, self.s, self._watch)
 
     def record_gradient(self, r: Recorded) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,15 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
+from numba import cfunc, types
+
 from fcnet import random
 from fcnet.backends.base import Array, Tape
 from fcnet.backends.numba import backend, denormals, team
 from fcnet.backends.numba.backend import Alone, Least, NumbaBackend, Shares, Together
-from fcnet.backends.numba.native import Cut, ProductCall, UpdateCall, in_step
+from fcnet.backends.numba.native import Cut, FormulaCall, Plan, ProductCall, UpdateCall, in_step
+from fcnet.backends.numba.pointers import i8
+from fcnet.backends.numba.team import START, STOP, TELL, WAIT
 from fcnet.data.source import MemorySource
 from fcnet.formulas import Formula, Sym, exp, row_sum
 from fcnet.nn.activations import ACTIVATIONS, Activation, Gelu, Identity, Relu, Softmax
@@ -85,6 +90,63 @@ def test_threads_wait_for_what_they_need(threads: int) -> None:
     assert np.isfinite(together[0].state.θ).all()
 
 
+@cfunc(types.void(types.int64))
+def dawdle(block: Any) -> None:
+    """Do nothing of use so many times over."""
+    q = i8(block)
+    for i in range(q[0]):
+        q[1] += i & q[1]
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("rows", [False, True], ids=["units", "rows"])
+def test_whoever_dawdles_is_waited_for(rows: bool, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some microseconds at any place of any thread's table change no bit of what a step makes."""
+    found = Shares(threads)
+    found.follow = lambda edges, busy: None  # type: ignore[method-assign]
+    monkeypatch.setattr(backend, "shares", lambda threads: found)
+    monkeypatch.setattr(backend, "FETCHED", 0 if rows else math.inf)
+    monkeypatch.setattr(backend, "PARTLY", 0 if rows else math.inf)
+    (made, source), alone = program(threads), program(threads)
+    alone[0].run(alone[1], alone[0].update.scalars(np.arange(1, 2), np.zeros(1)), 64)
+    alone[0].state.take(made.state)
+    made.run(source, made.update.scalars(np.arange(1, 2), np.zeros(1)), 64)
+    made.state.take(alone[0].state)
+    linked = made.recorded(64).tape._linked
+    assert isinstance(linked, Together)
+    plan = linked._plans[found.edges]
+    delays = [np.array([loops, 0]) for loops in (300, 3_000, 10_000)]
+    draw = np.random.default_rng(0)
+
+    def slower(table: Array) -> Array:
+        places = draw.choice(len(table), 3)
+        chosen = [delays[i].ctypes.data for i in draw.integers(0, len(delays), 3)]
+        return np.insert(table, places, [[dawdle.address, block, 0, 0] for block in chosen], axis=0)
+
+    for _ in range(4):
+        linked._plans[found.edges] = Plan([slower(table) for table in plan.tables], plan.pieces)
+        assert steps(made, source, alone=False) == steps(*alone, alone=True)
+
+
+def test_calls_own_up_to_all_that_their_pieces_touch() -> None:
+    """The order of a step is made from what a whole call reads and writes: a piece touches nothing else, but for memory
+    that is its thread's own."""
+    made, source = program(2)
+    made.run(source, made.update.scalars(np.arange(1, 2), np.ones(1)), 64)
+    linked = made.recorded(64).tape._linked
+    assert isinstance(linked, Together)
+    pads = [pad for native in linked._natives if isinstance(native, ProductCall) for pad in native.pads]
+    cut = replace(linked.cut, edges=(0, 8, 16))
+
+    for native in linked._natives:
+        pieces = [piece for own in native.pieces(cut) for piece in own]
+        scratch = [piece.writes[-1] for piece in pieces if isinstance(native, (FormulaCall, UpdateCall))]
+        for piece in pieces:
+            assert all(any(np.shares_memory(x, y) for y in native.reads) for x in piece.reads if x.size)
+            touched = [*native.writes, *pads, *scratch]
+            assert all(any(np.shares_memory(x, y) for y in touched) for x in piece.writes if x.size)
+
+
 def test_a_step_is_cut_for_the_team() -> None:
     """Products, formulas, gather, words, norm and update each have a piece for both threads."""
     made, source = program(2)
@@ -137,7 +199,7 @@ def test_no_result_depends_on_how_the_step_is_cut(
         linked = made.recorded(64).tape._linked
         assert isinstance(linked, Together)
         ends.append(steps(made, source, alone=False))
-        assert [*linked._tables] == [found.edges]
+        assert [*linked._plans] == [found.edges]
         assert bool(linked.cut.rows) == rows
 
     assert all(end == ends[0] for end in ends)
@@ -170,12 +232,17 @@ def test_steps_of_a_team_are_cut_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     second[0].run(1)
 
     assert isinstance(second[0]._linked, Together)
-    assert [*second[0]._linked._tables] == [(0, 5, 32)]
+    assert [*second[0]._linked._plans] == [(0, 5, 32)]
     assert (second[1] == 2).all()
 
 
-def test_time_counts_where_all_threads_have_work() -> None:
-    """What a walk says of a thread leaves out what the thread has waited, and what one did while others had nothing."""
+def rows(plan: Plan, *kinds: int) -> list[list[list[int]]]:
+    """Each thread's rows of these kinds."""
+    return [[row for row in own.tolist() if row[0] in kinds] for own in plan.tables]
+
+
+def test_time_counts_where_threads_share_the_work() -> None:
+    """What a walk says of a thread leaves out what the thread has waited, and what it did while others had nothing."""
     x, y, total = np.ones((64, 4096)), np.ones((64, 4096)), np.zeros(())
     made = NumbaBackend(2, ALL)
     calls = made.apply(Formula({"x": exp(Sym("x"))}), {"x": x}, {"x": x})
@@ -183,14 +250,16 @@ def test_time_counts_where_all_threads_have_work() -> None:
     calls += made.apply(Formula({"y": Sym("x") + Sym("t")}), {"x": x, "t": total}, {"y": y})
     natives = [call for call, _ in calls]
 
-    pieces = in_step(natives, Cut((0, 1, 2), 1))
+    plan = in_step(natives, Cut((0, 1, 2), 1))
 
-    assert [piece for piece in pieces[0] if isinstance(piece, int)] == [1, 0, 1]
-    assert pieces[0][-1] == pieces[1][-1] == 1
+    kinds = [[row[0] if row[0] <= STOP else "call" for row in own.tolist()] for own in plan.tables]
+    assert kinds[0] == [START, "call", STOP, WAIT, "call", TELL, START, "call", STOP]
+    assert kinds[1] == [WAIT, START, "call", TELL, STOP, WAIT, START, "call", STOP]
 
 
-def test_threads_that_have_rows_wait_thrice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step is all layers forward and backward, then all gradients of weights with their updates, then the biases."""
+def test_threads_that_have_rows_do_not_wait_between_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is all layers forward and backward, then all gradients of weights, then the updates: so a thread that is
+    ahead can go on to the gradient of the last layer, for which the other has long done its part."""
     monkeypatch.setattr(backend, "FETCHED", 0)
     monkeypatch.setattr(backend, "PARTLY", 0)
     network = Network(
@@ -205,8 +274,13 @@ def test_threads_that_have_rows_wait_thrice(monkeypatch: pytest.MonkeyPatch) -> 
 
     linked = made.recorded(64).tape._linked
     assert isinstance(linked, Together)
-    tables = in_step(linked._natives, linked.cut)
-    assert [sum(isinstance(piece, int) for piece in own) for own in tables] == [3, 3]
+    plan = in_step(linked._natives, linked.cut)
+    for own in plan.tables:
+        waits = [i for i, row in enumerate(own.tolist()) if row[0] == WAIT and row[2] > 0]
+        tells = [i for i, row in enumerate(own.tolist()) if row[0] == TELL]
+        assert len([i for i in tells if i < waits[0]]) >= 3  # the loss and both layers' δ: no wait between them
+    kinds = [[type(native) for native in linked._natives if isinstance(native, (ProductCall, UpdateCall))]]
+    assert kinds[0].index(UpdateCall) == kinds[0].count(ProductCall)
 
 
 @pytest.mark.parametrize(("rows", "with_rows"), [(16, 0), (128, 2), (256, 3)])
@@ -240,10 +314,7 @@ def test_nothing_passes_a_clock() -> None:
     since, nanoseconds = np.zeros(1, np.int64), np.zeros(1, np.int64)
     timed = [*calls[:2], *made.lap(calls[:2], since, nanoseconds), calls[2]]
 
-    orders = [
-        [piece for piece in in_step([call for call, _ in each], Cut((0, 1, 2), 1))[0] if not isinstance(piece, int)]
-        for each in (calls, timed)
-    ]
+    orders = [in_step([call for call, _ in each], Cut((0, 1, 2), 1)).pieces[0] for each in (calls, timed)]
 
     assert [len(order) for order in orders] == [3, 4]
     assert orders[0][1].writes[0] is not total
@@ -269,8 +340,8 @@ def test_a_matrix_is_updated_by_who_made_its_gradient(monkeypatch: pytest.Monkey
     assert isinstance(update, UpdateCall)
     for edge in (5, 16, 27):
         found.edges = (0, edge, 32)
-        pieces = in_step(linked._natives, Cut(found.edges))
-        assert [sum(isinstance(piece, int) for piece in own) for own in pieces] == [1, 1]
+        plan = in_step(linked._natives, Cut(found.edges))
+        assert rows(plan, WAIT) == [[], []]
         θ[...] = 0
         linked(1)
         assert np.array_equal(θ[: 96 * 40], np.full(96 * 40, -6.4, np.float32))
@@ -372,22 +443,25 @@ def test_a_forked_process_has_a_team_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "barriers"),
-    [("z", "u", 1), ("z", "y", 2), ("z", "x", 2), ("y", "u", 2), ("x", "u", 1)],
+    ("source", "target", "now"),
+    [("z", "u", []), ("z", "y", [1]), ("z", "x", [1]), ("y", "u", [1]), ("x", "u", [])],
     ids=["nothing shared", "write after write", "write after read", "read after write", "read after read"],
 )
-def test_a_barrier_stands_where_the_order_matters(source: str, target: str, barriers: int) -> None:
-    """y = 2x by units, then a sum of rows: threads wait where one touches what the other has, and at the step's end."""
+def test_threads_wait_where_the_order_matters(source: str, target: str, now: list[int]) -> None:
+    """y = 2x by units, then a sum of rows: threads wait where one touches what the other has, and in the next step for
+    what the other has touched since."""
     held = {name: np.ones((64, 64)) for name in "xyzu"}
     made = NumbaBackend(2, ALL)
     calls = made.apply(Formula({"y": 2.0 * Sym("x")}), {"x": held["x"]}, {"y": held["y"]})
-    rows = Formula({"r": row_sum(Sym("s")) + Sym("s")})
-    calls += made.apply(rows, {"s": held[source]}, {"r": held[target]})
+    formula = Formula({"r": row_sum(Sym("s")) + Sym("s")})
+    calls += made.apply(formula, {"s": held[source]}, {"r": held[target]})
 
-    tables = in_step([call for call, _ in calls], Cut((0, 1, 2), 1))
+    plan = in_step([call for call, _ in calls], Cut((0, 1, 2), 1))
 
-    assert [sum(isinstance(piece, int) for piece in table) for table in tables] == [barriers, barriers]
-    assert [len(table) for table in tables] == [2 + barriers, 2 + barriers]
+    for own in rows(plan, WAIT):
+        assert [due for _, _, due, _ in own if due > 0] == now
+        assert [due for _, _, due, _ in own if due <= 0] == [0] * len(now)
+    assert [len(own) for own in rows(plan, TELL)] == [2 * len(now)] * 2
 
 
 @pytest.mark.skipif(not denormals.X86, reason="elsewhere the smallest numbers cost no more than others")

@@ -20,14 +20,16 @@ from fcnet.backends.numba.native import (
     FixedCall,
     FormulaCall,
     GatherCall,
+    LoadCall,
     Native,
     Piece,
+    Plan,
     ProductCall,
     UpdateCall,
     WordsCall,
     alone,
+    conflicts,
     in_step,
-    orders,
     table,
     together,
     typed,
@@ -65,7 +67,7 @@ FETCHED, PARTLY = 80, 32
 """For how many rows of its own a thread has to use weights that it fetches from others, to make up for that: more if it
 would otherwise fetch none of them."""
 
-TABLES = 64
+PLANS = 64
 """How many cuts of a step are kept."""
 
 
@@ -102,6 +104,7 @@ class NumbaBackend:
         self.plain = NumpyBackend(threads)
         self.even = Cut(tuple(range(0, GRID * self.threads + 1, GRID)), self.least.line)
         self._pads: dict[np.dtype[Any], list[Array]] = {}
+        self._copies: dict[int, list[Array]] = {}  # of what a step loads, by its address: one for each thread
 
     def blas_threads(self, largest: int) -> int:
         """One where the team makes the products."""
@@ -250,8 +253,16 @@ class NumbaBackend:
 
     def load(self, table: Array, position: Array, out: Array) -> list[Call]:
         """out = the step's row of the table."""
-        values = block(table, position, out, out.size)
-        return [(alone(typed("load", out), values, (table, position), (out,)), ())]
+        copies = self._copies[address(out)] = [out, *(np.zeros_like(out) for _ in range(self.threads - 1))]
+        return [(LoadCall(table, position, copies), ())]
+
+    def _own(self, scalar: Array, thread: int) -> Array:
+        """The thread's copy of a number that is loaded for each step, or the number."""
+        for start, copies in self._copies.items():
+            place = (address(scalar) - start) // scalar.itemsize
+            if 0 <= place < copies[0].size and copies[0].dtype == scalar.dtype and not scalar.ndim:
+                return copies[thread][place : place + 1].reshape(())
+        return scalar
 
     def advance(self, position: Array, rows: int) -> list[Call]:
         """The next step."""
@@ -283,7 +294,8 @@ class NumbaBackend:
             views = {name: vector[start:stop] for name, vector in vectors.items()}
             dtype = next(iter(views.values())).dtype
             cells = [aligned(1, dtype) for _ in range(self.threads if worth else 1)]
-            calls.append((UpdateCall(formula, views, scalars, cells, worth), ()))
+            own = [{name: self._own(scalar, i) for name, scalar in scalars.items()} for i in range(self.threads)]
+            calls.append((UpdateCall(formula, views, own, cells, worth), ()))
             if watch is not None:
                 watch += cells
         return calls
@@ -329,23 +341,21 @@ shares = functools.cache(Shares)
 
 
 class Together:
-    """A step that a team makes, so many times over, with barriers between the calls."""
+    """A step that a team makes, so many times over."""
 
     def __init__(self, natives: Sequence[Native], cut: Cut) -> None:
-        self._natives, self.cut, self._before = natives, cut, orders(natives)
-        self._tables: dict[tuple[int, ...], tuple[list[Array], Any]] = {}
+        self._natives, self.cut, self._clashes = natives, cut, conflicts(natives)
+        self._plans: dict[tuple[int, ...], Plan] = {}
 
     def __call__(self, times: int) -> None:
         """Make them."""
         found = shares(self.cut.threads)
         edges = found.edges
-        if edges not in self._tables:
-            if len(self._tables) == TABLES:
-                self._tables.clear()
-            pieces = in_step(self._natives, replace(self.cut, edges=edges), self._before)
-            self._tables[edges] = [table(own) for own in pieces], pieces
-        tables, _ = self._tables[edges]
-        found.follow(edges, team(self.cut.threads).walk(tables, times))
+        if edges not in self._plans:
+            if len(self._plans) == PLANS:
+                self._plans.clear()
+            self._plans[edges] = in_step(self._natives, replace(self.cut, edges=edges), self._clashes)
+        found.follow(edges, team(self.cut.threads).walk(self._plans[edges].tables, times))
 
 
 def _followed(natives: Sequence[Native], cut: Cut) -> list[Native]:

@@ -15,7 +15,7 @@ from fcnet.backends.base import Array, Words, aligned
 from fcnet.backends.numba import kernels, product, store
 from fcnet.backends.numba.pointers import address, block, replay
 from fcnet.backends.numba.printer import POINTERS, Group, Groups, Printed, print_kernel, signature
-from fcnet.backends.numba.team import BARRIER
+from fcnet.backends.numba.team import START, STOP, TELL, WAIT
 from fcnet.formulas import Formula, Sym
 from fcnet.formulas.expression import REDUCTIONS
 
@@ -118,6 +118,25 @@ class FixedCall(Native):
         return [[piece] for piece in self._pieces] if cut.threads > 1 else [[*self._pieces]]
 
 
+class LoadCall(Native):
+    """A thread's own copy of a step's row of a table, so that nobody has to wait for another to be through with it.
+
+    `copies`: one for each thread; the first is everybody's where one thread makes the step.
+    """
+
+    def __init__(self, source: Array, position: Array, copies: Sequence[Array]) -> None:
+        self.source, self.position, self.copies = source, position, copies
+        self.reads, self.writes = (source, position), tuple(copies)
+
+    def pieces(self, cut: Cut) -> list[list[Piece]]:
+        """Each for itself."""
+        kernel, made = typed("load", self.source), []
+        for out in self.copies[: cut.threads]:
+            values = block(self.source, self.position, out, out.size)
+            made.append([Piece(int(kernel.address), values, self.reads, (out,))])
+        return made
+
+
 class GatherCall(Native):
     """out (rows, n) = what the kernel makes of the rows of x at the place of the step; each thread has a part."""
 
@@ -215,16 +234,23 @@ class FormulaCall(Native):
 class UpdateCall(Native):
     """A formula over parts of vectors of one length, whose last result has a cell for each thread.
 
-    It may be cut like the rows of a matrix of so many elements each: then a thread updates what it has just made.
+    Each thread has `scalars` of its own. The vectors may be cut like rows of a matrix of so many elements each; then a
+    thread updates what it has just made.
     """
 
     def __init__(
-        self, formula: Formula, views: Group, scalars: Group, cells: Sequence[Array], worth: float, row: int = 1
+        self,
+        formula: Formula,
+        views: Group,
+        scalars: Sequence[Group],
+        cells: Sequence[Array],
+        worth: float,
+        row: int = 1,
     ) -> None:
         self.formula, self.views, self.scalars, self.cells = formula, views, scalars, cells
         self.worth, self.row = worth, row
         self._kernels = _Kernels(formula, finite=True)
-        self.reads = (*views.values(), *scalars.values())
+        self.reads = (*views.values(), *(x for own in scalars for x in own.values()))
         self.writes = (*(views[name] for name in formula.results if name in views), *cells)
 
     def like(self, native: Native, cut: Cut) -> UpdateCall | None:
@@ -240,10 +266,10 @@ class UpdateCall(Native):
         size, made = len(next(iter(self.views.values()))), []
         parts = [slice(part.start * self.row, part.stop * self.row) for part in self._parts(cut, size // self.row)]
         parts[-1] = slice(parts[-1].start, size)
-        for part, cell in zip(parts, self.cells, strict=False):
+        for part, cell, scalars in zip(parts, self.cells, self.scalars, strict=False):
             views = {name: vector[part] for name, vector in self.views.items()}
             outs = {name: views.get(name, cell) for name in self.formula.results}
-            made.append([self._kernels.piece({**views, **self.scalars}, outs, {})])
+            made.append([self._kernels.piece({**views, **scalars}, outs, {})])
         return made
 
 
@@ -252,7 +278,7 @@ class WordsCall(Native):
 
     def __init__(self, out: Array, words: Words, worth: float) -> None:
         self.out, self.words, self.worth = out, words, worth
-        self.writes = (out,)
+        self.reads, self.writes = (words.position,), (out,)
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
         """By words."""
@@ -365,54 +391,114 @@ def _same(one: Array, other: Array) -> bool:
     return (address(one), one.shape, one.strides) == (address(other), other.shape, other.strides)
 
 
-def in_step(
-    natives: Sequence[Native], cut: Cut, before: Sequence[Sequence[int]] | None = None
-) -> list[list[Piece | int]]:
-    """Each thread's pieces, with barriers in their places, of which there are few: what touches what another thread has
-    written since the last one, or writes what another has read, waits for the next, and so does what must come after
-    it. The last barrier is the end of the step.
+@dataclass(frozen=True)
+class Plan:
+    """What the threads of a team do in a step: their tables, (n, 4) int64, and what these point to.
 
-    A barrier is whether all threads had something to do before it. `before`: see `orders`.
+    `pieces`: each thread's, in order.
     """
-    before = orders(natives) if before is None else before
-    tables: list[list[Piece | int]] = [[] for _ in range(cut.threads)]
+
+    tables: list[Array]
+    pieces: list[list[Piece]]
+
+
+def in_step(natives: Sequence[Native], cut: Cut, clashes: Sequence[Sequence[int]] | None = None) -> Plan:
+    """Who does what in a step, and waits for whom: for a piece that touches what another thread's piece writes, or
+    writes what it reads, and comes later in the step, or in the next one.
+
+    `clashes`: those of the calls, where they are known.
+    """
+    clashes = conflicts(natives) if clashes is None else clashes
     made = [native.pieces(cut) for native in natives]
-    left = [*range(len(natives))]
-    while left:
-        since: list[list[Piece]] = [[] for _ in range(cut.threads)]
-        later: list[int] = []
-        for number in left:
-            own = [*made[number], *([()] * (cut.threads - len(made[number])))]
-            if not {*before[number]}.isdisjoint(later) or _crosses(own, since):
-                later.append(number)
-                continue
-            for rows, new, done in zip(tables, own, since, strict=True):
-                rows.extend(new)
-                done.extend(new)
-        shared = int(all(since))
-        for rows in tables:
-            rows.append(shared)
-        left = later
-    return tables
-
-
-def _crosses(own: Sequence[Sequence[Piece]], since: Sequence[Sequence[Piece]]) -> bool:
-    """Whether a thread's new pieces touch what another one's do."""
-    return any(
-        _collide(mine, other)
-        for i, new in enumerate(own)
-        for mine in new
-        for j, done in enumerate(since)
-        if j != i
-        for other in done
+    made = [[*pieces, *([[]] * (cut.threads - len(pieces)))] for pieces in made]
+    order = _order(natives, made, clashes)
+    place = {number: i for i, number in enumerate(order)}
+    waits: dict[tuple[int, int], list[tuple[int, int, bool]]] = {}  # (call, thread): for whom, for what, of this step
+    told: list[set[int]] = [set() for _ in made[0]]
+    for thread in range(cut.threads):
+        known = {other: -len(order) - 1 for other in range(cut.threads)}
+        for number in order:
+            for other in range(cut.threads):
+                if other == thread:
+                    continue
+                mine = made[number][thread]
+                fences = {y for y in clashes[number] if natives[number].fence or natives[y].fence}
+                against = [y for y in clashes[number] if _cross(mine, made[y][other], y in fences)]
+                earlier = [place[y] for y in against if place[y] < place[number]]
+                later = [place[y] for y in against if place[y] >= place[number]]
+                due = max(earlier, default=max(later, default=0) - len(order)) if against else known[other]
+                if due > known[other]:
+                    known[other] = due
+                    waits.setdefault((number, thread), []).append((other, order[due], due >= 0))
+                    told[other].add(order[due])
+    steps = [{y: i for i, y in enumerate((y for y in order if y in own), start=1)} for own in told]
+    tables: list[Array] = []
+    for thread in range(cut.threads):
+        rows: list[tuple[int, int, int, int]] = []
+        counting = False
+        for number in order:
+            pieces, waiting = made[number][thread], waits.get((number, thread), [])
+            counts = natives[number].shared(cut)
+            if counting and (waiting or (pieces and not counts)):
+                rows.append((STOP, 0, 0, 0))
+                counting = False
+            for other, y, now in waiting:
+                every = len(steps[other])
+                rows.append((WAIT, other, steps[other][y] - (0 if now else every), every))
+            if pieces and counts and not counting:
+                rows.append((START, 0, 0, 0))
+                counting = True
+            rows += [(piece.address, address(piece.block), 0, 0) for piece in pieces]
+            if number in steps[thread]:
+                rows.append((TELL, 0, 0, 0))
+        if counting:
+            rows.append((STOP, 0, 0, 0))
+        tables.append(np.array(rows, dtype=np.int64).reshape(-1, 4))
+    return Plan(
+        tables, [[piece for number in order for piece in made[number][thread]] for thread in range(cut.threads)]
     )
 
 
-def orders(natives: Sequence[Native]) -> list[list[int]]:
-    """For each call, those before it that it must not come before."""
+def _order(
+    natives: Sequence[Native], made: Sequence[Sequence[Sequence[Piece]]], clashes: Sequence[Sequence[int]]
+) -> list[int]:
+    """The calls so that threads seldom wait: what touches what another thread has just made, and what must come after
+    that, is put off until all else is done. Updates come last, in their order."""
+    phases: list[list[int]] = []
+    left = [*range(len(natives))]
+    while left:
+        now: list[int] = []
+        later: set[int] = set()
+        for number in left:
+            before = [y for y in clashes[number] if y < number]
+            if not later.isdisjoint(before) or any(_crosses(made[number], made[y]) for y in before if y in now):
+                later.add(number)
+            else:
+                now.append(number)
+        phases.append(now)
+        left = sorted(later)
+    order = [number for phase in phases for number in phase]
+    updates = [number for number in order if isinstance(natives[number], UpdateCall)]
+    first = min((order.index(number) for number in updates), default=0)
+    if any(y in clashes[x] for x in updates for y in order[first:] if y > x and y not in updates):
+        return order
+    return [*(number for number in order if number not in updates), *sorted(updates)]
+
+
+def _crosses(one: Sequence[Sequence[Piece]], other: Sequence[Sequence[Piece]]) -> bool:
+    """Whether a thread's pieces touch what another's do."""
+    return any(_cross(x, y) for i, x in enumerate(one) for j, y in enumerate(other) if i != j)
+
+
+def _cross(one: Sequence[Piece], other: Sequence[Piece], always: bool = False) -> bool:
+    return any(always or _collide(x, y) for x in one for y in other)
+
+
+def conflicts(natives: Sequence[Native]) -> list[list[int]]:
+    """For each call, those whose order with it matters; itself too, as it comes again in the next step."""
     return [
-        [j for j in range(i) if native.fence or natives[j].fence or _collide(native, natives[j])]
-        for i, native in enumerate(natives)
+        [j for j, other in enumerate(natives) if native.fence or other.fence or _collide(native, other)]
+        for native in natives
     ]
 
 
@@ -422,9 +508,9 @@ def _collide(one: Piece | Native, other: Piece | Native) -> bool:
     return any(np.shares_memory(x, y) for xs, ys in pairs for x in xs for y in ys)
 
 
-def table(pieces: Sequence[Piece | int]) -> Array:
-    """(n, 2) int64 of kernels' addresses and their blocks', or of a barrier and what it says."""
-    rows = [(BARRIER, p) if isinstance(p, int) else (p.address, address(p.block)) for p in pieces]
+def table(pieces: Sequence[Piece]) -> Array:
+    """(n, 2) int64 of kernels' addresses and their blocks'."""
+    rows = [(piece.address, address(piece.block)) for piece in pieces]
     return np.array(rows, dtype=np.int64).reshape(-1, 2)
 
 

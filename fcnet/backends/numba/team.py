@@ -1,8 +1,9 @@
 """A team: threads that walk tables of kernel calls side by side, and wait for one another where the tables say so.
 
-All of a chunk of steps happens in compiled code without Python's lock. A barrier is one counter that every thread adds
-to. Who waits spins, since the wait is mostly shorter than going to sleep; where it is long, another program has the
-core, or both threads are on one (a thread that only yields stays there, one that naps is put where there is room).
+All of a chunk of steps happens in compiled code without Python's lock. Each thread counts, where its table says so,
+what it has done, and waits for the counts of others. Who waits spins, since the wait is mostly shorter than going to
+sleep; where it is long, another program has the core, or both threads are on one (a thread that only yields stays
+there, one that naps is put where there is room).
 """
 
 from __future__ import annotations
@@ -25,23 +26,25 @@ from fcnet.backends.numba.denormals import X86, flush, restore
 from fcnet.backends.numba.pointers import address, call, i8
 from fcnet.backends.numba.system import CLOCK, MONOTONIC, NAP, nap, read_clock
 
-BARRIER = 0
-"""What a table has in place of a kernel's address where the threads wait for one another."""
+WAIT, TELL, START, STOP = range(4)
+"""What a table has in place of a kernel's address where its thread waits for another, tells the others that it has got
+that far, and begins and ceases to count its time."""
 
 _SPINS = 2000  # looks at the counter before a nap: 40 to 100 microseconds
 _READY = 100_000  # looks at the next job before going to sleep: some milliseconds, more than lies between two chunks
-_LEFT = 1 << 62  # a count at which every barrier is open
+_LEFT = 1 << 62  # the count of who is through
 
 
 @intrinsic
-def _arrive(typingctx: Any, counter: Any) -> Any:
-    """Add 1 to the int64 at the address `counter`; everything written before is seen by who sees the sum."""
+def _tell(typingctx: Any, counter: Any, count: Any) -> Any:
+    """The int64 at the address `counter` becomes the count; everything written before is seen by who sees it."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("add", place, ir.Constant(ir.IntType(64), 1), "acq_rel")
+        builder.store_atomic(args[1], place, "release", 8)
+        return context.get_dummy_value()
 
-    return types.int64(types.int64), code
+    return types.void(types.int64, types.int64), code
 
 
 @intrinsic
@@ -67,31 +70,47 @@ def _now(clock: int, place: int) -> Any:
     return i8(place)[0] * 1_000_000_000 + i8(place)[1]
 
 
-@njit(types.void(types.int64[:, ::1], *[types.int64] * 6), cache=True, nogil=True)
-def _walk(table: Any, times: int, counter: int, members: int, sleep: int, clock: int, times_at: int) -> None:
-    """Make every call of the table (n, 2) int64, in order, so many times; then wait for all members.
+@njit(cache=True, nogil=True)
+def _wait(counter: int, due: int, sleep: int) -> None:
+    """Wait until the count at that address has come to `due`."""
+    spins = 0
+    while _look(counter) < due:
+        spins += 1
+        if spins > _SPINS and sleep:
+            nap(sleep, 1)
 
-    Beside a barrier stands whether the time before it counts; all of that is added to the third int64 at `times_at`.
+
+@njit(types.void(types.int64[:, ::1], *[types.int64] * 7), cache=True, nogil=True)
+def _walk(
+    table: Any, times: int, counters: int, member: int, members: int, sleep: int, clock: int, times_at: int
+) -> None:
+    """Make every call of the table (n, 4) int64, in order, so many times; the first member then waits for all.
+
+    A row is a kernel's address and its block; or WAIT, for whom, how far it has to be in this step, and how often it
+    tells in each; or TELL, START or STOP. What lies between the last two is added to the third int64 at `times_at`. The
+    counts of the members are 64 bytes apart.
     """
     before = flush()
-    due = 0
+    count, since = 0, 0
     busy = i8(times_at)
-    since = _now(clock, times_at)
-    for time in range(times + 1):
-        for i in range(table.shape[0] if time < times else 1):
-            if time < times and table[i, 0] != BARRIER:
-                call(table[i, 0], table[i, 1])
-                continue
-            if time < times and table[i, 1]:
+    for time in range(times):
+        for i in range(table.shape[0]):
+            what = table[i, 0]
+            if what > STOP:
+                call(what, table[i, 1])
+            elif what == WAIT:
+                _wait(counters + 64 * table[i, 1], time * table[i, 3] + table[i, 2], sleep)
+            elif what == TELL:
+                count += 1
+                _tell(counters + 64 * member, count)
+            elif what == START:
+                since = _now(clock, times_at)
+            else:
                 busy[2] += _now(clock, times_at) - since
-            due += members
-            _arrive(counter)
-            spins = 0
-            while _look(counter) < due:
-                spins += 1
-                if spins > _SPINS and sleep:
-                    nap(sleep, 1)
-            since = _now(clock, times_at)
+    _tell(counters + 64 * member, _LEFT)
+    if member == 0:
+        for other in range(1, members):
+            _wait(counters + 64 * other, _LEFT, sleep)
     restore(before)
 
 
@@ -106,10 +125,10 @@ def _watch(ticket: int, seen: int) -> None:
 class _Job:
     """One thread's part of a walk."""
 
-    def __init__(self, table: Array, times: int, counter: Array, members: int) -> None:
+    def __init__(self, table: Array, times: int, counts: Array, member: int) -> None:
         self.times = np.zeros(8, np.int64)
-        self._arguments = table, times, address(counter), members, NAP, CLOCK, address(self.times)
-        self._held = counter
+        self._arguments = table, times, address(counts), member, len(counts), NAP, CLOCK, address(self.times)
+        self._held = counts
         self.done = threading.Event()
 
     def walk(self) -> None:
@@ -149,13 +168,10 @@ class Team:
         self._others = [_Member() for _ in range(members - 1)]
 
     def walk(self, tables: Sequence[Array], times: int) -> Array:
-        """Walk one table each, so many times over; return when all have, with how long each was busy, (members,) ns.
-
-        What counts is the time before those barriers that say so.
-        """
-        counter = np.zeros(8, np.int64)
+        """Walk one table each, so often; return when all have, with the ns that each has counted, (members,)."""
+        counts = np.zeros((self.members, 8), np.int64)  # a cache line each
         with self._lock:
-            jobs = [_Job(table, times, counter, self.members) for table in tables]
+            jobs = [_Job(table, times, counts, member) for member, table in enumerate(tables)]
             given: list[_Job] = []
             try:
                 for member, job in zip(self._others, jobs[1:], strict=True):
@@ -163,7 +179,7 @@ class Team:
                     given.append(job)
                 jobs[0].walk()
             except BaseException:
-                counter[0] = _LEFT  # nobody waits for one who was interrupted; what the others do is of no use
+                counts[0] = counts[1 + len(given) :] = _LEFT  # nobody waits for one who does not come
                 for job in given:
                     job.done.wait()
                 raise
