@@ -22,7 +22,7 @@ from fcnet.training.program import MAX_STEPS, Program
 from fcnet.training.state import State
 
 CHUNK_STEPS = MAX_STEPS
-CHUNK_SECONDS = 0.05
+CHUNK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)

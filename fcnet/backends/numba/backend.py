@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -322,18 +323,19 @@ class Shares:
 
     def __init__(self, threads: int) -> None:
         self.edges = tuple(range(0, GRID * threads + 1, GRID))
-        self._shares = np.full(threads, 1 / threads)
+        self._shares = [1 / threads] * threads
 
-    def follow(self, edges: tuple[int, ...], busy: Array) -> None:
+    def follow(self, edges: tuple[int, ...], busy: Sequence[int]) -> None:
         """Cut anew after the threads took so long, (threads,), for their parts of what had these edges."""
-        if not (busy > 0).all():
+        if not all(time > 0 for time in busy):
             return
-        speeds = np.diff(edges) / busy
-        self._shares += FOLLOW * (speeds / speeds.sum() - self._shares)
-        shares = np.maximum(self._shares, 1 / (2 * len(busy)))
-        wanted = np.append(0, shares.cumsum() / shares.sum()) * edges[-1]
-        if abs(wanted - self.edges).max() > STAY:
-            self.edges = tuple(int(edge) for edge in wanted.round())
+        speeds = [(stop - start) / time for start, stop, time in zip(edges, edges[1:], busy, strict=False)]
+        whole, least = sum(speeds), 1 / (2 * len(speeds))
+        self._shares = [share + FOLLOW * (v / whole - share) for share, v in zip(self._shares, speeds, strict=True)]
+        shares = [max(share, least) for share in self._shares]
+        wanted = [edges[-1] * part / sum(shares) for part in itertools.accumulate(shares, initial=0.0)]
+        if max(abs(new - old) for new, old in zip(wanted, self.edges, strict=True)) > STAY:
+            self.edges = tuple(round(edge) for edge in wanted)
 
 
 shares = functools.cache(Shares)

@@ -167,7 +167,7 @@ class Team:
         self._lock = threading.Lock()  # one walk at a time
         self._others = [_Member() for _ in range(members - 1)]
 
-    def walk(self, tables: Sequence[Array], times: int) -> Array:
+    def walk(self, tables: Sequence[Array], times: int) -> list[int]:
         """Walk one table each, so often; return when all have, with the ns that each has counted, (members,)."""
         counts = np.zeros((self.members, 8), np.int64)  # a cache line each
         with self._lock:
@@ -183,7 +183,7 @@ class Team:
                 for job in given:
                     job.done.wait()
                 raise
-        return np.array([job.times[2] for job in jobs])
+        return [int(job.times[2]) for job in jobs]
 
 
 @cache
