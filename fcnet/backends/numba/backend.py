@@ -68,6 +68,9 @@ FETCHED, PARTLY = 80, 32
 """For how many rows of its own a thread has to use weights that it fetches from others, to make up for that: more if it
 would otherwise fetch none of them."""
 
+FAR = 2**21
+"""From so many weights on they come from memory, and have to be used four times as often."""
+
 PLANS = 64
 """How many cuts of a step are kept."""
 
@@ -161,7 +164,8 @@ class NumbaBackend:
                 used.setdefault(address(native.b), []).append(native)
         rows = set()
         for place, (first, *more) in used.items():
-            missing = (PARTLY if more else FETCHED) - len(first.out) / self.threads
+            wanted = (PARTLY if more else FETCHED) * (4 if first.b.size > FAR else 1)
+            missing = wanted - len(first.out) / self.threads
             if missing * first.b.size < self.least.product:
                 rows.add(place)
         return frozenset(rows)
