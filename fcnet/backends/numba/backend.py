@@ -69,7 +69,7 @@ FETCHED, PARTLY = 80, 32
 would otherwise fetch none of them."""
 
 FAR = 2**21
-"""From so many weights on they come from memory, and have to be used four times as often."""
+"""From so many weights on they come from memory, and have to be used twelve times as often."""
 
 PLANS = 64
 """How many cuts of a step are kept."""
@@ -164,7 +164,7 @@ class NumbaBackend:
                 used.setdefault(address(native.b), []).append(native)
         rows = set()
         for place, (first, *more) in used.items():
-            wanted = (PARTLY if more else FETCHED) * (4 if first.b.size > FAR else 1)
+            wanted = (PARTLY if more else FETCHED) * (12 if first.b.size > FAR else 1)
             missing = wanted - len(first.out) / self.threads
             if missing * first.b.size < self.least.product:
                 rows.add(place)
