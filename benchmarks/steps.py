@@ -4,7 +4,8 @@
     python benchmarks/steps.py --threads 2 --python jax=~/jax/bin/python --json steps.json --into docs/performance.md
 
 Shuffling, gathering, forward, backward and Adam, in float32, on the same rows in the same net. Each trainer lives in a
-process of its own, bound to as many cores as it has threads; in every round each of them trains one epoch.
+process of its own, bound to as many cores as it has threads; in every round each of them trains one epoch, after a pause
+in which the threads of the one before it fall asleep.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median
+from time import sleep
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.cases import CASES
 from benchmarks.machine import describe, into, row
+
+PAUSE = 0.3
+"""Seconds before each epoch: threads of OpenMP go on looking for work for a fifth of a second after their last, on the
+cores of who comes next."""
 
 TRAINERS = {
     "fcnet.numba": "fcnet, Numba",
@@ -93,6 +99,7 @@ def measure(case: int, threads: int, trainers: list[str], repeat: int, pythons: 
     order = list(workers)
     for _ in range(repeat):
         for name in order:
+            sleep(PAUSE)
             workers[name].epoch()
         order = [*order[1:], *order[:1]][::-1]  # nobody always comes after the same neighbour
     for name, worker in workers.items():

@@ -96,8 +96,9 @@ class Least:
 class NumbaBackend:
     """Fused loops for formulas and blocks in registers for products; what has no kernel here falls back to NumPy.
 
-    Large calls are cut into a piece for each of the `threads`: by units (columns) where that is possible, so that what
-    a thread has computed of a layer is mostly what it needs next.
+    Large calls are cut into a piece for each of the `threads`: by rows of the batch where there are enough, so that a
+    thread needs nobody between layers, otherwise by units (columns), so that what it has computed of a layer is mostly
+    what it needs next.
     """
 
     name = "numba"
