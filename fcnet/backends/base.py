@@ -6,8 +6,6 @@ speak to either through the same methods, and never touch an element themselves.
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -109,10 +107,6 @@ class Backend(Protocol):
         """
 
 
-PAGE = 2**21
-"""Bytes of a large page."""
-
-
 class Tape:
     """Records calls; `run` makes them again, in order, on the same arrays. Layers, losses and rules write on it.
 
@@ -211,22 +205,11 @@ class Eager(Tape):
 
 
 def aligned(shape: int | tuple[int, ...], dtype: Any) -> Array:
-    """Zeros that start on 64 bytes, a cache line and the widest vector register; much of it lies on large pages, of
-    which a processor has to look up fewer."""
+    """Zeros that start on 64 bytes, a cache line and the widest vector register."""
     shape = (shape,) if isinstance(shape, int) else shape
     dtype = np.dtype(dtype)
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    line, raw = (PAGE, _on_large_pages(size + PAGE)) if size >= PAGE // 2 else (64, np.zeros(size + 64, np.uint8))
-    start = -raw.ctypes.data % line
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
     array: Array = raw[start : start + size].view(dtype).reshape(shape)
     return array
-
-
-def _on_large_pages(size: int) -> Array:
-    """So many bytes, zeros, for which the system is asked for large pages where it can be asked."""
-    if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return np.zeros(size, np.uint8)
-    held = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a system without them
-        held.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(held, np.uint8)
