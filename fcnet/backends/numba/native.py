@@ -402,6 +402,10 @@ class Plan:
     pieces: list[list[Piece]]
 
 
+Waits = dict[tuple[int, int], list[tuple[int, int, bool]]]
+"""By call and thread: for which thread it waits, for which call of that, and whether for the one of the same step."""
+
+
 def in_step(natives: Sequence[Native], cut: Cut, clashes: Sequence[Sequence[int]] | None = None) -> Plan:
     """Who does what in a step, and waits for whom: for a piece that touches what another thread's piece writes, or
     writes what it reads, and comes later in the step, or in the next one.
@@ -412,27 +416,10 @@ def in_step(natives: Sequence[Native], cut: Cut, clashes: Sequence[Sequence[int]
     made = [native.pieces(cut) for native in natives]
     made = [[*pieces, *([[]] * (cut.threads - len(pieces)))] for pieces in made]
     order = _order(natives, made, clashes)
-    place = {number: i for i, number in enumerate(order)}
-    waits: dict[tuple[int, int], list[tuple[int, int, bool]]] = {}  # (call, thread): for whom, for what, of this step
-    told: list[set[int]] = [set() for _ in made[0]]
-    for thread in range(cut.threads):
-        known = {other: -len(order) - 1 for other in range(cut.threads)}
-        for number in order:
-            for other in range(cut.threads):
-                if other == thread:
-                    continue
-                mine = made[number][thread]
-                fences = {y for y in clashes[number] if natives[number].fence or natives[y].fence}
-                against = [y for y in clashes[number] if _cross(mine, made[y][other], y in fences)]
-                earlier = [place[y] for y in against if place[y] < place[number]]
-                later = [place[y] for y in against if place[y] >= place[number]]
-                due = max(earlier, default=max(later, default=0) - len(order)) if against else known[other]
-                if due > known[other]:
-                    known[other] = due
-                    waits.setdefault((number, thread), []).append((other, order[due], due >= 0))
-                    told[other].add(order[due])
-    steps = [{y: i for i, y in enumerate((y for y in order if y in own), start=1)} for own in told]
-    tables: list[Array] = []
+    waits = _waits(natives, made, clashes, order)
+    awaited = [{y for found in waits.values() for other, y, _ in found if other == i} for i in range(cut.threads)]
+    tells = [{y: i for i, y in enumerate((y for y in order if y in own), start=1)} for own in awaited]
+    tables, done = [], []
     for thread in range(cut.threads):
         rows: list[tuple[int, int, int, int]] = []
         counting = False
@@ -443,20 +430,43 @@ def in_step(natives: Sequence[Native], cut: Cut, clashes: Sequence[Sequence[int]
                 rows.append((STOP, 0, 0, 0))
                 counting = False
             for other, y, now in waiting:
-                every = len(steps[other])
-                rows.append((WAIT, other, steps[other][y] - (0 if now else every), every))
+                every = len(tells[other])
+                rows.append((WAIT, other, tells[other][y] - (0 if now else every), every))
             if pieces and counts and not counting:
                 rows.append((START, 0, 0, 0))
                 counting = True
             rows += [(piece.address, address(piece.block), 0, 0) for piece in pieces]
-            if number in steps[thread]:
+            if number in tells[thread]:
                 rows.append((TELL, 0, 0, 0))
         if counting:
             rows.append((STOP, 0, 0, 0))
         tables.append(np.array(rows, dtype=np.int64).reshape(-1, 4))
-    return Plan(
-        tables, [[piece for number in order for piece in made[number][thread]] for thread in range(cut.threads)]
-    )
+        done.append([piece for number in order for piece in made[number][thread]])
+    return Plan(tables, done)
+
+
+def _waits(
+    natives: Sequence[Native],
+    made: Sequence[Sequence[Sequence[Piece]]],
+    clashes: Sequence[Sequence[int]],
+    order: Sequence[int],
+) -> Waits:
+    """What each thread has to wait for. Threads make their pieces in order, so that it is the last that counts of all
+    that come before; and if none of this step's does, the last of the step before."""
+    place = {number: i for i, number in enumerate(order)}
+    waits: Waits = {}
+    for thread, other in itertools.permutations(range(len(made[0])), 2):
+        known = -len(order) - 1  # how far the other is, from the start of this step
+        for number in order:
+            mine = made[number][thread]
+            fences = {y for y in clashes[number] if natives[number].fence or natives[y].fence}
+            against = [place[y] for y in clashes[number] if _cross(mine, made[y][other], y in fences)]
+            earlier = [at for at in against if at < place[number]]
+            due = max(earlier) if earlier else max(against, default=known + len(order)) - len(order)
+            if due > known:
+                known = due
+                waits.setdefault((number, thread), []).append((other, order[due], due >= 0))
+    return waits
 
 
 def _order(
