@@ -263,7 +263,7 @@ def test_threads_that_have_rows_do_not_wait_between_layers(monkeypatch: pytest.M
     monkeypatch.setattr(backend, "FETCHED", 0)
     monkeypatch.setattr(backend, "PARTLY", 0)
     network = Network(
-        [Dense(64, Relu(), HeNormal()), Dense(48, Relu(), HeNormal()), Dense(3, Identity(), HeNormal())], 50
+        [Dense(256, Relu(), HeNormal()), Dense(256, Relu(), HeNormal()), Dense(3, Identity(), HeNormal())], 50
     )
     update = Update(AdamW(lr=1e-3), network.layout)
     state = State.new(network, update.names, np.float32)
