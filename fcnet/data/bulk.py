@@ -31,7 +31,8 @@ LONGEST_FIELD = 131_072
 def pages(shape: tuple[int, int]) -> Array:
     """Zeros float64 in memory of its own, which the system has back as soon as nothing refers to it."""
     count = shape[0] * shape[1]
-    return np.frombuffer(mmap.mmap(-1, max(count, 1) * 8), dtype=np.float64, count=count).reshape(shape)
+    memory = mmap.mmap(-1, max(count, 1) * 8, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, dtype=np.float64, count=count).reshape(shape)
 
 
 def first_seen(cells: Sequence[str]) -> tuple[Array, list[str]]:

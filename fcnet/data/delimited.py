@@ -30,7 +30,7 @@ from fcnet.errors import DataError, FcnetError
 
 Array = NDArray[Any]
 
-BLOCK = 1 << 22
+BLOCK = 6 << 20
 AT_ONCE = 3
 """Blocks that are converted at a time: one alone leaves cores idle before and after its cells are taken apart, and
 what is made of blocks between the others takes a core as well."""
