@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 
 from fcnet import random
 from fcnet.backends.base import Array, Tape, Words
-from fcnet.backends.numba import product
+from fcnet.backends.numba import dots, product
 from fcnet.backends.numba.backend import Least, NumbaBackend
 from fcnet.backends.numba.native import table
 from fcnet.backends.numba.pointers import address, replay
@@ -35,6 +35,9 @@ SHAPES = [
     (product.BAND + 3, 20, 17),
     (300, 2 * product.DEPTH + 30, 500),  # both factors are copied
     (product.BAND + 1, 130, BLOCKS[1] * 3 + 1),
+    (1, dots.LONG, 1),
+    (BLOCKS[0] * 2 + 3, dots.LONG + 5, product.VECTORS + 1),
+    (29, 3 * dots.LONG - 1, dots.FEW),
 ]
 TOLERANCE = {np.float32: 2e-6, np.float64: 4e-15}
 
@@ -76,24 +79,26 @@ def test_products(shape: tuple[int, int, int], first: str, second: str, dtype: A
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_stays_where_it_belongs(dtype: Any, bad: float) -> None:
+@pytest.mark.parametrize(("inner", "n"), [(40, 27), (dots.LONG + 3, dots.FEW)])
+def test_what_is_not_finite_stays_where_it_belongs(inner: int, n: int, dtype: Any, bad: float) -> None:
     """A bad number in a spoils its row and one in b its column, and nothing else."""
-    a, b, out = (np.ones(shape, dtype) for shape in ((13, 40), (40, 27), (13, 27)))
-    a[5, 3], b[7, 11] = bad, bad
+    a, b, out = np.ones((13, inner), dtype), np.ones((n, inner), dtype).T, np.ones((13, n), dtype)
+    a[5, 3], b[inner - 1, 11] = bad, bad
 
     multiply(a, b, out)
 
-    spoilt = np.zeros((13, 27), bool)
+    spoilt = np.zeros((13, n), bool)
     spoilt[5], spoilt[:, 11] = True, True
     assert np.array_equal(~np.isfinite(out), spoilt)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("order", ["rows", "columns"])
-def test_a_row_does_not_depend_on_its_batch(order: str, dtype: Any) -> None:
+@pytest.mark.parametrize("n", [1, 7, 101])
+def test_a_row_does_not_depend_on_its_batch(n: int, order: str, dtype: Any) -> None:
     """The same bits alone, in a batch, at another place and from any number of threads."""
-    a, b = draw(70, 300, dtype=dtype, order="rows"), draw(300, 101, dtype=dtype, order=order)
-    out, alone = np.empty((70, 101), dtype), np.empty((1, 101), dtype)
+    a, b = draw(70, 300, dtype=dtype, order="rows"), draw(300, n, dtype=dtype, order=order)
+    out, alone = np.empty((70, n), dtype), np.empty((1, n), dtype)
     multiply(a, b, out)
 
     for threads in (2, 3):

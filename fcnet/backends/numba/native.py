@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fcnet.backends.base import Array, Words, aligned
-from fcnet.backends.numba import kernels, product, store
+from fcnet.backends.numba import dots, kernels, product, store
 from fcnet.backends.numba.pointers import address, block, replay
 from fcnet.backends.numba.printer import POINTERS, Group, Groups, Printed, print_kernel, signature
 from fcnet.backends.numba.team import START, STOP, TELL, WAIT
@@ -344,7 +344,7 @@ class ProductCall(Native):
             for each in self.after:
                 more = each.touched(shape, rows, columns)
                 reads, writes = reads + more[0], writes + more[1]
-            kernel = product.kernel(out.dtype)
+            kernel = (dots if dots.better(self.a, self.b, self.out) else product).kernel(out.dtype)
             made.append([Piece(int(kernel.address), values, tuple(reads), tuple(writes), (calls, *follow))])
         return made
 

@@ -44,7 +44,7 @@ where two threads share a core's units."""
 LARGE = 2**17
 """From so many elements on a factor is copied."""
 
-_INDEX, _INT = ir.IntType(64), ir.IntType(32)
+INDEX, _INT = ir.IntType(64), ir.IntType(32)
 
 
 def lanes(dtype: np.dtype[Any]) -> int:
@@ -57,7 +57,7 @@ def pad(dtype: np.dtype[Any]) -> int:
     return DEPTH * (VECTORS * lanes(dtype) + BAND) + lanes(dtype)
 
 
-class _Vectors:
+class Vectors:
     """Loads and stores of vectors of what a pointer points to, in LLVM's terms; offsets are in elements."""
 
     def __init__(self, builder: Any, pointer: Any) -> None:
@@ -71,12 +71,12 @@ class _Vectors:
     def at(self, pointer: Any, *offsets: Any) -> Any:
         """The pointer moved by the sum of the offsets."""
         for offset in offsets:
-            pointer = self.builder.gep(pointer, [_INDEX(offset) if isinstance(offset, int) else offset])
+            pointer = self.builder.gep(pointer, [INDEX(offset) if isinstance(offset, int) else offset])
         return pointer
 
     def times(self, value: Any, number: int) -> Any:
         """The product of an offset and a number."""
-        return value * number if isinstance(value, int) else self.builder.mul(value, _INDEX(number))
+        return value * number if isinstance(value, int) else self.builder.mul(value, INDEX(number))
 
     def load(self, pointer: Any, mask: Any = None) -> Any:
         """The vector there, or those of its elements that the mask has; the others are 0."""
@@ -102,7 +102,7 @@ class _Vectors:
 
     def mask(self, count: Any) -> Any:
         """The first elements, so many."""
-        numbers = ir.VectorType(_INDEX, self.lanes)
+        numbers = ir.VectorType(INDEX, self.lanes)
         counts = self.everywhere(count, numbers)
         return self.builder.icmp_signed("<", ir.Constant(numbers, [*range(self.lanes)]), counts)
 
@@ -118,6 +118,15 @@ class _Vectors:
     def shuffle(self, one: Any, other: Any, order: list[int]) -> Any:
         """A vector of elements of both, which are numbered through."""
         return self.builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_INT, self.lanes), order))
+
+    def sum(self, vector: Any) -> Any:
+        """The sum of a vector's elements: of its halves, of the halves of that, and so on."""
+        half = self.lanes // 2
+        while half:
+            order = [*range(half, 2 * half), *[0] * (self.lanes - half)]
+            vector = self.builder.fadd(vector, self.shuffle(vector, vector, order))
+            half //= 2
+        return self.builder.extract_element(vector, _INT(0))
 
     def add_product(self, x: Any, y: Any, sum_: Any) -> Any:
         """sum + x y, in one instruction where there is one."""
@@ -140,26 +149,26 @@ def _block(
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         rows, vectors, c, c_row, a, a_at, a_row, a_column, b, b_at, b_row, depth, first, c_at, count = args
-        v = _Vectors(builder, signature.args[2])
+        v = Vectors(builder, signature.args[2])
         c, a, b = v.at(c, c_at), v.at(a, a_at), v.at(b, b_at)
         end = builder.append_basic_block("end")
         cases: list[tuple[int, int, Any, Any, int]]
         cases = [(m, n, a_row, a_column, 1) for m in ROWS for n in range(VECTORS + 1)]
         cases[0] = (ROWS[0], 0, a_row, 1, UNROLL)  # the largest block: either of a's steps is 1
         cases.append((ROWS[0], 0, 1, a_column, UNROLL))
-        which = builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors)
-        largest = builder.icmp_signed("==", which, _INDEX(0))
-        by_columns = builder.and_(largest, builder.icmp_signed("!=", a_column, _INDEX(1)))
-        switch = builder.switch(builder.select(by_columns, _INDEX(len(cases) - 1), which), end)
+        which = builder.add(builder.mul(rows, INDEX(VECTORS + 1)), vectors)
+        largest = builder.icmp_signed("==", which, INDEX(0))
+        by_columns = builder.and_(largest, builder.icmp_signed("!=", a_column, INDEX(1)))
+        switch = builder.switch(builder.select(by_columns, INDEX(len(cases) - 1), which), end)
         for number, (m, part, row, column, unroll) in enumerate(cases):
             start = builder.append_basic_block(f"block{m}x{part}")
-            switch.add_case(_INDEX(number), start)
+            switch.add_case(INDEX(number), start)
             builder.position_at_end(start)
             n = part or VECTORS
             masks = [None] * n
             if part:
-                masks[-1] = v.mask(builder.sub(count, _INDEX((n - 1) * v.lanes)))
-            places = [[v.at(c, builder.mul(c_row, _INDEX(i)), v.lanes * j) for j in range(n)] for i in range(m)]
+                masks[-1] = v.mask(builder.sub(count, INDEX((n - 1) * v.lanes)))
+            places = [[v.at(c, builder.mul(c_row, INDEX(i)), v.lanes * j) for j in range(n)] for i in range(m)]
             sums = _sums(v, m, masks, a, row, column, b, b_row, depth, unroll)
             with builder.if_else(first) as (new, old):
                 for branch, adds in ((new, False), (old, True)):
@@ -180,7 +189,7 @@ def _block(
 
 
 def _sums(
-    v: _Vectors, m: int, masks: Any, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, depth: Any, unroll: int
+    v: Vectors, m: int, masks: Any, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, depth: Any, unroll: int
 ) -> list[list[Any]]:
     """The sums of m rows and a vector for each of the masks over `depth` products, in registers.
 
@@ -203,13 +212,13 @@ def _sums(
 
     state = [*[v.at(a, v.times(a_row, i)) for i in starts], b, *[v.zero] * (m * n)]
     if unroll > 1:
-        state = _repeat(builder, builder.sdiv(depth, _INDEX(unroll)), state, lambda now: add(now, unroll))
-        depth = builder.srem(depth, _INDEX(unroll))
-    state = _repeat(builder, depth, state, lambda now: add(now, 1))
+        state = repeat(builder, builder.sdiv(depth, INDEX(unroll)), state, lambda now: add(now, unroll))
+        depth = builder.srem(depth, INDEX(unroll))
+    state = repeat(builder, depth, state, lambda now: add(now, 1))
     return [state[-n * (m - i) :][:n] for i in range(m)]
 
 
-def _repeat(builder: Any, times: Any, state: list[Any], change: Callable[[list[Any]], list[Any]]) -> list[Any]:
+def repeat(builder: Any, times: Any, state: list[Any], change: Callable[[list[Any]], list[Any]]) -> list[Any]:
     """The values after so many changes, perhaps none: a loop."""
     before = builder.block
     head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
@@ -219,9 +228,9 @@ def _repeat(builder: Any, times: Any, state: list[Any], change: Callable[[list[A
     for variable, value in zip(variables, (times, *state), strict=True):
         variable.add_incoming(value, before)
     left, *now = variables
-    builder.cbranch(builder.icmp_signed(">", left, _INDEX(0)), body, after)
+    builder.cbranch(builder.icmp_signed(">", left, INDEX(0)), body, after)
     builder.position_at_end(body)
-    for variable, value in zip(variables, (builder.sub(left, _INDEX(1)), *change(now)), strict=True):
+    for variable, value in zip(variables, (builder.sub(left, INDEX(1)), *change(now)), strict=True):
         variable.add_incoming(value, body)
     builder.branch(head)
     builder.position_at_end(after)
@@ -233,7 +242,7 @@ def _copy(typingctx: Any, source: Any, at: Any, target: Any, to: Any) -> Any:
     """Copy a vector."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        v = _Vectors(builder, signature.args[0])
+        v = Vectors(builder, signature.args[0])
         v.store(v.load(v.at(args[0], args[1])), v.at(args[2], args[3]))
         return context.get_dummy_value()
 
@@ -246,15 +255,15 @@ def _transpose(typingctx: Any, source: Any, at: Any, row: Any, target: Any, to: 
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source, at, row, target, to, step = args
-        v = _Vectors(builder, signature.args[0])
-        square = [v.load(v.at(source, at, builder.mul(row, _INDEX(i)))) for i in range(v.lanes)]
+        v = Vectors(builder, signature.args[0])
+        square = [v.load(v.at(source, at, builder.mul(row, INDEX(i)))) for i in range(v.lanes)]
         half = v.lanes // 2
         low, high = ([x for i in part for x in (i, v.lanes + i)] for part in (range(half), range(half, v.lanes)))
         for _ in range(half.bit_length()):  # each round lays the halves of the square between each other
             pairs = [(square[i], square[half + i]) for i in range(half)]
             square = [v.shuffle(*pair, order) for pair in pairs for order in (low, high)]
         for i, vector in enumerate(square):
-            v.store(vector, v.at(target, to, builder.mul(step, _INDEX(i))))
+            v.store(vector, v.at(target, to, builder.mul(step, INDEX(i))))
         return context.get_dummy_value()
 
     number = types.int64
