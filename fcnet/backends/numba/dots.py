@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numba import cfunc, njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fcnet.backends.base import Array
@@ -40,9 +39,6 @@ def _block(
         rows, columns, c, c_at, c_row, a, a_at, a_row, b, b_at, b_column, inner = args
         v = Vectors(builder, signature.args[2])
         c, a, b = v.at(c, c_at), v.at(a, a_at), v.at(b, b_at)
-        whole = builder.sdiv(inner, INDEX(v.lanes))
-        left = builder.srem(inner, INDEX(v.lanes))
-        mask = v.mask(left)
         end = builder.append_basic_block("end")
         switch = builder.switch(builder.add(builder.mul(rows, INDEX(VECTORS)), columns), end)
         for number, m in enumerate(ROWS):
@@ -50,18 +46,7 @@ def _block(
                 start = builder.append_basic_block(f"dots{m}x{n}")
                 switch.add_case(INDEX(number * VECTORS + n), start)
                 builder.position_at_end(start)
-
-                def add(state: list[Any], mask: Any = None, m: int = m, n: int = n) -> list[Any]:
-                    a_now, b_now, *sums = state
-                    y = [v.load(v.at(b_now, builder.mul(b_column, INDEX(j))), mask) for j in range(n)]
-                    for i in range(m):
-                        x = v.load(v.at(a_now, builder.mul(a_row, INDEX(i))), mask)
-                        sums = [v.add_product(x, y[k % n], s) if k // n == i else s for k, s in enumerate(sums)]
-                    return [v.at(a_now, v.lanes), v.at(b_now, v.lanes), *sums]
-
-                state = repeat(builder, whole, [a, b, *[v.zero] * (m * n)], add)
-                some = builder.select(builder.icmp_signed(">", left, INDEX(0)), INDEX(1), INDEX(0))
-                _, _, *sums = repeat(builder, some, state, lambda now, add=add: add(now, mask))
+                sums = _sums(v, m, n, a, a_row, b, b_column, inner)
                 for i in range(m):
                     for j in range(n):
                         builder.store(v.sum(sums[i * n + j]), v.at(c, builder.mul(c_row, INDEX(i)), j))
@@ -72,6 +57,26 @@ def _block(
     number = types.int64
     kinds = [number, number, c, number, number, a, number, number, b, number, number, number]
     return types.void(*kinds), code
+
+
+def _sums(v: Vectors, m: int, n: int, a: Any, a_row: Any, b: Any, b_column: Any, inner: Any) -> list[Any]:
+    """For each of m rows and n columns a vector of sums over `inner` products."""
+    builder = v.builder
+    left = builder.srem(inner, INDEX(v.lanes))
+
+    def add(state: list[Any], mask: Any = None) -> list[Any]:
+        """Multiply the next vector of each row by the next of each column."""
+        a_now, b_now, *sums = state
+        columns = [v.load(v.at(b_now, builder.mul(b_column, INDEX(j))), mask) for j in range(n)]
+        for i in range(m):
+            row = v.load(v.at(a_now, builder.mul(a_row, INDEX(i))), mask)
+            sums = [v.add_product(row, columns[k % n], x) if k // n == i else x for k, x in enumerate(sums)]
+        return [v.at(a_now, v.lanes), v.at(b_now, v.lanes), *sums]
+
+    state = repeat(builder, builder.sdiv(inner, INDEX(v.lanes)), [a, b, *[v.zero] * (m * n)], add)
+    rest = builder.zext(builder.icmp_signed(">", left, INDEX(0)), INDEX)
+    mask = v.mask(left)
+    return repeat(builder, rest, state, lambda now: add(now, mask))[2:]
 
 
 @njit(error_model="numpy")
