@@ -18,7 +18,7 @@ from fcnet.backends.numba.pointers import call, f4, f8, i8
 from fcnet.backends.numba.product import INDEX, ROWS, VECTORS, Vectors, repeat
 
 FEW, LONG = 12, 128
-"""Up to so many columns, and from so many products for an element on, dot products are faster."""
+"""Up to so many columns, and from so many products for an element on; below, a step would gain little by it."""
 
 
 def better(a: Array, b: Array, out: Array) -> bool:
