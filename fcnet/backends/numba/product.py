@@ -42,7 +42,10 @@ UNROLL = 4
 where two threads share a core's units."""
 
 LARGE = 2**17
-"""From so many elements on a factor is copied."""
+"""From so many elements on a factor is copied, and b, which is copied piece by piece, fetched ahead."""
+
+VAST = 2**22
+"""From so many elements on c is fetched ahead."""
 
 INDEX, _INT = ir.IntType(64), ir.IntType(32)
 
@@ -173,12 +176,11 @@ def _block(
             with builder.if_else(first) as (new, old):
                 for branch, adds in ((new, False), (old, True)):
                     with branch:
-                        for i in range(m):
-                            for j in range(n):
-                                total = sums[i][j]
-                                if adds:
-                                    total = builder.fadd(v.load(places[i][j], masks[j]), total)
-                                v.store(total, places[i][j], masks[j])
+                        whole = [(sums[i][j], places[i][j], masks[j]) for i in range(m) for j in range(n)]
+                        if adds:  # all are loaded before any is stored: stores hold up loads at equal places of pages
+                            whole = [(builder.fadd(v.load(at, mask), x), at, mask) for x, at, mask in whole]
+                        for x, at, mask in whole:
+                            v.store(x, at, mask)
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -250,6 +252,21 @@ def _copy(typingctx: Any, source: Any, at: Any, target: Any, to: Any) -> Any:
 
 
 @intrinsic
+def _fetch(typingctx: Any, source: Any, at: Any) -> Any:
+    """Have the cache line there fetched into the second cache."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.bitcast(builder.gep(args[0], [args[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [place.type, _INT, _INT, _INT])
+        name = f"llvm.prefetch.{'p0' if binding.llvm_version_info[0] > 14 else 'p0i8'}"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        builder.call(function, [place, _INT(0), _INT(2), _INT(1)])  # to be read, from the second cache on, as data
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64), code
+
+
+@intrinsic
 def _transpose(typingctx: Any, source: Any, at: Any, row: Any, target: Any, to: Any, step: Any) -> Any:
     """Copy a square of lanes × lanes elements, transposed; its rows are `row` apart, those of the copy `step`."""
 
@@ -313,6 +330,14 @@ def _pack_rows(
 
 
 @_loop
+def _fetch_rows(source: Any, at: Any, step: Any, rows: Any, long: Any, lanes: Any) -> None:
+    """Have so many rows of so many elements fetched."""
+    for i in range(rows):
+        for k in range(0, long, lanes):
+            _fetch(source, at + i * step + k)
+
+
+@_loop
 def _wide(columns: Any, lanes: Any) -> Any:
     """How many of so many columns are a panel: few panels, about equally wide, of whole vectors but for the last."""
     if columns <= VECTORS * lanes:
@@ -330,6 +355,7 @@ def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
     calls, n_calls, each = i8(q[13]), q[14], q[15]
     copies_a = (rows * inner > LARGE and columns > 2 * VECTORS * lanes) or (a_row != 1 and a_column != 1)
     copies_b = b_column != 1 or inner * columns > LARGE
+    fetches_b, fetches_c = inner * columns > LARGE, rows * columns > VAST
     copy = DEPTH * VECTORS * lanes
     for k in range(0, inner, DEPTH):
         depth, first = min(DEPTH, inner - k), k == 0
@@ -344,6 +370,12 @@ def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
                 if copies_b:
                     _pack(b, y_at, b_row, b_column, depth, wide, pad, lanes)
                     y, y_at, y_row = pad, 0, wide
+                next_j, next_k = (j + wide, k) if j + wide < columns else (0, k + depth)
+                ahead = next_k * b_row + next_j * b_column
+                lines, long, step = min(DEPTH, inner - next_k), min(VECTORS * lanes, columns - next_j), b_row
+                if b_column != 1:
+                    lines, long, step = long, lines, b_column
+                some = -(-lines * ROWS[0] // m) if fetches_b else 0  # with each block
                 i = 0
                 while i < m:
                     r = 0
@@ -357,6 +389,11 @@ def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
                         x, x_at = pad, to
                         x_row, x_column = (depth, 1) if a_column == 1 else (1, ROWS[r])
                     z_at = (top + i) * c_row + j
+                    _fetch_rows(b, ahead, step, min(some, lines), long, lanes)
+                    ahead, lines = ahead + some * step, lines - some
+                    if fetches_c and not first:
+                        later = 2 * ROWS[0]  # rows: two blocks on
+                        _fetch_rows(c, z_at + later * c_row, c_row, min(ROWS[0], m - i - later), wide, lanes)
                     _block(r, v, c, c_row, x, x_at, x_row, x_column, y, y_at, y_row, depth, first, z_at, wide)
                     i += ROWS[r]
                 if done and number < n_calls:
