@@ -375,7 +375,7 @@ def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
                 lines, long, step = min(DEPTH, inner - next_k), min(VECTORS * lanes, columns - next_j), b_row
                 if b_column != 1:
                     lines, long, step = long, lines, b_column
-                some = -(-lines * ROWS[0] // m) if fetches_b else 0  # with each block
+                some = -(-lines * ROWS[0] // m)  # with each block
                 i = 0
                 while i < m:
                     r = 0
@@ -389,8 +389,9 @@ def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
                         x, x_at = pad, to
                         x_row, x_column = (depth, 1) if a_column == 1 else (1, ROWS[r])
                     z_at = (top + i) * c_row + j
-                    _fetch_rows(b, ahead, step, min(some, lines), long, lanes)
-                    ahead, lines = ahead + some * step, lines - some
+                    if fetches_b:
+                        _fetch_rows(b, ahead, step, min(some, lines), long, lanes)
+                        ahead, lines = ahead + some * step, lines - some
                     if fetches_c and not first:
                         later = 2 * ROWS[0]  # rows: two blocks on
                         _fetch_rows(c, z_at + later * c_row, c_row, min(ROWS[0], m - i - later), wide, lanes)
