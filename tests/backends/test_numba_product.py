@@ -77,6 +77,22 @@ def test_products(shape: tuple[int, int, int], first: str, second: str, dtype: A
     assert (whole == 7).all()
 
 
+@pytest.mark.parametrize("order", ["rows", "columns"])
+def test_a_product_that_fetches_its_sums_ahead(order: str) -> None:
+    """One of so many elements is the same to the last bit as in parts, which do not."""
+    m, inner, n = 2050, product.DEPTH + 2, 2050
+    a, b = draw(m, inner, dtype=np.float32, order=order), draw(inner, n, dtype=np.float32, order="rows")
+    out, parts = np.empty((m, n), np.float32), np.empty((m, n), np.float32)
+
+    multiply(a, b, out)
+    for part in (slice(0, m // 2), slice(m // 2, m)):
+        multiply(a[part], b, parts[part])
+
+    assert m // 2 * n < product.VAST < m * n
+    assert np.array_equal(out, parts)
+    assert np.allclose(out, a @ b, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize(("inner", "n"), [(40, 27), (dots.LONG + 3, dots.FEW)])
