@@ -23,7 +23,7 @@ from fcnet import random
 from fcnet.backends.base import Array, Tape
 from fcnet.backends.numba import backend, denormals, team
 from fcnet.backends.numba.backend import Alone, Least, NumbaBackend, Shares, Together
-from fcnet.backends.numba.native import Cut, FormulaCall, Plan, ProductCall, UpdateCall, in_step
+from fcnet.backends.numba.native import Cut, FormulaCall, GatherCall, Plan, ProductCall, UpdateCall, in_step
 from fcnet.backends.numba.pointers import i8
 from fcnet.backends.numba.team import START, STOP, TELL, WAIT
 from fcnet.data.source import MemorySource
@@ -283,6 +283,33 @@ def test_threads_that_have_rows_do_not_wait_between_layers(monkeypatch: pytest.M
         updates = [any(np.shares_memory(x, state.θ) for x in piece.writes) for piece in own]
         assert any(updates)
         assert all(updates[updates.index(True) :])
+
+
+@pytest.mark.parametrize(("fetched", "whole"), [(0, False), (math.inf, True)], ids=["rows", "units"])
+def test_a_batch_of_which_all_need_all_is_gathered_by_each(
+    fetched: float, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that have units of the first layer gather for themselves, into memory that nobody else touches; others
+    gather the rows that are theirs."""
+    monkeypatch.setattr(backend, "FETCHED", fetched)
+    monkeypatch.setattr(backend, "PARTLY", fetched)
+    made, source = program(3)
+    made.run(source, made.update.scalars(np.arange(1, 2), np.ones(1)), 64)
+    linked = made.recorded(64).tape._linked
+    assert isinstance(linked, Together)
+
+    plan = in_step(linked._natives, linked.cut)
+
+    gather = next(each for each in linked._natives if isinstance(each, GatherCall) and each.out.shape == (64, 50))
+    outs = [piece.writes[0] for (piece,) in gather.pieces(linked.cut)]
+    assert [out.shape for out in outs] == ([(64, 50)] * 3 if whole else [(16, 50), (32, 50), (16, 50)])
+    for thread, out in enumerate(outs):
+        users = [
+            [any(np.shares_memory(out, y) for y in (*piece.reads, *piece.writes)) for piece in own]
+            for own in plan.pieces
+        ]
+        assert sum(users[thread]) >= 2
+        assert whole == (not any(any(each) for i, each in enumerate(users) if i != thread))
 
 
 @pytest.mark.parametrize(("rows", "with_rows"), [(16, 0), (128, 2), (256, 3)])

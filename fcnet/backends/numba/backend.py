@@ -151,7 +151,7 @@ class NumbaBackend:
         if not any(native.shared(cut) for native in natives):
             return Alone(_followed(natives, Cut()))
         natives = [each for native in natives for each in native.apart(cut)]
-        return Together(_matched(_followed(natives, cut), cut), cut)
+        return Together(_matched(_followed(_gathered(natives, cut), cut), cut), cut)
 
     def _rows(self, products: Sequence[ProductCall]) -> frozenset[int]:
         """The weights with which threads better take rows of the batch than units.
@@ -363,6 +363,28 @@ class Together:
                 self._plans.clear()
             self._plans[edges] = in_step(self._natives, replace(self.cut, edges=edges), self._clashes)
         found.follow(edges, team(self.cut.threads).walk(self._plans[edges].tables, times))
+
+
+def _gathered(natives: Sequence[Native], cut: Cut) -> list[Native]:
+    """The calls, in which each thread gathers a batch for itself where all of them need the whole of it: less than
+    fetching from another what that has gathered, and nobody waits."""
+    made = [*natives]
+    for place, gather in enumerate(natives):
+        if not isinstance(gather, GatherCall) or not gather.shared(cut):
+            continue
+        out = gather.out
+        copies = (out, *(aligned(out.shape, out.dtype) for _ in range(cut.threads - 1)))
+        users = [
+            i
+            for i, native in enumerate(natives)
+            if i != place and any(np.shares_memory(x, out) for x in (*native.reads, *native.writes))
+        ]
+        found = [x.copied(copies, cut) for i in users if isinstance(x := natives[i], ProductCall)]
+        able = [x for x in found if x is not None]
+        if users and len(able) == len(users):
+            for i, copied in zip([place, *users], [gather.copied(copies), *able], strict=True):
+                made[i] = copied
+    return made
 
 
 def _followed(natives: Sequence[Native], cut: Cut) -> list[Native]:

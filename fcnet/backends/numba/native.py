@@ -138,20 +138,39 @@ class LoadCall(Native):
 
 
 class GatherCall(Native):
-    """out (rows, n) = what the kernel makes of the rows of x at the place of the step; each thread has a part."""
+    """out (rows, n) = what the kernel makes of the rows of x at the place of the step; each thread has a part.
 
-    def __init__(self, kernel: Any, x: Array, order: Array, position: Array, out: Array, worth: float) -> None:
-        self.reads, self.writes, self.worth = (x, order, position), (out,), worth
-        self._kernel = kernel
+    With `copies`, out and others like it, each thread gathers all of its own copy instead.
+    """
+
+    def __init__(
+        self,
+        kernel: Any,
+        x: Array,
+        order: Array,
+        position: Array,
+        out: Array,
+        worth: float,
+        copies: tuple[Array, ...] = (),
+    ) -> None:
+        self.reads, self.writes, self.worth = (x, order, position), copies or (out,), worth
+        self.out, self.copies, self._kernel = out, copies, kernel
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
-        """By rows."""
-        (x, order, position), (out,) = self.reads, self.writes
-        made = []
-        for part in self._parts(cut, len(out)):
-            values = block(x, order[part.start :], position, out[part], *out[part].shape)
-            made.append([Piece(int(self._kernel.address), values, self.reads, (out[part],))])
-        return made
+        """By rows, or each for itself."""
+        if self.copies:
+            return [[self._piece(out, slice(0, len(out)))] for out in self.copies]
+        return [[self._piece(self.out, part)] for part in self._parts(cut, len(self.out))]
+
+    def copied(self, copies: tuple[Array, ...]) -> GatherCall:
+        """The same into a copy for each thread."""
+        x, order, position = self.reads
+        return GatherCall(self._kernel, x, order, position, self.out, self.worth, copies)
+
+    def _piece(self, out: Array, part: slice) -> Piece:
+        x, order, position = self.reads
+        values = block(x, order[part.start :], position, out[part], *out[part].shape)
+        return Piece(int(self._kernel.address), values, self.reads, (out[part],))
 
 
 class _Kernels:
@@ -308,7 +327,8 @@ class ProductCall(Native):
     """out = a b: each thread has a part of out's rows or columns, and memory for copies.
 
     What comes `after` is made of each panel of the product while that is in the cache. In a product of a `batch` a's
-    rows are those of the batch; the other one is dW = Eᵀ Z, which is cut by its rows: these are units of ε.
+    rows are those of the batch; the other one is dW = Eᵀ Z, which is cut by its rows: these are units of ε. With
+    `copies` each thread reads its own one of the factor that all of them need whole.
     """
 
     def __init__(
@@ -319,10 +339,11 @@ class ProductCall(Native):
         worth: float,
         pads: Sequence[Array],
         after: tuple[FormulaCall | WordsCall, ...] = (),
+        copies: tuple[Array, ...] = (),
     ) -> None:
         self.a, self.b, self.out, self.worth, self.pads, self.after = a, b, out, worth, pads, after
-        self.batch = a.strides[-1] == a.itemsize
-        self.reads = (a, b, *(x for each in after for x in each.reads))
+        self.copies, self.batch = copies, a.strides[-1] == a.itemsize
+        self.reads = (a, b, *copies, *(x for each in after for x in each.reads))
         self.writes = (out, *(x for each in after for x in each.writes))
 
     def axis(self, cut: Cut) -> int:
@@ -334,11 +355,13 @@ class ProductCall(Native):
         """By rows or columns."""
         shape, made = self.out.shape, []
         axis = self.axis(cut)
-        for part, pad in zip(self._parts(cut, shape[axis]), self.pads, strict=False):
+        for i, (part, pad) in enumerate(zip(self._parts(cut, shape[axis]), self.pads, strict=False)):
             rows, columns = (part, slice(0, shape[1])) if axis == -2 else (slice(0, shape[0]), part)
             panels = product.panels(columns.start, columns.stop, self.out.dtype) if self.after else []
             follow = [each.place(shape, rows, panel) for panel in panels for each in self.after]
             a, b, out, calls = self.a[rows], self.b[:, columns], self.out[rows, columns], table(follow)
+            if self.copies:
+                a, b = (self.copies[i], b) if axis == -1 else (a, self.copies[i])
             values = block(*product.arguments(a, b, out, pad, calls, len(self.after)))
             reads, writes = [a, b], [out, pad]
             for each in self.after:
@@ -355,7 +378,14 @@ class ProductCall(Native):
         sums = isinstance(native, FormulaCall) and bool(native.groups[2])
         if (sums and self.shared(cut) and self.axis(cut) == -2) or not self._may_be_followed(native):
             return None
-        return ProductCall(self.a, self.b, self.out, self.worth, self.pads, (*self.after, native))
+        return ProductCall(self.a, self.b, self.out, self.worth, self.pads, (*self.after, native), self.copies)
+
+    def copied(self, copies: tuple[Array, ...], cut: Cut) -> ProductCall | None:
+        """The same from a copy of the first of these arrays for each thread; None where a thread needs only a part."""
+        whole = self.a if self.axis(cut) == -1 else self.b
+        if self.after or not self.shared(cut) or not same(whole, copies[0]):
+            return None
+        return ProductCall(self.a, self.b, self.out, self.worth, self.pads, copies=copies)
 
     def _may_be_followed(self, native: FormulaCall | WordsCall) -> bool:
         """Whether it makes parts out of the same ones, and touches nothing else of what the panels to come need."""
@@ -365,7 +395,7 @@ class ProductCall(Native):
         apart = not any(np.shares_memory(x, y) for x in (self.a, self.b) for y in native.writes)
         pairs = [(x, y) for x in (*native.reads, *native.writes) for y in made]
         pairs += [(x, y) for x in native.writes for y in needed]
-        return places and apart and all(_same(x, y) for x, y in pairs if np.shares_memory(x, y))
+        return places and apart and all(same(x, y) for x, y in pairs if np.shares_memory(x, y))
 
 
 def together(formula: Formula) -> bool:
@@ -386,7 +416,7 @@ def _part(a: Array, axis: int, n: int, part: slice) -> Array:
     return a[..., part] if axis == -1 else a[..., part, :]
 
 
-def _same(one: Array, other: Array) -> bool:
+def same(one: Array, other: Array) -> bool:
     """Whether two arrays are the same memory in the same order."""
     return (address(one), one.shape, one.strides) == (address(other), other.shape, other.strides)
 
