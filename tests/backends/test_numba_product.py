@@ -34,6 +34,7 @@ SHAPES = [
     (33, product.DEPTH + 1, 130),
     (product.BAND + 3, 20, 17),
     (300, 2 * product.DEPTH + 30, 500),  # both factors are copied
+    (700, 7 * product.DEPTH - 9, 200),  # a's columns come in groups
     (product.BAND + 1, 130, BLOCKS[1] * 3 + 1),
     (1, dots.LONG, 1),
     (BLOCKS[0] * 2 + 3, dots.LONG + 5, product.VECTORS + 1),
@@ -124,6 +125,19 @@ def test_a_row_does_not_depend_on_its_batch(n: int, order: str, dtype: Any) -> N
     for row in (0, 1, 66, 69):
         multiply(a[row : row + 1], b, alone)
         assert alone.tobytes() == out[row].tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_row_does_not_depend_on_how_many_columns_stay_in_the_cache(dtype: Any) -> None:
+    """Of many rows fewer columns are held than of few, and the bits are the same."""
+    a, b = draw(700, 2000, dtype=dtype, order="rows"), draw(2000, 150, dtype=dtype, order="columns")
+    assert a[:, : 7 * product.DEPTH].nbytes > product.HELD > a[:9].nbytes
+    out, few = np.empty((700, 150), dtype), np.empty((9, 150), dtype)
+
+    multiply(a, b, out)
+    multiply(a[-9:], b, few)
+
+    assert few.tobytes() == out[-9:].tobytes()
 
 
 @pytest.mark.parametrize("vectors", [1, 3, 4, 5, 8, 9, 10, 17])

@@ -3,10 +3,12 @@
 The products of a net are small and their factors mostly lie in the cache; a BLAS that first copies both of them loses
 up to a third of its time with that. Here b is copied where its rows do not lie in one piece (by Wᵀ, in the forward
 pass), and either factor where it is large: then its rows, some kilobytes apart, would drive one another out of the
-cache. The blocks are those of Goto and van de Geijn, Anatomy of high-performance matrix multiplication, 2008.
+cache. The blocks are those of Goto and van de Geijn, Anatomy of high-performance matrix multiplication, 2008. A panel
+of b is worked off to its end, or as far as a, which comes again with every panel, stays in the second cache: so the
+sums of c are mostly in the cache when the next part is added to them.
 
-An element of c is the sum of its products in their order, in parts of `DEPTH`. It depends on a row of a and a column of
-b alone: not on the batch that the row is in, nor on how many threads share the work.
+An element of c is the sum of its products in their order, in equal parts of at most `DEPTH`. It depends on a row of a
+and a column of b alone: not on the batch that the row is in, nor on how many threads share the work.
 """
 
 from __future__ import annotations
@@ -31,11 +33,15 @@ ROWS, VECTORS = ((4, 3, 2, 1), 3) if X86 and _BYTES < 64 else ((6, 4, 2, 1), 4)
 """The rows that a block of c may have, most first, and the vectors of columns that it has at most: as many as there are
 registers for (on x86 16 of them before AVX-512, otherwise 32), beside a row of b and an element of a."""
 
-DEPTH = 128
-"""How many products are summed up in registers before they go to c; so many rows of b stay in the first cache."""
+DEPTH = 144
+"""How many products at most are summed up in registers before they go to c; a panel's rows of b, so many, stay in the
+first cache."""
 
 BAND = 1024
-"""How many rows of a are worked off together: DEPTH · BAND elements stay in the second cache."""
+"""How many rows of a are worked off together."""
+
+HELD = 2**20
+"""How many bytes of them, at most, panel after panel of b meets: they stay in the second cache."""
 
 UNROLL = 4
 """How many products of the largest block a loop makes in one round: its other instructions, one in six, would be felt
@@ -57,7 +63,7 @@ def lanes(dtype: np.dtype[Any]) -> int:
 
 def pad(dtype: np.dtype[Any]) -> int:
     """The elements of memory that a product wants for its copies."""
-    return DEPTH * (VECTORS * lanes(dtype) + BAND) + lanes(dtype)
+    return DEPTH * VECTORS * lanes(dtype) + max(HELD // dtype.itemsize, DEPTH * BAND) + lanes(dtype)
 
 
 class Vectors:
@@ -338,13 +344,13 @@ def _fetch_rows(source: Any, at: Any, step: Any, rows: Any, long: Any, lanes: An
 
 
 @_loop
-def _wide(columns: Any, lanes: Any) -> Any:
-    """How many of so many columns are a panel: few panels, about equally wide, of whole vectors but for the last."""
-    if columns <= VECTORS * lanes:
-        return columns
-    vectors = (columns + lanes - 1) // lanes
-    panels = (vectors + VECTORS - 1) // VECTORS
-    return min(columns, (vectors + panels - 1) // panels * lanes)
+def _share(n: Any, most: Any, grain: Any) -> Any:
+    """How much of n a part has: as few parts as there may be with `most` in each, about equal, and of whole grains."""
+    if n <= most:
+        return n
+    grains = -(-n // grain)
+    parts = -(-grains // (most // grain))
+    return min(n, -(-grains // parts) * grain)
 
 
 @_loop
@@ -357,46 +363,54 @@ def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
     copies_b = b_column != 1 or inner * columns > LARGE
     fetches_b, fetches_c = inner * columns > LARGE, rows * columns > VAST
     copy = DEPTH * VECTORS * lanes
-    for k in range(0, inner, DEPTH):
-        depth, first = min(DEPTH, inner - k), k == 0
+    deep = _share(inner, DEPTH, UNROLL)
+    held = inner  # so many columns of a are met by all panels before the next ones are
+    if deep < inner:
+        held = _share(-(-inner // deep), max(1, HELD * lanes // _BYTES // (deep * min(rows, BAND))), 1) * deep
+    for start in range(0, inner, held):
+        stop = min(inner, start + held)
         for top in range(0, rows, BAND):
             m = min(BAND, rows - top)
-            done = k + depth == inner and top + m == rows
+            done = stop == inner and top + m == rows
             j, number = 0, 0
             while j < columns:
-                wide = _wide(columns - j, lanes)
+                wide = _share(columns - j, VECTORS * lanes, lanes)
                 v = 0 if wide == VECTORS * lanes else (wide + lanes - 1) // lanes
-                y, y_at, y_row = b, k * b_row + j * b_column, b_row
-                if copies_b:
-                    _pack(b, y_at, b_row, b_column, depth, wide, pad, lanes)
-                    y, y_at, y_row = pad, 0, wide
-                next_j, next_k = (j + wide, k) if j + wide < columns else (0, k + depth)
-                ahead = next_k * b_row + next_j * b_column
-                lines, long, step = min(DEPTH, inner - next_k), min(VECTORS * lanes, columns - next_j), b_row
-                if b_column != 1:
-                    lines, long, step = long, lines, b_column
-                some = -(-lines * ROWS[0] // m)  # with each block
-                i = 0
-                while i < m:
-                    r = 0
-                    while ROWS[r] > m - i:
-                        r += 1
-                    x, x_at, x_row, x_column = a, (top + i) * a_row + k * a_column, a_row, a_column
-                    if copies_a:
-                        to = copy + i * depth
-                        if j == 0:
-                            _pack_rows(a, x_at, a_row, a_column, ROWS[r], rows - top - i, depth, pad, to, lanes)
-                        x, x_at = pad, to
-                        x_row, x_column = (depth, 1) if a_column == 1 else (1, ROWS[r])
-                    z_at = (top + i) * c_row + j
-                    if fetches_b:
-                        _fetch_rows(b, ahead, step, min(some, lines), long, lanes)
-                        ahead, lines = ahead + some * step, lines - some
-                    if fetches_c and not first:
-                        later = 2 * ROWS[0]  # rows: two blocks on
-                        _fetch_rows(c, z_at + later * c_row, c_row, min(ROWS[0], m - i - later), wide, lanes)
-                    _block(r, v, c, c_row, x, x_at, x_row, x_column, y, y_at, y_row, depth, first, z_at, wide)
-                    i += ROWS[r]
+                for k in range(start, stop, deep):
+                    depth, first = min(deep, stop - k), k == 0
+                    y, y_at, y_row = b, k * b_row + j * b_column, b_row
+                    if copies_b:
+                        _pack(b, y_at, b_row, b_column, depth, wide, pad, lanes)
+                        y, y_at, y_row = pad, 0, wide
+                    next_j, next_k = j, k + depth
+                    if next_k == stop:
+                        next_j, next_k = (j + wide, start) if j + wide < columns else (0, stop)
+                    ahead = next_k * b_row + next_j * b_column
+                    lines, long, step = min(deep, inner - next_k), min(VECTORS * lanes, columns - next_j), b_row
+                    if b_column != 1:
+                        lines, long, step = long, lines, b_column
+                    some = -(-lines * ROWS[0] // m)  # with each block
+                    i = 0
+                    while i < m:
+                        r = 0
+                        while ROWS[r] > m - i:
+                            r += 1
+                        x, x_at, x_row, x_column = a, (top + i) * a_row + k * a_column, a_row, a_column
+                        if copies_a:
+                            to = copy + m * (k - start) + i * depth
+                            if j == 0:
+                                _pack_rows(a, x_at, a_row, a_column, ROWS[r], rows - top - i, depth, pad, to, lanes)
+                            x, x_at = pad, to
+                            x_row, x_column = (depth, 1) if a_column == 1 else (1, ROWS[r])
+                        z_at = (top + i) * c_row + j
+                        if fetches_b:
+                            _fetch_rows(b, ahead, step, min(some, lines), long, lanes)
+                            ahead, lines = ahead + some * step, lines - some
+                        if fetches_c and not first:
+                            later = 2 * ROWS[0]  # rows: two blocks on
+                            _fetch_rows(c, z_at + later * c_row, c_row, min(ROWS[0], m - i - later), wide, lanes)
+                        _block(r, v, c, c_row, x, x_at, x_row, x_column, y, y_at, y_row, depth, first, z_at, wide)
+                        i += ROWS[r]
                 if done and number < n_calls:
                     for i in range(number, number + each):
                         call(calls[2 * i], calls[2 * i + 1])
@@ -427,7 +441,7 @@ def panels(start: int, stop: int, dtype: np.dtype[Any]) -> list[slice]:
     """Which of these columns of out a product makes together, in their order."""
     made = []
     while start < stop:
-        wide = _wide.py_func(stop - start, lanes(dtype))
+        wide = _share.py_func(stop - start, VECTORS * lanes(dtype), lanes(dtype))
         made.append(slice(start, start + wide))
         start += wide
     return made
