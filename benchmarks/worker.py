@@ -1,4 +1,5 @@
-"""One trainer on one net in a process of its own: for every line that it reads it trains an epoch, and says how long.
+"""One trainer on one net in a process of its own: for every line that it reads it trains two epochs, and says how long
+the second took. After a pause a core takes a while to be as fast as before: a matter of the machine, not of the trainer.
 
 Started by steps.py, which sets its threads beforehand: no library changes them reliably once it is loaded.
 """
@@ -30,6 +31,7 @@ def main(trainer: str, number: str) -> None:
     epoch, products = made if isinstance(made, tuple) else (made, None)
     _say({"version": library.VERSION})
     for _ in sys.stdin:
+        epoch()
         start = perf_counter()
         loss = epoch()
         answer = {"seconds": perf_counter() - start, "loss": loss}
