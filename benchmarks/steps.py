@@ -4,8 +4,8 @@
     python benchmarks/steps.py --threads 2 --python jax=~/jax/bin/python --json steps.json --into docs/performance.md
 
 Shuffling, gathering, forward, backward and Adam, in float32, on the same rows in the same net. Each trainer lives in a
-process of its own, bound to as many cores as it has threads; in every round each of them trains two epochs, the second of
-which counts, after a pause in which the threads of the one before it fall asleep.
+process of its own, bound to as many cores as it has threads; in every round each of them trains two epochs, the second
+of which counts, after a pause in which the threads of the one before it fall asleep.
 """
 
 from __future__ import annotations

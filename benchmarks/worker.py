@@ -1,5 +1,5 @@
 """One trainer on one net in a process of its own: for every line that it reads it trains two epochs, and says how long
-the second took. After a pause a core takes a while to be as fast as before: a matter of the machine, not of the trainer.
+the second took. After a pause a core takes a while to be as fast as before: that is the machine, not the trainer.
 
 Started by steps.py, which sets its threads beforehand: no library changes them reliably once it is loaded.
 """
