@@ -7,8 +7,8 @@ cache. The blocks are those of Goto and van de Geijn, Anatomy of high-performanc
 of b is worked off to its end, or as far as a, which comes again with every panel, stays in the second cache: so the
 sums of c are mostly in the cache when the next part is added to them.
 
-An element of c is the sum of its products in their order, in equal parts of at most `DEPTH`. It depends on a row of a
-and a column of b alone: not on the batch that the row is in, nor on how many threads share the work.
+An element of c is the sum of its products in their order, in parts of at most `DEPTH`, about equal. It depends on a
+row of a and a column of b alone: not on the batch that the row is in, nor on how many threads share the work.
 """
 
 from __future__ import annotations
