@@ -1,4 +1,4 @@
-"""Builds the table out of arrays and frames: what an NPZ file holds, or what a Python caller hands over."""
+"""Builds the table out of arrays: what an NPZ file holds, or the columns that a Python caller hands over."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def table_of_arrays(
         x = x.reshape(-1, 1)
     if x.ndim != 2 or not x.shape[1]:
         raise DataError(f'"{options.x}" has the shape {x.shape}; it must be rows × columns', file=shown)
-    names = _names(columns, x.shape[1], shown)
+    names = feature_names(columns, x.shape[1], shown)
     parts: dict[str, Array] = {name: x[:, j] for j, name in enumerate(names)}
     if y is not None:
         for name, values in _targets(y, options, len(x), x.shape, shown).items():
@@ -48,19 +48,13 @@ def table_of_arrays(
     return table_of_columns(parts, grammar, plan, shown, notices)
 
 
-def with_target(options: Data, data: object) -> Data:
-    """The section with the target's name where data hold a target of their own: that of y in (X, y), or `options.y`.
-
-    A frame has columns, of which the config must name one; `data` is None for an NPZ file.
-    """
-    whole = isinstance(data, Mapping) and (options.x in data or options.y in data)
-    if options.target is not None or not (data is None or isinstance(data, tuple) or whole):
-        return options
-    name = getattr(data[1], "name", None) if isinstance(data, tuple) and len(data) == 2 else None
-    return replace(options, target=options.y if name is None else str(name))
+def with_target(options: Data) -> Data:
+    """The section with the target's name for an NPZ file, whose array `options.y` is the target unless one is named."""
+    return options if options.target is not None else replace(options, target=options.y)
 
 
-def _names(columns: Array | None, width: int, shown: str) -> list[str]:
+def feature_names(columns: Array | None, width: int, shown: str) -> list[str]:
+    """The names of so many columns of features: those of the array `columns`, else x0, x1, …; DataError."""
     if columns is None:
         return [f"x{j}" for j in range(width)]
     names = [str(name) for name in columns.reshape(-1)]
@@ -101,63 +95,13 @@ def table_of_columns(
         if name in wants:
             want = wants[name]
             if want.raw:
-                raw[name] = ["" if _is_missing(value) else str(value) for value in values.tolist()]
+                raw[name] = ["" if is_missing(value) else str(value) for value in values.tolist()]
             columns[name] = column_of(name, values, want, grammar, shown)
     return Table(shown, n, tuple(parts), columns, None, raw, notices)
 
 
-def table_of_data(data: object, options: Data, grammar: Grammar, plan: Plan) -> Table:
-    """The table of what a Python caller hands over: a pandas or polars frame, (X, y), or a mapping of arrays."""
-    if isinstance(data, tuple):
-        if len(data) != 2:
-            raise DataError(f"data is a tuple of {len(data)}; give (X, y)", file="data")
-        parts = _frame(data[0])
-        y = data[1]
-        if parts is None:
-            names = None
-            return table_of_arrays(_as_array(data[0]), _as_array(y), names, options, grammar, plan, "data")
-        targets = _frame(y)
-        if targets is None:
-            values = _as_array(y)
-            targets = _targets(values, options, len(values), values.shape, "data")
-        return _same_length({**parts, **targets}, grammar, plan)
-    parts = _frame(data)
-    if parts is not None:
-        return _same_length(parts, grammar, plan)
-    if isinstance(data, Mapping):
-        arrays = {str(name): _as_array(values) for name, values in data.items()}
-        if options.x in arrays and arrays[options.x].ndim == 2:
-            y_array = arrays.get(options.y)
-            return table_of_arrays(arrays[options.x], y_array, arrays.get("columns"), options, grammar, plan, "data")
-        return _same_length(arrays, grammar, plan)
-    array = _as_array(data)
-    if array.ndim == 2 and array.dtype.kind in "biuf":
-        return table_of_arrays(array, None, None, options, grammar, plan, "data")
-    raise DataError(
-        f"data is {type(data).__name__}; give a pandas or polars frame, (X, y), or a mapping of arrays", file="data"
-    )
-
-
-def _same_length(parts: Mapping[str, Array], grammar: Grammar, plan: Plan) -> Table:
-    lengths = {name: len(values) for name, values in parts.items() if values.ndim}
-    if len(lengths) < len(parts) or len(set(lengths.values())) > 1 or any(v.ndim != 1 for v in parts.values()):
-        shapes = ", ".join(f"{name} {values.shape}" for name, values in list(parts.items())[:5])
-        raise DataError(f"the columns must be one-dimensional and of one length; found {shapes}", file="data")
-    return table_of_columns(parts, grammar, plan, "data")
-
-
-def _frame(data: Any) -> dict[str, Array] | None:
-    """The columns of a pandas or polars frame; None if it is none."""
-    if not (hasattr(data, "columns") and hasattr(data, "__getitem__") and hasattr(data, "to_numpy")):
-        return None
-    names = list(data.columns)
-    if len(set(map(str, names))) < len(names):
-        twice = next(str(name) for name in names if [str(n) for n in names].count(str(name)) > 1)
-        raise DataError(f'two columns are named "{twice}"; rename one', file="data")
-    return {str(name): _as_array(data[name]) for name in names}
-
-
-def _as_array(values: Any) -> Array:
+def array_of(values: Any) -> Array:
+    """An array, a list, or a column of a frame, as an array; times as texts. DataError for what is ragged."""
     if hasattr(values, "to_numpy"):
         array = np.asarray(values.to_numpy())
     else:
@@ -170,7 +114,8 @@ def _as_array(values: Any) -> Array:
     return array
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Whether a value in an array of objects stands for a missing cell."""
     return (
         value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
     )
@@ -185,7 +130,7 @@ def column_of(name: str, values: Array, want: Want, grammar: Grammar, shown: str
     if kind in "US":
         return _texts(name, [str(v) for v in values.tolist()], want, grammar, shown, at)
     if kind == "O":
-        return _texts(name, ["" if _is_missing(v) else str(v) for v in values.tolist()], want, grammar, shown, at)
+        return _texts(name, ["" if is_missing(v) else str(v) for v in values.tolist()], want, grammar, shown, at)
     if kind == "b":
         if want.kind == "number":
             return Column(name, n, (values.astype(np.float64),))
@@ -196,21 +141,21 @@ def column_of(name: str, values: Array, want: Want, grammar: Grammar, shown: str
         raise DataError(f'column "{name}" is of the type {values.dtype}, which is not read; convert it', file=shown)
     check_numbers(name, values, grammar, shown, at)
     if want.kind == "text":
-        texts = ["" if _is_missing(v) else str(v) for v in values.tolist()]
+        texts = ["" if is_missing(v) else str(v) for v in values.tolist()]
         return _texts(name, texts, want, grammar, shown, at)
     return Column(name, n, (values,))
 
 
 def _plain_type(name: str, values: Array, shown: str) -> Array:
     """An array of objects as one of numbers where each is a number or missing, of booleans likewise; else as it is."""
-    present = [v for v in values.tolist() if not _is_missing(v)]
+    present = [v for v in values.tolist() if not is_missing(v)]
     if any(isinstance(v, list | dict | tuple | bytes | set) for v in present):
         raise DataError(f'column "{name}" holds Python objects; give numbers or texts', file=shown)
     if present and all(isinstance(v, bool) for v in present) and len(present) == len(values):
         return values.astype(bool)
     if present and all(isinstance(v, int | float) and not isinstance(v, bool) for v in present):
         try:
-            return np.array([np.nan if _is_missing(v) else float(v) for v in values.tolist()])
+            return np.array([np.nan if is_missing(v) else float(v) for v in values.tolist()])
         except OverflowError:
             raise DataError(f'column "{name}" holds a number outside float64', file=shown) from None
     return values

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcnet.backends.base import aligned
-from fcnet.data.arrays import table_of_data, with_target
+from fcnet.data.arrays import with_target
 from fcnet.data.columns import Plan, Want
 from fcnet.data.dialect import check_delimiter
 from fcnet.data.encode import Encoder, fit_encoder, listed
+from fcnet.data.given import given
 from fcnet.data.numbers import Grammar, grammar
 from fcnet.data.opened import FileRecord
 from fcnet.data.options import Data, Preprocess
@@ -178,7 +179,7 @@ def score(
         part, notices = _read_part("test", str(path), options, Path(), spelling, encoder, target, strict, poll, shown)
     else:
         plan: Plan = lambda names: scoring_plan(encoder, target, options, names, "data")  # noqa: E731
-        table = table_of_data(path, replace(options, target=_targets_of(target)), spelling, plan)
+        table = given(path, replace(options, target=_targets_of(target))).table(spelling, plan)
         part, notices = _with_target(
             _Loaded(table, np.arange(table.n), None), target.names, options, (target, spelling)
         )
@@ -237,8 +238,8 @@ def _read_train(
 ) -> tuple[_Loaded, Roles, str | None]:
     roles: list[Roles] = []
     path = base / Path(options.train).expanduser()
-    arrays = data is not None or path.suffix.lower() == ".npz"
-    known = with_target(options, data) if arrays else options
+    handed = None if data is None else given(data, options)
+    known = handed.options if handed else with_target(options) if path.suffix.lower() == ".npz" else options
 
     def plan(names: tuple[str, ...]) -> Mapping[str, Want]:
         found, wants = training_plan(known, names)
@@ -252,8 +253,8 @@ def _read_train(
                 raise DataError(f"no column {listed(lacking, 30)}, which the net was trained on", file=options.train)
         return wants
 
-    if data is not None:
-        table = table_of_data(data, known, spelling, plan)
+    if handed is not None:
+        table = handed.table(spelling, plan)
         return _Loaded(table, np.arange(table.n), None), roles[-1], None
     request = Request(path, options.train, known, spelling, plan, expected=expected_names(known), poll=poll)
     reading = reader(path).read(request)

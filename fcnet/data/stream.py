@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from fcnet.data.arrays import table_of_data
 from fcnet.data.columns import Want
 from fcnet.data.encode import Encoder, listed
+from fcnet.data.given import given
 from fcnet.data.numbers import grammar
 from fcnet.data.options import Data
 from fcnet.data.readers import Request, quietly, reader
@@ -90,7 +90,7 @@ def stream(
         )
         chunks = reader(request.path).stream(request)
     else:
-        chunks = iter([table_of_data(source, options, spelling, plan)])
+        chunks = iter([given(source, options).table(spelling, plan)])
     for table in chunks:
         for notice in table.notices:
             tally.say(notice)
