@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from fcnet import files
 
 _CGROUP = Path("/sys/fs/cgroup")
 _SELF = Path("/proc/self")
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # a blank or a backslash in a line of mountinfo
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,21 @@ class Limit:
 
 
 def cores() -> int:
-    """The processors that this process may use: its affinity, and the quota of its control group, rounded up."""
+    """The processors that this process may use: its affinity, and the least quota of its control groups, rounded up."""
     affinity = getattr(os, "sched_getaffinity", None)
     n = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    quota, _, period = _first_line(_CGROUP / "cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit() and int(period) > 0:
-        n = min(n, max(1, -(-int(quota) // int(period))))
-    return max(1, n)
+    return max(1, min([n, *_quotas()]))
+
+
+def _quotas() -> Iterator[int]:
+    """The processors that each control group of this process may keep busy. No quota is "max", or -1."""
+    for folder, unified in _groups("cpu"):
+        if unified:
+            quota, _, period = _first_line(folder / "cpu.max").strip().partition(" ")
+        else:
+            quota, period = (_first_line(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+        if _whole(quota) and _whole(period) and int(period) > 0:
+            yield max(1, -(-int(quota) // int(period)))
 
 
 def blas(threads: int) -> AbstractContextManager[object]:
@@ -49,7 +59,7 @@ def memory() -> list[Limit]:
     """
     resident, mapped = _used()
     limits = [Limit(total, max(0, total - resident), "this machine") for total in _physical()]
-    limits += [Limit(total, max(0, total - resident), "the control group's limit") for total in _groups()]
+    limits += [Limit(total, max(0, total - resident), "the control group's limit") for total in _allowances()]
     space = files.address_space()
     if space is not None:
         limits.append(Limit(space, max(0, space - mapped), "the limit on the address space (ulimit -v)"))
@@ -62,22 +72,44 @@ def _physical() -> Iterator[int]:
         yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _groups() -> Iterator[int]:
+def _allowances() -> Iterator[int]:
     """The limits of this process's control groups. An unlimited one says "max", or a number beyond any memory."""
-    for line in _text(_SELF / "cgroup").splitlines():
+    for folder, unified in _groups("memory"):
+        limit = _first_line(folder / ("memory.max" if unified else "memory.limit_in_bytes")).strip()
+        if _whole(limit) and int(limit) < 1 << 60:
+            yield int(limit)
+
+
+def _groups(controller: str) -> Iterator[tuple[Path, bool]]:
+    """The folders of this process's control groups, each with those above it, and whether they are of version 2.
+
+    Where they are mounted is what mountinfo says, else where they usually are. In a container a group's own path may
+    lie above what is mounted: then the mounted folder is the group.
+    """
+    mounts = [*_mounts(controller)] or [(_CGROUP, "/", True), (_CGROUP / controller, "/", False)]
+    for line in _text(_SELF / "cgroup").splitlines() or ["0::/"]:
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
-        if controllers not in ("", "memory"):
+        if controllers and controller not in controllers.split(","):
             continue
-        root, file = (_CGROUP / "memory", "memory.limit_in_bytes") if controllers else (_CGROUP, "memory.max")
-        place = root / group.strip("/")
-        # In a container the group's own path may lie above what is mounted: then the root is the group.
-        for folder in (place, *place.parents):
-            limit = _first_line(folder / file).strip()
-            if limit.isdigit() and int(limit) < 1 << 60:
-                yield int(limit)
-            if folder == root:
-                break
+        for mount, root, unified in mounts:
+            if unified == bool(controllers):
+                continue
+            inside = group.startswith(root.rstrip("/") + "/") and ".." not in group.split("/")
+            place = mount / group[len(root.rstrip("/")) :].strip("/") if inside else mount
+            yield from ((folder, unified) for folder in (place, *place.parents) if folder.is_relative_to(mount))
+
+
+def _mounts(controller: str) -> Iterator[tuple[Path, str, bool]]:
+    """Where a controller's groups are mounted: the folder, which group that is, whether of version 2."""
+    for line in _text(_SELF / "mountinfo").splitlines():
+        about, _, kind = line.partition(" - ")
+        fields, kinds = about.split(" "), kind.split(" ")
+        if len(fields) < 5 or len(kinds) < 3:
+            continue
+        if kinds[0] == "cgroup2" or (kinds[0] == "cgroup" and controller in kinds[2].split(",")):
+            root, mount = (_ESCAPED.sub(lambda code: chr(int(code[1], 8)), field) for field in fields[3:5])
+            yield Path(mount), root, kinds[0] == "cgroup2"
 
 
 def _used() -> tuple[int, int]:
@@ -103,6 +135,10 @@ def size(n: int) -> str:
     raise AssertionError(n)
 
 
+def _whole(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
 def _first_line(path: Path) -> str:
     return next(iter(_text(path).splitlines()), "")
 
@@ -110,5 +146,5 @@ def _first_line(path: Path) -> str:
 def _text(path: Path) -> str:
     try:
         return path.read_text()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # ValueError: not UTF-8, or a name that cannot be one
         return ""

@@ -72,11 +72,71 @@ def test_what_the_process_uses_is_taken_off(system, monkeypatch):
     assert physical.free == 64 * 10**9 - 100 * page
 
 
-@pytest.mark.parametrize("text", ["", "\n", "lots", "0::/\n1", "0", "::\n:", "\x00\xff"])
+@pytest.fixture
+def many(monkeypatch):
+    """A machine of 64 processors."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+
+
+def test_the_least_quota_of_the_groups_above_counts(system, many):
+    """A process in a group without a quota has that of the groups above it, of which the smallest is the one."""
+    system("self/cgroup", "0::/pod/box/job\n")
+    system("cgroup/cpu.max", "max 100000\n")
+    system("cgroup/pod/cpu.max", "150000 100000\n")
+    system("cgroup/pod/box/cpu.max", "800000 100000\n")
+    system("cgroup/pod/box/job/cpu.max", "max 100000\n")
+
+    assert machine.cores() == 2
+
+
+def test_a_version_1_quota_counts(system, many):
+    """Version 1 keeps quota and period in two files, under a controller that may share its folder; -1 is no quota."""
+    system("self/cgroup", "7:cpu,cpuacct:/slice/job\n0::/\n")
+    system("cgroup/cpu/slice/job/cpu.cfs_quota_us", "-1\n")
+    system("cgroup/cpu/slice/job/cpu.cfs_period_us", "100000\n")
+    system("cgroup/cpu/slice/cpu.cfs_quota_us", "300000\n")
+    system("cgroup/cpu/slice/cpu.cfs_period_us", "100000\n")
+
+    assert machine.cores() == 3
+
+
+def test_groups_are_looked_for_where_they_are_mounted(system, many, tmp_path):
+    """The mount points are the system's to choose, and a container's are mounts of its own group."""
+    one, two = tmp_path / "the groups", tmp_path / "unified"
+    escaped = str(one).replace(" ", "\\040")
+    system("self/cgroup", "4:memory,hugetlb:/box/job\n3:cpu:/elsewhere\n0::/host/box/job\n")
+    system(
+        "self/mountinfo",
+        f"31 23 0:28 /box {escaped} rw,relatime shared:9 - cgroup cgroup rw,memory,hugetlb\n"
+        f"32 23 0:29 /box {escaped}/cpu rw,relatime - cgroup cgroup rw,cpu\n"
+        f"33 23 0:30 /host {two} rw,relatime - cgroup2 cgroup2 rw\n",
+    )
+    system("the groups/job/memory.limit_in_bytes", "2000000000\n")
+    system("the groups/memory.limit_in_bytes", "3000000000\n")
+    system("the groups/cpu/cpu.cfs_quota_us", "1200000\n")
+    system("the groups/cpu/cpu.cfs_period_us", "100000\n")
+    system("unified/box/cpu.max", "500000 100000\n")
+    system("cgroup/cpu.max", "100000 100000\n")
+
+    assert [limit.total for limit in machine.memory()] == [2 * 10**9, 3 * 10**9, 64 * 10**9]
+    assert machine.cores() == 5
+
+
+@pytest.mark.parametrize("quota", ["", "max", "max 100000", "0 0", "-1 100000", "100000", "\u00b2 1", "1e5 1e5"])
+def test_a_quota_that_makes_no_sense_is_none(system, many, quota):
+    """All processors are used where the control group says nothing that can be understood."""
+    system("self/cgroup", "0::/\n")
+    system("cgroup/cpu.max", quota)
+
+    assert machine.cores() == 64
+
+
+@pytest.mark.parametrize("text", ["", "\n", "lots", "0::/\n1", "0", "::\n:", "\x00\xff", "0::/\x00/a"])
 def test_files_that_make_no_sense_are_no_limit(system, text):
     """Whatever the system's files hold, the answer is a number and no error."""
     system("self/cgroup", text)
     system("self/statm", text)
+    system("self/mountinfo", text)
     system("cgroup/memory.max", text)
 
     assert machine.memory()[-1].total == 64 * 10**9
