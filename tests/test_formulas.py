@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from decimal import Decimal, localcontext
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from fcnet.backends.numpy import NumpyBackend
 from fcnet.formulas import Const, Expr, Formula, Sym, absolute, erf, exp, maximum, power, row_sum, sqrt, where, width
 from fcnet.formulas.transform import ERFC_COEFFICIENTS, evaluate, expand_erf, hoist
 
@@ -40,16 +45,70 @@ def test_whole_numbers_and_fractions_are_different_constants() -> None:
     assert type((x >= 3).args[1].value) is int
 
 
+def test_zeros_of_both_signs_are_different_constants() -> None:
+    """0.0 and -0.0 are equal and not the same number; NaN is one constant however often it is written."""
+    assert math.copysign(1, Const(0.0).value) == 1  # type: ignore[arg-type]
+    assert math.copysign(1, Const(-0.0).value) == -1  # type: ignore[arg-type]
+    assert Const(float("nan")) is Const(-float("inf") + float("inf"))
+
+
 def test_only_exact_identities_are_simplified() -> None:
-    """1 · x, x + 0, x / 1 are x; 0 · x is not 0, since x may be NaN or infinite."""
-    assert 1.0 * x is x
-    assert x * 1.0 is x
-    assert x + 0.0 is x
-    assert 0.0 + x is x
+    """1 · x, x − 0, x + −0, x / 1 are x; 0 · x is not 0, since x may be NaN or infinite; x + 0 is not −0 for x = −0."""
+    for one in (1, 1.0):
+        assert one * x is x
+        assert x * one is x
+        assert x / one is x
     assert x - 0.0 is x
-    assert x / 1.0 is x
-    assert (0.0 * x).op == "mul"
-    assert (x - x).op == "sub"
+    assert x - 0 is x
+    assert x + -0.0 is x
+    assert -0.0 + x is x
+    assert [e.op for e in (0.0 * x, x - x, x + 0.0, 0.0 + x, x - -0.0, -0.0 - x, x * -1.0)] == [
+        "mul", "sub", "add", "add", "sub", "sub", "mul"
+    ]  # fmt: skip
+
+
+FLOATS = (0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 3.0, 1e308, -5e-324, math.inf, -math.inf, math.nan)
+SIDES = st.sampled_from([*FLOATS, "x", "y"])
+TREES = st.recursive(
+    SIDES,
+    lambda below: st.tuples(st.sampled_from("+-*"), below, below) | st.tuples(st.sampled_from(["neg", "abs"]), below),
+    max_leaves=12,
+)
+
+
+def plainly(tree: Any, values: Mapping[str, Any], number: Callable[[float], Any]) -> Any:
+    """The value of a tree of `TREES` by Python's own operators; `number` is what its constants become."""
+    match tree:
+        case str():
+            return values[tree]
+        case (op, below):
+            found = plainly(below, values, number)
+            return -found if op == "neg" else absolute(found) if isinstance(found, Expr) else abs(found)
+        case (op, left, right):
+            a, b = plainly(left, values, number), plainly(right, values, number)
+            return a + b if op == "+" else a - b if op == "-" else a * b
+    return number(tree)
+
+
+@settings(max_examples=500, deadline=None)
+@given(TREES, st.sampled_from(FLOATS), st.sampled_from(FLOATS))
+def test_a_formula_is_its_plain_value_bit_for_bit(tree: Any, one: float, two: float) -> None:
+    """Whatever is simplified, a sum, a difference, a product is what float arithmetic says, to the sign of its zero."""
+    expression = plainly(tree, {"x": x, "y": y}, Const)
+    out = np.empty(1)
+    with np.errstate(all="ignore"):
+        found = evaluate(expression, {"x": one, "y": two})
+        NumpyBackend().link(
+            NumpyBackend().apply(Formula({"z": expression}), {"x": np.array([one]), "y": np.array([two])}, {"z": out})
+        )(1)
+
+    expected = plainly(tree, {"x": one, "y": two}, float)
+    assert same(float(found), expected)
+    assert same(float(out[0]), expected)
+
+
+def same(a: float, b: float) -> bool:
+    return (math.isnan(a) and math.isnan(b)) or (a == b and math.copysign(1, a) == math.copysign(1, b))
 
 
 def test_where_wants_a_comparison() -> None:

@@ -213,7 +213,9 @@ class _Printer:
                         self.calls.append((np.copyto, (out, result)))
         # Results that are symbols read what the late copies overwrite, and one another's memory when they swap.
         moves = [
-            (outs[name], self.values[id(node)]) for name, node in formula.results.items() if node.op in ("sym", "const")
+            (outs[name], self.values[id(node)])
+            for name, node in formula.results.items()
+            if node.op == "sym" or not isinstance(self.values[id(node)], np.ndarray)
         ]
         for out, value in moves:
             if isinstance(value, np.ndarray) and any(

@@ -5,6 +5,7 @@ The result is a small tree. Equal subtrees are one object, so that a printer com
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -87,7 +88,8 @@ _interned: dict[tuple[object, ...], Expr] = {}
 
 
 def _node(op: str, args: tuple[Expr, ...], value: str | Number | None = None) -> Expr:
-    key = (op, tuple(map(id, args)), type(value), value)
+    # By its text: 0.0 == -0.0, and a NaN is not equal to itself.
+    key = (op, tuple(map(id, args)), type(value), repr(value))
     found = _interned.get(key)
     if found is None:
         found = object.__new__(Expr)
@@ -102,8 +104,8 @@ def Sym(name: str) -> Expr:
 
 
 def Const(value: Number) -> Expr:
-    """The number `value`; an int stays an int, so that it can be compared with integer words."""
-    return _node("const", (), value)
+    """The number `value`; an int stays an int, so that it can be compared with integer words. 0.0 and -0.0 are two."""
+    return _node("const", (), float(value) if isinstance(value, float) else value)
 
 
 def _expr(value: Expr | Number) -> Expr:
@@ -111,16 +113,23 @@ def _expr(value: Expr | Number) -> Expr:
 
 
 def is_const(node: Expr, value: Number | None = None) -> bool:
-    """Whether `node` is a constant (equal to `value`, where one is given)."""
-    return node.op == "const" and (value is None or node.value == value)
+    """Whether `node` is a constant (equal to `value`, where one is given; of a zero the sign counts)."""
+    if node.op != "const" or value is None:
+        return node.op == "const"
+    return node.value == value and negative(node.value) == negative(value)
+
+
+def negative(value: Number) -> bool:
+    """Whether a number has the sign −, as -0.0 has."""
+    return math.copysign(1.0, value) < 0
 
 
 def _binary(op: str, x: Expr | Number, y: Expr | Number) -> Expr:
     x, y = _expr(x), _expr(y)
-    # Only identities that hold for every float, NaN and infinities included.
-    if (op == "mul" and is_const(x, 1)) or (op == "add" and is_const(x, 0)):
+    # Only identities that hold for every float, bit for bit: x + 0 is not among them, since -0.0 + 0.0 is 0.0.
+    if (op == "mul" and is_const(x, 1)) or (op == "add" and is_const(x, -0.0)):
         return y
-    if (op in ("mul", "div") and is_const(y, 1)) or (op in ("add", "sub") and is_const(y, 0)):
+    if is_const(y, {"mul": 1, "div": 1, "add": -0.0, "sub": 0}.get(op, math.nan)):
         return x
     return _node(op, (x, y))
 
@@ -186,7 +195,10 @@ def power(x: Expr | Number, y: Expr | Number) -> Expr:
 
 
 def where(condition: Expr, x: Expr | Number, y: Expr | Number) -> Expr:
-    """x where the comparison `condition` holds, else y. Both must be finite: a printer may blend, c·x + (1−c)·y."""
+    """x where the comparison `condition` holds, else y.
+
+    Both must be finite, and a zero may have either sign: a printer may blend, c·x + (1−c)·y.
+    """
     assert condition.op in COMPARISONS, "where takes a comparison"
     return _node("where", (condition, _expr(x), _expr(y)))
 

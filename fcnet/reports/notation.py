@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from html import escape
 
 from fcnet.formulas import Expr, Formula
-from fcnet.formulas.expression import COMPARISONS, REDUCTIONS, is_const
+from fcnet.formulas.expression import COMPARISONS, REDUCTIONS, is_const, negative
 from fcnet.reports.text import compact
 
 SUM, PRODUCT, POWER, ATOM = 1, 2, 3, 4
@@ -55,7 +55,8 @@ def _line(e: Expr, names: Mapping[str, str], known: Mapping[Expr, str]) -> tuple
         return names.get(str(e.value), str(e.value)), ATOM
     if e.op == "const":
         assert isinstance(e.value, (int, float))
-        return compact(e.value).replace("-", "−", 1) if e.value < 0 else compact(e.value), ATOM if e.value >= 0 else SUM
+        text = compact(abs(e.value)).replace("inf", "∞").replace("nan", "NaN")
+        return (f"−{text}", SUM) if negative(e.value) else (text, ATOM)
 
     def arg(i: int, least: int) -> str:
         text, binds = _line(e.args[i], names, known)

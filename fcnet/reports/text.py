@@ -84,7 +84,7 @@ def compact(value: float) -> str:
     ['1e-3', '3e-4', '0.05', '1', '1.25e-3']
     """
     plain = f"{value:.6g}"
-    if value == 0 or 0.01 <= abs(value) < 1e5:
+    if value == 0 or not math.isfinite(value) or 0.01 <= abs(value) < 1e5:
         return plain
     mantissa, _, exponent = f"{value:.5e}".partition("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

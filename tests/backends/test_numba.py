@@ -24,7 +24,7 @@ from fcnet.backends.numba.backend import Alone, NumbaBackend
 from fcnet.backends.numba.native import split
 from fcnet.backends.numba.pointers import address
 from fcnet.backends.numba.printer import FEW, WIDE, Printed, print_kernel, signature
-from fcnet.formulas import Formula, Sym, exp, row_max, row_sum
+from fcnet.formulas import Formula, Sym, exp, maximum, row_max, row_sum
 
 with np.errstate(all="ignore"):
     POINTS = np.concatenate(
@@ -259,3 +259,19 @@ print(store.folder() == wanted, oct(store.folder().stat().st_mode & 0o777))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["False", oct(stat.S_IRWXU)]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_every_number_can_stand_in_a_kernel(kind: Any) -> None:
+    """Zeros of both signs, infinities and NaN as constants of a formula give what NumPy gives; a zero has any sign."""
+    a, numbers = np.array([[1.5, -0.5, 0.0]], kind), (0.0, -0.0, np.inf, -np.inf, np.nan)
+    results = {f"{i}+": Sym("a") + number for i, number in enumerate(numbers)}
+    results |= {f"{i}max": maximum(Sym("a"), number) for i, number in enumerate(numbers)}
+    outs = {name: np.zeros_like(a) for name in results}
+    backend = NumbaBackend(1)
+
+    backend.link(backend.apply(Formula(results), {"a": a}, outs))(1)
+
+    for i, number in enumerate(numbers):
+        np.testing.assert_array_equal(outs[f"{i}+"], a + kind(number))
+        np.testing.assert_array_equal(outs[f"{i}max"], np.maximum(a, kind(number)))

@@ -402,7 +402,7 @@ class _Printer:
             sign = ">=" if op == "min" else "<="
             x, y = args if node.args[1].op == "const" or node.args[0].op != "const" else args[::-1]
             chosen = f"{x} if not ({x} {sign} {y}) else {y}"
-            if "const" in (node.args[0].op, node.args[1].op):
+            if any(arg.op == "const" and arg.value == arg.value for arg in node.args):  # y is a number, not NaN
                 return chosen
             return f"({chosen}) if {y} == {y} else {y}"
         if self.kind == "f4" and op in _VECTOR:
@@ -418,12 +418,18 @@ class _Printer:
         return self.operands[f"in_{node.value}"].kind if node.op == "sym" else self.kind
 
     def _number(self, node: Expr, kind: str) -> str:
-        return f"{TYPES[kind]}({node.value!r})"
+        assert isinstance(node.value, (int, float))
+        return _literal(node.value, kind)
 
     def _constant(self, value: float) -> str:
-        return f"{TYPES[self.kind]}({value!r})"
+        return _literal(value, self.kind)
 
     def _name(self, node: Expr) -> str:
         if not hasattr(self, "_names"):
             self._names: dict[int, str] = {}
         return self._names.setdefault(id(node), f"v{len(self._names)}")
+
+
+def _literal(value: float, kind: str) -> str:
+    """A number as the kernel's text says it; `repr` has no word of Python for what is not finite."""
+    return f"{TYPES[kind]}({value!r})" if math.isfinite(value) else f"{TYPES[kind]}(float('{value!r}'))"
