@@ -48,6 +48,7 @@ _ON_DESCRIPTORS = os.open in os.supports_dir_fd
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 _BLOCK = 1 << 20
+_MOST_HOLDER = 4096  # bytes of a lock file that are looked at
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -347,29 +348,43 @@ class Folder:
         """Lock the folder for this process until it closes the folder or ends, however it ends.
 
         False where the file system knows no locks. Raises InUseError, which names the holder's process, host and
-        start, when another process has it. The lock is `flock` on a file of ours: it vanishes with its process, is
-        not inherited, and is not lost when some other descriptor of the file is closed.
+        start, when another process has it. The lock is `flock` on the folder itself, so no name in it can be removed or
+        put back to get round it, and on a file in it, which says whose it is and is seen from other machines where a
+        lock of a folder is not (NFS). It vanishes with its process, is not inherited, and is not lost when some other
+        descriptor of folder or file is closed.
         """
         if not _LOCKS:
             return False
         with _storing(self.path / LOCK):
-            while True:
-                fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o666, dir_fd=self._fd)
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if self._is_lock(fd):  # and not one that its holder has just removed
-                        _write_holder(fd)
-                        self._lock = fd
-                        return True
-                except BlockingIOError:
-                    raise InUseError(_holder(fd), file=str(self.path)) from None
-                except OSError as error:
-                    if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                        return False
-                    raise
-                finally:
-                    if self._lock != fd:
-                        os.close(fd)
+            assert self._fd is not None  # where there are locks there are descriptors of folders
+            try:
+                whole = _flock(self._fd)
+            except BlockingIOError:
+                text = None
+                with contextlib.suppress(StorageError):
+                    text = self.read(LOCK)
+                raise InUseError(_in_use(text), file=str(self.path)) from None
+            try:
+                return self._lock_file() or whole
+            except BaseException:
+                if whole:
+                    fcntl.flock(self._fd, fcntl.LOCK_UN)
+                raise
+
+    def _lock_file(self) -> bool:
+        while True:
+            fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o666, dir_fd=self._fd)
+            try:
+                locked = _flock(fd)
+                if self._is_lock(fd):  # and not one that its holder has just removed
+                    _write_holder(fd)
+                    self._lock = fd
+                    return locked
+            except BlockingIOError:
+                raise InUseError(_in_use(os.pread(fd, _MOST_HOLDER, 0)), file=str(self.path)) from None
+            finally:
+                if self._lock != fd:
+                    os.close(fd)
 
     def _is_lock(self, fd: int) -> bool:
         try:
@@ -430,13 +445,27 @@ def _write_holder(fd: int) -> None:
     _write_all(fd, json_text(holder).encode())
 
 
-def _holder(fd: int) -> str:
+def _in_use(text: bytes | None) -> str:
+    """Whose lock it is, by what its file says, and what to do."""
     try:
-        holder = json.loads(os.pread(fd, 4096, 0))
+        holder = json.loads(text or b"")
         who = f"process {int(holder['pid'])} on {str(holder['host'])[:255]} since {str(holder['started'])[:40]}"
-    except (OSError, ValueError, LookupError, TypeError):  # it has just started and not yet written who it is
+    except (ValueError, LookupError, TypeError):  # it has just started and not yet written who it is
         who = "another process"
     return f"in use by {who}; wait until it ends, or stop it"
+
+
+def _flock(fd: int) -> bool:
+    """Lock an open file or folder; False where that is not to be had. BlockingIOError where another one has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL):
+            return False
+        raise
+    return True
 
 
 def _exchange(a: str, b: str) -> bool:

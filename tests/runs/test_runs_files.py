@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -247,15 +248,56 @@ def test_p5_lock_is_not_inherited(tmp_path: Path) -> None:
         child.communicate(b"\n")
 
 
+@pytest.mark.parametrize("harm", ["file removed", "file replaced", "folder moved", "folder under another name"])
+def test_lock_belongs_to_the_folder(tmp_path: Path, harm: str) -> None:
+    """Whatever happens to names, of the lock file or of the folder, a second process does not get the folder."""
+    path = tmp_path / "run"
+    path.mkdir()
+    process = holder(path)
+    try:
+        if harm.startswith("file"):
+            (path / files.LOCK).unlink()
+        if harm == "file replaced":
+            (path / files.LOCK).write_text("{}")
+        if harm == "folder moved":
+            path = path.rename(tmp_path / "elsewhere")
+        if harm == "folder under another name":
+            (tmp_path / "link").symlink_to(path)
+            path = tmp_path / "link"
+
+        with Folder(path) as folder, pytest.raises(InUseError, match=r"in use by (another )?process"):
+            folder.lock()
+    finally:
+        process.communicate()
+    with Folder(path) as folder:
+        assert folder.lock()
+
+
+def refusing_folders(fd: int, how: int, real: Callable[[int, int], None] = files.fcntl.flock) -> None:
+    """`flock` as on a file system whose folders cannot be locked."""
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        raise OSError(errno.EBADF, "no locks of folders")
+    real(fd, how)
+
+
+def test_lock_of_a_file_serves_where_folders_have_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only files can be locked, the lock file keeps a second process out, and says whose it is."""
+    monkeypatch.setattr(files.fcntl, "flock", refusing_folders)
+    with Folder(tmp_path) as folder, Folder(tmp_path) as other:
+        assert folder.lock()
+        with pytest.raises(InUseError, match=f"process {os.getpid()} on"):
+            other.lock()
+
+
 def test_lock_removed_by_its_holder_is_not_mistaken_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that has opened the lock file just before its holder removed it locks the new one instead."""
-    real, seen = files.fcntl.flock, []
+    seen = []
 
     def late(fd: int, how: int) -> None:
-        if not seen:
+        if not seen and stat.S_ISREG(os.fstat(fd).st_mode):
             (tmp_path / files.LOCK).unlink()
-        seen.append(fd)
-        real(fd, how)
+            seen.append(fd)
+        refusing_folders(fd, how)
 
     monkeypatch.setattr(files.fcntl, "flock", late)
     with Folder(tmp_path) as folder, Folder(tmp_path) as other:
@@ -263,7 +305,18 @@ def test_lock_removed_by_its_holder_is_not_mistaken_for_a_lock(tmp_path: Path, m
         with pytest.raises(InUseError):
             other.lock()
 
-    assert len(seen) == 3
+    assert len(seen) == 1
+
+
+def test_a_lock_that_failed_leaves_nothing_locked(tmp_path: Path) -> None:
+    """Where the folder can be locked and its file cannot be made, the folder is free again."""
+    (tmp_path / files.LOCK).symlink_to("nowhere")
+    with Folder(tmp_path) as folder, Folder(tmp_path) as other:
+        with pytest.raises(StorageError):
+            folder.lock()
+        (tmp_path / files.LOCK).unlink()
+
+        assert other.lock()
 
 
 def test_f30_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
