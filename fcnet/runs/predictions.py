@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,19 +22,36 @@ from fcnet.runs.parquet import appending
 PARQUET = ".parquet"
 MANY = 2_000
 """So many rows at a time are worth the import of polars."""
-_NUMBER = re.compile(r" *[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)? *")
+_NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
+_MINUS = "\u2212"
 
 
 def is_formula(text: str) -> bool:
-    """Whether a spreadsheet would run a cell of this text."""
-    return len(text) > 1 and text[0] in "=+-@\t\r" and not _NUMBER.fullmatch(text)
+    """Whether a spreadsheet might run a cell of this text.
+
+    It starts with =, +, -, @ in any of their forms (of full width, small, raised, or the minus sign), whatever blanks,
+    line ends and invisible characters stand in front, and is neither a number nor that one sign. So is what starts with
+    a tab or a line end, which some programs take for the beginning of the next cell.
+    """
+    if not text or text[0].isalnum():
+        return False
+    start = next((i for i, c in enumerate(text) if not _skipped(c)), len(text))
+    sign = "-" if text[start : start + 1] == _MINUS else unicodedata.normalize("NFKC", text[start : start + 1])
+    rest = text[start + 1 :].rstrip()
+    if sign and sign in "=+-@":
+        return bool(rest) and not _NUMBER.fullmatch(sign + rest)
+    return text[0] in "\t\r\n" and len(text) > 1 and not _NUMBER.fullmatch(sign + rest)
+
+
+def _skipped(c: str) -> bool:
+    return c.isspace() or unicodedata.category(c) in ("Cc", "Cf")
 
 
 def text_cell(text: str) -> str:
     """A cell of text as CSV writes it (RFC 4180), safe to open in a spreadsheet.
 
-    Spreadsheets run a cell that starts with `=`, `+`, `-`, `@`, a tab or a carriage return as a formula. Such a cell
-    gets an apostrophe in front, unless it is a number or that one character alone.
+    Spreadsheets run a cell that starts with `=`, `+`, `-` or `@` as a formula. Such a cell gets an apostrophe in front;
+    see `is_formula`.
 
     >>> text_cell("=1+1"), text_cell("-1.5"), text_cell("-"), text_cell('say "a, b"')
     ("'=1+1", '-1.5', '-', '"say ""a, b\"""')

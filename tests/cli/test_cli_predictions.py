@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import threading
+import unicodedata
 from itertools import starmap
 from pathlib import Path
 
@@ -93,20 +94,48 @@ def test_texts_read_back_but_for_the_apostrophe(texts):
     ] == texts
 
 
-@pytest.mark.parametrize(
-    "text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "=", "--1", "-1,5x"]
+SIGNS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+    "\ufe66",
+    "\ufe62",
+    "\ufe63",
+    "\ufe6b",
+    "\u2212",
+    "\u207a",
 )
-def test_no_text_is_a_formula(text):
-    """A cell of text that a spreadsheet would run starts with an apostrophe, a single sign excepted."""
-    cell = read(text_cell(text) + "\n")[0][0]
-
-    assert cell == (text if len(text) == 1 else "'" + text)
+IN_FRONT = ("", " ", "   ", "\t", "\r", "\n", "\r\n", " \n ", "\x0b", "\xa0", "\u3000", "\ufeff", "\u200b", "\0")
 
 
-@pytest.mark.parametrize("text", ["-1.5", "+3", "-1,5", "-.5e-3", "-", "+", "a=b", "<=50K", "007"])
-def test_numbers_and_other_texts_are_untouched(text):
+@pytest.mark.parametrize("sign", SIGNS, ids=ascii)
+def test_no_text_is_a_formula(sign):
+    """Text that a spreadsheet would run starts with an apostrophe: every form of a sign, whatever blanks are before."""
+    for front in IN_FRONT:
+        for rest in ("1+1", "SUM(1;2)", " 1 + 1", "x", "1\n+1", "-1"):
+            text = front + sign + rest
+            assert read(text_cell(text) + "\n") == [["'" + text]]
+
+
+@pytest.mark.parametrize("text", ["\tx", "\rx", "\nx", "-1,5x", "--1", "+cmd|' /C calc'!A0"])
+def test_text_behind_a_tab_or_a_line_end_is_no_cell_of_its_own(text):
+    """What starts with a tab or a line end gets the apostrophe whatever follows; so does a number with more to it."""
+    assert read(text_cell(text) + "\n") == [["'" + text]]
+
+
+@pytest.mark.parametrize("front", IN_FRONT, ids=ascii)
+def test_numbers_and_other_texts_are_untouched(front):
     """Numbers with a sign, single signs and ordinary texts stay what they are."""
-    assert read(text_cell(text) + "\n") == [[text]]
+    signed = [sign + "1.5e-3" for sign in SIGNS if unicodedata.normalize("NFKC", sign) in "+-\u2212"]
+    for text in ["-1.5", "+3", "-1,5", "-.5e-3", "-1.5 ", *signed, *SIGNS]:
+        assert read(text_cell(front + text) + "\n") == [[front + text]]
+    for text in ["a=b", "<=50K", "007", "\u00e9t\u00e9", "\u65e5\u672c", "(-1)", "'=1", "\u2013 x", "#1", "_"]:
+        assert read(text_cell(text) + "\n") == [[text]]
 
 
 def test_labels_follow_the_rule_for_text_and_number_labels_do_not():
