@@ -29,7 +29,7 @@ from fcnet.runs.model import Model as Net
 from fcnet.runs.predictions import PARQUET, Form, writing
 from fcnet.runs.session import training
 from fcnet.training.events import Finished, Notice
-from fcnet.training.scoring import Scorer, summary
+from fcnet.training.scoring import Scorer, summary, weighted_by
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,8 @@ def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[s
             raise CheckpointError("its header lacks or garbles name, epoch or guess", file=str(net.path))
     if len(guess) != len(net.target.classes or net.target.names):
         raise CheckpointError(f"its header has a guess of {len(guess)} numbers", file=str(net.path))
+    if net.target.class_weights is not None and "guess_weighted_by" not in net.header:
+        guess = _unweighted(guess, net.target.class_weights)
     with net.working():
         if source is not None and split is not None:
             raise UsageError(f"--split {split} is a part of the training's data, and --data another table: give one")
@@ -154,7 +156,14 @@ def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[s
             loaded, part, shown = _own_data(net, split)
         rows = loaded.parts[part]
         scorer = Scorer(
-            net.backend, net.forward, net.loss, net.target, net.metrics, guess, (loaded.x, loaded.y, loaded.w)
+            net.backend,
+            net.forward,
+            net.loss,
+            net.target,
+            net.metrics,
+            guess,
+            (loaded.x, loaded.y, loaded.w),
+            loaded.row_weights,
         )
         scores = summary(*scorer(rows))
     return {
@@ -165,8 +174,15 @@ def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[s
         "rows": len(rows),
         "data": shown,
         "notices": list(loaded.notices) if source is not None else [],
+        **weighted_by(loaded),
         **scores,
     }
+
+
+def _unweighted(guess: Array, class_weights: Array) -> Array:
+    """The shares of the classes without the class weights that checkpoints of fcnet 0.1 multiplied them by."""
+    shares = np.divide(guess, class_weights, out=np.zeros_like(guess), where=class_weights > 0)
+    return np.asarray(shares / shares.sum()) if shares.sum() > 0 else guess
 
 
 def _own_data(net: Net, split: str | None) -> tuple[tables.Dataset, str, str]:

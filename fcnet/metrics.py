@@ -1,7 +1,7 @@
 """What a prediction is worth: one number for a whole part of the data, and what the trivial predictor would get.
 
 A metric sees targets y, predictions p and row weights w of all rows of a part at once, in float64, so it cannot
-depend on how the rows were batched.
+depend on how the rows were batched. Class weights belong to the loss alone: no metric knows them.
 """
 
 from __future__ import annotations
@@ -24,24 +24,29 @@ Formula = Callable[[Array, Array, Array], float]
 class Metric:
     """A figure of merit: which tasks it is for, which direction is better, and its formula.
 
-    `formula(y, p, w)` sees at least one row, finite p and weights w (n,) float64 whose sum is positive.
+    `formula(y, p, w)` sees at least one row, finite p and weights w (n,) float64 whose sum is positive. `in_nats`: it
+    is the mean over the rows of what each costs in nats, which a net's outputs tell more exactly than p does.
     """
 
     name: str
     tasks: tuple[Task, ...]
     greater_is_better: bool
     formula: Formula
+    in_nats: bool = False
 
-    def value(self, y: Array, p: Array, w: Array | None = None) -> float:
+    def value(self, y: Array, p: Array, w: Array | None = None, nats: Array | None = None) -> float:
         """The metric of predictions p for targets y with row weights w (n,), None for equal ones.
 
         binary, multiclass: y (n,) class indices, p (n, K) probabilities, K = 2 for binary; multilabel: y (n, L) of 0
-        and 1, p (n, L) probabilities; regression: y and p (n, n_out), both in the target's own units. NaN where it is
-        not defined: no rows, no weight, predictions that are not finite, and what the formula says.
+        and 1, p (n, L) probabilities; regression: y and p (n, n_out), both in the target's own units. `nats` (n,): what
+        each row costs, where that is known without p. NaN where it is not defined: no rows, no weight, predictions
+        that are not finite, and what the formula says.
         """
         w = np.ones(len(y)) if w is None else w.astype(np.float64)
         if not w.sum() > 0 or not np.isfinite(p).all():
             return float("nan")
+        if self.in_nats and nats is not None:
+            return float(np.average(nats, weights=w))
         return float(self.formula(y, p, w))
 
     def better(self, a: float, b: float) -> bool:
@@ -79,7 +84,7 @@ def log_loss(y: Array, p: Array, w: Array) -> float:
     """The mean of −ln p(right class), in nats; several labels: the mean over labels of −ln p or −ln (1 − p).
 
     As in scikit-learn, a probability below the machine epsilon of p's own type counts as that epsilon: 15.9 nats are
-    the most that a row of float32 can cost, 36.0 of float64. The loss on logits, `val_loss`, has no such floor.
+    the most that a row of float32 can cost, 36.0 of float64. What a net's outputs cost is known without this floor.
     """
     right = p[np.arange(len(y)), y] if y.ndim == 1 else np.where(y == 1, p, 1 - p)
     ell = -np.log(np.maximum(right, np.finfo(p.dtype).eps).astype(np.float64))
@@ -134,11 +139,11 @@ def trivial(y: Array, n_out: int, w: Array | None = None) -> Array:
 
 
 def score(
-    metrics: Iterable[Metric], y: Array, p: Array, w: Array | None, guess: Array
+    metrics: Iterable[Metric], y: Array, p: Array, w: Array | None, guess: Array, nats: Array | None = None
 ) -> dict[str, dict[Literal["value", "trivial"], float]]:
     """Every metric of p, and beside it that of the same `guess` (n_out,) for every row; see `trivial`."""
     everywhere = np.broadcast_to(guess, p.shape)
-    return {m.name: {"value": m.value(y, p, w), "trivial": m.value(y, everywhere, w)} for m in metrics}
+    return {m.name: {"value": m.value(y, p, w, nats), "trivial": m.value(y, everywhere, w)} for m in metrics}
 
 
 def chosen(names: Literal["auto"] | Sequence[str], task: Task) -> tuple[Metric, ...]:
@@ -221,7 +226,7 @@ AUTO: dict[Task, tuple[str, ...]] = {
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("accuracy", _LABELS, True, accuracy),
     "balanced_accuracy": Metric("balanced_accuracy", _CLASSES, True, balanced_accuracy),
-    "log_loss": Metric("log_loss", _LABELS, False, log_loss),
+    "log_loss": Metric("log_loss", _LABELS, False, log_loss, in_nats=True),
     "f1_macro": Metric("f1_macro", _LABELS, True, f1_macro),
     "roc_auc": Metric("roc_auc", _LABELS, True, roc_auc),
     "rmse": Metric("rmse", _NUMBERS, False, rmse),

@@ -47,7 +47,8 @@ class Dataset:
 
     `x` (n, n_in) of the dtype. `y`: class indices (n,) int64 for binary and multiclass, else (n, n_out) of the dtype
     (multilabel: 0 or 1; regression: standardised if asked for). `w` (n,) float64 or None: row weight × class weight,
-    scaled to mean 1 over the training rows. `parts`: rows of x by part, (·,) int64, sorted. `part_hashes`: SHA-256 of
+    scaled to mean 1 over the training rows, which weighs the loss; `row_weights` (n,) float64 or None, which weigh
+    the scores. `parts`: rows of x by part, (·,) int64, sorted. `part_hashes`: SHA-256 of
     each part's row numbers in its file. `resolved`: the config's section with everything found out written down.
     """
 
@@ -55,6 +56,7 @@ class Dataset:
     x: Array
     y: Array
     w: Array | None
+    row_weights: Array | None
     parts: Mapping[str, Array]
     part_hashes: Mapping[str, str]
     encoder: Encoder
@@ -148,14 +150,16 @@ def load(
         if name != "train":
             parts[name] = np.arange(starts[name], starts[name] + len(part.rows), dtype=np.int64)
             hashed[name] = part.rows
-    w = _weights(loaded, target, y, options.weight, parts["train"])
+    row_weights = _row_weights(loaded, options.weight)
+    w = _loss_weights(row_weights, target, y, parts["train"], table.file)
+    row_weights = row_weights if target.class_weights is not None else w
     if fitted is None and target.class_weights is not None:
-        notices.append("scores are weighted by data.class_weight, as the loss is")
+        notices.append("data.class_weight weighs the loss (val_loss too), and no metric")
     x, more = _inputs(loaded, encoder, dtype, strict)
     notices += more
     files = tuple(part.file for part in loaded.values() if part.file is not None)
     hashes = {name: rows_hash(rows) for name, rows in hashed.items()}
-    return Dataset(task, x, y, w, parts, hashes, encoder, target, resolved, files, tuple(notices))
+    return Dataset(task, x, y, w, row_weights, parts, hashes, encoder, target, resolved, files, tuple(notices))
 
 
 def score(
@@ -170,8 +174,7 @@ def score(
 ) -> Dataset:
     """All rows of another table as the part `test`, through an encoder and a target that were fitted before.
 
-    `path`: a file, or a frame or arrays. `options`: the resolved section of the training. The weights, row weight ×
-    class weight, are scaled to mean 1 over these rows.
+    `path`: a file, or a frame or arrays. `options`: the resolved section of the training.
     """
     spelling = replace(grammar(options, encoder.dtype), settled=True)
     notices: list[str] = []
@@ -190,7 +193,8 @@ def score(
     weight = options.weight if options.weight in part.table.columns else None
     if options.weight is not None and weight is None:
         more.append(f'no column "{options.weight}": every row has weight 1')
-    w = _weights({"test": part}, target, y, weight, rows)
+    row_weights = _row_weights({"test": part}, weight)
+    w = _loss_weights(row_weights, target, y)
     x, counted = _inputs({"test": part}, encoder, encoder.dtype, strict, ranges=True)
     more += counted
     none = np.zeros(0, dtype=np.int64)
@@ -199,6 +203,7 @@ def score(
         x,
         y,
         w,
+        row_weights,
         {"train": none, "validation": none, "test": rows},
         {"test": rows_hash(part.rows)},
         encoder,
@@ -464,38 +469,40 @@ def _weight(value: float) -> str:
     return "missing" if np.isnan(value) else f"{value:g}"
 
 
-def _weights(
-    loaded: Mapping[str, _Loaded], target: Target, y: Array, weight: str | None, training: Array
-) -> Array | None:
-    """Row weight × class weight, scaled to mean 1 over the training rows; None where all are 1."""
-    if weight is None and target.class_weights is None:
+def _row_weights(loaded: Mapping[str, _Loaded], weight: str | None) -> Array | None:
+    """The cells of the column of weights, (n,) float64; None without one."""
+    if weight is None:
         return None
-    w = np.ones(len(y))
-    if weight is not None:
-        pieces: list[Array] = []
-        for part in loaded.values():
-            if weight not in part.table.columns:
-                raise DataError(f'no column "{weight}", which holds the weights', file=part.table.file)
-            values = part.table.columns[weight].numbers()[part.rows]
-            bad = np.flatnonzero(~(values >= 0))
-            if len(bad):
-                raise part.table.error(
-                    [
-                        (
-                            int(part.rows[i]),
-                            f'column "{weight}": the weight is {_weight(values[i])}; it must be 0 or more',
-                        )
-                        for i in bad
-                    ],
-                    "rows with such weights",
-                )
-            pieces.append(values)
-        w = np.concatenate(pieces)
+    pieces: list[Array] = []
+    for part in loaded.values():
+        if weight not in part.table.columns:
+            raise DataError(f'no column "{weight}", which holds the weights', file=part.table.file)
+        values = part.table.columns[weight].numbers()[part.rows]
+        bad = np.flatnonzero(~(values >= 0))
+        if len(bad):
+            raise part.table.error(
+                [
+                    (int(part.rows[i]), f'column "{weight}": the weight is {_weight(values[i])}; it must be 0 or more')
+                    for i in bad
+                ],
+                "rows with such weights",
+            )
+        pieces.append(values)
+    return np.concatenate(pieces)
+
+
+def _loss_weights(
+    row_weights: Array | None, target: Target, y: Array, training: Array | None = None, file: str = ""
+) -> Array | None:
+    """Row weight × class weight, scaled to mean 1 over the `training` rows where there are; None where all are 1."""
+    if row_weights is None and target.class_weights is None:
+        return None
+    w = np.ones(len(y)) if row_weights is None else row_weights
     if target.class_weights is not None:
         w = w * target.class_weights[y]
+    if training is None:
+        return w
     total = float(w[training].mean())
     if not total > 0 or not np.isfinite(total):
-        raise DataError(
-            "the weights of the training rows are all 0, or too large", file=next(iter(loaded.values())).table.file
-        )
-    return w / total
+        raise DataError("the weights of the training rows are all 0, or too large", file=file)
+    return np.asarray(w / total)

@@ -47,9 +47,9 @@ class Data:
     categorical: list[str] = field(default_factory=list)
     """Columns to read as categories whatever they hold."""
     weight: str | None = None
-    """A column of row weights."""
+    """A column of row weights: how much each row counts, in the loss and in every score."""
     class_weight: Literal["none", "balanced"] | dict[str, Annotated[float, Ge(0)]] = "none"
-    """`balanced`, or a weight for each label."""
+    """`balanced`, or a weight for each label; it weighs the loss and no score."""
     missing: Literal["auto"] | list[str] = "auto"
     """The texts that mean a missing cell, in all columns."""
     missing_target: Literal["error", "drop"] = "error"

@@ -170,6 +170,15 @@ def _per_output(x: Expr | float, a: Expr) -> Expr:
     return x * (1.0 / width(a))
 
 
+def in_nats(loss: Loss) -> Loss | None:
+    """The loss that says what a prediction by the same link costs in nats, −ln p(truth); None where p is none of its.
+
+    It is the loss itself but for its own additions, such as smoothed labels.
+    """
+    plain: tuple[Loss, ...] = (CrossEntropy(), BinaryCrossEntropy())
+    return next((p for p in plain if (p.link, p.one_hot) == (loss.link, loss.one_hot)), None)
+
+
 LOSSES: dict[str, type[Loss]] = {
     "squared_error": SquaredError,
     "absolute_error": AbsoluteError,

@@ -19,6 +19,6 @@ def lines(scored: Mapping[str, Any], following: str, width: int | None) -> list[
     where = [escape(str(scored["checkpoint"])), f"epoch {scored['epoch']}", escape(str(scored["data"]))]
     return [
         *fold(scored["name"], where, width, indent),
-        *scores({scored["part"]: scored}, "scores", count(scored["rows"], "row"), indent),
+        *scores({scored["part"]: scored}, "scores", count(scored["rows"], "row"), indent, scored.get("weighted_by")),
         left("next", indent) + following,
     ]

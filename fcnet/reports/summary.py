@@ -53,15 +53,22 @@ def net(widths: tuple[int, ...], activations: tuple[str, ...]) -> str:
     return " → ".join([str(widths[0]), *hidden, str(widths[-1])])
 
 
-def scores(parts: Mapping[str, Mapping[str, Any]], label: str, first: str, indent: int) -> list[str]:
-    """A table with one row a metric and one column a part; the trivial predictor's column is the last part's."""
+def scores(
+    parts: Mapping[str, Mapping[str, Any]], label: str, first: str, indent: int, weighted_by: str | None
+) -> list[str]:
+    """A table with one row a metric and one column a part; the trivial predictor's column is the last part's.
+
+    Below it stands the column that the rows count by, if there is one.
+    """
     last = parts[list(parts)[-1]]
     names = [name for name, value in last.items() if isinstance(value, Mapping)]
     rows = [
-        (name, figures([*(part[name]["value"] for part in parts.values()), last[name]["trivial"]])) for name in names
+        (name, figures([part[name]["value"] for part in parts.values()], [last[name]["trivial"]])) for name in names
     ]
     mean = any(name in METRICS and METRICS[name].tasks == ("regression",) for name in names)
-    return table(label, first, [*parts, "guessing the mean" if mean else "guessing the majority"], rows, indent)
+    lines = table(label, first, [*parts, "guessing the mean" if mean else "guessing the majority"], rows, indent)
+    said = [] if weighted_by is None else [" " * indent + f'rows count by their weight, "{shorten(weighted_by, 40)}"']
+    return [*lines, *said]
 
 
 def tail(summary: Mapping[str, Any], name: str, checkpoint: str, following: str, width: int | None) -> list[str]:
@@ -70,7 +77,8 @@ def tail(summary: Mapping[str, Any], name: str, checkpoint: str, following: str,
     """
     indent = label_width(name)
     parts = {part: summary[part] for part in PARTS[1:] if summary.get(part)} or {"train": summary["train"]}
-    best = scores(parts, "best", f"epoch {summary['best_epoch']} of {summary['epochs']}", indent)
+    first = f"epoch {summary['best_epoch']} of {summary['epochs']}"
+    best = scores(parts, "best", first, indent, summary.get("weighted_by"))
     files = left("files", indent) + f"{checkpoint} …"
     line = files + " " * max(4, 39 - cells(files)) + f"next: {following}"
     if width is None or cells(line) <= width:

@@ -56,25 +56,36 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
-def figures(values: Sequence[float | None]) -> list[str]:
-    """Measured values of one row, with the same number of decimals: three digits of the largest at the least.
+def figures(values: Sequence[float | None], others: Sequence[float | None] = ()) -> list[str]:
+    """Measured values of one row, and what they are compared with, with the same number of decimals.
 
-    >>> figures([0.0612, 2.3021, None])
-    ['0.061', '2.302', '–']
-    >>> figures([52003.4, 114479.3])
-    ['52,003', '114,479']
+    There are as many as every one of `values` needs for three digits, or four from 1 on; `others` have no say. Very
+    small and very large numbers have an exponent instead.
+
+    >>> figures([0.0612], [2.3021, None])
+    ['0.0612', '2.3021', '–']
+    >>> figures([0.552], [-712345.6]), figures([19.98], [114.2]), figures([52003.4, 114479.3])
+    (['0.552', '-712,345.600'], ['19.98', '114.20'], ['52,003', '114,479'])
     """
-    known = [abs(v) for v in values if v is not None and math.isfinite(v)]
-    form = _form(max(known, default=0.0))
-    return ["–" if v is None or not math.isfinite(v) else format(v, form) for v in values]
+    decimals = max((_decimals(v) for v in values if v and _plain(v)), default=3)
+    return [_figure(v, decimals) for v in (*values, *others)]
 
 
-def _form(largest: float) -> str:
-    if largest == 0 or 0.1 <= largest < 10:
-        return ".3f"
-    if largest < 1e-6 or largest >= 1e9:
-        return ".3e"
-    return f",.{max(0, 2 - math.floor(math.log10(largest)))}f" if largest < 1000 else ",.0f"
+def _plain(v: float | None) -> bool:
+    """Whether a number is written without an exponent."""
+    return v is not None and (v == 0 or 1e-5 <= abs(v) < 1e9)
+
+
+def _decimals(v: float) -> int:
+    exponent = math.floor(math.log10(abs(v)))
+    return max(0, 3 - exponent if exponent >= 0 else 2 - exponent)
+
+
+def _figure(v: float | None, decimals: int) -> str:
+    if v is None or not math.isfinite(v):
+        return "–"
+    text = f"{v:,.{decimals}f}" if _plain(v) else f"{v:.2e}"
+    return text if any(c in text for c in "123456789") else text.removeprefix("-")
 
 
 def compact(value: float) -> str:

@@ -32,7 +32,7 @@ from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress
 from fcnet.training.loop import Plan, train
 from fcnet.training.prepare import Prepared, prepare
 from fcnet.training.program import Forward
-from fcnet.training.scoring import Scorer, summary, truths
+from fcnet.training.scoring import Scorer, summary, truths, weighted_by
 from fcnet.training.state import State
 
 Stop = Callable[[], int | None]
@@ -224,7 +224,7 @@ class _Session:
         data = self.data
         self.program, self.source = self.prepared.begin(self.backend)
         self.state = self.program.state
-        rows, w = data.parts["train"], data.w
+        rows, w = data.parts["train"], data.row_weights
         n_guess = len(data.target.classes or data.target.names)
         guess = trivial(truths(data.target, data.y[rows]), n_guess, None if w is None else w[rows])
         forward = Forward(self.backend, self.network, self.state.θ, self.state.q, BATCH)
@@ -235,7 +235,8 @@ class _Session:
             data.target,
             self.metrics,
             guess,
-            (data.x, data.y, w),
+            (data.x, data.y, data.w),
+            data.row_weights,
             self.watch.poll,
         )
 
@@ -319,7 +320,7 @@ class _Session:
                 done[name] = summary(*self.scorer(rows)) if len(rows) else None
         finally:
             state.θ[...], state.q[...] = kept
-        return done
+        return done | weighted_by(self.data)
 
     def _ended(self) -> bool:
         return self.state.finished is not None or self.state.epoch >= self.plan.epochs
@@ -390,6 +391,7 @@ class _Session:
             "columns": self.data.encoder.header(),
             "target": target.header(),
             "guess": [float(value) for value in self.scorer.guess],
+            "guess_weighted_by": self.settings.data.weight,
             "data": origin.record(self.data.files, run.path),
             "content": self.content,
             "parts": {name: {"rows": part.rows, "sha256": part.sha256} for name, part in self._parts().items()},

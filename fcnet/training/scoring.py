@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from fcnet.backends.base import Array, Backend, Eager, Tape
+from fcnet.data import Dataset
 from fcnet.data.source import fill_targets, one_hot
 from fcnet.data.target import Target
 from fcnet.formulas import Formula, Sym
 from fcnet.metrics import Metric, score
-from fcnet.nn.losses import Loss, value
+from fcnet.nn.losses import Loss, in_nats, value
 from fcnet.training.program import Forward
 
 
@@ -22,14 +23,14 @@ def predictions(backend: Backend, loss: Loss, target: Target, a: Array) -> Array
     Probabilities (n, K) of classes, two of them for a single sigmoid output, (n, L) of labels; numbers (n, n_out) in
     the target's own units.
     """
+    if target.classes is not None and a.shape[-1] == 1:
+        a = np.concatenate([-a, a], axis=-1)  # 1 − σ(a) is σ(−a), where the difference would leave nothing
     z = loss.link.f(Sym("a"))
     if z is not Sym("a"):
         Eager(backend).apply(Formula({"z": z}), {"a": a}, {"z": a})
     p = a.astype(np.float64)
     if target.task == "regression":
         return np.asarray(target.decode(p))
-    if target.classes is not None and p.shape[-1] == 1:
-        return np.concatenate([1.0 - p, p], axis=-1)
     return p
 
 
@@ -41,8 +42,9 @@ def truths(target: Target, y: Array) -> Array:
 class Scorer:
     """Loss and metrics of any rows of a data set under the parameters that `forward` reads.
 
-    x, y, w are a whole data set's, as `fcnet.data` gives them; `guess` is what one would predict from the training
-    targets alone. `poll` is called between batches and may raise, to stop.
+    x, y, w are a whole data set's, as `fcnet.data` gives them; w weighs the loss, and `row_weights` the metrics.
+    `guess` is what one would predict from the training targets alone. `poll` is called between batches and may raise,
+    to stop.
     """
 
     def __init__(
@@ -54,23 +56,31 @@ class Scorer:
         metrics: Sequence[Metric],
         guess: Array,
         data: tuple[Array, Array, Array | None],
+        row_weights: Array | None = None,
         poll: Callable[[], object] = lambda: None,
     ) -> None:
         self.backend, self.forward, self.loss, self.target = backend, forward, loss, target
         self.metrics, self.guess, self.poll = metrics, guess, poll
         self.x, self.y, self.w = data
+        self.row_weights = row_weights
         n_out, dtype = forward.network.n_out, forward.θ.dtype
         self.one_hot = one_hot(loss, target, dtype)
         self._a, self._y = (np.zeros((forward.rows, n_out), dtype) for _ in range(2))
         self._ℓ = np.zeros((forward.rows, 1), dtype)
         self._tape = Tape(backend)
         value(self._tape, loss, self._a, self._y, self._ℓ)
+        # What a row costs in nats is its ℓ, but for what the loss adds to it.
+        plain = in_nats(loss)
+        self._nats = None if plain is None else self._ℓ if plain == loss else np.zeros_like(self._ℓ)
+        if plain is not None and self._nats is not None and plain != loss:
+            value(self._tape, plain, self._a, self._y, self._nats)
 
     def __call__(self, rows: Array) -> tuple[float, dict[str, Any]]:
         """(Σ w ℓ / Σ w, {metric: {"value", "trivial"}}) over the given rows."""
         a = np.empty((len(rows), self._a.shape[1]), self._a.dtype)
-        w = None if self.w is None else self.w[rows]
+        w, row_weights = (None if each is None else each[rows] for each in (self.w, self.row_weights))
         ℓ = np.empty(len(rows))
+        nats = None if self._nats is None else np.empty(len(rows))
         with np.errstate(all="ignore"):  # what overflows is not finite in the scores, which says it
             for start in range(0, len(rows), len(self._a)):
                 self.poll()
@@ -80,10 +90,17 @@ class Scorer:
                 fill_targets(self.y, self.one_hot, part, self._y[:n])
                 self._tape.run()
                 ℓ[start : start + n] = self._ℓ[:n, 0]
+                if nats is not None and self._nats is not None:
+                    nats[start : start + n] = self._nats[:n, 0]
         loss = float(np.average(ℓ, weights=w)) if w is None or w.sum() > 0 else float("nan")
         p = predictions(self.backend, self.loss, self.target, a)
         y = truths(self.target, self.y[rows])
-        return loss, score(self.metrics, y, p, w, self.guess)
+        return loss, score(self.metrics, y, p, row_weights, self.guess, nats)
+
+
+def weighted_by(data: Dataset) -> dict[str, str]:
+    """What metrics.json and `eval` say of rows that count by a column of weights; nothing where all count alike."""
+    return {} if data.row_weights is None or data.resolved.weight is None else {"weighted_by": data.resolved.weight}
 
 
 def summary(loss: float, metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fcnet.config import reference
 from fcnet.config.reference import Row
@@ -66,7 +68,7 @@ def test_regression_is_compared_with_guessing_the_mean(head, scores):
     )
     assert lines[2:5] == [
         "best     epoch 31 of 50          validation    test    guessing the mean",
-        "         rmse                          54.3    55.0                 77.1",
+        "         rmse                         54.32   55.00                77.12",
         "         r2                           0.450   0.440               -0.010",
     ]
 
@@ -75,8 +77,8 @@ def test_regression_is_compared_with_guessing_the_mean(head, scores):
     ("there", "header"),
     [
         (("train", "validation"), "best     epoch 31 of 50          validation    guessing the majority"),
-        (("train", "test"), "best     epoch 31 of 50          test    guessing the majority"),
-        (("train",), "best     epoch 31 of 50          train    guessing the majority"),
+        (("train", "test"), "best     epoch 31 of 50           test    guessing the majority"),
+        (("train",), "best     epoch 31 of 50           train    guessing the majority"),
     ],
 )
 def test_parts_that_do_not_exist_have_no_column(head, scores, there, header):
@@ -120,18 +122,32 @@ def test_a_deep_net_is_abbreviated():
     ("values", "texts"),
     [
         ([0.985, 0.1], ["0.985", "0.100"]),
-        ([12.345, 1.0], ["12.3", "1.0"]),
-        ([345.67, None], ["346", "–"]),
+        ([12.345, 1.0], ["12.345", "1.000"]),
+        ([345.67, None], ["345.7", "–"]),
+        ([19.98], ["19.98"]),
         ([52003.4265, 114479.296], ["52,003", "114,479"]),
         ([0.00821], ["0.00821"]),
-        ([1.5e-9], ["1.500e-09"]),
+        ([0.0123, 0.9], ["0.0123", "0.9000"]),
+        ([1.5e-9, 0.5], ["1.50e-09", "0.500"]),
         ([float("nan"), float("inf")], ["–", "–"]),
         ([0.0], ["0.000"]),
+        ([-0.0], ["0.000"]),
+        ([3e12], ["3.00e+12"]),
     ],
 )
 def test_figures_of_a_row_share_their_decimals(values, texts):
-    """Scores in one row have the same number of decimals, at least three digits of the largest."""
+    """Scores in one row have the same number of decimals, at least three digits of each."""
     assert figures(values) == texts
+
+
+@given(st.lists(st.floats(-1e6, 1e6).filter(lambda v: v == 0 or abs(v) > 1e-12), min_size=1, max_size=3), st.floats())
+def test_three_digits_of_a_score_are_shown_whatever_it_is_compared_with(values, other):
+    """No guess, however large or small, takes a digit from the model's own scores."""
+    shown = figures(values, [other])
+
+    for value, text in zip(values, shown, strict=False):
+        assert float(text.replace(",", "")) == pytest.approx(value, rel=0.005)
+    assert len({len(text.partition(".")[2]) for text in shown if "." in text and "e" not in text}) <= 1
 
 
 def test_an_evaluation_names_what_met_what(scores):
@@ -148,9 +164,9 @@ def test_an_evaluation_names_what_met_what(scores):
 
     assert evaluation.lines(scored, "fcnet predict YOUR.csv", None) == [
         "digits   runs/digits/best.npz · epoch 31 · data/digits.csv",
-        "scores   270 rows                test    guessing the majority",
-        "         accuracy               0.978                    0.101",
-        "         log_loss               0.074                    2.302",
+        "scores   270 rows                 test    guessing the majority",
+        "         accuracy                0.978                    0.101",
+        "         log_loss               0.0741                   2.3021",
         "next     fcnet predict YOUR.csv",
     ]
 

@@ -59,9 +59,9 @@ def test_the_end_of_train_is_one_aligned_block_on_stdout(trained, call):
     assert out == (
         "digits   1,797 rows · 64 numbers → 10 classes (digit) · 1,257 train, 270 validation, 270 test\n"
         "net      64 → 256 relu → 128 relu → 10 · 50,826 parameters · adam 1e-3 · numpy, 2 threads\n"
-        "best     epoch 31 of 50          validation    test    guessing the majority\n"
-        "         accuracy                     0.985   0.978                    0.101\n"
-        "         log_loss                     0.061   0.074                    2.302\n"
+        "best     epoch 31 of 50          validation     test    guessing the majority\n"
+        "         accuracy                     0.985    0.978                    0.101\n"
+        "         log_loss                    0.0611   0.0741                   2.3021\n"
         "files    runs/digits/best.npz …        next: fcnet predict YOUR.csv\n"
     )
 

@@ -284,6 +284,7 @@ def test_row_and_class_weights_multiply(folder):
     found = folder.load(text, weight="w", class_weight={"1.0": 5.0})
 
     assert np.allclose(found.w, found.w[0] * (1 + np.arange(40) % 2) * np.where(np.arange(40) < 20, 1, 5))
+    assert np.allclose(found.row_weights, found.row_weights[0] * (1 + np.arange(40) % 2))
 
 
 def test_the_encoder_comes_back_from_header_and_arrays(folder):

@@ -138,14 +138,14 @@ def test_v48_a_number_for_each_row_is_no_class_whatever_the_split(folder, valida
 
 
 @pytest.mark.parametrize("weight", ["balanced", {"u": 2}])
-def test_scores_weighted_by_class_are_said_to_be(folder, weight):
-    """With class weights a notice says that the scores are weighted too; without, there is nothing to say."""
+def test_a_loss_weighted_by_class_is_said_to_be(folder, weight):
+    """With class weights a notice says what is weighted by them and what is not; without, there is nothing to say."""
     text = target_of(["u", "v", "u"] * 5)
 
     weighted, plain = folder.load(text, class_weight=weight), folder.load(text)
 
     assert [n for n in weighted.notices if n not in plain.notices] == [
-        "scores are weighted by data.class_weight, as the loss is"
+        "data.class_weight weighs the loss (val_loss too), and no metric"
     ]
 
 
