@@ -16,6 +16,7 @@ from fcnet.data.columns import Plan, Want
 from fcnet.data.dialect import check_delimiter
 from fcnet.data.encode import Encoder, fit_encoder, listed
 from fcnet.data.given import given
+from fcnet.data.numbering import numbering
 from fcnet.data.numbers import Grammar, grammar
 from fcnet.data.opened import FileRecord
 from fcnet.data.options import Data, Preprocess
@@ -361,6 +362,9 @@ def _left_out(table: Table, roles: Roles, options: Data) -> tuple[Roles, list[tu
             if distinct > MANY_LEVELS and 2 * distinct > cells:
                 why = f"text with {distinct:,} different values in {cells:,} cells"
                 found.append((name, f'column "{name}" is left out: {why}; list it under data.categorical to keep it'))
+    if options.features == "all":
+        useless = {*options.categorical, *(name for name, _ in found)}
+        found += numbering(table, [name for name in roles.features if name not in useless])
     names = {name for name, _ in found}
     features = tuple(name for name in roles.features if name not in names)
     if not features:

@@ -41,7 +41,10 @@ class Data:
     task: Literal["auto", "binary", "multiclass", "multilabel", "regression"] = "auto"
     """What is predicted; `auto` looks at the target's values and says what it found."""
     features: Literal["all"] | list[str] = "all"
-    """The columns to predict from."""
+    """The columns to predict from. `all`, with a notice for each that it leaves out, is without columns that have no
+    value, texts that are mostly different, the index that pandas writes to Parquet (`__index_level_0__`), and what
+    numbers the rows: in tables of 20 rows and more, whole numbers, none missing, that only rise or only fall from row
+    to row, or are n consecutive numbers in any order, unless there is nothing else. A list keeps the last two kinds."""
     exclude: list[str] = field(default_factory=list)
     """Columns to leave out."""
     categorical: list[str] = field(default_factory=list)
@@ -51,7 +54,8 @@ class Data:
     class_weight: Literal["none", "balanced"] | dict[str, Annotated[float, Ge(0)]] = "none"
     """`balanced`, or a weight for each label; it weighs the loss and no score."""
     missing: Literal["auto"] | list[str] = "auto"
-    """The texts that mean a missing cell, in all columns."""
+    """The texts that mean a missing cell, in all columns. `auto`: in columns of numbers an empty cell, `NA`, `N/A`,
+    `n/a`, `#N/A`, `NaN`, `nan`, `null`, `NULL`, `None`, `?`, `.` and `-`; in columns of text an empty cell alone."""
     missing_target: Literal["error", "drop"] = "error"
     """What to do with rows whose target is missing."""
     delimiter: str = "auto"
@@ -77,6 +81,8 @@ class Preprocess:
     missing: Literal["median"] = "median"
     """Missing numbers become the training median."""
     categorical: Literal["one_hot"] = "one_hot"
-    """Categories become one column each, with one level reserved for unknown."""
+    """Each category of the training rows becomes an input, 1 in its rows and 0 in all others; missing cells become one
+    too where training has some. The level reserved for unknown categories takes no input: they are 0 in all of them, as
+    if it had weights 0 that no gradient reaches; missing cells share it where training has none."""
     target: Literal["none", "standard"] = "standard"
     """Regression targets: learn them standardised."""

@@ -12,6 +12,7 @@ import pytest
 from fcnet.config import from_mapping, load, to_mapping
 from fcnet.config.reference import jsonschema, markdown, table
 from fcnet.config.text import parse
+from fcnet.data.numbers import AUTO_MISSING
 from fcnet.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,13 @@ def test_every_key_has_a_row_with_its_meaning() -> None:
     del spelled["schedule"]["name"]
     walk(spelled, "")
     assert [row.key for row in table() if not row.meaning] == []
+
+
+def test_the_reference_lists_the_marks_of_missing_cells() -> None:
+    """What `missing: auto` takes for missing stands in the reference, mark by mark, and nothing else does."""
+    (meaning,) = [row.meaning for row in table() if row.key == "data.missing"]
+
+    assert set(re.findall(r"`([^`]+)`", meaning)) - {"auto"} == AUTO_MISSING - {""}
 
 
 def test_defaults_in_the_table_are_those_of_the_loader() -> None:

@@ -609,7 +609,7 @@ def test_records_across_block_borders_stay_whole(folder, monkeypatch):
     """Quoted newlines and CRLF at the border between two blocks change nothing."""
     import fcnet.data.delimited as module
 
-    text = "a,c,y\r\n" + "".join(f'{i},"line\r\n{i % 3} ""q""",{i}.5\r\n' for i in range(2000))
+    text = "a,c,y\r\n" + "".join(f'{i % 1999},"line\r\n{i % 3} ""q""",{i}.5\r\n' for i in range(2000))
     whole = folder.load(text)
     for size in (3, 64, 1000):
         monkeypatch.setattr(module, "BLOCK", size if size > 3 else 101)
