@@ -26,7 +26,7 @@ from fcnet.errors import CheckpointError, DataError, FcnetError, Problem, Stoppe
 from fcnet.runs import folder, origin
 from fcnet.runs.checkpoint import peek
 from fcnet.runs.model import Model as Net
-from fcnet.runs.predictions import PARQUET, Form, writing
+from fcnet.runs.predictions import PARQUET, Form, digits, writing
 from fcnet.runs.session import training
 from fcnet.training.events import Finished, Notice
 from fcnet.training.scoring import Scorer, summary, weighted_by
@@ -227,7 +227,7 @@ def predict(
     net = Net.read(folder.resolve(checkpoint))
     tally = Tally(strict)
     target = net.target
-    form = Form(target.task, target.names, target.classes, tuple(keep))
+    form = Form(target.task, target.names, target.classes, tuple(keep), digits(target, net.config.dtype))
     rows, formulas = 0, Counter[str]()
     path = None if source == "-" else Path(source)
     table: Path | _Start = path or _Start(sys.stdin.buffer)

@@ -16,10 +16,13 @@ import numpy as np
 
 from fcnet import files
 from fcnet.data.bulk import at_hand, installed
+from fcnet.data.target import Target
 from fcnet.errors import UsageError
 from fcnet.runs.parquet import appending
 
 PARQUET = ".parquet"
+FAR = 1_000
+"""Numbers whose mean is more than so many deviations from 0 are written in float64."""
 MANY = 2_000
 """So many rows at a time are worth the import of polars."""
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
@@ -64,10 +67,14 @@ def text_cell(text: str) -> str:
 
 
 def number_cells(values: Any) -> list[str]:
-    """Numbers of shape (n,), each with the fewest digits that read back to the same float64."""
+    """Numbers of shape (n,), each with the fewest digits that read back to the same number of their own type.
+
+    >>> number_cells(np.array([0.1, 1e10, 1e-5], np.float32)), number_cells(np.array([0.1, 2.0]))
+    (['0.1', '10000000000.0', '1e-05'], ['0.1', '2.0'])
+    """
     array = np.asarray(values)
-    if array.dtype.kind == "f":
-        array = array.astype(np.float64)
+    if array.dtype == np.float32:
+        return [repr(float(str(value))) for value in array]
     return list(map(repr, array.tolist()))
 
 
@@ -76,17 +83,30 @@ def label_cell(label: str | float) -> str:
     return text_cell(label) if isinstance(label, str) else repr(label)
 
 
+def digits(target: Target, dtype: str) -> tuple[str, ...]:
+    """For each target the type whose digits hold all that a net of `dtype` knows of it, and hardly more.
+
+    That is the net's own, but for numbers that lie so far from 0 that float32 has no digits left for how they differ.
+    """
+    if target.mean is None or target.scale is None:
+        return (dtype,) * len(target.names)
+    near = (np.abs(target.mean) <= FAR * target.scale) & (target.scale > 1e-30) & (target.scale < 1e20)
+    return tuple(dtype if fits else "float64" for fits in near)
+
+
 @dataclass(frozen=True)
 class Form:
     """What the file's columns are: `keep` of the input first, then the predictions.
 
-    `task`, `targets` and `classes` (None where there are none) are those of the checkpoint.
+    `task`, `targets` and `classes` (None where there are none) are those of the checkpoint; `dtypes` are what
+    `digits` gives for each target, none for numbers as they are.
     """
 
     task: str
     targets: tuple[str, ...]
     classes: tuple[str | float, ...] | None
     keep: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = self.header()
@@ -112,12 +132,16 @@ class Form:
         the target's units for regression; `p` is (n, K) or (n, L), and not looked at for regression.
         """
         if self.task in ("binary", "multiclass"):
-            return [np.asarray(prediction).tolist(), *np.asarray(p).T]
+            return [np.asarray(prediction).tolist(), *(self._typed(share, 0) for share in np.asarray(p).T)]
         if self.task == "multilabel":
-            pairs = zip(np.asarray(prediction).T, np.asarray(p).T, strict=True)
-            return [column for yes, share in pairs for column in (yes.astype(np.int64), share)]
+            pairs = enumerate(zip(np.asarray(prediction).T, np.asarray(p).T, strict=True))
+            return [column for j, (yes, share) in pairs for column in (yes.astype(np.int64), self._typed(share, j))]
         array = np.asarray(prediction)
-        return [*array.reshape(len(array), len(self.targets)).T]
+        return [self._typed(column, j) for j, column in enumerate(array.reshape(len(array), len(self.targets)).T)]
+
+    def _typed(self, column: Any, target: int) -> Any:
+        with np.errstate(over="ignore"):  # what an absurd input gives is infinite
+            return column.astype(self.dtypes[target]) if self.dtypes else column
 
     def formulas(self, kept: Sequence[Sequence[str]], prediction: Any) -> Counter[str]:
         """How many cells of text get an apostrophe in CSV, by their column."""
@@ -144,7 +168,7 @@ class Form:
 
 
 def _joined(columns: Sequence[Any]) -> str:
-    """The same lines by polars, which spells numbers as repr does from 1e-4 to 1e16, and forty times as fast."""
+    """The same lines by polars, which spells numbers as repr does from 1e-4 to 1e12, and forty times as fast."""
     import polars as pl
 
     texts = []
@@ -152,11 +176,10 @@ def _joined(columns: Sequence[Any]) -> str:
         if isinstance(column, list):
             texts.append(pl.Series(str(i), column, dtype=pl.String))
             continue
-        values = column.astype(np.float64) if column.dtype.kind == "f" else column
-        series = pl.Series(str(i), values).cast(pl.String)
-        size = np.abs(values)
-        odd = np.flatnonzero(~(((size >= 1e-4) & (size < 1e16)) | (size == 0)))
-        texts.append(series.scatter(odd, number_cells(values[odd])) if len(odd) else series)
+        series = pl.Series(str(i), np.ascontiguousarray(column)).cast(pl.String)
+        size = np.abs(column)
+        odd = np.flatnonzero(~(((size >= 1e-4) & (size < 1e12)) | (size == 0)))
+        texts.append(series.scatter(odd, number_cells(column[odd])) if len(odd) else series)
     lines: str = pl.DataFrame(texts).write_csv(include_header=False, quote_style="never", line_terminator="\n")
     return lines
 

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fcnet.data.target import Target
 from fcnet.errors import StorageError, UsageError
 from fcnet.runs.parquet import appending
-from fcnet.runs.predictions import MANY, Form, destination, number_cells, text_cell, writing
+from fcnet.runs.predictions import MANY, Form, destination, digits, number_cells, text_cell, writing
 
 
 def read(text):
@@ -82,6 +83,34 @@ def test_numbers_read_back_equal(values):
 
     assert [float(cell) for cell in number_cells(double)] == values
     assert np.array_equal(np.array([float(cell) for cell in number_cells(single)], dtype=np.float32), single)
+
+
+def test_a_net_of_float32_writes_no_more_digits_than_it_has():
+    """Probabilities have the fewest digits that read back to the same float32, in files of every length."""
+    form = Form("binary", ("y",), (0, 1), dtypes=("float32",))
+    p = np.array([[0.1, 0.9], [1 / 3, 2 / 3]], np.float32).astype(np.float64)
+
+    few = form.rows([], [1, 1], p)
+
+    assert few == "1,0.1,0.9\n1,0.33333334,0.6666667\n"
+    assert form.rows([], [1, 1] * MANY, np.tile(p, (MANY, 1))) == few * MANY
+
+
+@pytest.mark.parametrize(
+    ("mean", "scale", "dtype", "said"),
+    [
+        (152.0, 77.0, "float32", "152.12346"),
+        (152.0, 77.0, "float64", "152.123456789012"),
+        (1e9, 1.0, "float32", "152.123456789012"),
+        (0.0, 1e36, "float32", "152.123456789012"),
+    ],
+)
+def test_numbers_far_from_zero_keep_the_digits_in_which_they_differ(mean, scale, dtype, said):
+    """A prediction is written in the net's type, unless that has no digits left for how the targets differ."""
+    target = Target("regression", ("y",), mean=np.array([mean]), scale=np.array([scale]))
+    form = Form("regression", ("y",), None, dtypes=digits(target, dtype))
+
+    assert form.rows([], np.array([152.123456789012]), None) == f"{said}\n"
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=4))
@@ -248,15 +277,17 @@ def test_an_interrupted_parquet_file_does_not_appear(tmp_path):
     assert threading.active_count() == before
 
 
-@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=50))
-def test_many_rows_are_spelled_as_few_are(values):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@given(values=st.lists(st.floats(allow_nan=False), min_size=1, max_size=50))
+def test_many_rows_are_spelled_as_few_are(dtype, values):
     """The fast way of writing many rows gives the same bytes as the plain one, whatever the numbers."""
     pytest.importorskip("polars")
     n = len(values)
     cells = [f'{i},"' for i in range(n)]
     labels = ["=a" if i % 2 else "é" for i in range(n)]
-    form = Form("binary", ("y",), ("=a", "é"), ("k",))
-    p = np.array([values, [1.0] * n]).T
+    form = Form("binary", ("y",), ("=a", "é"), ("k",), (dtype,))
+    with np.errstate(over="ignore"):
+        p = np.array([values, [1.0] * n]).T.astype(dtype)
     many = -(-MANY // n)
 
     plain = form.rows([cells], labels, p)
