@@ -8,12 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from fcnet import machine
 from fcnet.backends.base import Backend
 from fcnet.backends.numpy import NumpyBackend
 from fcnet.errors import ConfigError
 
 WORTH = 5.0
 """Seconds that compiled kernels must save before they are taken: about what compiling them costs the first time."""
+
+SHARE = 2**20
+"""Multiplications of a step's largest product that keep a thread busy for longer than it waits."""
 
 # Seconds, measured on two cores of an AMD EPYC; only their ratios matter.
 _PRODUCT = 1.2e-11  # one multiplication and addition of a large product
@@ -57,12 +61,22 @@ def choose(work: Work) -> tuple[str, str | None]:
     return "numpy", f"about {times:.1f} × faster with: pip install 'fcnet[fast]'"
 
 
-def make(name: str, threads: int = 1) -> Backend:
-    """The backend of that name, on so many threads; ConfigError where its package is missing."""
+def team(threads: int, largest: int | None = None) -> int:
+    """How many of so many threads pay: one for each processor, and for each SHARE of the largest product."""
+    busy = threads if largest is None else max(2, largest // SHARE)
+    return min(threads, machine.cores(), busy)
+
+
+def make(name: str, threads: int = 1, largest: int | None = None) -> Backend:
+    """The backend of that name, on so many threads; ConfigError where its package is missing.
+
+    `largest`: multiplications of the largest product of a step. A team has as many threads as there are processors and
+    as have enough to do: more would change no bit, and wait for one another.
+    """
     if not installed(name):
         raise ConfigError(f"{name} is not installed; pip install 'fcnet[fast]', or choose numpy", key="backend")
     if name == "numba":
         from fcnet.backends.numba.backend import NumbaBackend  # an extra, and slow to import
 
-        return NumbaBackend(threads)
+        return NumbaBackend(team(threads, largest))
     return NumpyBackend(threads)

@@ -178,7 +178,7 @@ class _Session:
         if name == "auto":
             name, hint = choice.choose(self.prepared.work())
             self.notices += [hint] if hint else []
-        self.backend = choice.make(name, int(self.settings.threads))
+        self.backend = self.prepared.backend(name)
         self.settings = replace(self.settings, backend=self.backend.name)  # type: ignore[arg-type]  # a backend of the schema
 
     def go(self, run: folder.Run, start: Beginning, given: Mapping[str, Any]) -> Iterator[Event]:

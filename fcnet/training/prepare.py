@@ -67,6 +67,10 @@ class Prepared:
         steps = self.settings.training.epochs * -(-len(self.data.parts["train"]) // self.batch_size)
         return choice.Work(self.network.layout.count, sum(units), len(units), self.batch_size, steps)
 
+    def backend(self, name: str) -> Backend:
+        """The backend of that name, for the steps of this run; ConfigError where its package is missing."""
+        return choice.make(name, int(self.settings.threads), self.network.largest_product(self.batch_size))
+
     def begin(self, backend: Backend) -> tuple[Program, MemorySource]:
         """The program with initial weights, before its first step, and the rows of training.
 

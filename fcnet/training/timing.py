@@ -82,7 +82,7 @@ def measure(prepared: Prepared, seconds: float | None = None) -> list[Profile]:
     Raises LimitError where it would not fit, DivergedError where the steps lead to what is not finite.
     """
     refuse_memory(prepared.estimate().memory)
-    trials = [_Trial(prepared, choice.make(name, int(prepared.settings.threads))) for name in candidates(prepared)]
+    trials = [_Trial(prepared, prepared.backend(name)) for name in candidates(prepared)]
     for _ in range(REPETITIONS):
         for trial in trials:
             trial.repeat(SECONDS if seconds is None else seconds)

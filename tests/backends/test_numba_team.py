@@ -23,7 +23,8 @@ from fcnet import random
 from fcnet.backends.base import Array, Tape
 from fcnet.backends.numba import backend, denormals, team
 from fcnet.backends.numba.backend import Alone, Least, NumbaBackend, Shares, Together
-from fcnet.backends.numba.native import Cut, FormulaCall, GatherCall, Plan, ProductCall, UpdateCall, in_step
+from fcnet.backends.numba.native import Cut, FormulaCall, GatherCall, ProductCall, UpdateCall
+from fcnet.backends.numba.plan import Plan, extent, in_step, overlapping
 from fcnet.backends.numba.pointers import i8
 from fcnet.backends.numba.team import START, STOP, TELL, WAIT
 from fcnet.data.source import MemorySource
@@ -38,7 +39,7 @@ from fcnet.optim.update import Update
 from fcnet.training.program import Program
 from fcnet.training.state import State
 
-ALL = Least(1, 1, 1, 1, units=0)
+ALL = Least(1, 1, 1, 1, units=0, norm=2048)
 
 
 def program(
@@ -88,6 +89,13 @@ def test_threads_wait_for_what_they_need(threads: int) -> None:
 
     assert ends[0] == ends[1]
     assert np.isfinite(together[0].state.θ).all()
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    """One thread, two or three: gradient clipping included, whose norm is a sum over all weights."""
+    ends = [steps(*program(threads, np.float64), alone=False) for threads in (1, 2, 3)]
+
+    assert ends[0] == ends[1] == ends[2]
 
 
 @cfunc(types.void(types.int64))
@@ -205,6 +213,49 @@ def test_no_result_depends_on_how_the_step_is_cut(
     assert all(end == ends[0] for end in ends)
 
 
+@st.composite
+def parts(draw: st.DrawFn) -> Array:
+    """A part of one matrix: some of its rows and columns, a transposed one, or a stretch of it as it lies in memory."""
+    a, b, c, d = (draw(st.integers(0, 10)) for _ in range(4))
+    whole = MATRIX[:, :11] if draw(st.booleans()) else MATRIX[1:, 2:]
+    rows = whole[min(a, b) : max(a, b) + 1, min(c, d) : max(c, d) + 1]
+    return draw(st.sampled_from([rows, rows.T, MATRIX.reshape(-1)[a * b : a * b + c + 1], rows[:, 0], rows[None]]))
+
+
+MATRIX = np.zeros((13, 13), np.float32)
+
+
+@given(xs=st.lists(parts(), min_size=1, max_size=4), ys=st.lists(parts(), min_size=1, max_size=4))
+def test_what_touches_the_same_memory_is_found(xs: list[Array], ys: list[Array]) -> None:
+    """Parts by rows and columns of a matrix and stretches of its memory: those that share an element are found, and no
+    others where rows are equally far apart."""
+    found = overlapping(np.array([extent(x) for x in xs]), np.array([extent(y) for y in ys]))
+
+    for x, row in zip(xs, found, strict=True):
+        for y, said in zip(ys, row.tolist(), strict=True):
+            shared = bool(np.shares_memory(x, y))
+            assert said >= shared
+            if not shared and said:
+                assert x.ndim == 3 or y.ndim == 3
+
+
+def test_the_cut_moves_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans of a new cut take Python's time: the next comes after a second, and after fifty times what they took."""
+    clock = [100.0]
+    monkeypatch.setattr(backend, "perf_counter", lambda: clock[0])
+    found, edges = Shares(2), []
+    for slow, planned, later in ((3, 0.0, 0.0), (1, 0.0, 0.9), (1, 0.1, 0.2), (1, 0.0, 3.0), (1, 0.0, 2.0)):
+        clock[0] += later
+        found.planned(planned)
+        for _ in range(20):
+            found.follow(found.edges, [slow * found.edges[1], (4 - slow) * (16 - found.edges[1])])
+        edges.append(found.edges[1])
+
+    assert edges[0] < 8
+    assert edges[1:4] == [edges[0]] * 3
+    assert edges[4] > 8
+
+
 def test_the_cut_follows_the_threads_speeds() -> None:
     """Edges move to where all threads take as long, stay where little is to be gained, and leave everyone a part."""
 
@@ -213,13 +264,13 @@ def test_the_cut_follows_the_threads_speeds() -> None:
             shares.follow(shares.edges, np.array(slowness) * np.diff(shares.edges))
         return shares.edges
 
-    two = Shares(2)
+    two = Shares(2, 0)
     assert two.edges == (0, 8, 16)
     assert follow(two, [100, 50], 20) == (0, 6, 16)
     assert follow(two, [101, 50]) == (0, 6, 16)
     assert follow(two, [0, 50]) == (0, 6, 16)
     assert follow(two, [1, 1000], 20) == (0, 13, 16)
-    assert follow(Shares(3), [2, 2, 1], 20) == (0, 6, 12, 24)
+    assert follow(Shares(3, 0), [2, 2, 1], 20) == (0, 6, 12, 24)
 
 
 def test_steps_of_a_team_are_cut_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -24,17 +25,15 @@ from fcnet.backends.numba.native import (
     LoadCall,
     Native,
     Piece,
-    Plan,
     ProductCall,
     UpdateCall,
     WordsCall,
     alone,
-    conflicts,
-    in_step,
     table,
     together,
     typed,
 )
+from fcnet.backends.numba.plan import Plan, conflicts, in_step
 from fcnet.backends.numba.pointers import address, block, replay
 from fcnet.backends.numba.printer import POINTERS, Groups, print_kernel
 from fcnet.backends.numba.system import CLOCK, MONOTONIC
@@ -71,6 +70,9 @@ would otherwise fetch none of them."""
 FAR = 2**21
 """From so many weights on they come from memory, and have to be used twelve times as often."""
 
+RARELY = 50
+"""So many times as long as plans took does a cut stay."""
+
 PLANS = 64
 """How many cuts of a step are kept."""
 
@@ -82,7 +84,7 @@ class Least:
     `product` in multiplications, `operations` of a formula over all elements, `gather` in elements, random `words`; a
     piece has whole `line`s of so many elements, so that no two threads write to one cache line. A step is shared at all
     from so many `units` of a product on: so often is used what a thread must fetch from another, at a twentieth of the
-    speed at which it computes.
+    speed at which it computes. A norm is summed up in blocks of `norm` elements, which decides about its bits.
     """
 
     product: int = 2**20
@@ -91,6 +93,7 @@ class Least:
     words: int = 2**11
     line: int = LINE
     units: int = 256
+    norm: int = 2**15
 
 
 class NumbaBackend:
@@ -229,17 +232,17 @@ class NumbaBackend:
         return [(alone(typed("accumulate", values), block(values, total, values.size), (values,), (total,)), ())]
 
     def norm(self, g: Array, out: Array) -> list[Call]:
-        """out = ‖g‖; its parts are the same however fast the threads are."""
-        shared = self._worth(g.size / self.least.operations, g.size) >= 1
-        found = self.even.parts(g.size) if shared else [slice(0, g.size)]
-        squares = np.zeros((len(found), 8))  # a cache line each
-        kernel = typed("squares", g)
+        """out = ‖g‖, over blocks that are the same, and summed up in the same order, on however many threads."""
+        n, kernel = self.least.norm, typed("squares", g)
+        squares = np.zeros((max(1, -(-g.size // n)), 8))  # a cache line each
         pieces = [
-            Piece(int(kernel.address), block(g[part], each, part.stop - part.start), (g[part],), (each,))
-            for part, each in zip(found, squares, strict=True)
+            Piece(int(kernel.address), block(part := g[n * i : n * (i + 1)], each, part.size), (part,), (each,))
+            for i, each in enumerate(squares)
         ]
-        root = alone(typed("root", out), block(squares, len(found), 8, out), (squares,), (out,))
-        return [(FixedCall(pieces), ()), (root, ())]
+        shared = self._worth(g.size / self.least.operations, g.size) >= 1 and len(pieces) >= self.threads
+        edges = np.linspace(0, len(pieces), (self.threads if shared else 1) + 1).round().astype(int)
+        root = alone(typed("root", out), block(squares, len(squares), 8, out), (squares,), (out,))
+        return [(FixedCall([pieces[a:b] for a, b in itertools.pairwise(edges)]), ()), (root, ())]
 
     def words(self, out: Array, words: Words) -> list[Call]:
         """out = raw words."""
@@ -323,12 +326,18 @@ class Shares:
     """How a team's steps are cut: by the time that each of its threads took for its parts.
 
     The cores of a team are seldom equally fast: on a shared machine one of them loses a third of its speed for seconds,
-    and all others would wait for it.
+    and all others would wait for it. A new cut needs new plans, which take Python's time: there is one every so many
+    `seconds` at most, and as rarely as it takes for plans to cost a fiftieth.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, seconds: float = 1.0) -> None:
         self.edges = tuple(range(0, GRID * threads + 1, GRID))
         self._shares = [1 / threads] * threads
+        self._seconds, self._rest, self._moved = seconds, 0.0, -math.inf
+
+    def planned(self, seconds: float) -> None:
+        """A plan has taken so long."""
+        self._rest += RARELY * seconds
 
     def follow(self, edges: tuple[int, ...], busy: Sequence[int]) -> None:
         """Cut anew after the threads took so long, (threads,), for their parts of what had these edges."""
@@ -339,8 +348,10 @@ class Shares:
         self._shares = [share + FOLLOW * (v / whole - share) for share, v in zip(self._shares, speeds, strict=True)]
         shares = [max(share, least) for share in self._shares]
         wanted = [edges[-1] * part / sum(shares) for part in itertools.accumulate(shares, initial=0.0)]
-        if max(abs(new - old) for new, old in zip(wanted, self.edges, strict=True)) > STAY:
+        far = max(abs(new - old) for new, old in zip(wanted, self.edges, strict=True)) > STAY
+        if far and perf_counter() >= self._moved + max(self._seconds, self._rest):
             self.edges = tuple(round(edge) for edge in wanted)
+            self._rest, self._moved = 0.0, perf_counter()
 
 
 shares = functools.cache(Shares)
@@ -361,7 +372,9 @@ class Together:
         if edges not in self._plans:
             if len(self._plans) == PLANS:
                 self._plans.clear()
+            start = perf_counter()
             self._plans[edges] = in_step(self._natives, replace(self.cut, edges=edges), self._clashes)
+            found.planned(perf_counter() - start)
         found.follow(edges, team(self.cut.threads).walk(self._plans[edges].tables, times))
 
 

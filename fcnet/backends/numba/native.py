@@ -15,7 +15,6 @@ from fcnet.backends.base import Array, Words, aligned
 from fcnet.backends.numba import dots, kernels, product, store
 from fcnet.backends.numba.pointers import address, block, replay
 from fcnet.backends.numba.printer import POINTERS, Group, Groups, Printed, print_kernel, signature
-from fcnet.backends.numba.team import START, STOP, TELL, WAIT
 from fcnet.formulas import Formula, Sym
 from fcnet.formulas.expression import REDUCTIONS
 
@@ -107,15 +106,17 @@ class Native(ABC):
 
 
 class FixedCall(Native):
-    """Pieces that are always the same ones, because a result depends on them, or one for one thread."""
+    """Pieces that are always the same ones, because a result depends on them; each thread makes some, or one all."""
 
-    def __init__(self, pieces: Sequence[Piece], fence: bool = False) -> None:
-        self._pieces, self.worth, self.fence = pieces, math.inf if len(pieces) > 1 else 0.0, fence
+    def __init__(self, shares: Sequence[Sequence[Piece]], fence: bool = False) -> None:
+        self._shares, self.worth, self.fence = shares, math.inf if len(shares) > 1 else 0.0, fence
+        pieces = [piece for share in shares for piece in share]
         self.reads, self.writes = (tuple(x for p in pieces for x in getattr(p, name)) for name in ("reads", "writes"))
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
-        """One for each thread; all for the first if it is alone."""
-        return [[piece] for piece in self._pieces] if cut.threads > 1 else [[*self._pieces]]
+        """A share for each thread; all for the first if it is alone."""
+        shares = [[*share] for share in self._shares]
+        return shares if cut.threads > 1 else [[piece for share in shares for piece in share]]
 
 
 class LoadCall(Native):
@@ -421,133 +422,6 @@ def same(one: Array, other: Array) -> bool:
     return (address(one), one.shape, one.strides) == (address(other), other.shape, other.strides)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What the threads of a team do in a step: their tables, (n, 4) int64, and what these point to.
-
-    `pieces`: each thread's, in order.
-    """
-
-    tables: list[Array]
-    pieces: list[list[Piece]]
-
-
-Waits = dict[tuple[int, int], list[tuple[int, int, bool]]]
-"""By call and thread: for which thread it waits, for which call of that, and whether for the one of the same step."""
-
-
-def in_step(natives: Sequence[Native], cut: Cut, clashes: Sequence[Sequence[int]] | None = None) -> Plan:
-    """Who does what in a step, and waits for whom: for a piece that touches what another thread's piece writes, or
-    writes what it reads, and comes later in the step, or in the next one.
-
-    `clashes`: those of the calls, where they are known.
-    """
-    clashes = conflicts(natives) if clashes is None else clashes
-    made = [native.pieces(cut) for native in natives]
-    made = [[*pieces, *([[]] * (cut.threads - len(pieces)))] for pieces in made]
-    order = _order(natives, made, clashes)
-    waits = _waits(natives, made, clashes, order)
-    awaited = [{y for found in waits.values() for other, y, _ in found if other == i} for i in range(cut.threads)]
-    tells = [{y: i for i, y in enumerate((y for y in order if y in own), start=1)} for own in awaited]
-    tables, done = [], []
-    for thread in range(cut.threads):
-        rows: list[tuple[int, int, int, int]] = []
-        counting = False
-        for number in order:
-            pieces, waiting = made[number][thread], waits.get((number, thread), [])
-            counts = natives[number].shared(cut)
-            if counting and (waiting or (pieces and not counts)):
-                rows.append((STOP, 0, 0, 0))
-                counting = False
-            for other, y, now in waiting:
-                every = len(tells[other])
-                rows.append((WAIT, other, tells[other][y] - (0 if now else every), every))
-            if pieces and counts and not counting:
-                rows.append((START, 0, 0, 0))
-                counting = True
-            rows += [(piece.address, address(piece.block), 0, 0) for piece in pieces]
-            if number in tells[thread]:
-                rows.append((TELL, 0, 0, 0))
-        if counting:
-            rows.append((STOP, 0, 0, 0))
-        tables.append(np.array(rows, dtype=np.int64).reshape(-1, 4))
-        done.append([piece for number in order for piece in made[number][thread]])
-    return Plan(tables, done)
-
-
-def _waits(
-    natives: Sequence[Native],
-    made: Sequence[Sequence[Sequence[Piece]]],
-    clashes: Sequence[Sequence[int]],
-    order: Sequence[int],
-) -> Waits:
-    """What each thread has to wait for. Threads make their pieces in order, so that it is the last that counts of all
-    that come before; and if none of this step's does, the last of the step before."""
-    place = {number: i for i, number in enumerate(order)}
-    waits: Waits = {}
-    for thread, other in itertools.permutations(range(len(made[0])), 2):
-        known = -len(order) - 1  # how far the other is, from the start of this step
-        for number in order:
-            mine = made[number][thread]
-            fences = {y for y in clashes[number] if natives[number].fence or natives[y].fence}
-            against = [place[y] for y in clashes[number] if _cross(mine, made[y][other], y in fences)]
-            earlier = [at for at in against if at < place[number]]
-            due = max(earlier) if earlier else max(against, default=known + len(order)) - len(order)
-            if due > known:
-                known = due
-                waits.setdefault((number, thread), []).append((other, order[due], due >= 0))
-    return waits
-
-
-def _order(
-    natives: Sequence[Native], made: Sequence[Sequence[Sequence[Piece]]], clashes: Sequence[Sequence[int]]
-) -> list[int]:
-    """The calls so that threads seldom wait: what touches what another thread has just made, and what must come after
-    that, is put off until all else is done. Updates come last, in their order."""
-    phases: list[list[int]] = []
-    left = [*range(len(natives))]
-    while left:
-        now: list[int] = []
-        later: set[int] = set()
-        for number in left:
-            before = [y for y in clashes[number] if y < number]
-            if not later.isdisjoint(before) or any(_crosses(made[number], made[y]) for y in before if y in now):
-                later.add(number)
-            else:
-                now.append(number)
-        phases.append(now)
-        left = sorted(later)
-    order = [number for phase in phases for number in phase]
-    updates = [number for number in order if isinstance(natives[number], UpdateCall)]
-    first = min((order.index(number) for number in updates), default=0)
-    if any(y in clashes[x] for x in updates for y in order[first:] if y > x and y not in updates):
-        return order
-    return [*(number for number in order if number not in updates), *sorted(updates)]
-
-
-def _crosses(one: Sequence[Sequence[Piece]], other: Sequence[Sequence[Piece]]) -> bool:
-    """Whether a thread's pieces touch what another's do."""
-    return any(_cross(x, y) for i, x in enumerate(one) for j, y in enumerate(other) if i != j)
-
-
-def _cross(one: Sequence[Piece], other: Sequence[Piece], always: bool = False) -> bool:
-    return any(always or _collide(x, y) for x in one for y in other)
-
-
-def conflicts(natives: Sequence[Native]) -> list[list[int]]:
-    """For each call, those whose order with it matters; itself too, as it comes again in the next step."""
-    return [
-        [j for j, other in enumerate(natives) if native.fence or other.fence or _collide(native, other)]
-        for native in natives
-    ]
-
-
-def _collide(one: Piece | Native, other: Piece | Native) -> bool:
-    """Whether the order of two pieces, or of two calls, matters."""
-    pairs = [(one.writes, other.writes), (one.writes, other.reads), (one.reads, other.writes)]
-    return any(np.shares_memory(x, y) for xs, ys in pairs for x in xs for y in ys)
-
-
 def table(pieces: Sequence[Piece]) -> Array:
     """(n, 2) int64 of kernels' addresses and their blocks'."""
     rows = [(piece.address, address(piece.block)) for piece in pieces]
@@ -563,4 +437,4 @@ def alone(
     kernel: Any, values: Array, reads: tuple[Array, ...], writes: tuple[Array, ...], fence: bool = False
 ) -> FixedCall:
     """A call that one thread makes."""
-    return FixedCall([Piece(int(kernel.address), values, reads, writes)], fence)
+    return FixedCall([[Piece(int(kernel.address), values, reads, writes)]], fence)
