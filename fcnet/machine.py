@@ -24,6 +24,10 @@ class Limit:
     free: int
     setter: str
 
+    def __str__(self) -> str:
+        used = "" if self.free == self.total else f", of which {size(self.total - self.free)} are in use"
+        return f"{self.setter} allows {size(self.total)}{used}"
+
 
 def cores() -> int:
     """The processors that this process may use: its affinity, and the least quota of its control groups, rounded up."""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcnet.backends.base import aligned
 from fcnet.data.arrays import with_target
 from fcnet.data.columns import Plan, Want
 from fcnet.data.dialect import check_delimiter
@@ -438,7 +437,7 @@ def _inputs(
     """One x for all tables, in their order, and notices. The tables' columns are used up: both would not fit."""
     x = _in_place(loaded, encoder, dtype)
     if x is None:
-        x = aligned((sum(len(part.rows) for part in loaded.values()), encoder.n_in), dtype)
+        x = encoder.matrix(sum(len(part.rows) for part in loaded.values()))
     notices: list[str] = []
     at = 0
     for part in loaded.values():

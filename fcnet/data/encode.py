@@ -12,11 +12,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet import machine
+from fcnet.backends.base import aligned
 from fcnet.data.options import Preprocess
 from fcnet.data.scaling import encode_numbers, median
 from fcnet.data.table import Column, Table
 from fcnet.data.tally import Tally
 from fcnet.data.target import moments
+from fcnet.errors import LimitError
 
 Array = NDArray[Any]
 
@@ -28,6 +31,13 @@ PAIR = 2
 
 IDENTIFIER = 1e16
 """From here on float64 does not hold every whole number of 17 digits."""
+
+
+SMALL = 1 << 26
+"""Bytes for which the system need not be asked whether it has them."""
+
+MANY_LEVELS = 100
+"""A column of more categories than this is named where it makes most of the inputs."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,21 @@ class Encoder:
         """The names of the inputs, n_in of them."""
         return tuple(name for feature in self.features for name in feature.inputs)
 
+    def matrix(self, n: int) -> Array:
+        """Room for the inputs of n rows, (n, n_in); LimitError, before it is asked for, where it cannot fit."""
+        needed = n * self.n_in * np.dtype(self.dtype).itemsize
+        tight = next((limit for limit in machine.memory() if needed > limit.free), None) if needed > SMALL else None
+        if tight is None:
+            return aligned((n, self.n_in), self.dtype)
+        widest = max(self.features, key=lambda feature: feature.width)
+        most = 2 * widest.width > self.n_in
+        of = f', {widest.width:,} of them the categories of "{widest.name}",' if most else ""
+        raise LimitError(
+            f"{self.n_in:,} inputs{of} take {machine.size(needed)} of memory for {n:,} rows, and {tight}; use fewer "
+            f"rows{', or leave the column out' if most else ' or columns'}",
+            key="data.exclude" if most else "data.train",
+        )
+
     def transform(self, table: Table, strict: bool = False) -> tuple[Array, list[str]]:
         """The inputs of all rows, (n, n_in), and notices of what was missing, unseen or out of range."""
         tally = Tally(strict)
@@ -110,8 +135,7 @@ class Encoder:
 
         With `consume` the table's features are taken out of it and given back to the system as they are encoded.
         """
-        n = table.n if rows is None else len(rows)
-        x = np.empty((n, self.n_in), dtype=self.dtype) if out is None else out
+        x = self.matrix(table.n if rows is None else len(rows)) if out is None else out
         places = dict(zip(self.columns, accumulate((f.width for f in self.features), initial=0), strict=False))
         take = table.columns.pop if consume else table.columns.__getitem__
         columns = {feature.name: take(feature.name) for feature in self.features}
@@ -196,7 +220,15 @@ def fit_encoder(
         f'column "{name}" looks like an identifier: {why}; list it under data.exclude, or under data.categorical'
         for name in identifiers
     ]
-    return Encoder(tuple(found.feature for found in fitted), table.names, dtype), notices
+    encoder = Encoder(tuple(found.feature for found in fitted), table.names, dtype)
+    wide = [feature for feature in encoder.features if feature.kind == "category" and feature.width > MANY_LEVELS]
+    width = sum(feature.width for feature in wide)
+    if 2 * width > encoder.n_in:
+        notices.append(
+            f"{width:,} of {encoder.n_in:,} inputs are categories of {listed(feature.name for feature in wide)}; list "
+            "under data.exclude what is of no use"
+        )
+    return encoder, notices
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:

@@ -204,9 +204,7 @@ def refuse_memory(parts: Iterable[Part]) -> None:
     for limit in machine.memory():
         if needed > limit.free:
             most = max(parts, key=lambda part: part.bytes)
-            used = "" if limit.free == limit.total else f", of which {size(limit.total - limit.free)} are in use"
-            allowed = f"{limit.setter} allows {size(limit.total)}{used}"
-            raise LimitError(f"needs {_sum(parts)} of memory, and {allowed}; {_ADVICE[most.key]}", key=most.key)
+            raise LimitError(f"needs {_sum(parts)} of memory, and {limit}; {_ADVICE[most.key]}", key=most.key)
 
 
 _ADVICE = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fcnet.data import Encoder, Tally
 from fcnet.data.options import Preprocess, Split
-from fcnet.errors import ConfigError, DataError
+from fcnet.errors import ConfigError, DataError, LimitError
 
 
 def with_column(cells: list[str], name: str = "c") -> str:
@@ -372,3 +372,39 @@ def test_tally_counts_over_chunks(folder):
 
     assert sum(len(x) for x, _ in chunks) == 20
     assert any("10 cells" in notice and '"q" 10' in notice for notice in tally.notices())
+
+
+def many_names(n: int, levels: int) -> str:
+    return "name,a,y\n" + "".join(f"n{i % levels},{i % 7},{i % 5}.5\n" for i in range(n))
+
+
+def test_a_column_that_makes_most_of_the_inputs_is_named(folder):
+    """Of a column of many categories it is said how many of the inputs they are; up to a hundred are usual."""
+    few, many = folder.load(many_names(1000, 100)), folder.load(many_names(1000, 101))
+
+    assert not any("inputs" in notice for notice in few.notices)
+    assert [notice for notice in many.notices if "inputs" in notice] == [
+        '101 of 102 inputs are categories of "name"; list under data.exclude what is of no use'
+    ]
+    assert folder.load(None, exclude=["name"]).encoder.columns == ("a",)
+
+
+def test_inputs_that_cannot_fit_are_refused_before_they_are_made(folder, monkeypatch):
+    """The one-hot matrix is reckoned up, and the column named that makes it large; no memory is asked for."""
+    import fcnet.data.encode as module
+
+    text = many_names(6000, 2999)
+    monkeypatch.setattr(module.machine, "memory", lambda: [module.machine.Limit(10**9, 10**7, "this machine")])
+    made = []
+    monkeypatch.setattr(module, "aligned", lambda shape, dtype: made.append(shape) or np.zeros(shape, dtype))
+
+    with pytest.raises(LimitError) as error:
+        folder.load(text)
+
+    assert str(error.value) == (
+        'data.exclude: 3,000 inputs, 2,999 of them the categories of "name", take 72 MB of memory for 6,000 rows, and '
+        "this machine allows 1.0 GB, of which 990 MB are in use; use fewer rows, or leave the column out"
+    )
+    assert error.value.exit_code == 9
+    assert made == []
+    assert folder.load(None, exclude=["name"]).x.shape == (6000, 1)
