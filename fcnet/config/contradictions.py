@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 from fcnet.config.names import flaw
 from fcnet.config.places import Finding, Path, Tree, dotted, shortened
@@ -35,6 +35,7 @@ def contradictions(config: Config, tree: Tree, *, needs_data: bool) -> list[Find
         *_table(config),
         *_tasks(config),
         *_training(config),
+        *_held(config),
     ]
     found = []
     for clash in clashes:
@@ -198,3 +199,32 @@ def _training(config: Config) -> Iterator[Clash]:
     if isinstance(optimizer, Sgd) and optimizer.nesterov and optimizer.momentum == 0:
         text = "needs optimizer.momentum greater than 0"
         yield Clash(("optimizer", "nesterov"), text, (("optimizer", "momentum"),))
+
+
+_SMALLEST, _LARGEST = 1.1754944e-38, 3.4028235e38  # float32's, without those that processors take for 0
+
+
+def _held(config: Config) -> Iterator[Clash]:
+    """Hyper-parameters of optimizer, loss and activations that would be 0 or infinite in float32."""
+    if config.dtype == "float64":
+        return
+    computed = {"optimizer": config.optimizer, "loss": config.loss, "network": config.network}
+    found = [pair for key, section in computed.items() for pair in _numbers(section, (key,))]
+    for path, value in [*found, *_numbers(config.training.clip_norm, ("training", "clip_norm"))]:
+        small = 0 < abs(value) < _SMALLEST
+        if small or abs(value) > _LARGEST:
+            limit = f"at least {_SMALLEST}" if small else f"at most {_LARGEST}"
+            text = f"{value:g} is {0 if small else 'infinite'} in float32; write {limit}, or set dtype: float64"
+            yield Clash(path, text, (("dtype",),))
+
+
+def _numbers(node: object, path: Path) -> Iterator[tuple[Path, float]]:
+    """Every float under a section, with its key."""
+    if isinstance(node, list):
+        for i, item in enumerate(node):
+            yield from _numbers(item, (*path, i))
+    elif is_dataclass(node):
+        for field in fields(node):
+            yield from _numbers(getattr(node, field.name), (*path, field.name))
+    elif isinstance(node, float):
+        yield path, node

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
+from fcnet.config import synonyms
 from fcnet.config.kinds import (
     Flag,
     Items,
@@ -25,29 +26,9 @@ from fcnet.config.places import Path, Place, Plain, dotted, shortened
 from fcnet.config.scalars import decimal_point, is_number
 from fcnet.config.schema import Config
 
-# What other programs call our keys.
-SYNONYMS = {
-    "learning_rate": "optimizer.lr",
-    "l2": "optimizer.weight_decay",
-    "betas": "optimizer.beta1",
-    "scheduler": "schedule",
-    "lr_scheduler": "schedule",
-    "warmup_steps": "schedule.warmup",
-    "hidden_layers": "network.layers",
-    "hidden_layer_sizes": "network.layers",
-    "model": "network",
-    "num_epochs": "training.epochs",
-    "max_epochs": "training.epochs",
-    "gradient_clipping": "training.clip_norm",
-    "path": "data.train",
-    "label": "data.target",
-    "criterion": "loss",
-    "random_state": "seed",
-    "output_dir": "output",
-    "device": "backend",
-    "precision": "dtype",
-}
 _BOOLEANS_ELSEWHERE = frozenset(("yes", "no", "on", "off", "y", "n", "true", "false"))
+LONGEST = 100  # characters of a text for which near misses are looked for
+_LIST = re.compile(r"[(\[{]?\s*(\d+(?:\s*[,;x ]\s*\d+)*)\s*,?\s*[)\]}]?")
 _DIGITS = re.compile(r"[0-9]+(?:[eE][-+]?[0-9]+)?")
 
 
@@ -60,9 +41,17 @@ def wrong_value(value: Plain, place: Place, kinds: Kinds) -> str:
 def wrong_name(value: Plain, names: Iterable[str]) -> str:
     """`there is no "adm"; did you mean adam? there are sgd, rmsprop, adam, adamw`."""
     known = list(names)
-    near = get_close_matches(str(value).lower().replace("-", "_"), known, 1)
-    meant = f"did you mean {near[0]}? " if near else ""
-    return f'there is no "{shortened(str(value))}"; {meant}there are {", ".join(known)}'
+    meant = _near(str(value), known)
+    return f'there is no "{shortened(str(value))}"; {meant}{" " if meant else ""}there are {", ".join(known)}'
+
+
+def _near(text: str, known: list[str]) -> str:
+    """`did you mean adam?` where a text is one of ours by another name or nearly, `the nearest is adam;` or nothing."""
+    text = text[:LONGEST]
+    same, nearest = synonyms.name(text, known), synonyms.nearest(text, known)
+    if same is None and nearest is None:
+        same = next(iter(get_close_matches(text.lower().replace("-", "_"), known, 1)), None)
+    return f"did you mean {same}?" if same else f"the nearest is {nearest};" if nearest else ""
 
 
 def unknown_key(path: Path, root: Plain) -> str:
@@ -92,10 +81,10 @@ def _meant(key: str, parent: Path, kinds: Kinds, allowed: list[str]) -> str:
     if homes:
         home = next((home for home in homes if parent and home[: len(parent)] == parent), homes[0])
         return f"{canonical} belongs {f'under {dotted(home)}' if home else 'at the top level'}"
-    here = SYNONYMS | {name: name for name in allowed}
+    here = synonyms.KEYS | {name: name for name in allowed}
     near = get_close_matches(canonical, here, 1, 0.7)
-    if near:
-        full = here[near[0]]
+    full = synonyms.key(key) or (here[near[0]] if near else None)
+    if full:
         prefix = dotted(parent) + "."
         return f"did you mean {full.removeprefix(prefix) if parent else full}?"
     if _DIGITS.fullmatch(key):
@@ -152,8 +141,12 @@ def _hint(value: Plain, place: Place, kinds: Kinds) -> str:
             return f"write {point}, with a point"
         if Flag in has and text.lower() in _BOOLEANS_ELSEWHERE:
             return "only true and false are booleans"
-        near = get_close_matches(text.lower(), constants(kinds), 1)
-        return f"did you mean {near[0]}?" if near else ""
+        if Items in has and (numbers := _LIST.fullmatch(text)):
+            return f"write [{', '.join(re.findall('[0-9]+', numbers[1]))}]"
+        items = [name for kind in kinds if isinstance(kind, Items) for name in constants(kind.item)]
+        if item := synonyms.name(text, items):
+            return f"write [{item}]"
+        return _near(text, list(constants(kinds))).rstrip(";")
     if isinstance(value, bool):
         return ""
     shown = shortened(place.text or repr(value))
