@@ -13,11 +13,10 @@ from fcnet.data.columns import Plan, Want
 from fcnet.data.numbers import Grammar
 from fcnet.data.options import Data
 from fcnet.data.table import Column, Table
+from fcnet.data.typed import LARGEST_EXACT, Coded, Inexact, Unread, as_written, column, read
 from fcnet.errors import DataError
 
 Array = NDArray[Any]
-
-LARGEST_EXACT = 2**53
 
 
 def table_of_arrays(
@@ -95,95 +94,83 @@ def table_of_columns(
         if name in wants:
             want = wants[name]
             if want.raw:
-                raw[name] = ["" if is_missing(value) else str(value) for value in values.tolist()]
-            columns[name] = column_of(name, values, want, grammar, shown)
+                raw[name] = as_written(values)
+            if want.kind is not None:
+                columns[name] = column_of(name, values, want, grammar, shown)
     return Table(shown, n, tuple(parts), columns, None, raw, notices)
 
 
-def array_of(values: Any) -> Array:
-    """An array, a list, or a column of a frame, as an array; times as texts. DataError for what is ragged."""
-    if hasattr(values, "to_numpy"):
-        array = np.asarray(values.to_numpy())
-    else:
-        try:
-            array = np.asarray(values)
-        except ValueError:
-            raise DataError("rows of different lengths are no table", file="data") from None
-    if array.dtype.kind in "mM":
-        return array.astype(str).astype(object)
-    return array
+def array_of(values: Any) -> Any:
+    """An array, a list, or a column of a frame, as `typed.read` takes it. DataError for what is ragged."""
+    try:
+        return column(values)
+    except ValueError:
+        raise DataError("rows of different lengths are no table", file="data") from None
 
 
-def is_missing(value: object) -> bool:
-    """Whether a value in an array of objects stands for a missing cell."""
-    return (
-        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
-    )
+def column_of(name: str, values: Any, want: Want, grammar: Grammar, shown: str, at: int = 0) -> Column:
+    """A column of numbers, booleans or texts; `at` is the index of its first row, for messages. DataError.
 
-
-def column_of(name: str, values: Array, want: Want, grammar: Grammar, shown: str, at: int = 0) -> Column:
-    """A column of numbers, booleans or texts; `at` is the index of its first row, for messages. DataError."""
+    `values`: what `typed.column` gives.
+    """
     n = len(values)
-    if values.dtype.kind == "O":
-        values = _plain_type(name, values, shown)
-    kind = values.dtype.kind
-    if kind in "US":
-        return _texts(name, [str(v) for v in values.tolist()], want, grammar, shown, at)
-    if kind == "O":
-        return _texts(name, ["" if is_missing(v) else str(v) for v in values.tolist()], want, grammar, shown, at)
-    if kind == "b":
-        if want.kind == "number":
-            return Column(name, n, (values.astype(np.float64),))
-        codes = values.astype(np.int32)
-        chunks = () if want.kind in ("auto", "text", "both") else (values.astype(np.float64),)
-        return Column(name, n, chunks, codes, ("False", "True"), boolean=True)
-    if kind not in "iuf" or (kind == "f" and values.dtype.itemsize > 8):
-        raise DataError(f'column "{name}" is of the type {values.dtype}, which is not read; convert it', file=shown)
-    check_numbers(name, values, grammar, shown, at)
-    if want.kind == "text":
-        texts = ["" if is_missing(v) else str(v) for v in values.tolist()]
-        return _texts(name, texts, want, grammar, shown, at)
-    return Column(name, n, (values,))
-
-
-def _plain_type(name: str, values: Array, shown: str) -> Array:
-    """An array of objects as one of numbers where each is a number or missing, of booleans likewise; else as it is."""
-    present = [v for v in values.tolist() if not is_missing(v)]
-    if any(isinstance(v, list | dict | tuple | bytes | set) for v in present):
-        raise DataError(f'column "{name}" holds Python objects; give numbers or texts', file=shown)
-    if present and all(isinstance(v, bool) for v in present) and len(present) == len(values):
-        return values.astype(bool)
-    if present and all(isinstance(v, int | float) and not isinstance(v, bool) for v in present):
-        try:
-            return np.array([np.nan if is_missing(v) else float(v) for v in values.tolist()])
-        except OverflowError:
-            raise DataError(f'column "{name}" holds a number outside float64', file=shown) from None
-    return values
+    try:
+        cells = read(values, as_text=want.kind == "text")
+        if isinstance(cells, Coded):
+            return _categories(name, cells, want, grammar, shown, at)
+        check_numbers(name, cells, grammar, shown, at)
+    except Unread as error:
+        raise DataError(f'column "{name}" {error}', file=shown) from None
+    except Inexact as error:
+        raise _beyond(name, error.value, shown, at + error.index) from None
+    except OverflowError:
+        raise DataError(f'column "{name}" holds a number outside float64', file=shown) from None
+    return Column(name, n, (cells,))
 
 
 def check_numbers(name: str, values: Array, grammar: Grammar, shown: str, at: int = 0) -> None:
     """DataError at the first value that is infinite, outside the dtype, or an integer that float64 cannot hold."""
     if values.dtype.kind == "f":
         bad = np.abs(values) > np.float64(grammar.limit)
-        what = f"is infinite or outside {grammar.dtype}"
-    elif values.dtype.itemsize < 8:
+        if bad.any():
+            first = int(np.flatnonzero(bad)[0])
+            what = f"is infinite or outside {grammar.dtype}"
+            raise DataError(
+                f'row index {at + first}: column "{name}": {values[first]} {what}; mend or drop it', file=shown
+            )
         return
-    else:
-        bad = (values > LARGEST_EXACT) | (values < -LARGEST_EXACT if values.dtype.kind == "i" else False)
-        what = "is an integer beyond 2**53, which float64 does not hold exactly"
+    if values.dtype.itemsize < 8:
+        return
+    bad = (values > LARGEST_EXACT) | (values < -LARGEST_EXACT if values.dtype.kind == "i" else False)
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
-        raise DataError(f'row index {at + first}: column "{name}": {values[first]} {what}; mend or drop it', file=shown)
+        raise _beyond(name, int(values[first]), shown, at + first)
 
 
-def _texts(name: str, texts: list[str], want: Want, grammar: Grammar, shown: str, at: int = 0) -> Column:
-    if want.kind == "number":
-        values, bad = grammar.parse(texts)
-        if bad:
-            raise DataError(f'row index {at + bad[0]}: column "{name}": {grammar.why_not(texts[bad[0]])}', file=shown)
-        return Column(name, len(texts), (values,))
-    levels: dict[str, int] = {}
-    codes = np.array(
-        [-1 if grammar.is_missing(text) else levels.setdefault(text, len(levels)) for text in texts], dtype=np.int32
-    )
-    return Column(name, len(texts), (), codes, tuple(levels))
+def _beyond(name: str, value: int, shown: str, index: int) -> DataError:
+    what = "is an integer beyond 2**53, which float64 does not hold exactly; mend or drop it"
+    return DataError(f'row index {index}: column "{name}": {value} {what}', file=shown)
+
+
+def _categories(name: str, cells: Coded, want: Want, grammar: Grammar, shown: str, at: int) -> Column:
+    """Coded cells as categories, or as numbers where those are wanted."""
+    n = len(cells.codes)
+    if cells.numbers is not None:
+        numbers = np.append(cells.numbers, np.nan)[cells.codes]
+        check_numbers(name, numbers, grammar, shown, at)
+        if want.kind == "number":
+            return Column(name, n, (numbers,))
+    elif want.kind == "number":
+        values, bad = grammar.parse(cells.texts)
+        wrong = np.flatnonzero(np.isin(cells.codes, bad))
+        if len(wrong):
+            text = cells.texts[cells.codes[wrong[0]]]
+            raise DataError(f'row index {at + wrong[0]}: column "{name}": {grammar.why_not(text)}', file=shown)
+        return Column(name, n, (np.append(values, np.nan)[cells.codes],))
+    codes, texts = cells.codes, tuple(cells.texts)
+    missing = np.array([grammar.is_missing(text) for text in texts], dtype=bool)
+    if missing.any():
+        places = np.append(np.where(missing, -1, np.cumsum(~missing) - 1), -1).astype(np.int32)
+        codes = places[codes]
+        texts = tuple(text for text, gone in zip(texts, missing, strict=True) if not gone)
+    return Column(name, n, (), codes, texts, boolean=cells.boolean, declared=cells.declared)

@@ -112,7 +112,7 @@ def load(
         resolved = replace(resolved, exclude=[*options.exclude, *names])
         main, dropped = _with_target(main, roles.targets, options)
         notices += dropped
-        task, said = find_task(table, main.rows, options, roles.targets)
+        task, said = find_task(table, main.rows, options, roles.targets, spelling)
         notices += [said] if said else []
         check_labels(table, task, roles.targets[0], spelling)
     else:
@@ -392,7 +392,7 @@ def _split(
         raise ConfigError(f"stratify needs classes, and the task is {task}", key="data.split.stratify")
     if stratify and classification:
         column = table.columns[roles.targets[0]]
-        codes, found = labels_of(column, table, spelling, column.numeric)
+        codes, found = labels_of(column, spelling)
         classes, labels = codes[main.rows], [str(label) for label in found]
     return random_split(len(main.rows), fractions, options.split.seed, classes, labels, stratify is True, table.file)
 

@@ -16,6 +16,7 @@ from fcnet import machine
 from fcnet.backends.base import aligned
 from fcnet.data.options import Preprocess
 from fcnet.data.scaling import encode_numbers, median
+from fcnet.data.spelling import Lookup, keys
 from fcnet.data.table import Column, Table
 from fcnet.data.tally import Tally
 from fcnet.data.target import moments
@@ -66,9 +67,9 @@ class Feature:
         return 1 if self.kind == "number" else len(self.levels) + self.missing_level
 
     @cached_property
-    def positions(self) -> Mapping[str, int]:
-        """The input of each level, by its text without blanks around it."""
-        return {text.strip(): i for i, text in enumerate(self.levels)}
+    def lookup(self) -> Lookup:
+        """Finds the input of each level."""
+        return Lookup(self.levels)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -272,8 +273,8 @@ def _fit(column: Column, training: Array, preprocess: Preprocess) -> _Fitted:
 def _fit_category(column: Column, training: Array) -> Feature:
     assert column.codes is not None
     codes = column.codes[training]
-    present = np.unique(codes[codes >= 0])
-    levels = tuple(sorted(column.levels[i] for i in present.tolist()))
+    same = keys(column.levels)
+    levels = tuple(sorted({same[i] for i in np.unique(codes[codes >= 0]).tolist()}))
     return Feature(column.name, "category", levels=levels, missing_level=bool((codes < 0).any()))
 
 
@@ -282,7 +283,8 @@ def _one_hot(feature: Feature, column: Column, table: Table, tally: Tally, rows:
     assert column.codes is not None
     codes = column.codes if rows is None else column.codes[rows]
     unseen = -2
-    lut = np.array([feature.positions.get(text.strip(), unseen) for text in column.levels] + [-1], dtype=np.int64)
+    found = [feature.lookup.find(text) for text in column.levels]
+    lut = np.array([unseen if i is None else i for i in found] + [-1], dtype=np.int64)
     at = lut[codes]
     missing = np.flatnonzero(at == -1)
     if len(missing):

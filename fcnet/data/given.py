@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from fcnet.data.arrays import Array, array_of, feature_names, is_missing, table_of_columns
+from fcnet.data.arrays import array_of, feature_names, table_of_columns
 from fcnet.data.columns import Plan
 from fcnet.data.numbers import Grammar
 from fcnet.data.options import Data
 from fcnet.data.table import Table
+from fcnet.data.typed import same_cells
 from fcnet.errors import DataError
 
 
@@ -20,7 +21,7 @@ from fcnet.errors import DataError
 class Given:
     """Columns by name, each (n,); the config's section with the target's name; what is to be said about the names."""
 
-    columns: Mapping[str, Array]
+    columns: Mapping[str, Any]
     options: Data
     notices: tuple[str, ...] = ()
 
@@ -47,7 +48,7 @@ def given(data: object, options: Data) -> Given:
         x, y = data
     elif isinstance(data, Mapping):
         whole = data.get(options.x)
-        if hasattr(whole, "columns") or array_of(whole).ndim == 2:
+        if hasattr(whole, "columns") or len(array_of(whole).shape) == 2:
             x, y, names = whole, data.get(options.y), data.get("columns")
         if options.target is None and (options.x in data or options.y in data):
             options = replace(options, target=options.y) if y is None else options
@@ -57,7 +58,7 @@ def given(data: object, options: Data) -> Given:
     return Given(features, options) if y is None else _joined(features, x, y, options)
 
 
-def _joined(features: Mapping[str, Array], x: object, y: object, options: Data) -> Given:
+def _joined(features: Mapping[str, Any], x: object, y: object, options: Data) -> Given:
     """The columns of X with those of y, under the names of the targets."""
     targets, wanted = _targets(y, options)
     n, rows = (len(next(iter(columns.values()), ())) for columns in (features, targets))
@@ -67,7 +68,7 @@ def _joined(features: Mapping[str, Array], x: object, y: object, options: Data) 
     columns, names, notices = dict(features), [], []
     for name, values in targets.items():
         called = name
-        if name in features and _equal(features[name], values):
+        if name in features and same_cells(features[name], values):
             notices.append(f'X holds the target "{name}" too; nothing is predicted from it')
         elif name in features:
             if wanted is not None:
@@ -85,21 +86,20 @@ def _joined(features: Mapping[str, Array], x: object, y: object, options: Data) 
     return Given(columns, replace(options, target=target), tuple(notices))
 
 
-def _targets(y: object, options: Data) -> tuple[dict[str, Array], str | int | list[str | int] | None]:
+def _targets(y: object, options: Data) -> tuple[dict[str, Any], str | int | list[str | int] | None]:
     """The columns of y by the targets' names, and the names that the config gives, if it does."""
     wanted = options.target
     names = None if wanted is None else [str(name) for name in (wanted if isinstance(wanted, list) else [wanted])]
     found = _by_name(y)
     if found is None:
         values = array_of(y)
-        if values.ndim not in (1, 2):
+        if len(values.shape) not in (1, 2):
             raise DataError(
                 f"y has the shape {values.shape}; give a value, or a row of values, for each row of X", file="data"
             )
-        values = values.reshape(len(values), -1)
-        width = values.shape[1]
-        called = [options.y] if width == 1 else [f"{options.y}{j}" for j in range(width)]
-        found = {name: values[:, j] for j, name in enumerate(called)}
+        parts = [values] if len(values.shape) == 1 else list(values.T)
+        called = [options.y] if len(parts) == 1 else [f"{options.y}{j}" for j in range(len(parts))]
+        found = dict(zip(called, parts, strict=True))
     if names is None:
         return found, None
     if set(names) <= set(found):
@@ -113,7 +113,7 @@ def _targets(y: object, options: Data) -> tuple[dict[str, Array], str | int | li
     return dict(zip(names, found.values(), strict=True)), wanted
 
 
-def _by_name(data: Any) -> dict[str, Array] | None:
+def _by_name(data: Any) -> dict[str, Any] | None:
     """The columns of a frame, a mapping, or a series with a name; None for what has no names."""
     if isinstance(data, Mapping):
         return {str(name): array_of(values) for name, values in data.items()}
@@ -129,17 +129,16 @@ def _by_name(data: Any) -> dict[str, Array] | None:
     return None if name is None or name == "" else {str(name): array_of(data)}
 
 
-def _by_number(x: object, names: object, options: Data, kind: str, alone: bool) -> dict[str, Array]:
+def _by_number(x: object, names: object, options: Data, kind: str, alone: bool) -> dict[str, Any]:
     """The columns of an array, called x0, x1, … or as `names` says."""
     array = array_of(x)
-    if array.ndim == 1 and not alone:
-        array = array.reshape(-1, 1)
-    if alone and (array.ndim != 2 or array.dtype.kind not in "biuf"):
+    columns = [array] if len(array.shape) == 1 and not alone else list(array.T) if len(array.shape) == 2 else []
+    if alone and not columns:
         raise DataError(f"data is {kind}; give a pandas or polars frame, (X, y), or a mapping of arrays", file="data")
-    if array.ndim != 2 or not array.shape[1]:
+    if not columns:
         raise DataError(f'"{options.x}" has the shape {array.shape}; it must be rows × columns', file="data")
-    called = feature_names(None if names is None else array_of(names), array.shape[1], "data")
-    return {name: array[:, j] for j, name in enumerate(called)}
+    called = feature_names(None if names is None else np.asarray(names), len(columns), "data")
+    return dict(zip(called, columns, strict=True))
 
 
 def _check_index(x: Any, y: Any) -> None:
@@ -156,11 +155,3 @@ def _check_index(x: Any, y: Any) -> None:
     if sorted(map(str, a)) == sorted(map(str, b)):
         cure = f"y.loc[X.index], or {cure}"
     raise DataError(f"X and y have different indexes (row index {at}: {a[at]} and {b[at]}); give {cure}", file="data")
-
-
-def _equal(a: Array, b: Array) -> bool:
-    """Whether two columns of one length hold the same cells."""
-    if a.dtype.kind in "biuf" and b.dtype.kind in "biuf":
-        return np.array_equal(a, b, equal_nan=True)
-    pairs = zip(a.tolist(), b.tolist(), strict=True)
-    return all(str(u) == str(v) or (is_missing(u) and is_missing(v)) for u, v in pairs)

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fcnet.data.arrays import check_numbers, column_of
+from fcnet.data.arrays import column_of
 from fcnet.data.bulk import installed
 from fcnet.data.columns import Plan, Want
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened, looks_like
 from fcnet.data.table import Column, Table
+from fcnet.data.typed import Unread, check_series
 from fcnet.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
-
-Array = NDArray[Any]
 
 CELLS = 1 << 20
 """A slice holds about so many cells."""
@@ -79,37 +75,15 @@ def _table(
     raw: dict[str, Sequence[str]] = {}
     for series in frame.iter_columns():
         name, want = series.name, wants[series.name]
-        try:
-            if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
-                raise pl.exceptions.InvalidOperationError
-            if want.raw:
-                raw[name] = series.cast(pl.String).fill_null("").to_list()
-            values = None if want.kind is None else _array(series, grammar, shown, at)
-        except pl.exceptions.PolarsError:
-            raise DataError(
-                f'column "{name}" is of the type {series.dtype}, which is not read; list it under data.exclude, '
-                "or convert it to numbers or text",
-                file=shown,
-            ) from None
-        if values is not None:
-            columns[name] = column_of(name, values, want, grammar, shown, at)
+        if want.raw:
+            try:
+                check_series(series)
+            except Unread as error:
+                raise DataError(f'column "{name}" {error}', file=shown) from None
+            raw[name] = series.cast(pl.String).fill_null("").to_list()
+        if want.kind is not None:
+            columns[name] = column_of(name, series, want, grammar, shown, at)
     return Table(shown, n, names, columns, None, raw, (), at)
-
-
-def _array(series: pl.Series, grammar: Grammar, shown: str, at: int) -> Array:
-    """A column as numbers with NaN for what is missing, as booleans, or as texts with None for what is missing."""
-    import polars as pl
-
-    kind = series.dtype
-    if kind.is_integer() and series.null_count():
-        check_numbers(series.name, series.fill_null(0).to_numpy(), grammar, shown, at)
-    if kind.is_decimal() or kind == pl.Null or (kind.is_integer() and series.null_count()):
-        series = series.cast(pl.Float64)
-    if series.dtype.is_numeric() or (kind == pl.Boolean and not series.null_count()):
-        return series.to_numpy()
-    if kind == pl.Boolean:
-        return np.array(series.to_list(), dtype=object)
-    return np.array([*series.cast(pl.String).to_list(), None], dtype=object)[:-1]
 
 
 @contextmanager

@@ -39,6 +39,9 @@ class Column:
     codes: Array | None = None
     levels: tuple[str, ...] = ()
     boolean: bool = False
+    """Of categories that are booleans in their source: the levels are False and True."""
+    declared: bool = False
+    """Of categories that are texts by the type of their source, whatever they spell."""
     mixed: Mixed | None = None
     """Of categories that were found, where half of the cells or more are numbers."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from fcnet.data.numbers import BLANKS, Grammar
 from fcnet.data.options import Data
+from fcnet.data.spelling import TRUTHS, Label, Lookup, is_plain, keys, plain_number, shortest
 from fcnet.data.table import Column, Table
 from fcnet.errors import ConfigError, DataError
 
 Array = NDArray[Any]
-Label = str | int | float | bool
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
 
 FEW_LABELS = 20
@@ -26,8 +26,9 @@ ROWS_A_LABEL = 5
 class Target:
     """What is predicted, fitted on the training rows.
 
-    `classes`: the labels as they were written, in the order of the classes: numbers by value, texts as texts; None
-    without classes. `mean` and `scale` (n_out,) float64 standardise regression targets, y = (original − mean) / scale.
+    `classes`: the labels, in the order of the classes; None without classes. They are numbers where every label is a
+    plain number, booleans where the source has those, else texts as they stand in the file; by value where all are
+    numbers. `mean` and `scale` (n_out,) float64 standardise regression targets, y = (original − mean) / scale.
     `class_weights` (n_classes,) float64, or None.
     """
 
@@ -35,7 +36,7 @@ class Target:
     names: tuple[str, ...]
     classes: tuple[Label, ...] | None = None
     numeric: bool = False
-    """Whether labels are compared as numbers."""
+    """Whether all labels are numbers, however they are written."""
     mean: Array | None = None
     scale: Array | None = None
     class_weights: Array | None = None
@@ -59,17 +60,18 @@ class Target:
 
     def _classes(self, column: Column, table: Table, rows: Array, grammar: Grammar) -> Array:
         assert self.classes is not None
-        codes, labels = labels_of(column, table, grammar, self.numeric)
-        position = {_key(label, grammar, self.numeric): i for i, label in enumerate(self.classes)}
-        lut = np.array([position.get(_key(label, grammar, self.numeric), -1) for label in labels], dtype=np.int64)
+        codes, labels = _cells(column, grammar)
+        known = Lookup(self.classes, grammar)
+        found = [known.find(label) for label in labels]
+        lut = np.array([-1 if i is None else i for i in found], dtype=np.int64)
         y = np.append(lut, -1)[codes[rows]]
         strange = rows[np.flatnonzero(y < 0)]
         if len(strange):
-            known = ", ".join(f'"{label}"' for label in self.classes[:10])
-            known += ", …" if len(self.classes) > 10 else ""
+            only = ", ".join(f'"{label}"' for label in self.classes[:10])
+            only += ", …" if len(self.classes) > 10 else ""
             start = f'column "{column.name}": no training row has the label'
             raise table.error(
-                [(int(row), f'{start} "{labels[codes[row]]}", only {known}') for row in strange],
+                [(int(row), f'{start} "{labels[codes[row]]}", only {only}') for row in strange],
                 "rows with such labels",
             )
         result: Array = y
@@ -119,7 +121,9 @@ def missing_rows(table: Table, names: Sequence[str]) -> Array:
     return missing
 
 
-def find_task(table: Table, rows: Array, options: Data, names: Sequence[str]) -> tuple[Task, str | None]:
+def find_task(
+    table: Table, rows: Array, options: Data, names: Sequence[str], grammar: Grammar
+) -> tuple[Task, str | None]:
     """The task, and where it was left to us the sentence that says it; errors where the config's task does not fit."""
     columns = [table.columns[name] for name in names]
     quoted = ", ".join(f'"{name}"' for name in names[:3]) + (", …" if len(names) > 3 else "")
@@ -139,13 +143,14 @@ def find_task(table: Table, rows: Array, options: Data, names: Sequence[str]) ->
         return "regression", f"targets {quoted}: numbers, so regression{change}"
     column = columns[0]
     if not column.numeric:
-        assert column.codes is not None
-        n = len(np.unique(column.codes[rows]))
+        n = _count_labels(column, rows, grammar)
         what = "true or false" if column.boolean else "text"
         return ("binary" if n == 2 else "multiclass"), f"target {quoted}: {what}, so {n} classes{change}"
     values, counts = np.unique(column.numbers()[rows], return_counts=True)
-    if len(values) == 2:
+    if len(values) == 2 and (n := _count_labels(column, rows, grammar)) == 2:
         return "binary", f"target {quoted}: two values, so 2 classes{change}"
+    if len(values) == 2:
+        return "multiclass", f"target {quoted}: two values in {n} spellings, so {n} classes{change}"
     if (values != np.floor(values)).any():
         return "regression", f"target {quoted}: numbers with fractions, so regression{change}"
     if len(values) <= FEW_LABELS and counts.min(initial=ROWS_A_LABEL) >= ROWS_A_LABEL:
@@ -156,6 +161,10 @@ def find_task(table: Table, rows: Array, options: Data, names: Sequence[str]) ->
         else f"whole numbers, some on fewer than {ROWS_A_LABEL} rows"
     )
     return "regression", f"target {quoted}: {why}, so regression{change}"
+
+
+def _count_labels(column: Column, rows: Array, grammar: Grammar) -> int:
+    return len(np.unique(labels_of(column, grammar)[0][rows]))
 
 
 def fit_target(
@@ -181,10 +190,13 @@ def fit_target(
 def check_labels(table: Table, task: Task, name: str, grammar: Grammar) -> None:
     """DataError if the target of a classification has a label of its own on most rows: it is no class then."""
     column = table.columns[name]
-    few = column.codes is not None and len(column.levels) <= FEW_LABELS
-    if task not in ("binary", "multiclass") or few:
+    if task not in ("binary", "multiclass"):
         return
-    codes, labels = labels_of(column, table, grammar, column.numeric)
+    if column.codes is not None and not column.numeric:
+        check_blanks(column, table)
+    if column.codes is not None and len(column.levels) <= FEW_LABELS:
+        return
+    codes, labels = labels_of(column, grammar)
     cells = int((codes >= 0).sum())
     if len(labels) > FEW_LABELS and 2 * len(labels) > cells:
         meant = "; did you mean data.task: regression?" if column.numeric else "; is it the right column?"
@@ -193,9 +205,9 @@ def check_labels(table: Table, task: Task, name: str, grammar: Grammar) -> None:
 
 def _fit_classes(table: Table, training: Array, task: Task, name: str, options: Data, grammar: Grammar) -> Target:
     column = table.columns[name]
-    codes, labels = labels_of(column, table, grammar, column.numeric)
+    codes, labels = labels_of(column, grammar)
     present = np.bincount(codes[training], minlength=len(labels))
-    classes = tuple(label for label, count in zip(labels, present, strict=True) if count)
+    classes = _classes([label for label, count in zip(labels, present, strict=True) if count], column.declared)
     counts = present[present > 0]
     if len(classes) < 2:
         raise DataError(
@@ -207,7 +219,8 @@ def _fit_classes(table: Table, training: Array, task: Task, name: str, options: 
             f'column "{name}": {len(classes)} labels, and the task is binary; set data.task: multiclass',
             file=table.file,
         )
-    target = Target(task, (name,), classes, column.numeric)
+    numbers = column.numeric or all(isinstance(label, int | float) for label in classes)
+    target = Target(task, (name,), classes, numbers and not column.boolean)
     return replace(target, class_weights=_class_weights(target, counts, options, grammar))
 
 
@@ -220,10 +233,10 @@ def _class_weights(target: Target, counts: Array, options: Data, grammar: Gramma
         result: Array = counts.sum() / (len(counts) * counts.astype(np.float64))
         return result
     assert target.classes is not None
-    position = {_key(label, grammar, target.numeric): i for i, label in enumerate(target.classes)}
+    lookup = Lookup(target.classes, grammar)
     weights = np.ones(len(target.classes))
     for label, weight in wanted.items():
-        i = position.get(_key(label, grammar, target.numeric))
+        i = lookup.find(label)
         if i is None:
             known = ", ".join(f'"{label}"' for label in target.classes[:20])
             raise ConfigError(f'no class "{label}"; the classes are {known}', key="data.class_weight")
@@ -261,13 +274,14 @@ def moments(values: Array) -> tuple[float, float]:
 
 
 def numbers_of(column: Column, table: Table) -> Array:
-    """The numbers of a target column, (n,) float64; DataError naming its first text if it has any."""
+    """The numbers of a target column, (n,) float64, booleans as 0 and 1; DataError naming its first text if any."""
     if column.numeric:
         return column.numbers()
-    if column.boolean:
-        assert column.codes is not None
-        return column.codes.astype(np.float64)
     assert column.codes is not None
+    if all(text.strip() in TRUTHS for text in column.levels):
+        truths = [float(TRUTHS[text.strip()]) for text in column.levels]
+        result: Array = np.array([*truths, np.nan])[column.codes]
+        return result
     grammar = Grammar()
     numbers = {i for i, text in enumerate(column.levels) if grammar.number(text) is not None}
     rows = [
@@ -281,40 +295,52 @@ def numbers_of(column: Column, table: Table) -> Array:
     raise table.error(rows or [(0, f'column "{column.name}" is text; the target must be numbers')], "such cells")
 
 
-def labels_of(column: Column, table: Table, grammar: Grammar, numeric: bool) -> tuple[Array, list[Label]]:
-    """The label of each row, as its position (n,) in the sorted list of labels, −1 where missing; and that list.
-
-    Texts that spell the same number are one label where labels are numbers. DataError for texts that differ only by
-    blanks.
-    """
+def _cells(column: Column, grammar: Grammar) -> tuple[Array, list[Label]]:
+    """The cell of each row, as its position (n,) in the list of the different ones, −1 where missing; and that list."""
     if column.codes is None:
         values = column.numbers()
-        whole = all(np.asarray(chunk).dtype.kind in "iu" for chunk in column.chunks)
+        narrow = any(np.asarray(chunk).dtype in (np.float16, np.float32) for chunk in column.chunks)
         distinct = np.unique(values[~np.isnan(values)])
         codes = np.where(np.isnan(values), -1, np.searchsorted(distinct, values)).astype(np.int64)
-        labels: list[Label] = [int(v) if whole else v for v in distinct.tolist()]
-        return codes, labels
+        return codes, [shortest(v) for v in (distinct.astype(np.float32) if narrow else distinct)]
     if column.boolean:
         return column.codes.astype(np.int64), [False, True]
-    first: dict[Label, int] = {}
-    merged = np.full(len(column.levels) + 1, -1, dtype=np.int64)
-    for i, text in enumerate(column.levels):
-        if numeric and column.numeric and text.strip(BLANKS) in grammar.missing:
-            continue
-        merged[i] = first.setdefault(_key(text, grammar, numeric), i)
-    if not numeric:
-        check_blanks(column, table)
-    shown: dict[int, Label] = {i: _written(column.levels[i], numeric) for i in first.values()}
-    order = _sorted(list(first), numeric)
-    place = {first[key]: k for k, key in enumerate(order)}
-    lut = np.array([place.get(int(m), -1) for m in merged], dtype=np.int64)
-    return lut[column.codes], [shown[first[key]] for key in order]
+    if not column.numeric:
+        return column.codes.astype(np.int64), list(column.levels)
+    texts = [text.strip(BLANKS) for text in column.levels]
+    lut = np.array([-1 if text in grammar.missing else i for i, text in enumerate(texts)] + [-1], dtype=np.int64)
+    return lut[column.codes], list(texts)
 
 
-def _sorted(keys: list[Label], numeric: bool) -> list[Label]:
-    """Numbers by value before texts, texts as texts."""
-    by: Callable[[Label], tuple[bool, Any]] = lambda key: (isinstance(key, str), key)  # noqa: E731
-    return sorted(keys, key=by if numeric else str)
+def labels_of(column: Column, grammar: Grammar) -> tuple[Array, list[Label]]:
+    """The label of each row, as its position (n,) in the sorted list of labels, −1 where missing; and that list.
+
+    Cells that `keys` makes the same are one label, which is said as a plain number where one of them is, else as the
+    first of them. Numbers are sorted by value, texts as texts.
+    """
+    codes, cells = _cells(column, grammar)
+    if not all(isinstance(cell, str) for cell in cells):
+        return codes, cells
+    texts = [str(cells[i]) for i in np.unique(codes[codes >= 0]).tolist()]
+    same = dict(zip(texts, keys(texts), strict=True))
+    said: dict[str, str] = {}
+    for text, key in same.items():
+        if key not in said or (is_plain(text) and not is_plain(said[key])):
+            said[key] = text
+    values = {key: None if column.declared else grammar.number(text) for key, text in said.items()}
+    numeric = None not in values.values()
+    order = sorted(said, key=lambda key: (values[key] if numeric else 0, said[key]))
+    place = {key: i for i, key in enumerate(order)}
+    lut = np.array([place.get(same.get(str(cell), ""), -1) for cell in cells] + [-1], dtype=np.int64)
+    return lut[codes], [said[key] for key in order]
+
+
+def _classes(labels: Sequence[Label], declared: bool) -> tuple[Label, ...]:
+    """Labels as numbers where every one is a plain number, and not `declared` to be text; else as they stand."""
+    texts = [label for label in labels if isinstance(label, str)]
+    if declared or len(texts) < len(labels) or not all(map(is_plain, texts)):
+        return tuple(labels)
+    return tuple(map(plain_number, texts))
 
 
 def check_blanks(column: Column, table: Table) -> None:
@@ -331,35 +357,6 @@ def check_blanks(column: Column, table: Table) -> None:
                     f'column "{column.name}": "{text}" and "{other}" differ only by blanks; write them alike',
                 )
             )
-
-
-def _key(label: Label, grammar: Grammar, numeric: bool) -> Label:
-    """What makes two labels the same: the number, exactly, or the text without blanks around it."""
-    if isinstance(label, bool) and not numeric:
-        return str(label)
-    if not isinstance(label, str):
-        return label if numeric else str(label)
-    text = label.strip()
-    if not numeric or grammar.number(text) is None:
-        return text
-    if grammar.thousands:
-        text = text.replace(grammar.thousands, "")
-    text = text.replace(grammar.decimal, ".")
-    return int(text) if text.lstrip("+-").isdigit() and len(text) < 400 else float(text)
-
-
-def _written(text: str, numeric: bool) -> Label:
-    """A number where it is written just as Python would write it, else the text, so that it comes back as it was."""
-    if numeric:
-        text = text.strip(BLANKS)
-        for kind in (int, float):
-            try:
-                value = kind(text)
-            except ValueError:
-                continue
-            if str(value) == text:
-                return value
-    return text
 
 
 def _check_binary(table: Table, column: Column, values: Array, rows: Array) -> None:

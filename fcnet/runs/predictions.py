@@ -132,7 +132,7 @@ class Form:
         the target's units for regression; `p` is (n, K) or (n, L), and not looked at for regression.
         """
         if self.task in ("binary", "multiclass"):
-            return [np.asarray(prediction).tolist(), *(self._typed(share, 0) for share in np.asarray(p).T)]
+            return [list(prediction), *(self._typed(share, 0) for share in np.asarray(p).T)]
         if self.task == "multilabel":
             pairs = enumerate(zip(np.asarray(prediction).T, np.asarray(p).T, strict=True))
             return [column for j, (yes, share) in pairs for column in (yes.astype(np.int64), self._typed(share, j))]
@@ -148,7 +148,7 @@ class Form:
         found = Counter({name: sum(map(is_formula, cells)) for name, cells in zip(self.keep, kept, strict=True)})
         odd = {label for label in self.classes or () if isinstance(label, str) and is_formula(label)}
         if odd:
-            found["prediction"] += sum(label in odd for label in np.asarray(prediction).tolist())
+            found["prediction"] += sum(label in odd for label in prediction)
         return +found
 
     def rows(self, kept: Sequence[Sequence[str]], prediction: Any, p: Any) -> str:
@@ -246,7 +246,7 @@ def _frame(form: Form, kept: Sequence[Sequence[str]], prediction: Any, p: Any) -
     import polars as pl
 
     columns = [*(list(column) for column in kept), *form.columns(prediction, p)]
-    mixed = len({type(label) for label in form.classes or ()}) > 1
+    mixed = len({isinstance(label, str) for label in form.classes or ()}) > 1
     series = []
     for name, column in zip(form.header(), columns, strict=True):
         labels = isinstance(column, list)
