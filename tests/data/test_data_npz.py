@@ -347,7 +347,7 @@ def test_an_array_of_the_nets_dtype_is_encoded_where_it_lies(folder, monkeypatch
     np.savez(folder.path / "wide.npz", x=x.astype(np.float64), y=y)
     np.savez(folder.path / "t.npz", x=x, y=y)
     want = folder.load(None, "wide.npz", target=None, validation=0.1)
-    monkeypatch.delattr("fcnet.data.dataset.aligned")
+    monkeypatch.delattr("fcnet.data.encode.aligned")
 
     found = folder.load(None, "t.npz", target=None, validation=0.1)
 
