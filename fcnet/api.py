@@ -56,7 +56,7 @@ class Model:
 
     def predict(self, data: object) -> Array:
         """Labels (n,) for classes, 0/1 (n, L) for several labels, numbers (n,) or (n, n_out) for regression."""
-        decided = np.asarray(self._net.decide(self._p(data)))
+        decided = self._each(data, self._net.decide)
         return decided[:, 0] if decided.ndim == 2 and decided.shape[1] == 1 else decided
 
     def predict_proba(self, data: object) -> Array:
@@ -70,14 +70,25 @@ class Model:
         return _evaluate(self._net, data, split, strict=False)
 
     def _p(self, data: object) -> Array:
+        return self._each(data, np.asarray)
+
+    def _each(self, data: object, of: Callable[[Array], Any]) -> Array:
+        """`of` the probabilities of all rows, found for a few of them at a time."""
         net = self._net
         source = Path(data) if isinstance(data, str) else data
+        outputs = len(net.target.classes or net.target.names)
+        rows = tables.stream(source, net.config.data, net.encoder, net.target, Tally(), outputs=outputs)
         with net.working():
-            chunks = [
-                net.probabilities(x)
-                for x, _ in tables.stream(source, net.config.data, net.encoder, net.target, Tally())
-            ]
-        return np.concatenate([*chunks, net.probabilities(np.empty((0, net.encoder.n_in), net.config.dtype))])
+            found = [np.asarray(of(net.probabilities(x))) for x, _ in rows]
+            if not found:
+                found = [np.asarray(of(net.probabilities(np.empty((0, net.encoder.n_in), net.config.dtype))))]
+        whole = np.empty((sum(map(len, found)), *found[0].shape[1:]), np.result_type(*{part.dtype for part in found}))
+        stop = len(whole)
+        while found:  # each part is given back as it is copied: the result is not there twice
+            part = found.pop()
+            whole[stop - len(part) : stop] = part
+            stop -= len(part)
+        return whole
 
 
 def train(
@@ -232,7 +243,9 @@ def predict(
     path = None if source == "-" else Path(source)
     table: Path | _Start = path or _Start(sys.stdin.buffer)
     shown = "stdin" if path is None else source
-    chunks = tables.stream(table, net.config.data, net.encoder, target, tally, keep=keep, shown=shown)
+    chunks = tables.stream(
+        table, net.config.data, net.encoder, target, tally, keep=keep, outputs=len(form.header()), shown=shown
+    )
     if path is not None:
         chunks = ahead(chunks)  # not stdin: what waits for a silent pipe must be interruptible
     try:

@@ -31,6 +31,8 @@ from fcnet.errors import DataError, FcnetError
 Array = NDArray[Any]
 
 BLOCK = 6 << 20
+LINES = 1 << 19
+"""The most lines of a block: a line of two bytes costs as much memory as one of twenty."""
 AT_ONCE = 3
 """Blocks that are converted at a time: one alone leaves cores idle before and after its cells are taken apart, and
 what is made of blocks between the others takes a core as well."""
@@ -371,7 +373,7 @@ def _whole_lines(source: Iterator[bytes], file: str) -> Iterator[bytes]:
         # A CR at the very end may be half of a CRLF.
         cut = max(piece.rfind(b"\n"), piece.rfind(b"\r", 0, len(piece) - 1)) + 1
         if cut:
-            yield b"".join((rest, memoryview(piece)[:cut]))
+            yield from _few_lines(b"".join((rest, memoryview(piece)[:cut])))
             rest = piece[cut:]
         elif rest.endswith(b"\r"):
             yield rest
@@ -382,6 +384,18 @@ def _whole_lines(source: Iterator[bytes], file: str) -> Iterator[bytes]:
                 raise DataError(f"a line of more than {LONGEST_LINE:,} bytes; is this a table?", file=file)
     if rest:
         yield rest
+
+
+def _few_lines(block: bytes) -> Iterator[bytes]:
+    """Whole lines, as they are or in parts of at most LINES lines."""
+    end = b"\n" if b"\n" in block else b"\r"
+    if block.count(end) <= LINES:
+        yield block
+        return
+    ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == end[0])[LINES - 1 :: LINES] + 1
+    for start, stop in itertools.pairwise([0, *ends.tolist(), len(block)]):
+        if start < stop:
+            yield block[start:stop]
 
 
 def _raising(error: FcnetError) -> Iterator[bytes]:

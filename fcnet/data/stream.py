@@ -23,6 +23,15 @@ from fcnet.errors import DataError, UsageError
 
 Array = NDArray[Any]
 
+INPUTS, OUTPUTS = 1 << 22, 1 << 20
+"""At most so many inputs are made at a time, and so few rows that they become no more outputs."""
+
+
+def rows_at_once(n_in: int, outputs: int) -> int:
+    """How many rows with so many inputs and outputs each are handed on at a time: a power of two, 1 at the least."""
+    most = min(INPUTS // max(n_in, 1), OUTPUTS // max(outputs, 1))
+    return 1 << (max(most, 1).bit_length() - 1)
+
 
 def stream(
     source: Path | BinaryIO | object,
@@ -32,13 +41,16 @@ def stream(
     tally: Tally,
     *,
     keep: Sequence[str] = (),
+    outputs: int = 1,
     shown: str | None = None,
     poll: Callable[[], object] = quietly,
 ) -> Generator[tuple[Array, Mapping[str, Sequence[str]]]]:
     """Chunks of (x (B, n_in), kept columns by name, B cells each as they stand in the file), in the order of the rows.
 
     `source`: a file, a binary stream such as stdin, or a frame or arrays. `options`: the resolved section of the
-    training. What is missing, unseen or out of range is counted in `tally`, which says the notices at the end.
+    training. `outputs`: how many cells a row becomes, kept ones among them: they and the inputs bound the rows of a
+    chunk, since the bytes of a file say nothing of what is made of them. What is missing, unseen or out of range is
+    counted in `tally`, which says the notices at the end.
     Columns are matched by name; DataError names those that are missing, and every cell that is no number.
     """
     spelling = replace(grammar(options, encoder.dtype), settled=True)
@@ -91,12 +103,15 @@ def stream(
         chunks = reader(request.path).stream(request)
     else:
         chunks = iter([given(source, options).table(spelling, plan)])
+    most = rows_at_once(encoder.n_in, outputs)
     for table in chunks:
         for notice in table.notices:
             tally.say(notice)
-        if table.n:
-            raw = table.raw
-            x = encoder.encode(table, tally, consume=True)
-            del table  # nothing is held while others work on the rows
+        pieces = table.pieces(most)
+        del table  # nothing is held while others work on the rows
+        for piece in pieces:
+            raw = piece.raw
+            x = encoder.encode(piece, tally, consume=True)
+            del piece
             yield x, raw
             del x, raw

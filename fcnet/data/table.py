@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,18 @@ class Column:
         result: Array = self.codes < 0
         return result
 
+    def piece(self, rows: slice) -> Column:
+        """The cells of some rows of a column of one chunk at most; no more levels than rows, so the work is theirs."""
+        chunks, codes, levels = tuple(chunk[rows] for chunk in self.chunks), self.codes, self.levels
+        n = rows.stop - rows.start
+        if codes is not None:
+            codes = codes[rows]
+            if len(levels) > n:
+                present, codes = np.unique(codes, return_inverse=True)
+                levels = tuple(levels[i] for i in present.tolist() if i >= 0)
+                codes = (codes - int(present[0] < 0)).astype(np.int32)
+        return replace(self, n=n, chunks=chunks, codes=codes, levels=levels)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -90,6 +102,28 @@ class Table:
     """The index of the first row, where the rows have no lines."""
     matrix: Array | None = None
     """The array (n, ·) in C order whose columns are the first of `names`, where it may be written over."""
+
+    def pieces(self, rows: int) -> Iterator[Table]:
+        """The table in tables of at most so many rows, in order; this one itself where it has no more."""
+        if self.n <= rows:
+            yield self
+            return
+        columns = {
+            name: replace(column, chunks=(np.concatenate(column.chunks),)) if len(column.chunks) > 1 else column
+            for name, column in self.columns.items()
+        }
+        for start in range(0, self.n, rows):
+            part = slice(start, min(start + rows, self.n))
+            yield Table(
+                self.file,
+                part.stop - start,
+                self.names,
+                {name: column.piece(part) for name, column in columns.items()},
+                None if self.lines is None else self.lines[part],
+                {name: cells[part] for name, cells in self.raw.items()},
+                () if start else self.notices,
+                self.first + start,
+            )
 
     def problem(self, row: int, text: str) -> Problem:
         """A problem of one row, with its line, or with its index (from 0) where the table has no lines."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 if TYPE_CHECKING:
     import polars as pl
 
-ROWS = 1 << 16
-"""The rows of a row group, which are held until it is written."""
+ROWS, CELLS = 1 << 16, 1 << 21
+"""A row group, which is held until it is written, has so many rows, and fewer where they would be more cells."""
 
 
 @contextmanager
@@ -87,7 +87,8 @@ class _Sink:
 
         try:
             frames = register_io_source(self._frames, schema=self._schema)
-            frames.sink_parquet(cast("BinaryIO", self), row_group_size=ROWS)
+            rows = max(min(ROWS, CELLS // len(self._schema)), 1)
+            frames.sink_parquet(cast("BinaryIO", self), row_group_size=rows)
         except BaseException as error:  # noqa: BLE001  raised again where the frames come from
             self._errors.append(error)
         while not self._ended:  # after an error: nobody must wait for ever for a place in the queue

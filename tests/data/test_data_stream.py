@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from fcnet.data import Tally, score, stream
+from fcnet.data import Tally, delimited, score, stream
 from fcnet.errors import DataError, UsageError
 
 TRAIN = "id,a,c,y\n" + "".join(f"{i},{i % 10},{'uvw'[i % 3]},{i}.5\n" for i in range(60))
@@ -258,3 +259,65 @@ def test_strict_scoring_refuses_extra_columns_and_not_dropped_rows(folder):
     assert any("left out 1 row " in notice for notice in found.notices)
     with pytest.raises(DataError, match='training did not have: "q"'):
         score(folder.write("a,q,y\n1,2,3\n", "o.csv"), fitted.resolved, fitted.encoder, fitted.target, strict=True)
+
+
+@pytest.mark.parametrize("outputs", [1, 1000, 1 << 19, 1 << 21])
+@pytest.mark.parametrize("suffix", ["csv", "npz", "parquet", "frame", "stdin"])
+def test_rows_times_outputs_bound_a_chunk(folder, fitted, outputs, suffix):
+    """However short the rows, so few come at a time that they make no more than a million cells; none is lost."""
+    n = 5 if outputs > 1 << 18 else 70_000 if outputs == 1 else 3_000
+    a, c = np.arange(n) % 7 + 1.0, np.array(["u", "v", "w"], dtype=object)[np.arange(n) % 3]
+    lines = "a,c\n" + "".join(f"{x:.0f},{y}\n" for x, y in zip(a, c, strict=True))
+    if suffix == "npz":
+        np.savez(folder.path / "p.npz", x=np.stack([a.astype(int).astype(str), c.astype(str)], 1), columns=["a", "c"])
+        source = folder.path / "p.npz"
+    elif suffix == "parquet":
+        source = folder.path / "p.parquet"
+        pytest.importorskip("polars").DataFrame({"a": a, "c": c.astype(str)}).write_parquet(source)
+    else:
+        source = folder.write(lines, "p.csv")
+        source = io.BytesIO(lines.encode()) if suffix == "stdin" else {"a": a, "c": c} if suffix == "frame" else source
+    whole, tally = matrix(folder.write(lines, "q.csv"), fitted), Tally()
+
+    got = chunks(source, fitted, tally, keep=["c"], outputs=outputs)
+
+    assert max(len(x) for x, _ in got) * outputs <= max(1 << 20, outputs)
+    assert np.array_equal(np.concatenate([x for x, _ in got]), whole)
+    assert [cell for _, kept in got for cell in kept["c"]] == c.tolist()
+
+
+def test_pieces_of_a_table_know_their_rows(folder, fitted, monkeypatch):
+    """What is wrong or remarkable in a later piece has its own line, and levels are looked up once a row at most."""
+    monkeypatch.setattr(sys.modules["fcnet.data.stream"], "OUTPUTS", 8)
+    path = folder.write("a,c\n" + "".join(f"1,x{i}\n" for i in range(20)) + "1,\n1,u\n", "p.csv")
+    tally = Tally()
+
+    got = chunks(path, fitted, tally)
+
+    assert [len(x) for x, _ in got] == [8, 8, 6]
+    assert got[-1][0][-1, 1:].tolist() == [1, 0, 0]
+    assert 'missing cells: "c" 1' in tally.notices()
+    assert any("20 cells hold categories" in notice for notice in tally.notices())
+    with pytest.raises(DataError) as error:
+        chunks(path, fitted, Tally(strict=True), shown="p.csv")
+    assert [p.line for p in error.value.problems][:5] == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_short_lines_make_small_blocks(folder, fitted, monkeypatch, end):
+    """A block has a bounded number of lines, whatever ends them, and all rows come, each once and with its line."""
+    monkeypatch.setattr("fcnet.data.delimited.LINES", 100)
+    text = "a,c" + end + "".join(f"{i},v{end}" for i in range(1050)) + f"x,v{end}"
+    path, seen = folder.write(text, "p.csv"), []
+    real = delimited.Delimited._converted
+
+    def converted(self, text, numbers):
+        seen.append(text.count(end.encode()))
+        return real(self, text, numbers)
+
+    monkeypatch.setattr(delimited.Delimited, "_converted", converted)
+    with pytest.raises(DataError, match=r"p\.csv:1052"):
+        chunks(path, fitted, shown="p.csv")
+
+    assert len(seen) > 10
+    assert max(seen) <= 100
