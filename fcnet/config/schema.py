@@ -150,7 +150,8 @@ class Config:
     data: Data
     """The table: where it is, what its columns mean, how its cells are written."""
     seed: Annotated[int, Ge(0), Lt(2**63)] = 0
-    """The seed of initial weights, shuffling and dropout; not of the split."""
+    """The seed of initial weights, shuffling and dropout; not of the split. Initial weights follow the columns' names:
+    a table with its columns in another order begins as the same net."""
     preprocess: Preprocess = field(default_factory=Preprocess)
     """What happens to columns before the net sees them; fitted on training rows only."""
     network: Network = field(default_factory=Network)

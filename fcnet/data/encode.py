@@ -102,6 +102,18 @@ class Encoder:
         """The names of the inputs, n_in of them."""
         return tuple(name for feature in self.features for name in feature.inputs)
 
+    @property
+    def ranks(self) -> Array:
+        """The place of each input, (n_in,), were the columns in the order of their names: it follows the column."""
+        starts = dict(zip(self.columns, accumulate((f.width for f in self.features), initial=0), strict=False))
+        widths = {feature.name: feature.width for feature in self.features}
+        ranks = np.empty(self.n_in, dtype=np.int64)
+        at = 0
+        for name in sorted(starts):
+            ranks[starts[name] : starts[name] + widths[name]] = np.arange(at, at + widths[name])
+            at += widths[name]
+        return ranks
+
     def matrix(self, n: int) -> Array:
         """Room for the inputs of n rows, (n, n_in); LimitError, before it is asked for, where it cannot fit."""
         needed = n * self.n_in * np.dtype(self.dtype).itemsize

@@ -54,10 +54,11 @@ class Network:
         named = layout.views(vector)
         return [{own: named[name] for own, name in names.items() if name in named} for names in self.names]
 
-    def initialise(self, θ: Array, q: Array, seed: int, batch: Batch) -> None:
+    def initialise(self, θ: Array, q: Array, seed: int, batch: Batch, ranks: Array | None = None) -> None:
         """Fill θ and the buffers q, layer by layer, each seeing its inputs for `batch`.
 
-        Layer i draws from (seed, "init", i) alone: another layer added does not move it.
+        Layer i draws from (seed, "init", i) alone: another layer added does not move it. Input j of the net takes what
+        is drawn for place `ranks[j]` (n_in,), so that inputs which change places take their weights along.
         """
         key = random.key(seed, "init")
         p, buffers = self.views(θ, self.layout), self.views(q, self.buffers)
@@ -66,6 +67,8 @@ class Network:
         z = batch.x
         for layer, own, held, number, ws in zip(self.layers, p, buffers, self.numbers, spaces, strict=True):
             layer.init(own, held, key, number, z)
+            if ranks is not None and number == 1 and "W" in own:
+                own["W"][...] = own["W"][..., ranks]
             z = layer.forward(k, own, held, ws, z, {})
 
     def workspaces(self, memory: Memory, batch: Batch, train: bool, seed: int) -> list[Workspace]:

@@ -65,7 +65,7 @@ class Trial:
         self.batch = Batch(data.x[self.rows].astype(np.float64), target, w=w)
         self.backend = choice.make("numpy" if settings.backend == "auto" else settings.backend)
         self.θ, self.q = self.network.layout.zeros(np.float64), self.network.buffers.zeros(np.float64)
-        self.network.initialise(self.θ, self.q, settings.seed, self.batch)
+        self.network.initialise(self.θ, self.q, settings.seed, self.batch, data.encoder.ranks)
         key = random.key(settings.seed, "check")
         for i, view in enumerate(self.network.layout.views(self.θ).values()):
             view[...] += 0.01 * random.normal(view.size, key, i).reshape(view.shape)

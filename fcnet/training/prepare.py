@@ -85,7 +85,8 @@ class Prepared:
         weighted = data.w is not None
         program = Program(backend, network, self.loss, self.update, state, weighted=weighted, seed=settings.seed)
         sample = source.order(0, 0, min(SAMPLE, source.n))
-        network.initialise(state.θ, state.q, settings.seed, Batch(data.x[sample], data.x[:0]))
+        batch = Batch(data.x[sample], data.x[:0])
+        network.initialise(state.θ, state.q, settings.seed, batch, data.encoder.ranks)
         return program, source
 
 
