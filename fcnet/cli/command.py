@@ -55,7 +55,15 @@ class Command(click.Command):
         }
         end = args.index("--") if "--" in args else len(args)
         args[:end] = [arg + "=" if arg in optional else arg for arg in args[:end]]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from fcnet.cli import settings  # the tables of names are for those who need them
+
+            said = settings.cure(error, ctx, ctx.meta["arguments"])
+            if said is None:
+                raise
+            raise click.UsageError(said, ctx) from None
 
 
 def write_example(example: str, formatter: click.HelpFormatter) -> None:

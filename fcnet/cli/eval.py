@@ -10,6 +10,7 @@ import click
 from fcnet import signals
 from fcnet.cli import streams
 from fcnet.cli.command import FILE, FILE_NAME, Command, as_json, strict, talk
+from fcnet.errors import UsageError
 
 EXAMPLE = """
 fcnet eval runs/digits
@@ -18,14 +19,22 @@ fcnet eval runs/digits/last.npz --data new.csv
 
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Score a checkpoint.")
-@click.argument("checkpoint", required=False, type=FILE)
+@click.argument("checkpoints", nargs=-1, metavar="[CHECKPOINT]", type=FILE)
+@click.option("-c", "--checkpoint", type=FILE, help="The same as CHECKPOINT, as predict has it.")
 @click.option("--data", type=FILE_NAME, metavar="FILE", help="Score on this table instead; it has the target column.")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Score on this part; default: test.")
 @strict
 @as_json
 @talk
 def command(
-    checkpoint: Path | None, data: str | None, split: str | None, strict: bool, json_: bool, quiet: bool, verbose: bool
+    checkpoints: tuple[Path, ...],
+    checkpoint: Path | None,
+    data: str | None,
+    split: str | None,
+    strict: bool,
+    json_: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     """Score a checkpoint on the test part of its data (else validation).
 
@@ -36,6 +45,10 @@ def command(
     from fcnet.cli.spool import NAME, spooled
     from fcnet.reports import evaluation
 
+    named = [*checkpoints, *([] if checkpoint is None else [checkpoint])]
+    if len(named) > 1:
+        raise UsageError("eval takes one checkpoint, and another table behind --data: fcnet eval RUN --data TABLE")
+    checkpoint = named[0] if named else None
     with signals.raising(), spooled(None if data is None else Path(data)) as table:
         scored = api.evaluate(checkpoint, data=table, split=split, strict=strict)
     if data == "-":

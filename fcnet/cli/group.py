@@ -34,16 +34,23 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the first argument names; a usage error suggests the near miss."""
         if not args[0].startswith("-") and args[0] not in COMMANDS:
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            raise click.UsageError(
-                f'there is no command "{args[0]}"' + (f"; did you mean {near[0]}?" if near else ""), ctx
-            )
+            raise click.UsageError(f'there is no command "{args[0]}"{_meant(args[0])}', ctx)
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The help, with an example first."""
         write_example(EXAMPLE, formatter)
         super().format_help(ctx, formatter)
+
+
+def _meant(name: str) -> str:
+    """What someone wants who types a command that there is not."""
+    word = name.lower().strip("-")
+    said = ELSEWHERE.get(word)
+    if said is not None:
+        return f"; did you mean {said}?" if said in COMMANDS else f"; {said}"
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 COMPLETION = (
@@ -68,4 +75,31 @@ COMMANDS: dict[str, click.Command] = {
     "explain": explain.command,
     "bench": bench.command,
     "schema": schema.command,
+}
+
+_RUNS = "each folder under runs/ is a run; fcnet inspect RUN shows what is in it"
+_SCORES = "fcnet eval RUN scores one run, and each run's metrics.json holds its scores"
+_SEARCH = "there is no search: fcnet train CONFIG.yaml optimizer.lr=0.01 makes a run of its own for each value"
+_CURVES = "a run's metrics.csv has a row for each epoch, for the program that you plot with"
+_READ = "a checkpoint is read by NumPy alone, as docs/checkpoint.md shows"
+
+# What other programs call a command, or have one for: ours, or how it is done here.
+ELSEWHERE = {
+    **dict.fromkeys(("fit", "learn", "run", "start", "training"), "train"),
+    **dict.fromkeys(("test", "evaluate", "evaluation", "score", "metrics"), "eval"),
+    **dict.fromkeys(("infer", "inference", "apply", "forecast", "prediction", "transform"), "predict"),
+    **dict.fromkeys(("create", "new", "setup", "generate"), "init"),
+    **dict.fromkeys(("validate", "verify", "lint", "dry-run"), "check"),
+    **dict.fromkeys(("show", "info", "describe", "summary", "view", "cat"), "inspect"),
+    **dict.fromkeys(("benchmark", "profile", "time"), "bench"),
+    **dict.fromkeys(("derive", "gradients", "trace"), "explain"),
+    **dict.fromkeys(("ls", "list", "runs", "history"), _RUNS),
+    **dict.fromkeys(("compare", "diff", "leaderboard"), _SCORES),
+    **dict.fromkeys(("tune", "sweep", "search", "optimize", "hpo", "grid", "cv"), _SEARCH),
+    **dict.fromkeys(("plot", "report", "curves", "visualize", "tensorboard"), _CURVES),
+    **dict.fromkeys(("export", "convert", "save", "serve", "deploy"), _READ),
+    **dict.fromkeys(("resume", "continue"), "fcnet train with --resume goes on with a run"),
+    **dict.fromkeys(("config", "options", "keys"), "fcnet schema --table lists the keys of a config"),
+    "help": "fcnet --help lists the commands",
+    "version": "fcnet --version prints it",
 }

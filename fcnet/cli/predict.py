@@ -20,7 +20,7 @@ zcat people.csv.gz | fcnet predict - > out.csv
 
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Predict for every row of a table.")
-@click.argument("input_", metavar="INPUT", type=FILE_NAME)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT", type=FILE_NAME)
 @click.option("-c", "--checkpoint", type=FILE, help="A file or a run folder; default: the newest run.")
 @click.option(
     "-o",
@@ -34,7 +34,7 @@ zcat people.csv.gz | fcnet predict - > out.csv
 @as_json
 @talk
 def command(
-    input_: str,
+    inputs: tuple[str, ...],
     checkpoint: Path | None,
     output: str | None,
     keep: tuple[str, ...],
@@ -51,6 +51,7 @@ def command(
     from fcnet import api
     from fcnet.runs.predictions import destination
 
+    input_, checkpoint = _table(inputs, checkpoint)
     target = destination(input_, output)
     if json_ and target is None:
         raise UsageError("--json and the predictions both go to stdout; name a file with -o")
@@ -69,3 +70,14 @@ def command(
         streams.show(f"files    {streams.word(target)} · {rows}        {following}")
     elif not quiet:
         streams.say(f"{rows} predicted; {following}")
+
+
+def _table(inputs: tuple[str, ...], checkpoint: Path | None) -> tuple[str, Path | None]:
+    """The table and the checkpoint, which may stand beside it where there is no doubt which of the two it is."""
+    if len(inputs) == 1:
+        return inputs[0], checkpoint
+    nets = [name for name in inputs if Path(name).is_dir()] or [name for name in inputs if name.endswith(".npz")]
+    if len(inputs) != 2 or len(nets) != 1 or checkpoint is not None:
+        raise UsageError("predict takes one table, and the checkpoint behind -c: fcnet predict TABLE -c RUN")
+    table = next(name for name in inputs if name != nets[0])
+    return table, Path(nets[0])

@@ -159,6 +159,8 @@ def _config(
         overrides = [*overrides, *told]
         return config.load(source, overrides), source, overrides
     if not target and not any(text.startswith("data.target=") for text in overrides):
+        if len(overrides) == 1 and "=" not in overrides[0]:
+            raise UsageError(f'"{overrides[0]}": did you mean --target {shlex.quote(overrides[0])}?')
         require_target(source)
     mapping = initial_mapping(source, target)
     return config.from_mapping(mapping, overrides, file=COMMAND_LINE), None, [*told, *overrides]

@@ -95,6 +95,36 @@ def _meant(key: str, parent: Path, kinds: Kinds, allowed: list[str]) -> str:
     return ""
 
 
+def dotted_key(name: str) -> str | None:
+    """The key that is called `name`, here or in another program; of several the outermost. None where there is none.
+
+    >>> dotted_key("batch-size"), dotted_key("random_state"), dotted_key("optimizer.lr"), dotted_key("frobnicate")
+    ('training.batch_size', 'seed', 'optimizer.lr', None)
+    """
+    wanted = [_bare(part) for part in name.split(".")]
+    for home, key in _elsewhere():
+        full = (*home, key)
+        if [_bare(str(part)) for part in full[-len(wanted) :]] == wanted:
+            return dotted(full)
+    return synonyms.key(name)
+
+
+def setting(key: str, values: list[str]) -> str:
+    """The words that someone wrote behind an option, as a value of the key that it was meant as.
+
+    >>> setting("network.layers", ["64", "32"]), setting("loss", ["mse"]), setting("training.epochs", ["5"])
+    ('[64,32]', 'squared_error', '5')
+    """
+    kinds = at(tuple(key.split(".")), {})
+    known = [*members(kinds), *constants(kinds)]
+    items = [kind for kind in kinds if isinstance(kind, Items)]
+    if items and Text not in map(type, kinds):
+        words = [word for value in values for word in value.strip("()[]").replace(",", " ").split()]
+        names = [name for kind in items for name in constants(kind.item)]
+        return f"[{','.join(synonyms.name(word, names) or word for word in words)}]"
+    return synonyms.name(values[0], known) or synonyms.nearest(values[0], known) or values[0]
+
+
 def _elsewhere() -> list[tuple[Path, str]]:
     """Every section and key of the whole config, outer ones first."""
     return sorted(_all_keys(Config, ()), key=lambda found: len(found[0]))

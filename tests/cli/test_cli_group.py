@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import fcnet.cli
 from fcnet import __version__
 from fcnet.cli import group
-from fcnet.cli.group import COMMANDS
+from fcnet.cli.group import COMMANDS, ELSEWHERE
 
 HEAVY = ("numpy", "polars", "pydantic", "yaml", "tqdm")
 
@@ -87,6 +87,8 @@ def test_without_arguments_the_help_is_shown_as_a_usage_error(call):
         ),
         (["predict"], "fcnet: Missing argument 'INPUT'; see fcnet predict --help\n"),
         (["eval", "--split", "all"], None),
+        (["train", "t.csv", "--frobnicate"], None),
+        (["eval", "--epochs", "3"], "fcnet: No such option '--epochs'; see fcnet eval --help\n"),
     ],
 )
 def test_wrong_usage_is_one_line_that_names_the_help(call, arguments, said):
@@ -95,6 +97,51 @@ def test_wrong_usage_is_one_line_that_names_the_help(call, arguments, said):
 
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said is None or err == said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "t.csv", "--epochs", "50"], "--epochs; write training.epochs=50; "),
+        (["train", "t.csv", "--epochs=50"], "--epochs; write training.epochs=50; "),
+        (["train", "t.csv", "--lr", "0.01", "--batch-size", "8"], "write optimizer.lr=0.01 training.batch_size=8; "),
+        (["train", "t.csv", "-lr", "0.01"], "-lr; write optimizer.lr=0.01; "),
+        (["train", "t.csv", "--learning-rate", "1e-3", "-q"], "write optimizer.lr=1e-3; "),
+        (["train", "t.csv", "--hidden-layers", "64", "32", "--seed", "1"], "write 'network.layers=[64,32]'; "),
+        (["train", "t.csv", "--layers", "64,32"], "write 'network.layers=[64,32]'; "),
+        (["train", "t.csv", "--loss", "mse"], "write loss=squared_error; "),
+        (["train", "t.csv", "--metrics", "f1"], "write 'metrics=[f1_macro]'; "),
+        (["train", "t.csv", "--name", "a b"], "write 'name=a b'; "),
+        (["train", "t.csv", "--threads"], "write threads=VALUE; "),
+        (["train", "t.csv", "--random-state", "4"], "--random-state; write --seed 4; "),
+        (["train", "t.csv", "--label", "y"], "--label; write --target y; "),
+        (["train", "t.csv", "-t", "y"], "-t; write --target y; "),
+        (["train", "t.csv", "--time-limit", "30m"], "write --max-time 30m; "),
+        (["check", "c.yaml", "--target", "y"], "--target; write data.target=y; "),
+        (["train", "t.csv", "--gpu"], "--gpu; fcnet uses no GPU: "),
+        (["train", "t.csv", "--device", "cuda:0"], "--device; fcnet uses no GPU: "),
+        (["train", "--config", "c.yaml"], "stands without an option: fcnet train c.yaml; "),
+        (["predict", "--input", "t.csv"], "stands without an option: fcnet predict t.csv; "),
+        (["predict", "t.csv", "--model", "runs/a"], "--model; write -c runs/a; "),
+    ],
+)
+def test_an_option_of_another_program_leads_to_the_key(call, arguments, said):
+    """What is to be typed instead is there with the user's own value, for all options of a command line at once."""
+    code, out, err = call(*arguments)
+
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("fcnet: there is no option ")
+    assert said in err
+
+
+@pytest.mark.parametrize(("theirs", "said"), ELSEWHERE.items())
+def test_a_command_of_another_program_leads_to_ours(call, theirs, said):
+    """It is named, or how the thing is done here, and nothing is promised that there is not."""
+    code, out, err = call(theirs)
+
+    meant = f"did you mean {said}?" if said in COMMANDS else f"{said};"
+    assert (code, out, err) == (2, "", f'fcnet: there is no command "{theirs}"; {meant} see fcnet --help\n')
+    assert set(re.findall(r"fcnet ([a-z]\w+)", said)) <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -412,3 +413,43 @@ def test_f17_a_stopped_prediction_leaves_no_file(trained, flowers):
 
     assert found == 75, err
     assert set(flowers.iterdir()) == before
+
+
+def test_a_checkpoint_may_stand_where_people_put_it(call, trained, flowers):
+    """`predict RUN TABLE`, in any order, and `eval -c RUN` are what `predict TABLE -c RUN` and `eval RUN` are."""
+    expected = call("predict", "flowers.csv", "-c", "runs/flowers", "-o", "-")[1]
+
+    for words in (("runs/flowers", "flowers.csv"), ("flowers.csv", "runs/flowers/best.npz")):
+        assert call("predict", *words, "-o", "-")[:2] == (0, expected)
+    assert call("eval", "-c", "runs/flowers") == call("eval", "runs/flowers")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("predict", "a.csv", "b.csv"), "fcnet predict TABLE -c RUN"),
+        (("predict", "a.npz", "b.npz"), "fcnet predict TABLE -c RUN"),
+        (("predict", "a.csv", "b.npz", "-c", "c"), "fcnet predict TABLE -c RUN"),
+        (("eval", "runs/a", "b.csv"), "fcnet eval RUN --data TABLE"),
+        (("eval", "runs/a", "-c", "runs/b"), "fcnet eval RUN --data TABLE"),
+        (("train", "flowers.csv", "flower"), "did you mean --target flower?"),
+    ],
+)
+def test_where_it_is_in_doubt_the_right_place_is_said(call, flowers, words, said):
+    """Two tables, or two checkpoints, are wrong usage, with the form that is meant."""
+    code, out, err = call(*words)
+
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_the_key_for_an_option_works_as_it_is_told(call, flowers):
+    """What the error says to write can be written."""
+    _, _, err = call("train", "flowers.csv", "--target", "flower", "--epochs", "2", "--hidden-layers", "8", "4")
+    words = shlex.split(err.partition("write ")[2].partition(";")[0])
+
+    code, out, _ = call("train", "flowers.csv", "--target", "flower", *words)
+
+    assert code == 0
+    assert "→ 8 relu → 4 relu →" in out
+    assert "of 2 " in out
