@@ -29,7 +29,7 @@ from fcnet.runs.model import Model as Net
 from fcnet.runs.predictions import PARQUET, Form, digits, writing
 from fcnet.runs.session import training
 from fcnet.training.events import Finished, Notice
-from fcnet.training.scoring import Scorer, summary, weighted_by
+from fcnet.training.scoring import weighted_by
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,9 @@ class Model:
         source = Path(data) if isinstance(data, str) else data
         outputs = len(net.target.classes or net.target.names)
         rows = tables.stream(source, net.config.data, net.encoder, net.target, Tally(), outputs=outputs)
-        with net.working():
-            found = [np.asarray(of(net.probabilities(x))) for x, _ in rows]
-            if not found:
-                found = [np.asarray(of(net.probabilities(np.empty((0, net.encoder.n_in), net.config.dtype))))]
+        found = [np.asarray(of(net.probabilities(x))) for x, _ in rows]
+        if not found:
+            found = [np.asarray(of(net.probabilities(np.empty((0, net.encoder.n_in), net.config.dtype))))]
         whole = np.empty((sum(map(len, found)), *found[0].shape[1:]), np.result_type(*{part.dtype for part in found}))
         stop = len(whole)
         while found:  # each part is given back as it is copied: the result is not there twice
@@ -157,26 +156,15 @@ def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[s
         raise CheckpointError(f"its header has a guess of {len(guess)} numbers", file=str(net.path))
     if net.target.class_weights is not None and "guess_weighted_by" not in net.header:
         guess = _unweighted(guess, net.target.class_weights)
-    with net.working():
-        if source is not None and split is not None:
-            raise UsageError(f"--split {split} is a part of the training's data, and --data another table: give one")
-        if source is not None:
-            loaded = tables.score(source, net.config.data, net.encoder, net.target, strict=strict)
-            part, shown = "test", str(files.near(source)) if isinstance(source, Path) else "data"
-        else:
-            loaded, part, shown = _own_data(net, split)
-        rows = loaded.parts[part]
-        scorer = Scorer(
-            net.backend,
-            net.forward,
-            net.loss,
-            net.target,
-            net.metrics,
-            guess,
-            (loaded.x, loaded.y, loaded.w),
-            loaded.row_weights,
-        )
-        scores = summary(*scorer(rows))
+    if source is not None and split is not None:
+        raise UsageError(f"--split {split} is a part of the training's data, and --data another table: give one")
+    if source is not None:
+        loaded = tables.score(source, net.config.data, net.encoder, net.target, strict=strict)
+        part, shown = "test", str(files.near(source)) if isinstance(source, Path) else "data"
+    else:
+        loaded, part, shown = _own_data(net, split)
+    rows = loaded.parts[part]
+    scores = net.scores(loaded, rows, guess)
     return {
         "name": name,
         "checkpoint": str(net.path),
@@ -250,7 +238,7 @@ def predict(
         chunks = ahead(chunks)  # not stdin: what waits for a silent pipe must be interruptible
     try:
         inputs = [] if path is None else [path]
-        with contextlib.closing(chunks), net.working(), writing(output, form, inputs) as write:
+        with contextlib.closing(chunks), writing(output, form, inputs) as write:
             for x, kept in chunks:
                 p = net.probabilities(x)
                 carried, decided = [kept[name] for name in keep], net.decide(p)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from itertools import repeat
 from pathlib import Path
+from typing import Any, ClassVar
 
 from fcnet import files
 
@@ -47,12 +52,85 @@ def _quotas() -> Iterator[int]:
             yield max(1, -(-int(quota) // int(period)))
 
 
-def blas(threads: int) -> AbstractContextManager[object]:
-    """Give BLAS so many threads from now on; as a context, until its end."""
+class blas(AbstractContextManager["blas"]):
+    """Gives BLAS so many threads from now on; as a context, until its end.
+
+    BLAS has one number of threads for the whole process, and Python's threads may want different ones at a time: the
+    last one counts, and when all contexts have ended, in whatever order, BLAS has what it had before the first.
+    """
+
+    _lock = threading.Lock()
+    _wanted: ClassVar[list[blas]] = []
+    _before: ClassVar[list[int]] = []
+
+    def __init__(self, threads: int) -> None:
+        self.threads, self._owner = threads, threading.get_ident()
+        with self._lock:
+            if not self._wanted:
+                self._before[:] = [library.get_num_threads() for library in _libraries()]
+            self._wanted.append(self)
+            _set(repeat(threads))
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            at = self._wanted.index(self)  # after it, its own thread may have set other numbers for good
+            self._wanted[at:] = [later for later in self._wanted[at + 1 :] if later._owner != self._owner]
+            _set(repeat(self._wanted[-1].threads) if self._wanted else self._before)
+
+
+@cache
+def _libraries() -> Sequence[Any]:
+    """The process's BLAS libraries, as threadpoolctl controls them."""
     import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 
-    limits: AbstractContextManager[object] = threadpoolctl.threadpool_limits(threads, user_api="blas")
-    return limits
+    found: Sequence[Any] = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+    return found
+
+
+def _set(numbers: Iterable[int]) -> None:
+    """Give each library its number of threads, whichever of Python's threads this is.
+
+    Of threadpoolctl from 3.7 on only the first thread that sets a number of OpenBLAS may set another one; what all
+    others set does nothing, without a word.
+    """
+    for library, number in zip(_libraries(), numbers, strict=False):
+        free = getattr(library, "clear_controlling_thread", lambda force: None)
+        free(force=True)
+        library.set_num_threads(number)
+        free(force=True)
+
+
+class _Turns:
+    """Lets those work side by side who want equally many threads of BLAS, and others after them, first come first."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._queue: deque[object] = deque()
+        self._working = self._threads = 0
+
+    @contextmanager
+    def __call__(self, threads: int) -> Iterator[None]:
+        """A context in which BLAS has so many threads, unless a training in the same process has set another number."""
+        me = object()
+        with self._changed:
+            self._queue.append(me)
+            try:
+                self._changed.wait_for(lambda: self._queue[0] is me and (not self._working or self._threads == threads))
+                self._working, self._threads = self._working + 1, threads
+            finally:
+                self._queue.remove(me)
+                self._changed.notify_all()
+        try:
+            with blas(threads):
+                yield
+        finally:
+            with self._changed:
+                self._working -= 1
+                self._changed.notify_all()
+
+
+agreed = _Turns()
+"""Those of this process: products may round differently with another number of threads."""
 
 
 def memory() -> list[Limit]:

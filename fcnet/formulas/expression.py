@@ -94,7 +94,7 @@ def _node(op: str, args: tuple[Expr, ...], value: str | Number | None = None) ->
     if found is None:
         found = object.__new__(Expr)
         found.op, found.args, found.value = op, args, value
-        _interned[key] = found
+        found = _interned.setdefault(key, found)  # another thread may have been faster
     return found
 
 

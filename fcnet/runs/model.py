@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import numpy as np
 from fcnet import config as configs
 from fcnet import machine
 from fcnet.backends import choice
-from fcnet.backends.base import Array
+from fcnet.backends.base import Array, Backend
 from fcnet.config.schema import Config
+from fcnet.data import Dataset
 from fcnet.data.encode import Encoder
 from fcnet.data.target import Target
 from fcnet.errors import CheckpointError, FcnetError
@@ -24,11 +25,12 @@ from fcnet.nn.network import Network
 from fcnet.runs import checkpoint
 from fcnet.training import build
 from fcnet.training.program import Forward
-from fcnet.training.scoring import predictions
+from fcnet.training.scoring import Scorer, predictions, summary
 from fcnet.training.state import State
 
-BATCH = 4096
-"""Rows computed at a time when scoring and predicting: fixed, so that equal files give equal bytes."""
+BATCH = 256
+"""Rows computed at a time when scoring and predicting: fixed, so that equal files give equal bytes. More are not
+faster, as their activations leave the cache."""
 
 READING = 1500
 """Multiplications that take about as long as reading one cell of a table."""
@@ -154,8 +156,16 @@ def _require(holds: bool, what: str) -> None:
         raise ValueError(what)
 
 
+@dataclass(frozen=True)
+class Engine:
+    """What computes for one thread at a time: a backend with its scratch memory, and the net's buffers in it."""
+
+    backend: Backend
+    forward: Forward
+
+
 class Model:
-    """A net that predicts. `header` is the checkpoint's; `path` its file."""
+    """A net that predicts, for several threads at a time. `header` is the checkpoint's; `path` its file."""
 
     def __init__(self, held: checkpoint.Checkpoint) -> None:
         self.header: Mapping[str, Any] = held.header
@@ -163,26 +173,46 @@ class Model:
         parts = understand(held)
         self.config, self.encoder, self.target, self.loss = parts.config, parts.encoder, parts.target, parts.loss
         self.network, self.metrics = parts.network, parts.metrics
-        state = State.new(self.network, (), np.dtype(self.config.dtype))
-        restore(self.network, state, held, optimizer=False)
-        name = self.config.backend if choice.installed(self.config.backend) else "numpy"
+        self._state = State.new(self.network, (), np.dtype(self.config.dtype))
+        restore(self.network, self._state, held, optimizer=False)
+        self._backend = self.config.backend if choice.installed(self.config.backend) else "numpy"
         small = self.network.layout.size <= READING * self.encoder.n_in
-        self.backend = choice.make(name, 1 if small else machine.cores())
-        self.forward = Forward(self.backend, self.network, state.θ, state.q, BATCH)
+        self._threads = 1 if small else machine.cores()
+        self._idle: list[Engine] = []
 
     @classmethod
     def read(cls, path: Path) -> Model:
         """The model of a checkpoint file; CheckpointError."""
         return cls(checkpoint.read(path))
 
-    def working(self) -> AbstractContextManager[object]:
-        """The context in which predictions are made: BLAS has the threads that are right for them."""
-        return machine.blas(self.backend.blas_threads(self.network.largest_product(BATCH)))
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        """An engine for a while, with the threads of BLAS that are right for it; as many are kept as were used at once.
+
+        What all of them read, the parameters, nobody writes.
+        """
+        try:
+            engine = self._idle.pop()
+        except IndexError:
+            backend = choice.make(self._backend, self._threads)
+            engine = Engine(backend, Forward(backend, self.network, self._state.θ, self._state.q, BATCH))
+        try:
+            with machine.agreed(engine.backend.blas_threads(self.network.largest_product(BATCH))):
+                yield engine
+        finally:
+            self._idle.append(engine)
 
     def probabilities(self, x: Array) -> Array:
         """Predictions float64 of encoded rows x (n, n_in): probabilities (n, K) or (n, L), or numbers (n, n_out)."""
-        with np.errstate(all="ignore"):  # an absurd input may overflow, which its prediction shows
-            return predictions(self.backend, self.loss, self.target, self.forward(x))
+        quietly = np.errstate(all="ignore")  # an absurd input may overflow, which its prediction shows
+        with self.engine() as engine, quietly:
+            return predictions(engine.backend, self.loss, self.target, engine.forward(x))
+
+    def scores(self, data: Dataset, rows: Array, guess: Array) -> dict[str, Any]:
+        """Loss and metrics, as in metrics.json, of the given rows; `guess` is as Scorer wants it."""
+        with self.engine() as engine:
+            about = self.loss, self.target, self.metrics, guess, (data.x, data.y, data.w), data.row_weights
+            return summary(*Scorer(engine.backend, engine.forward, *about)(rows))
 
     def decide(self, p: Array) -> Any:
         """What `prediction` says for each row of p: labels, 0/1 (n, L), or numbers (n, n_out)."""

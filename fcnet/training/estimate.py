@@ -21,9 +21,13 @@ from fcnet.machine import size
 from fcnet.nn.layers import Dense, Dropout
 from fcnet.nn.network import Network
 from fcnet.optim.update import Update
+from fcnet.training.program import FEW
 
-SCORED = 4096
+SCORED = 256
 """Rows that are scored at a time; their activations are held beside those of a training batch."""
+
+CALLS = 150_000
+"""Bytes of the objects that recorded calls consist of."""
 
 HEADER = 8192
 """Bytes of a checkpoint beside its arrays; a table with many columns takes more."""
@@ -60,7 +64,7 @@ def estimate(
     """The estimate for a resolved config: `rows` of the data in all, of the training part, of the largest part."""
     assert settings.training.batch_size != "auto"
     item, n_out = np.dtype(settings.dtype).itemsize, network.n_out
-    batch = min(settings.training.batch_size, training_rows)
+    batch, scored = min(settings.training.batch_size, training_rows), SCORED + FEW
     numbers = network.n_in + network.n_out
     loaded = [Part("data", rows * numbers * item, f"{rows:,} rows × {numbers:,} numbers × {item} bytes", "data.train")]
     vectors = update.names
@@ -70,7 +74,8 @@ def estimate(
     step, pass_ = _widths(network, training=True), _widths(network, training=False)
     memory += [
         Part("batch", batch * step * item, f"{batch:,} rows × {step:,} numbers × {item} bytes", "training.batch_size"),
-        Part("scoring", SCORED * pass_ * item, f"{SCORED:,} rows × {pass_:,} numbers × {item} bytes"),
+        Part("scoring", scored * pass_ * item, f"{scored:,} rows × {pass_:,} numbers × {item} bytes"),
+        Part("calls", CALLS, "of a step and of a pass, as they are recorded"),
         Part("scores", scored_rows * n_out * 40, f"{scored_rows:,} rows × {n_out:,} outputs × 40 bytes"),
     ]
     # Drawing the initial weights takes float64 copies of one matrix; most of what is above is allocated later.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,9 @@ from fcnet.training.state import State
 
 MAX_STEPS = 512
 """The longest chunk: steps that are made without looking."""
+
+FEW = 16
+"""So many rows are computed in a block of their own."""
 
 
 @dataclass(frozen=True)
@@ -178,12 +180,15 @@ class Program:
 
 
 class Forward:
-    """z_N of given rows, without dropout, in batches of a fixed size: for validation, scoring and prediction."""
+    """z_N of given rows, without dropout, block by block: for validation, scoring and prediction, one call at a time.
+
+    Every block has `rows` rows, or FEW where so few are left; what they do not fill is 0. So two tapes with their
+    buffers serve any number of rows, and equal calls give equal bits.
+    """
 
     def __init__(self, backend: Backend, network: Network, θ: Array, q: Array, rows: int) -> None:
         self.backend, self.network, self.θ, self.q, self.rows = backend, network, θ, q, rows
-        self.memory = Memory(θ.dtype)
-        self._recorded: dict[int, tuple[Tape, Batch, Array]] = {}
+        self._recorded: dict[int, tuple[Tape, Array, Array]] = {}
 
     def __call__(self, x: Array, rows: Array | None = None) -> Array:
         """(…, n, n_out) for the rows of x (n_all, n_in), all of them by default."""
@@ -191,23 +196,24 @@ class Forward:
         out = np.empty((*self.network.members, n, self.network.n_out), self.θ.dtype)
         for start in range(0, n, self.rows):
             stop = min(start + self.rows, n)
-            tape, batch, a = self._tape(stop - start)
+            filled = stop - start
+            tape, z, a = self._tape(min(FEW, self.rows) if filled <= FEW else self.rows)
             if rows is None:
-                batch.x[...] = x[start:stop]
+                z[:filled] = x[start:stop]
             else:
-                np.take(x, rows[start:stop], 0, batch.x, "clip")
+                np.take(x, rows[start:stop], 0, z[:filled], "clip")
+            z[filled:] = 0
             tape.run()
-            out[..., start:stop, :] = a
+            out[..., start:stop, :] = a[..., :filled, :]
         return out
 
-    def _tape(self, rows: int) -> tuple[Tape, Batch, Array]:
+    def _tape(self, rows: int) -> tuple[Tape, Array, Array]:
+        """The calls for a block of so many rows, with its inputs and its outputs."""
         if rows not in self._recorded:
-            if not self._recorded and rows < self.rows:
-                self._tape(self.rows)  # the largest first: buffers must not move
-            array: Any = self.memory.array
-            batch = Batch(array(-1, "x", (rows, self.network.n_in)), aligned((0, 0), self.θ.dtype))
-            spaces = self.network.workspaces(self.memory, batch, train=False, seed=0)
+            memory = Memory(self.θ.dtype)
+            batch = Batch(memory.array(-1, "x", (rows, self.network.n_in)), aligned((0, 0), self.θ.dtype))
+            spaces = self.network.workspaces(memory, batch, train=False, seed=0)
             tape = Tape(self.backend)
             a = self.network.forward(tape, self.θ, self.q, spaces, batch, {})
-            self._recorded[rows] = (tape, batch, a)
+            self._recorded[rows] = (tape, batch.x, a)
         return self._recorded[rows]

@@ -84,7 +84,8 @@ def test_a_small_net_leaves_the_cores_to_the_reader(place, monkeypatch):
     for units in (8, 256):
         config = small() | {"network": {"layers": [units, units]}}
         net = Net.read(fcnet.train(config, (X, Y), overwrite=True).path / "best.npz")
-        threads.append(net.backend.blas_threads(10**9))
+        with net.engine() as engine:
+            threads.append(engine.backend.blas_threads(10**9))
 
     assert threads == [1, 6]
 

@@ -14,6 +14,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -21,21 +22,24 @@ from types import ModuleType
 import fcnet
 from fcnet import files
 
+_loading = threading.RLock()  # of another thread's module there might be a half
+
 
 def load(text: str) -> ModuleType:
     """The module of a printed kernel."""
     name = f"_fcnet_kernel_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
-    if name not in sys.modules:
-        path = folder() / f"{name}.py"
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            files.write_file(path, text.encode())
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    with _loading:
+        if name not in sys.modules:
+            path = folder() / f"{name}.py"
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                files.write_file(path, text.encode())
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            spec.loader.exec_module(module)
+        return sys.modules[name]
 
 
 @cache

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from functools import cache
 from queue import SimpleQueue
 from typing import Any
 
@@ -186,11 +185,14 @@ class Team:
         return [int(job.times[2]) for job in jobs]
 
 
-@cache
+_teams: dict[int, Team] = {}
+
+
 def team(members: int) -> Team:
     """The process's team of that size."""
-    return Team(members)
+    found = _teams.get(members)
+    return found or _teams.setdefault(members, Team(members))  # another thread may have been faster
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=team.cache_clear)  # a fork has no threads but its own
+    os.register_at_fork(after_in_child=_teams.clear)  # a fork has no threads but its own
