@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from fcnet.config.schema import Config
 from fcnet.data.opened import identity
 from fcnet.errors import DataError, DivergedError, Stopped, escape
 from fcnet.metrics import METRICS, trivial
+from fcnet.optim.schedules import factors
 from fcnet.runs import checkpoint, environment, folder, origin
 from fcnet.runs.beginning import Beginning, begin, portable, without_path
 from fcnet.runs.log import MetricsLog
@@ -133,6 +135,7 @@ class _Session:
         self.validated = len(self.data.parts["validation"]) > 0
         self.plan = self._plan()
         self.machine = environment.machine(int(self.settings.threads))
+        self.bests: list[float | None] = []  # after each epoch of this process
         self.read = {file.path: identity(file.path) for file in self.data.files}
 
     def _plan(self) -> Plan:
@@ -196,6 +199,8 @@ class _Session:
                     f"val_{self.plan.monitor} was no number in any epoch, so none was the best: best.npz is the last; "
                     "for another choice give validation rows that define it, or another training.early_stopping.metric"
                 )
+            for text in self._unsettled():
+                yield self._say(text)
             yield from self._save()
             for path, then in self.read.items():
                 if identity(path) != then:
@@ -272,7 +277,22 @@ class _Session:
         then = held.header.get("machine")
         changed = environment.differences(then if isinstance(then, dict) else {}, self.machine)
         said = f"goes on after epoch {self.state.epoch}, step {self.state.step}"
-        return [said, *notices, *([f"bits may differ from the run so far: {'; '.join(changed)}"] if changed else [])]
+        bits = [f"bits may differ from the run so far: {'; '.join(changed)}"] if changed else []
+        return [said, *notices, *self._risen(int(held.header["config"]["training"]["epochs"])), *bits]
+
+    def _risen(self, epochs: int) -> list[str]:
+        """A notice where the learning rate rises because the run is not as long any more as it was begun with."""
+        per_epoch = -(-self.source.n // self.plan.batch_size)
+        step, schedule = self.state.step, self.plan.schedule
+        then, now = (
+            float(factors(schedule, np.array([min(step, per_epoch * n - 1)]), per_epoch * n, n)[0])
+            for n in (epochs, self.plan.epochs)
+        )
+        if self._ended() or not now > 1.001 * then:
+            return []
+        lr, name = self.settings.optimizer.lr, getattr(schedule, "name", "")
+        longer = f"the {name} schedule ends after {self.plan.epochs} epochs now, not {epochs}"
+        return [f"{longer}, so the learning rate rises again, from {lr * then:.2g} to {lr * now:.2g}"]
 
     def _check_place(self, state: State) -> None:
         """ValueError unless epoch, row and step of a checkpoint are a place in this run."""
@@ -295,10 +315,30 @@ class _Session:
             self.watch.stepped = True
             if isinstance(event, Epoch):
                 self.saver.epoch_done(event)
+                self.bests.append(self.state.best)
             yield event
             if self.saver.due():
                 yield from self._save()
             self.watch.poll()
+
+    def _unsettled(self) -> list[str]:
+        """A notice where the score was still getting better when the epochs ran out.
+
+        The best epoch is among the last tenth, and the last fifth has brought more than a fiftieth of what all have.
+        """
+        state, epochs = self.state, self.plan.epochs
+        before = self.bests[max(0, len(self.bests) - 1 - max(1, epochs // 5))] if self.bests else None
+        if state.finished is not None or state.best is None or before is None or state.waited > epochs // 10:
+            return []
+        if not abs(state.best - before) > abs(state.best - (self.bests[0] or 0.0)) / 50:
+            return []
+        more = f"training.epochs={2 * epochs}"
+        # Rows from memory, or from a pipe, are not there to go on with.
+        kept = self.data.files and not any(file.path.parent.name.startswith("fcnet-") for file in self.data.files)
+        words = ["fcnet", "train", f"--resume={self.saver.run.path}", more]
+        how = f"to go on: {shlex.join(words)}" if kept else f"resume it with {more} to go on"
+        rising = "rising" if self.plan.greater else "falling"
+        return [f"val_{self.plan.monitor} was still {rising} when the epochs ran out; {how}"]
 
     def _validate(self, rows: Array) -> dict[str, float]:
         loss, values = self.scorer(rows)
