@@ -50,9 +50,9 @@ def command(source: Path, target: tuple[str, ...], output: str, overwrite: bool,
         try:
             text, notices = initial_config(source, target, Path() if file is None else file.parent)
         except DataError as error:
-            if re.search(r"(?:set|under|mean) (?:data\.|dtype:)", str(error)):
+            if re.search(r"(?:set|under|mean) '?(?:data\.|dtype=)", str(error)):
                 chosen = [part for name in target for part in ("--target", name)] or ["--target", "COLUMN"]
-                key = "data.header=false" if "data.header: false" in str(error) else "KEY=VALUE"
+                key = "data.header=false" if "data.header=false" in str(error) else "KEY=VALUE"
                 again = shlex.join(["fcnet", "train", escape(str(source)), *map(escape, chosen), key])
                 error.add_note(f"init takes no settings, and train does: {again}")
             raise

@@ -123,7 +123,8 @@ def _target(config: Config) -> Iterator[Clash]:
 
 def _table(config: Config) -> Iterator[Clash]:
     data = config.data
-    if data.delimiter != "auto" and (len(data.delimiter) != 1 or data.delimiter in '"\r\n'):
+    mark = data.delimiter.replace("\\t", "\t")
+    if mark != "auto" and (len(mark) != 1 or mark in '"\r\n'):
         text = f'"{data.delimiter}" is no delimiter; expected auto or one character, such as "," ";" "|" or "\\t"'
         yield Clash(("data", "delimiter"), text)
     if data.thousands == data.decimal:

@@ -19,6 +19,7 @@ LONGEST_QUOTED = 40  # characters of a value that is repeated in a message
 def override(tree: Tree, text: str, turn: int = 0) -> None:
     """Set the key that `text`, `KEY=VALUE`, names; sections on the way are made where they are missing.
 
+    Where a text may stand, one sign such as a comma, and blanks alone, are that text, which in YAML they are not.
     `turn` says which of the overrides it is, so that problems can be told in their order.
     A bare name on the way is spelled out, so `optimizer.lr=0.01` keeps the rest of `optimizer: sgd`; numbers on the way
     count the items of a list from 0. What is wrong with the value goes into the tree's findings; raises UsageError
@@ -43,11 +44,12 @@ def override(tree: Tree, text: str, turn: int = 0) -> None:
         tree.findings.append(Finding("wrong items", path, what, at))
         return
     cure = ""
+    textual = any(isinstance(kind, Text | Constants) for kind in kinds(path, tree.root))
     try:
-        parsed = parse_value(value, here, path)
+        parsed = value if textual and _mark(value) else parse_value(value, here, path)
     except ConfigError:  # the findings say why
         parsed = None
-        if any(isinstance(kind, Text | Constants) for kind in kinds(path, tree.root)) and len(value) <= LONGEST_QUOTED:
+        if textual and len(value) <= LONGEST_QUOTED:
             cure = f"; text goes in quotes: {key}={shlex.quote(json.dumps(value))}"
     tree.forget(path)
     for places, found in ((tree.keys, here.keys), (tree.values, here.values)):
@@ -56,6 +58,11 @@ def override(tree: Tree, text: str, turn: int = 0) -> None:
         replace(f, text=f.text + cure * (f.kind == "ends"), place=replace(f.place, turn=turn)) for f in here.findings
     )
     node[path[-1]] = parsed
+
+
+def _mark(value: str) -> bool:
+    """Whether a value is a single sign that stands for itself, or nothing but blanks, as a shell hands on `KEY=" "`."""
+    return value.isspace() or (len(value) == 1 and not value.isalnum() and value != "~")
 
 
 def _parent(tree: Tree, parts: list[str], at: Place) -> tuple[Path, Plain]:

@@ -149,7 +149,7 @@ class Gatherer:
                 cure = (
                     f"mend the column, or train again with {hint}"
                     if self._grammar.settled
-                    else f"set {hint}, or list the column under data.categorical"
+                    else f"set {hint} or list the column under data.categorical"
                 )
                 why = f'column "{self.name}": {self._grammar.why_not(text)}; {cure}'
                 problems.add("columns of another spelling", line, why)
@@ -176,12 +176,13 @@ class Gatherer:
 
     def _complain(self, problems: Problems, spelling: str | None) -> None:
         kind = f'cells of column "{self.name}" that are not numbers'
+        missing = self._grammar.as_missing(text for _, text in self._bad)
         for line, text in self._bad:
             hint = _best(other_spellings([text], self._grammar), spelling)
             if self._grammar.settled:
                 remedy = f"mend it, or train again with {hint or 'it under data.missing'}"
             else:
-                remedy = f"set {hint}" if hint else "list it under data.missing or mend the row"
+                remedy = f"set {hint}" if hint else f"set {missing} or mend the row"
             problems.add(kind, line, f'column "{self.name}": {self._grammar.why_not(text)}; {remedy}')
         if self._bad_count > len(self._bad):
             problems.count(kind, self._bad_count - len(self._bad))

@@ -96,7 +96,9 @@ def load(
     notices: list[str] = []
     main, roles, delimiter = _read_train(options, base, spelling, data, fitted, poll)
     table = main.table
-    notices += table.notices
+    if strict:
+        table.refuse_left_out()
+    notices += [*table.left_out, *table.notices]
     resolved = replace(
         options,
         delimiter=delimiter or options.delimiter,
@@ -288,7 +290,9 @@ def _read_part(
 
     named = replace(options, target=_targets_of(target))
     prefer = None if options.delimiter == "auto" else options.delimiter
-    request = Request(where, shown, named, spelling, plan, expected=encoder.columns, prefer=prefer, poll=poll)
+    request = Request(
+        where, shown, named, spelling, plan, expected=encoder.columns, complete=True, prefer=prefer, poll=poll
+    )
     reading = reader(where).read(request)
     record = FileRecord(where.resolve(), reading.sha256, reading.table.n, role)
     whole = _Loaded(reading.table, np.arange(reading.table.n), record)
@@ -301,7 +305,10 @@ def _extra(encoder: Encoder, target: Target, table: Table, strict: bool) -> list
     extra = extra_columns(encoder, target.names, table.names)
     if extra and strict:
         raise DataError(f"columns that training did not have: {listed(extra)}", file=table.file)
-    return [f"{table.file}: columns not used: {listed(extra)}"] if extra else []
+    if strict:
+        table.refuse_left_out()
+    said = [f"columns not used: {listed(extra)}"] if extra else []
+    return [f"{table.file}: {text}" for text in (*said, *table.left_out)]
 
 
 def _with_target(
@@ -318,7 +325,7 @@ def _with_target(
     quoted = listed(names, 3)
     if options.missing_target == "error":
         settled = fitted is not None and fitted[1].settled
-        cure = "fill it in, or leave the row out" if settled else "fill it in, or set data.missing_target: drop"
+        cure = "fill it in, or leave the row out" if settled else "fill it in, or set data.missing_target=drop"
         rows = [(int(row), f"the target {quoted} is missing; {cure}") for row in np.flatnonzero(missing)]
         error = table.error(rows, "rows without a target")
         if fitted is not None:

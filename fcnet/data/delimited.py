@@ -20,10 +20,22 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet.data import layout
 from fcnet.data.ahead import ahead
 from fcnet.data.bulk import LONGEST_FIELD, Frame, Numbers, convert, first_seen
-from fcnet.data.dialect import NAMES, detect, header, is_heading
-from fcnet.data.numbers import Grammar
+from fcnet.data.cures import typed, without_line
+from fcnet.data.dialect import (
+    BLANK,
+    NAMES,
+    detect,
+    detect_unusual,
+    header,
+    is_heading,
+    one_character,
+    records_of,
+    squeezed,
+)
+from fcnet.data.numbers import BLANKS, Grammar
 from fcnet.data.opened import Opened, looks_like, pieces
 from fcnet.data.problems import Problems
 from fcnet.errors import DataError, FcnetError
@@ -37,8 +49,14 @@ AT_ONCE = 3
 """Blocks that are converted at a time: one alone leaves cores idle before and after its cells are taken apart, and
 what is made of blocks between the others takes a core as well."""
 LONGEST_LINE = 1 << 26
+LAST = 3
+"""So many records at the end are looked at for totals,"""
+LONGEST_TAIL = 10_000
+"""if they take no more bytes than so many each."""
 SAMPLE = 1000
-"""So many lines are looked at to tell the dialect."""
+"""So many lines are looked at to tell the dialect,"""
+ENOUGH = 1 << 20
+"""or the lines in so many bytes."""
 _BOMS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
 
 
@@ -87,8 +105,10 @@ class Delimited:
     """One pass over a CSV or TSV file: the dialect and the columns' names at once, then blocks of records.
 
     `headless`: names so many columns, for a file without a header. `expected`: names that show that a first record of
-    numbers is a header all the same. `prefer`: the delimiter to take wherever it fits. Rows of a wrong width are added
-    to `problems` and left out; what makes the rest of the file unreadable raises DataError with all found so far.
+    numbers is a header all the same; if they are `complete`, all columns that are needed, the header is the line where
+    they stand. `skip`: so many lines stand above the table. `prefer`: the delimiter to take wherever it fits. Rows of a
+    wrong width are added to `problems` and left out; what makes the rest of the file unreadable raises DataError with
+    all found so far.
     """
 
     def __init__(
@@ -101,10 +121,14 @@ class Delimited:
         prefer: str | None = None,
         headless: Callable[[int], Sequence[str]] | None = None,
         expected: Sequence[str] = (),
+        complete: bool = False,
+        skip: int = 0,
         gz: bool | None = False,
     ) -> None:
-        self.blank = 0
-        """The number of blank lines that were skipped."""
+        self._blank = 0
+        self._said: list[str] = []
+        self._repeats: list[int] = []
+        self._last: list[tuple[int, Sequence[str]]] = []
         self._file = opened.shown
         self._grammar = grammar
         self._problems = problems
@@ -114,34 +138,134 @@ class Delimited:
         self._ahead = 1 if opened.stream else AT_ONCE
         self._lines = _Lines(text if opened.stream else opened.close_first(ahead(text)), self._fatal)
         first = next(self._lines.blocks, None)
+        while first is not None and len(first) < ENOUGH and _count_lines(first) < min(SAMPLE, LINES):
+            if (more := self._next(early=True)) is None:
+                break
+            first += more
         if first is None or not first.strip():
             raise DataError("the file is empty" if first is None else "the file has only blank lines", file=self._file)
         self._lines.push(first)
-        sample = self._lines.sample
-        found = detect(sample, prefer)
+        searched = complete and headless is None
+        delimiter = self._above(one_character(delimiter), 0 if searched else skip)
+        if searched:
+            self._go_to_header(delimiter, prefer, expected)
+        top, above = self._lines.waiting, self._lines.line - 1
+        found = self._find(prefer, expected)
         self.delimiter = (found or ",") if delimiter == "auto" else delimiter
+        if self.delimiter == BLANK:
+            self._lines.change(squeezed)
+            if delimiter == "auto" and prefer != BLANK:
+                self._said.append("runs of blanks separate the fields")
         self._reader = csv.reader(self._lines, delimiter=self.delimiter, strict=True)
+        sample = "".join(self._lines.waiting)
         record = self._record()
         if record is None:
             raise DataError("the file has only blank lines", file=self._file)
         line, fields = record
-        if len(fields) == 1 and delimiter != "auto" and found:
-            raise DataError(
-                f"one column found; did you mean data.delimiter: {NAMES[found]}?", file=self._file, line=line
-            )
+        if len(fields) == 1 and delimiter != "auto" and found and found != BLANK:
+            cure = typed("data.delimiter", found)
+            raise DataError(f"one column found; did you mean {cure}?", file=self._file, line=line)
+        rows = list(records_of(sample, self.delimiter))
         self._heading: tuple[int, str] | None = None
+        self._units: list[str] = []
+        self._header: list[str] | None = None
+        self._header_bytes = b""
+        self._start = 0
+        self._first: list[tuple[int, list[str]]] = []
         if headless is None:
-            self.names = header(fields, line, self._file, expected, settled=grammar.settled)
-            self._first: list[tuple[int, list[str]]] = []
+            if not complete and self._doubtful(fields, expected):
+                self._suggest_skip(layout.begins(top, delimiter, prefer, expected), above)
+            header(fields, line, self._file, expected, rows[1:], settled=grammar.settled)
+            self._layout = layout.lay_out(fields, rows[1:])
+            self._units = layout.units(rows[1:], grammar)
+            self._header = fields if len(fields) > 1 else None
+            self._header_bytes = self.delimiter.join(fields).encode() if len(fields) > 1 else b""
+            self.names = self._layout.names
         else:
+            self._layout = layout.plain(len(fields))
             self.names = tuple(headless(len(fields)))
             self._first = [(line, fields)]
             if is_heading(sample, self.delimiter):
                 self._heading = line, fields[0].strip()
+        self.places = self._layout.places
+        """Where the columns of these names stand among the fields of a record."""
+
+    def _above(self, delimiter: str, skip: int) -> str:
+        """Pass over the lines above the table; the delimiter, which a first line `sep=;` names where none is given."""
+        named = layout.separator(self._lines.waiting[0])
+        if skip or named is not None:
+            self._pass_over(max(skip, 1))
+        if skip and self._grammar.settled:
+            lines = "the first line is" if skip == 1 else f"the first {skip:,} lines are"
+            self._said.append(f"{lines} passed over, as {typed('data.skip', skip)} says")
+        if named is None or delimiter != "auto":
+            return delimiter
+        self._said.append(f'line 1 says that "{NAMES.get(named, named)}" separates the fields')
+        return named
+
+    def _pass_over(self, n: int) -> None:
+        for _ in range(n):
+            if next(self._lines, None) is None:
+                raise DataError(
+                    f"{typed('data.skip', n)}, and the file has {self._lines.line - 1:,} lines", file=self._file
+                )
+        self._lines.recent.clear()
+
+    def _go_to_header(self, delimiter: str, prefer: str | None, expected: Sequence[str]) -> None:
+        """Pass over what stands above the first line that has all the names that are expected, if there is one."""
+        if expected and (found := layout.begins(self._lines.waiting, delimiter, prefer, expected, complete=True)):
+            above, _ = found
+            if above:
+                self._pass_over(above)
+                self._said.append(f"the header is on line {self._lines.line:,}; what stands above it is passed over")
+
+    def _find(self, prefer: str | None, expected: Sequence[str]) -> str | None:
+        """The delimiter that the text seems to have; None where it has one column."""
+        sample = "".join(self._lines.waiting)
+        found = detect(sample, prefer)
+        if found is None and not set(expected) & set(layout.names_of(sample, ",")):
+            found = detect_unusual(sample, prefer)
+        return found
+
+    def _doubtful(self, fields: Sequence[str], expected: Sequence[str]) -> bool:
+        """Whether the header may stand further down: names are lacking here."""
+        names = {field.strip() for field in fields}
+        known = set(expected) & names
+        empty = sum(not field.strip() for field in fields)
+        return 2 * empty > len(fields) or (not known and (bool(expected) or len(fields) == 1))
+
+    def _suggest_skip(self, found: tuple[int, str] | None, above: int) -> None:
+        if found is not None and found[0]:
+            skip = above + found[0]
+            cure = "delete what stands above it" if self._grammar.settled else f"set {typed('data.skip', skip)}"
+            raise DataError(
+                f'the table seems to begin on line {skip + 1} ("{found[1]}", …); {cure}',
+                file=self._file,
+                line=above + 1,
+            )
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What is to be said of columns that have no name."""
+        return self._layout.left_out
+
+    def notices(self) -> tuple[str, ...]:
+        """What else is to be said, after the last block."""
+        lines = len(self._repeats)
+        said = [*self._said, *self._layout.notices]
+        if lines:
+            said.append(
+                f"line {self._repeats[0]:,} repeats the header, and is left out"
+                if lines == 1
+                else f"{lines:,} lines repeat the header, and are left out; the first is line {self._repeats[0]:,}"
+            )
+        if self._blank:
+            said.append(f"skipped {self._blank:,} blank line{'s' if self._blank > 1 else ''}")
+        return tuple(said)
 
     def blocks(self, numbers: Callable[[], Collection[int]] | None = None) -> Iterator[Block]:
         """The records, block after block, once; `numbers`: the columns to convert in the next block, by default all."""
-        every = range(len(self.names))
+        every = self.places
         if self._first or self._lines.unread:
             text = self._lines.take()
             if self._first:
@@ -149,7 +273,7 @@ class Delimited:
             # Not ahead: what the columns hold is found out here, and decides how the next blocks are converted.
             found = self._converted(text, numbers() if numbers else every)
             del text  # nothing is held while others work on the block
-            block = self._exact() if found is None else self._counted(found)
+            block = self._checked(self._exact() if found is None else self._counted(found))
             del found
             if len(block.lines):
                 yield block
@@ -170,7 +294,7 @@ class Delimited:
                     waiting.clear()
                     self._lines.push(text)
                 del text
-                block = self._exact() if found is None else self._counted(found)
+                block = self._checked(self._exact() if found is None else self._counted(found))
                 del found
                 if len(block.lines):
                     yield block
@@ -186,20 +310,49 @@ class Delimited:
             self._lines.blocks = _raising(error)
             return None
 
-    def doubt_header(self) -> tuple[str, ...]:
-        """Say of a first record that was read as data but looks like a header what it looks like.
+    def doubts(self) -> tuple[str, ...]:
+        """Say of lines that look like no rows what they look like: a header read as data, units, totals.
 
-        As a problem in place of those that it made; as a notice if it made none.
+        As a problem in place of those that such a line made; as a notice if it made none.
         """
-        if self._heading is None:
-            return ()
-        line, name = self._heading
-        cure = "delete it: the net was trained on a table without" if self._grammar.settled else "set data.header: true"
-        said = f'the first line looks like a header ("{name}"{", …" if len(self.names) > 1 else ""})'
-        if self._problems:
-            self._problems.instead(line, "headers", f"{said}; {cure}")
-            return ()
-        return (f"{said}, and is read as data; {cure} if it is one",)
+        return (*self._doubt_first(), *self._doubt_last())
+
+    def _doubt_first(self) -> Iterator[str]:
+        if self._heading is not None:
+            line, name = self._heading
+            settled = self._grammar.settled
+            cure = (
+                "delete it: the net was trained on a table without" if settled else f"set {typed('data.header', True)}"
+            )
+            said = f'the first line looks like a header ("{name}"{", …" if len(self.names) > 1 else ""})'
+            if self._problems:
+                self._problems.instead(line, "headers", f"{said}; {cure}")
+            else:
+                yield f"{said}, and is read as data; {cure} if it is one"
+        if self._units and (len(self._units) > 1 or self._problems.at(self._start)):
+            texts = ", ".join(f'"{text[:20]}"' for text in self._units[:3])
+            cure = without_line(self._start, self._file)
+            self._problems.instead(
+                self._start, "lines of units", f"looks like a line of units ({texts}), no row; {cure}"
+            )
+
+    def _doubt_last(self) -> Iterator[str]:
+        for line, record in reversed(self._last):
+            wrong = self._problems.at(line)
+            cell = next((cell.strip() for cell in record if cell.strip()), "")
+            cure = without_line(line, self._file)
+            if layout.looks_like_totals(record):
+                said = f'looks like a line of totals ("{cell[:20]}", …)'
+                if wrong or any(not cell.strip() for cell in record):
+                    self._problems.instead(line, "lines of totals", f"{said}; {cure}")
+                else:
+                    yield f"line {line:,} {said}, and is read as data; {cure}"
+            elif wrong and len(record) == 1 < self._layout.width and self._grammar.number(cell) is None:
+                self._problems.instead(
+                    line, "lines below the table", f'looks like a line below the table ("{cell[:20]}"); {cure}'
+                )
+            else:
+                return
 
     def _record(self) -> tuple[int, list[str]] | None:
         """The next record that is not blank, and the line at which it begins."""
@@ -214,26 +367,46 @@ class Delimited:
                 raise self._broken(error) from None
             if record:
                 return line, record
-            self.blank += 1
+            self._blank += 1
         return None
 
     def _exact(self) -> Block:
         """The records that begin in the text pushed last, by the csv module."""
-        width = len(self.names)
+        width = self._layout.width
         records = [fields for _, fields in self._first]
         starts = [line for line, _ in self._first]
         self._first = []
+        last = deque(self._last, LAST)
         while (found := self._record()) is not None:
             line, record = found
+            if record == self._header:
+                self._repeats.append(line)
+                continue
+            last.append((line, record))
             if len(record) != width:
-                where = "the header has" if width > 1 else "the table has"
+                where = "the header has" if width > 1 and width == len(self.names) else "the table has"
                 self._problems.add(
                     "rows of a wrong width", line, f"{_fields(len(record))}, {where} {width}{self._why(record, width)}"
                 )
                 continue
             records.append(record)
             starts.append(line)
+        self._last = list(last)
         return Records(records, np.array(starts, dtype=np.int64))
+
+    def _checked(self, block: Block) -> Block:
+        """The block; where all lines are to end with a delimiter, what stands behind it in any is a problem."""
+        if not self._start and len(block.lines):
+            self._start = int(block.lines[0])
+        if self._layout.empty is not None:
+            codes, texts = block.coded(self._layout.empty)
+            filled = [code for code, text in enumerate(texts) if text.strip(BLANKS)]
+            for row in np.flatnonzero(np.isin(codes, filled)).tolist():
+                text = (
+                    f'"{texts[codes[row]][:40]}" stands in a column without a name, where the lines above have nothing'
+                )
+                self._problems.add("cells without a column", int(block.lines[row]), text)
+        return block
 
     def _why(self, record: list[str], width: int) -> str:
         if len(record) == 1 and not record[0].strip():
@@ -244,15 +417,22 @@ class Delimited:
 
     def _converted(self, text: bytes, numbers: Collection[int]) -> Frame | Numbers | None:
         """A block converted as a whole, its lines counted from 0, or None; then nothing has happened."""
-        if not self._grammar.plain:
+        if not self._grammar.plain or (self._header_bytes and self._header_bytes in text):
             return None
-        return convert(text, self.delimiter, len(self.names), self._grammar, numbers)
+        if not text.isascii() and codecs.BOM_UTF8 in text:  # of a file that was joined to another
+            return None
+        return convert(text, self.delimiter, self._layout.width, self._grammar, numbers)
 
     def _counted(self, block: Frame | Numbers) -> Block:
         """A converted block with the lines that it has in the file."""
         line = self._first[0][0] if self._first else self._lines.line
         self._lines.skip(len(block.lines) - len(self._first))
         self._first = []
+        data = block.text.data
+        tail = data[-LAST * LONGEST_TAIL :].split(b"\n")[len(data) > LAST * LONGEST_TAIL : -1][-LAST:]
+        first = line + len(block.lines) - len(tail)
+        rows = [(first + i, row.decode(errors="replace").split(self.delimiter)) for i, row in enumerate(tail)]
+        self._last = [*self._last, *rows][-LAST:]
         return replace(block, lines=block.lines + line)
 
     def _broken(self, error: csv.Error) -> DataError:
@@ -290,6 +470,7 @@ class _Lines:
         self.line = 1
         """The number of the next line."""
         self._fatal = fatal
+        self._bad: tuple[int, str] | None = None
         self._rest = _lines(b"")
         self._some: list[str] = []
         self._at = 0
@@ -306,6 +487,8 @@ class _Lines:
         line = self._some[self._at]
         self._at += 1
         self.line += 1
+        if line[0] == "\ufeff" and not self.recent:  # where files were joined
+            line = line[1:]
         self.recent.append(line)
         return line
 
@@ -314,42 +497,62 @@ class _Lines:
         """Whether there are lines pushed and not yet asked for."""
         if self._at == len(self._some):
             self._some, self._at = list(itertools.islice(self._rest, SAMPLE)), 0
+            if not self._some:
+                self._raise_bad()
         return bool(self._some)
 
     @property
-    def sample(self) -> str:
-        """The text of the lines just pushed, as far as a look at the dialect needs it."""
-        return "".join(self._some) if self.unread else ""
+    def waiting(self) -> list[str]:
+        """The next lines of those just pushed, as far as a look at the dialect needs them."""
+        if not self.unread:
+            return []
+        self._some = [*self._some[self._at :], *itertools.islice(self._rest, self._at)]
+        self._at = 0
+        return self._some
+
+    def change(self, whole_lines: Callable[[bytes], bytes]) -> None:
+        """Change all that is not yet read, block by block, into other bytes of as many lines."""
+        self._load(whole_lines(self.take()))
+        self.blocks = map(whole_lines, self.blocks)
 
     def push(self, block: bytes) -> None:
-        """Hand out the lines of a block; those before are all read."""
+        """Hand out the lines of a block; those before are all read. A line that is no text raises in its turn."""
+        at, text = len(block), ""
         try:
             if not block.isascii():
                 block.decode("utf-8")
         except UnicodeDecodeError as error:
-            before = block[: error.start]
-            line = self.line + _count_lines(before)
-            column = error.start - max(before.rfind(b"\n"), before.rfind(b"\r"))
-            raise self._fatal(
-                line,
-                f"byte {column} of the line is 0x{block[error.start]:02x}, which is not UTF-8; "
-                "if the file is Latin-1, convert it: iconv -f latin1 -t utf-8",
-            ) from None
-        if b"\0" in block:
-            line = self.line + _count_lines(block[: block.index(0)])
-            raise self._fatal(line, "a NUL character; the file is damaged, or no text")
+            at = error.start
+            column = at - max(block.rfind(b"\n", 0, at), block.rfind(b"\r", 0, at))
+            text = (
+                f"byte {column} of the line is 0x{block[at]:02x}, which is not UTF-8; "
+                "if the file is Latin-1, convert it: iconv -f latin1 -t utf-8"
+            )
+        if (nul := block.find(0, 0, at)) >= 0:
+            at, text = nul, "a NUL character; the file is damaged, or no text"
+        if text:
+            block = block[: max(block.rfind(b"\n", 0, at), block.rfind(b"\r", 0, at)) + 1]
+            self._bad = self.line + _count_lines(block), text
+        self._load(block)
+
+    def _load(self, block: bytes) -> None:
         self._rest, self._some, self._at = _lines(block), [], 0
+
+    def _raise_bad(self) -> None:
+        if self._bad is not None:
+            raise self._fatal(*self._bad)
 
     def take(self) -> bytes:
         """The lines waiting, as bytes again; they stay."""
         block = ("".join(self._some[self._at :]) + self._rest.read()).encode()
-        self._rest, self._some, self._at = _lines(block), [], 0
+        self._load(block)
         return block
 
     def skip(self, n: int) -> None:
         """Count n lines as read elsewhere; those waiting are among them."""
-        self._rest, self._some, self._at = _lines(b""), [], 0
+        self._load(b"")
         self.line += n
+        self._raise_bad()
 
 
 def _whole_lines(source: Iterator[bytes], file: str) -> Iterator[bytes]:

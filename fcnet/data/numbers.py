@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet.data.cures import typed
 from fcnet.data.options import Data
 from fcnet.errors import ConfigError
 
@@ -104,6 +105,11 @@ class Grammar:
         """Whether a cell of a text column is missing."""
         return text.strip(BLANKS) in self.missing_text
 
+    def as_missing(self, texts: Iterable[str]) -> str:
+        """The config key, as it is typed, under which these texts too mean a missing cell."""
+        listed = [*sorted(self.missing_text - {""}), *(text.strip(BLANKS) for text in texts)]
+        return typed("data.missing", list(dict.fromkeys(listed)))
+
     def why_not(self, text: str) -> str:
         """Why a cell is no number, for messages: the reason, and of what looks like one the first odd character."""
         if self.too_large(text):
@@ -131,11 +137,9 @@ def grammar(options: Data, dtype: str) -> Grammar:
         raise ConfigError(
             f'"{options.decimal}" cannot be the decimal mark and the thousands mark at once', key="data.thousands"
         )
-    if options.missing == "auto":
-        missing, missing_text = AUTO_MISSING, frozenset([""])
-    else:
-        missing = missing_text = frozenset(["", *(text.strip(BLANKS) for text in options.missing)])
-    return Grammar(options.decimal, options.thousands, missing, missing_text, _limit(dtype), dtype)
+    listed = [] if options.missing == "auto" else options.missing
+    missing_text = frozenset(["", *(text.strip(BLANKS) for text in listed)])
+    return Grammar(options.decimal, options.thousands, AUTO_MISSING | missing_text, missing_text, _limit(dtype), dtype)
 
 
 def _limit(dtype: str) -> float:
@@ -147,11 +151,11 @@ def _limit(dtype: str) -> float:
 
 
 HINTS: tuple[tuple[str, Grammar], ...] = (
-    ("data.thousands: ','", Grammar(thousands=",")),
-    ('data.thousands: "\'"', Grammar(thousands="'")),
-    ("data.thousands: ' '", Grammar(thousands=" ")),
-    ("data.decimal: ','", Grammar(decimal=",")),
-    ("data.decimal: ',' and data.thousands: '.'", Grammar(decimal=",", thousands=".")),
+    (typed("data.thousands", ","), Grammar(thousands=",")),
+    (typed("data.thousands", "'"), Grammar(thousands="'")),
+    (typed("data.thousands", " "), Grammar(thousands=" ")),
+    (typed("data.decimal", ","), Grammar(decimal=",")),
+    (f"{typed('data.decimal', ',')} {typed('data.thousands', '.')}", Grammar(decimal=",", thousands=".")),
 )
 """Other ways to spell numbers, by the keys that choose them, in the order in which they are tried."""
 
@@ -160,10 +164,10 @@ def other_spellings(texts: Sequence[str], grammar: Grammar) -> list[str]:
     """The config keys under which all these texts would be numbers, the likeliest first.
 
     >>> other_spellings(["1,250"], Grammar())[0], other_spellings(["1,250", "0,375"], Grammar())[0]
-    ("data.thousands: ','", "data.decimal: ','")
+    ('data.thousands=,', 'data.decimal=,')
     """
     asked = (grammar.decimal, grammar.thousands, grammar.limit)
-    wider = ("dtype: float64", replace(grammar, limit=Grammar.limit))
+    wider = ("dtype=float64", replace(grammar, limit=Grammar.limit))
     return [
         hint
         for hint, other in (wider, *((hint, replace(other, limit=grammar.limit)) for hint, other in HINTS))

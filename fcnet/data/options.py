@@ -59,13 +59,15 @@ class Data:
     missing_target: Literal["error", "drop"] = "error"
     """What to do with rows whose target is missing."""
     delimiter: str = "auto"
-    """The character between fields; `auto` finds it."""
+    """The character between fields; `auto` finds it. A blank stands for runs of blanks and tabs."""
     decimal: Literal[".", ","] = "."
     """The decimal mark of numbers."""
     thousands: Literal["", ",", ".", " ", "'", "_"] = ""
     """The thousands mark of numbers; none unless given."""
     header: bool = True
     """Whether the first record names the columns; without, they are x0, x1, …"""
+    skip: Annotated[int, Ge(0)] = 0
+    """So many lines of `train` stand above its table: titles, comments."""
     x: str = "x"
     """NPZ: the name of the array of features."""
     y: str = "y"

@@ -22,6 +22,10 @@ class Problems:
     def __bool__(self) -> bool:
         return bool(self._counts)
 
+    def at(self, line: int) -> bool:
+        """Whether any of the problems that are spelled out is at that line."""
+        return any(where == line for found in self._found.values() for where, _ in found)
+
     def add(self, kind: str, line: int, text: str) -> None:
         """One more problem; `kind` is a plural that completes "and 7 more …"."""
         self.count(kind, 1)

@@ -35,8 +35,9 @@ def numbered(width: int) -> Sequence[str]:
 class Request:
     """What to read: the file and its name in messages, the config's data section, and how to read each column.
 
-    `expected`: names that a header should have. `prefer`: the delimiter to try first. `headless`: the names of so many
-    columns where the file has no header. `poll` is called between blocks and may raise, to stop.
+    `expected`: names that a header should have; `complete`: it has them all. `prefer`: the delimiter to try first.
+    `headless`: the names of so many columns where the file has no header. `poll` is called between blocks and may
+    raise, to stop.
     """
 
     path: Path | BinaryIO
@@ -45,6 +46,7 @@ class Request:
     grammar: Grammar
     plan: Plan
     expected: tuple[str, ...] = ()
+    complete: bool = False
     prefer: str | None = None
     headless: Callable[[int], Sequence[str]] = numbered
     poll: Callable[[], object] = quietly
@@ -93,6 +95,8 @@ def _open(request: Request, opened: Opened, problems: Problems) -> Delimited:
         prefer=prefer,
         headless=None if request.options.header else request.headless,
         expected=request.expected,
+        complete=request.complete,
+        skip=request.options.skip,
         gz=gz,
     )
 
@@ -107,7 +111,7 @@ def read_delimited(request: Request) -> Reading:
             wants = request.plan(source.names)
             columns = [
                 (j, Gatherer(name, wants[name], request.grammar, name in keep_text))
-                for j, name in enumerate(source.names)
+                for j, name in zip(source.places, source.names, strict=True)
                 if name in wants
             ]
             lines = [np.zeros(0, dtype=np.int64)]
@@ -131,14 +135,13 @@ def read_delimited(request: Request) -> Reading:
     if not len(where) and not problems:
         raise DataError("the file has a header and no rows", file=request.shown)
     found: dict[str, Column] = {}
-    notices = _blank(source)
     spelling = common_spelling(gatherer for _, gatherer in columns)
     for _, gatherer in columns:
         found[gatherer.name] = gatherer.column(problems, spelling)
-    notices += source.doubt_header()
+    notices = (*source.notices(), *source.doubts())
     problems.check()
     raw = {gatherer.name: gatherer.raw for _, gatherer in columns if wants[gatherer.name].raw}
-    table = Table(request.shown, len(where), source.names, found, where, raw, notices)
+    table = Table(request.shown, len(where), source.names, found, where, raw, notices, left_out=source.left_out)
     return Reading(table, sha256, source.delimiter)
 
 
@@ -149,45 +152,40 @@ def stream_delimited(request: Request) -> Iterator[Table]:
         source = _open(request, opened, problems)
         wants = request.plan(source.names)
         rows = 0
-        numeric = {j for j, name in enumerate(source.names) if name in wants and wants[name].kind not in ("text", None)}
+        kinds = {name: want.kind for name, want in wants.items()}
+        numeric = {
+            j for j, name in zip(source.places, source.names, strict=True) if kinds.get(name) not in ("text", None)
+        }
         for block in source.blocks(lambda: numeric):
             request.poll()
             rows += len(block.lines)
-            table = _typed(request, source.names, wants, block, problems)
+            table = _typed(request, source, wants, block, problems)
             del block
             if not problems:
                 yield table
             del table
-        source.doubt_header()
+        doubts = source.doubts()
         problems.check()
         if not rows:
             raise DataError("the file has a header and no rows", file=request.shown)
         opened.finish()
-        notices = _blank(source)
+        notices = (*source.notices(), *doubts)
     if notices:
         yield Table(request.shown, 0, source.names, {}, np.zeros(0, dtype=np.int64), {}, notices)
 
 
-def _typed(
-    request: Request, names: tuple[str, ...], wants: Mapping[str, Want], block: Block, problems: Problems
-) -> Table:
+def _typed(request: Request, source: Delimited, wants: Mapping[str, Want], block: Block, problems: Problems) -> Table:
     """The table of one block, with the types that are wanted."""
     columns: dict[str, Column] = {}
     raw: dict[str, Sequence[str]] = {}
-    for j, name in enumerate(names):
+    for j, name in zip(source.places, source.names, strict=True):
         if name in wants:
             gatherer = Gatherer(name, wants[name], request.grammar)
             gatherer.add(block, j)
             columns[name] = gatherer.column(problems)
             if wants[name].raw:
                 raw[name] = gatherer.raw
-    return Table(request.shown, len(block.lines), names, columns, block.lines, raw)
-
-
-def _blank(source: Delimited) -> tuple[str, ...]:
-    if not source.blank:
-        return ()
-    return (f"skipped {source.blank:,} blank line{'s' if source.blank > 1 else ''}",)
+    return Table(request.shown, len(block.lines), source.names, columns, block.lines, raw, left_out=source.left_out)
 
 
 def _read_npz(request: Request) -> Reading:

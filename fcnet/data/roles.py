@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fcnet.data.columns import Want
+from fcnet.data.cures import typed
 from fcnet.data.encode import Encoder, listed
 from fcnet.data.options import Data
 from fcnet.data.problems import SHOWN
@@ -120,7 +121,7 @@ def _meant(name: str, names: Sequence[str]) -> str:
     if near:
         return f'; did you mean "{near[0]}"?'
     mark = next((c for c in names[0] if not c.isalnum() and name in names[0].split(c)), "") if len(names) == 1 else ""
-    return f'; did you mean data.delimiter: "{mark}"?' if mark else ""
+    return f"; did you mean {typed('data.delimiter', mark)}?" if mark else ""
 
 
 def expected_names(options: Data) -> tuple[str, ...]:

@@ -96,6 +96,7 @@ def stream(
             spelling,
             plan,
             expected=encoder.columns,
+            complete=True,
             prefer=prefer,
             headless=headless,
             poll=poll,
@@ -104,8 +105,10 @@ def stream(
     else:
         chunks = iter([given(source, options).table(spelling, plan)])
     most = rows_at_once(encoder.n_in, outputs)
-    for table in chunks:
-        for notice in table.notices:
+    for i, table in enumerate(chunks):
+        if tally.strict:
+            table.refuse_left_out()
+        for notice in (*(table.left_out if i == 0 else ()), *table.notices):
             tally.say(notice)
         pieces = table.pieces(most)
         del table  # nothing is held while others work on the rows

@@ -102,11 +102,14 @@ class Table:
     """The index of the first row, where the rows have no lines."""
     matrix: Array | None = None
     """The array (n, ·) in C order whose columns are the first of `names`, where it may be written over."""
+    left_out: tuple[str, ...] = ()
+    """A notice of each column of the file that has no name, and so is not among `names`."""
 
     def pieces(self, rows: int) -> Iterator[Table]:
         """The table in tables of at most so many rows, in order; this one itself where it has no more."""
         if self.n <= rows:
-            yield self
+            if self.n:
+                yield self
             return
         columns = {
             name: replace(column, chunks=(np.concatenate(column.chunks),)) if len(column.chunks) > 1 else column
@@ -130,6 +133,11 @@ class Table:
         if self.lines is None:
             return Problem(f"row index {self.first + row}: {text}", file=self.file)
         return Problem(text, file=self.file, line=int(self.lines[row]))
+
+    def refuse_left_out(self) -> None:
+        """DataError if columns were left out because they have no name."""
+        if self.left_out:
+            raise DataError(Problem(text, file=self.file) for text in self.left_out)
 
     def error(self, rows: Iterable[tuple[int, str]], kind: str) -> DataError:
         """An error of the first five (row, text) and the number of the rest; `kind` completes "and 7 more …"."""

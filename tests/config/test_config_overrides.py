@@ -165,7 +165,15 @@ def test_problems_of_overrides_come_in_the_order_of_the_command_line(tmp_path: P
     assert [problem.key for problem in caught.value.problems] == keys
 
 
-@pytest.mark.parametrize(("value", "quoted"), [(",", """'","'"""), ("[a", """'"[a"'""")])
+@pytest.mark.parametrize("mark", [",", "'", " ", ".", "_"])
+def test_one_sign_is_the_text_that_it_is(tmp_path: Path, mark: str) -> None:
+    """What a shell hands on of `data.thousands=,` or `data.thousands=" "` is taken, though it is no YAML."""
+    found = loaded(tmp_path, f"data.thousands={mark}", 'data.decimal="."' if mark != "." else "data.decimal=,")
+
+    assert found.data.thousands == mark
+
+
+@pytest.mark.parametrize(("value", "quoted"), [(",,", """'",,"'"""), ("[a", """'"[a"'""")])
 def test_a_value_that_is_no_yaml_is_shown_in_quotes(tmp_path: Path, value: str, quoted: str) -> None:
     """A sign that YAML needs for itself can be given in quotes, and the message writes them for the shell."""
     with pytest.raises(ConfigError, match="is not valid YAML here") as caught:

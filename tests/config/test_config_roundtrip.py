@@ -83,6 +83,7 @@ data:
   decimal: .
   thousands: ""
   header: true
+  skip: 0
   x: x
   y: y
 seed: 0

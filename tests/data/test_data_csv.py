@@ -214,11 +214,11 @@ def test_v36_a_column_that_turns_to_text_late_is_read_whole(folder, monkeypatch)
         pytest.param(b'a,y\n1,"2"x\n', ":2: column 2: text after a closing quote", id="text-after-quote"),
         pytest.param(b"a,y\n1," + b"z" * 140_000 + b"\n", ":2: column 2: a field of more than", id="V11-long-field"),
         pytest.param(b'a,y\n1,"' + b"z\n" * 140_000, "quote opened on line 2 never closed", id="V11-long-quote"),
-        pytest.param(b"a,b,y,\n1,2,3,\n", ":1: column 4 has no name", id="V15-empty-name"),
+        pytest.param(b"a,,,,y\n1,2,3,4,5\n", ":1: column 2 has no name", id="V15-empty-names"),
         pytest.param(b"a,b,a,y\n1,2,3,4\n", 'columns 1 and 3 are both named "a"', id="V16-duplicate"),
         pytest.param(b"a, a,y\n1,2,3\n", 'columns 1 and 2 are both named "a"', id="V18-duplicate-by-blanks"),
         pytest.param(b"5.1,3.5,0\n4.9,3.0,0\n", "looks like data", id="V19-no-header"),
-        pytest.param(b"5.1,3.5,1.4,setosa\n4.9,3.0,1.3,setosa\n", "data.header: false", id="V19-no-header-text"),
+        pytest.param(b"5.1,3.5,1.4,setosa\n4.9,3.0,1.3,setosa\n", "data.header=false", id="V19-no-header-text"),
         pytest.param(b"", "is empty", id="V20-empty"),
         pytest.param(b"\xef\xbb\xbf", "is empty", id="V20-only-mark"),
         pytest.param(b"a,y\n", "no rows", id="V20-header-only"),
@@ -243,7 +243,7 @@ def test_files_that_are_no_tables_are_refused_with_the_place(folder, content, sa
     [
         pytest.param({5: "1,2"}, [5], id="V13-short"),
         pytest.param({5: "1,2,3,4", 9: "1"}, [5, 9], id="V13-long"),
-        pytest.param(dict.fromkeys(range(2, 42), "1,2,3,"), [2, 3, 4, 5, 6, None], id="V14-trailing-comma"),
+        pytest.param(dict.fromkeys(range(22, 42), "1,2,3,"), [22, 23, 24, 25, 26, None], id="V14-trailing-comma"),
         pytest.param({7: "   "}, [7], id="V21-blanks-only"),
     ],
 )
@@ -257,16 +257,16 @@ def test_ragged_rows_are_listed(folder, table, change, lines):
     assert lines_of(error.value) == lines
     assert "the header has 3" in error.value.problems[0].text
     if lines[-1] is None:
-        assert str(error.value.problems[-1]).endswith("and 35 more rows of a wrong width")
+        assert str(error.value.problems[-1]).endswith("and 15 more rows of a wrong width")
 
 
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
         pytest.param("n/a!", '"n/a!" is not a number', id="V31-other-text"),
-        pytest.param('"1,5"', "data.decimal: ','", id="V25-decimal-comma"),
-        pytest.param('"1,000"', "data.thousands: ','", id="V26-thousands-comma"),
-        pytest.param("1 000", "data.thousands: ' '", id="V26-thousands-blank"),
+        pytest.param('"1,5"', "set data.decimal=,", id="V25-decimal-comma"),
+        pytest.param('"1,000"', "set data.thousands=,", id="V26-thousands-comma"),
+        pytest.param("1 000", "set 'data.thousands= '", id="V26-thousands-blank"),
         pytest.param("1'000", "data.thousands", id="V26-thousands-quote"),
         pytest.param("1_000", '"1_000" is not a number', id="underscore"),
         pytest.param("inf", '"inf" is not a number', id="V28-inf"),
@@ -301,7 +301,7 @@ def test_the_message_for_a_bad_cell_has_place_value_and_remedy(folder, table):
         folder.load(text_of([*table, "n/a!,1,1.5"]), name="people.csv")
 
     assert str(error.value) == (
-        'people.csv:42: column "a": "n/a!" is not a number; list it under data.missing or mend the row'
+        'people.csv:42: column "a": "n/a!" is not a number; set \'data.missing=["n/a!"]\' or mend the row'
     )
 
 
@@ -340,10 +340,10 @@ def test_more_than_five_bad_cells_are_counted(folder):
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        pytest.param([f"{i},5" for i in range(40)], "data.decimal: ','", id="V25-whole-column"),
-        pytest.param([f"1,{i:03}" for i in range(40)], "data.thousands: ','", id="V26-whole-column"),
-        pytest.param([f"{i % 9 + 1} 000" for i in range(40)], "data.thousands: ' '", id="V26-blanks"),
-        pytest.param([f"1.{i:03},5" for i in range(40)], "data.decimal: ',' and data.thousands: '.'", id="both-marks"),
+        pytest.param([f"{i},5" for i in range(40)], "set data.decimal=, or", id="V25-whole-column"),
+        pytest.param([f"1,{i:03}" for i in range(40)], "set data.thousands=, or", id="V26-whole-column"),
+        pytest.param([f"{i % 9 + 1} 000" for i in range(40)], "set 'data.thousands= ' or", id="V26-blanks"),
+        pytest.param([f"1.{i:03},5" for i in range(40)], "set data.decimal=, data.thousands=. or", id="both-marks"),
     ],
 )
 def test_a_column_in_another_spelling_names_the_key_that_reads_it(folder, cells, said):
@@ -365,12 +365,12 @@ def test_a_file_is_written_in_one_way(folder):
         folder.load(text)
 
     assert len(error.value.problems) == 3
-    assert all("set data.decimal: ','," in problem.text for problem in error.value.problems)
+    assert all("set data.decimal=, or" in problem.text for problem in error.value.problems)
 
 
 def test_a_zero_before_a_comma_is_no_thousand(folder):
     """A column of 0,000 to 0,999 can only be decimals."""
-    with pytest.raises(DataError, match=r"set data\.decimal: ',', or"):
+    with pytest.raises(DataError, match=r"set data\.decimal=, or"):
         folder.load("a,y\n" + "".join(f'"0,{i:03}",{i}.5\n' for i in range(40)))
 
 
@@ -387,13 +387,13 @@ def test_a_header_where_none_is_expected_is_called_one(folder, table, n):
 
     start = 'the first line looks like a header ("a", …)'
     if n == 40:
-        cure = "list it under data.missing or mend the row"
+        cure = 'set \'data.missing=["a", "x!"]\' or mend the row'
         assert said == (
-            f"t.csv:1: {start}; set data.header: true",
+            f"t.csv:1: {start}; set data.header=true",
             f't.csv:6: column "x0": "x!" is not a number; {cure}',
         )
     else:
-        assert f"{start}, and is read as data; set data.header: true if it is one" in said
+        assert f"{start}, and is read as data; set data.header=true if it is one" in said
 
 
 def test_a_first_row_of_categories_is_no_header(folder):
@@ -419,7 +419,7 @@ def test_a_column_that_is_left_out_is_not_said_to_be_read(folder):
 
 def test_a_wrong_delimiter_gets_a_hint(folder, table):
     """One column under the delimiter given, several under another: the message names the other."""
-    with pytest.raises(DataError, match=r"one column found; did you mean data.delimiter: ';'"):
+    with pytest.raises(DataError, match=r"one column found; did you mean 'data.delimiter=;'"):
         folder.load(text_of(table).replace(",", ";"), delimiter=",")
     with pytest.raises(ConfigError, match="cannot separate fields"):
         folder.load(text_of(table), delimiter=",,")

@@ -221,12 +221,12 @@ def test_v47_many_names_that_are_no_columns_are_five_lines_and_a_count(folder, t
     ]
 
 
-@pytest.mark.parametrize("mark", [" ", ":", "/"])
+@pytest.mark.parametrize("mark", [":", "/"])
 def test_a_table_of_one_column_that_should_be_several_names_the_delimiter(folder, mark):
     """Where the wanted name is a part of the only one there is, what separates them is what to set."""
     text = "a,b,y\n1,2,3.5\n2,3,4.5\n".replace(",", mark)
 
-    with pytest.raises(ConfigError, match=f'no column "y"; did you mean data.delimiter: "{mark}"'):
+    with pytest.raises(ConfigError, match=f'no column "y"; did you mean data.delimiter={mark}'):
         folder.load(text)
     assert folder.load(text, delimiter=mark).encoder.columns == ("a", "b")
 

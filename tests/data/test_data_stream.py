@@ -71,7 +71,7 @@ def test_notices_of_extra_columns_and_of_the_target(folder, fitted):
         ),
         (
             "a,c\n1e39,u\n",
-            'p.csv:2: column "a": "1e39" is outside float32; mend it, or train again with dtype: float64',
+            'p.csv:2: column "a": "1e39" is outside float32; mend it, or train again with dtype=float64',
         ),
         ("a,c\n1,u\n2\n", "p.csv:3: 1 field, the header has 2"),
         ("a,c\n", "no rows"),

@@ -170,7 +170,7 @@ def test_missing_targets_are_errors_or_are_dropped(folder):
     found = folder.load(text, missing_target="drop")
 
     assert [p.line for p in error.value.problems] == [2, 7, 12, 17, 22, None]
-    assert "data.missing_target: drop" in str(error.value)
+    assert "data.missing_target=drop" in str(error.value)
     assert len(found.x) == 32
     assert any("left out 8 rows" in notice for notice in found.notices)
 

@@ -66,7 +66,7 @@ def test_a_number_too_large_gets_no_hint_about_its_spelling(call, tmp_path):
     code, _, err = call("train", "t.csv", "--target", "label", *SETTINGS)
 
     assert code == 4
-    assert '"1e308" is outside float32; set dtype: float64' in err
+    assert '"1e308" is outside float32; set dtype=float64' in err
     assert "data.thousands" not in err
     assert call("train", "t.csv", "--target", "label", *SETTINGS, "dtype=float64")[0] == 0
 
