@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fcnet.data.arrays import with_target
 from fcnet.data.columns import Plan, Want
 from fcnet.data.dialect import check_delimiter
+from fcnet.data.doubts import alike, giveaways
 from fcnet.data.encode import Encoder, fit_encoder, listed
 from fcnet.data.given import given
 from fcnet.data.numbering import numbering
@@ -117,6 +118,8 @@ def load(
         task, said = find_task(table, main.rows, options, roles.targets, spelling)
         notices += [said] if said else []
         check_labels(table, task, roles.targets[0], spelling)
+        notices += alike(table.names)
+        notices += giveaways(table, main.rows, roles)
     else:
         main, dropped = _with_target(main, roles.targets, options)
         task = fitted[1].task

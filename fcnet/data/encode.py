@@ -19,7 +19,7 @@ from fcnet.data.scaling import encode_numbers, median
 from fcnet.data.spelling import Lookup, keys
 from fcnet.data.table import Column, Table
 from fcnet.data.tally import Tally
-from fcnet.data.target import moments
+from fcnet.data.target import moments, vanishing
 from fcnet.errors import LimitError
 
 Array = NDArray[Any]
@@ -219,7 +219,7 @@ def fit_encoder(
 ) -> tuple[Encoder, list[str]]:
     """The encoder of the named columns, fitted on the training rows of a table, and notices."""
     with ThreadPoolExecutor(PAIR) as pool:
-        fitted = list(pool.map(lambda name: _fit(table.columns[name], training, preprocess), names))
+        fitted = list(pool.map(lambda name: _fit(table.columns[name], training, preprocess, dtype), names))
     constant = [found.feature.name for found in fitted if found.constant]
     empty = [found.feature.name for found in fitted if found.empty]
     identifiers = [found.feature.name for found in fitted if found.identifier]
@@ -233,6 +233,14 @@ def fit_encoder(
         f'column "{name}" looks like an identifier: {why}; list it under data.exclude, or under data.categorical'
         for name in identifiers
     ]
+    small = [found for found in fitted if found.vanishing]
+    if small:
+        said = ", ".join(f'"{found.feature.name}" {found.vanishing:,}' for found in small[:10])
+        more = f" and {len(small) - 10:,} more columns" if len(small) > 10 else ""
+        notices.append(
+            f"numbers too small for {dtype}, which count as 0: {said}{more}; set preprocess.numeric: standard, or give "
+            "them in a smaller unit"
+        )
     encoder = Encoder(tuple(found.feature for found in fitted), table.names, dtype)
     wide = [feature for feature in encoder.features if feature.kind == "category" and feature.width > MANY_LEVELS]
     width = sum(feature.width for feature in wide)
@@ -259,9 +267,10 @@ class _Fitted:
     constant: bool = False
     empty: bool = False
     identifier: bool = False
+    vanishing: int = 0
 
 
-def _fit(column: Column, training: Array, preprocess: Preprocess) -> _Fitted:
+def _fit(column: Column, training: Array, preprocess: Preprocess, dtype: str) -> _Fitted:
     if not column.numeric:
         return _Fitted(_fit_category(column, training))
     values = column.numbers()[training]
@@ -279,7 +288,8 @@ def _fit(column: Column, training: Array, preprocess: Preprocess) -> _Fitted:
         and float(np.median(np.minimum(np.abs(values), 2 * IDENTIFIER))) >= IDENTIFIER
         and bool((values == np.floor(values)).all())
     )
-    return _Fitted(Feature(column.name, "number", fill, mean, scale, low, high), low == high, False, identifier)
+    feature = Feature(column.name, "number", fill, mean, scale, low, high)
+    return _Fitted(feature, low == high, False, identifier, vanishing(values, mean, scale, dtype))
 
 
 def _fit_category(column: Column, training: Array) -> Feature:

@@ -184,6 +184,12 @@ def fit_target(
             notices.append(f'target "{name}" is constant in training')
         if standard:
             mean[j], scale[j] = moments(values)
+        lost = vanishing(values, mean[j], scale[j], grammar.dtype)
+        if lost:
+            notices.append(
+                f'target "{name}": {lost:,} numbers are too small for {grammar.dtype}; leave preprocess.target: '
+                "standard, or give them in a smaller unit"
+            )
     return Target("regression", tuple(names), mean=mean, scale=scale), notices
 
 
@@ -271,6 +277,20 @@ def moments(values: Array) -> tuple[float, float]:
         centred /= unit
     deviation = unit * float(np.sqrt(np.mean(np.square(centred, out=centred))))
     return mean, deviation if 0.0 < deviation < np.inf else 1.0
+
+
+def vanishing(values: Array, mean: float, scale: float, dtype: str) -> int:
+    """How many of the values (n,) leave mean, but by less than a normal number of the dtype: they count as the mean.
+
+    Where the deviation was found, scale is of the values' own size, and nothing of account can vanish.
+
+    >>> vanishing(np.array([0.0, 1e-45, 2.0]), 0.0, 1.0, "float32")
+    1
+    """
+    if scale != 1:
+        return 0
+    away = np.abs(values - mean)
+    return int(np.count_nonzero((away > 0) & (away < np.finfo(dtype).tiny)))
 
 
 def numbers_of(column: Column, table: Table) -> Array:

@@ -209,6 +209,11 @@ class _Session:
                         "--resume will want that content back"
                     )
             done = self._score()
+            if self.flat:
+                yield self._say(
+                    "the net gives one value for every row, as it does when its units are dead or its weights start "
+                    "alike; try a lower optimizer.lr, or network.activation: leaky_relu"
+                )
         except _Asked as end:
             yield Saving(run.path / folder.LAST)
             raise Stopped(self._stopped(end), end.code, saved=bool(self.state.step)) from None
@@ -358,6 +363,7 @@ class _Session:
             state.θ[...], state.q[...] = best.θ, best.q
             for name, rows in self.data.parts.items():
                 done[name] = summary(*self.scorer(rows)) if len(rows) else None
+            self.flat = self.scorer.flat(self.data.parts["train"])
         finally:
             state.θ[...], state.q[...] = kept
         return done | weighted_by(self.data)

@@ -97,6 +97,15 @@ class Scorer:
         y = truths(self.target, self.y[rows])
         return loss, score(self.metrics, y, p, row_weights, self.guess, nats)
 
+    def flat(self, rows: Array) -> bool:
+        """Whether the net's outputs are one and the same for rows whose inputs differ; the first rows are looked at."""
+        part = rows[: len(self._a)]
+        with np.errstate(all="ignore"):
+            a = self.forward(self.x, part)
+            spread = a.max(axis=0) - a.min(axis=0)
+            same = bool((spread <= 4 * np.finfo(a.dtype).eps * np.abs(a).max(axis=0)).all())
+        return same and bool((self.x[part] != self.x[part[0]]).any())
+
 
 def weighted_by(data: Dataset) -> dict[str, str]:
     """What metrics.json and `eval` say of rows that count by a column of weights; nothing where all count alike."""

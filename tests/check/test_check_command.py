@@ -33,6 +33,8 @@ def test_the_report_has_data_config_net_memory_disk_and_gradient(plants, capsys)
         'notice: column "name" is left out: text with 90 different values in 90 cells; list it under data.categorical '
         "to keep it\n"
         'notice: target "flower": text, so 3 classes; set data.task if that is not meant\n'
+        'notice: column "place" says the same as the target "flower" in every row; list it under data.exclude if it is '
+        "not known where the target is not\n"
         'notice: missing cells: "age" 1\n'
     )
     lines = out.splitlines()

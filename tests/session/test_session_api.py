@@ -390,3 +390,19 @@ def test_every_error_can_be_caught_by_its_name() -> None:
 
     assert error.value.exit_code == 4
     assert "FcnetError" in fcnet.__all__
+
+
+@pytest.mark.parametrize("target", [Y, X[:, 0] * 3], ids=["classes", "numbers"])
+def test_a_net_that_gives_one_value_for_every_row_is_said(place, target):
+    """A net of dead units trains without an error and answers everything alike; a notice says so, of no other net."""
+
+    def notices(x, **network):
+        config = small() | {"network": {"layers": [8], **network}}
+        return fcnet.train(config, (x, target)).notices
+
+    said = "the net gives one value for every row"
+    dead, alive, constant = notices(X, init="zeros"), notices(X), notices(np.ones_like(X), init="zeros")
+
+    (notice,) = [text for text in dead if said in text]
+    assert notice.endswith("; try a lower optimizer.lr, or network.activation: leaky_relu")
+    assert not any(said in text for text in (*alive, *constant))
