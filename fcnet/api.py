@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import io
 import sys
+import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,13 +24,15 @@ from fcnet.data import Tally
 from fcnet.data.ahead import ahead
 from fcnet.data.numbers import grammar
 from fcnet.data.readers import Request, reader
-from fcnet.errors import CheckpointError, DataError, FcnetError, Problem, Stopped, UsageError
+from fcnet.errors import CheckpointError, DataError, FcnetError, FcnetWarning, Problem, Stopped, UsageError
+from fcnet.reports import summary
+from fcnet.reports.text import count, figures
 from fcnet.runs import folder, origin
 from fcnet.runs.checkpoint import peek
 from fcnet.runs.model import Model as Net
 from fcnet.runs.predictions import PARQUET, Form, digits, writing
 from fcnet.runs.session import training
-from fcnet.training.events import Finished, Notice
+from fcnet.training.events import Epoch, Event, Finished, Notice, Progress
 from fcnet.training.scoring import weighted_by
 
 
@@ -43,7 +47,20 @@ class Run:
     @property
     def model(self) -> Model:
         """The best net of the run."""
-        return load(self.path)
+        return _loaded(self.path)
+
+    def __repr__(self) -> str:
+        part = next(part for part in reversed(summary.PARTS) if self.metrics.get(part))
+        scores = ", ".join(f"{name} {figures([v])[0]}" for name, v in [*_scores(self.metrics[part]).items()][:3])
+        said = f", {count(len(self.notices), 'notice')}" if self.notices else ""
+        return f"Run({str(self.path)!r}, epoch {self.metrics['best_epoch']} is best, {part} {scores}{said})"
+
+    def _repr_html_(self) -> str:
+        """The scores by part as a table, for notebooks."""
+        parts = {part: _scores(self.metrics[part]) for part in summary.PARTS if self.metrics.get(part)}
+        names = dict.fromkeys(name for scores in parts.values() for name in scores)
+        rows = [(name, *figures([scores.get(name) for scores in parts.values()])) for name in names]
+        return _table(f"{self.path}, epoch {self.metrics['best_epoch']}", ("", *parts), rows)
 
 
 class Model:
@@ -54,30 +71,57 @@ class Model:
         self.header = net.header
         self.classes = net.target.classes
 
+    def __repr__(self) -> str:
+        about = self._about()
+        return f"Model({about['checkpoint']!r}, {about['predicts']}, {about['net']})"
+
+    def _repr_html_(self) -> str:
+        """What it is as a table, for notebooks."""
+        about = self._about()
+        return _table(about.pop("checkpoint"), (), about.items())
+
+    def _about(self) -> dict[str, str]:
+        net = self._net
+        layers = net.config.network.layers
+        widths = (net.network.n_in, *(layer.units for layer in layers), net.network.n_out)
+        columns = ", ".join(net.encoder.columns[:10]) + (", …" if len(net.encoder.columns) > 10 else "")
+        return {
+            "checkpoint": str(net.path),
+            "predicts": summary.outputs(net.target.task, net.target.names, len(self.classes or ())),
+            "net": summary.net(widths, tuple(str(getattr(layer.activation, "name", "")) for layer in layers)),
+            "from": f"{count(len(net.encoder.columns), 'column')} ({columns})",
+            "trained": f"{self.header.get('name')}, epoch {self.header.get('epoch')}",
+        }
+
     def predict(self, data: object) -> Array:
-        """Labels (n,) for classes, 0/1 (n, L) for several labels, numbers (n,) or (n, n_out) for regression."""
-        decided = self._each(data, self._net.decide)
+        """Labels (n,) for classes, 0/1 (n, L) for several labels, numbers (n,) or (n, n_out) for regression.
+
+        Warns with FcnetWarning of what training has not seen, as `predict_proba` does. Any number of threads may call.
+        """
+        decided, notices = self._each(data, self._net.decide)
+        _warn(notices)
         return decided[:, 0] if decided.ndim == 2 and decided.shape[1] == 1 else decided
 
     def predict_proba(self, data: object) -> Array:
         """Probabilities (n, K) in the order of `classes`, or (n, L) for several labels; UsageError for regression."""
         if self._net.target.task == "regression":
             raise UsageError("a regression has no probabilities; use predict", file=str(self._net.path))
-        return self._p(data)
+        p, notices = self._each(data, np.asarray)
+        _warn(notices)
+        return p
 
     def evaluate(self, data: object = None, split: str | None = None) -> dict[str, Any]:
-        """Loss and metrics on `data`, or on a part of the data that it was trained on."""
-        return _evaluate(self._net, data, split, strict=False)
+        """Loss and metrics on `data`, or on a part of the data that it was trained on; its `notices` are warned of."""
+        scored = _evaluate(self._net, data, split, strict=False)
+        _warn(scored["notices"])
+        return scored
 
-    def _p(self, data: object) -> Array:
-        return self._each(data, np.asarray)
-
-    def _each(self, data: object, of: Callable[[Array], Any]) -> Array:
-        """`of` the probabilities of all rows, found for a few of them at a time."""
+    def _each(self, data: object, of: Callable[[Array], Any]) -> tuple[Array, list[str]]:
+        """`of` the probabilities of all rows, found for a few of them at a time, and notices."""
         net = self._net
         source = Path(data) if isinstance(data, str) else data
-        outputs = len(net.target.classes or net.target.names)
-        rows = tables.stream(source, net.config.data, net.encoder, net.target, Tally(), outputs=outputs)
+        outputs, tally = len(net.target.classes or net.target.names), Tally()
+        rows = tables.stream(source, net.config.data, net.encoder, net.target, tally, outputs=outputs)
         found = [np.asarray(of(net.probabilities(x))) for x, _ in rows]
         if not found:
             found = [np.asarray(of(net.probabilities(np.empty((0, net.encoder.n_in), net.config.dtype))))]
@@ -87,7 +131,7 @@ class Model:
             part = found.pop()
             whole[stop - len(part) : stop] = part
             stop -= len(part)
-        return whole
+        return whole, tally.notices(usual=False)
 
 
 def train(
@@ -98,10 +142,12 @@ def train(
     overwrite: bool = False,
     resume: bool | Path | None = None,
     strict: bool = False,
+    progress: bool = False,
 ) -> Run:
     """Train as the config (a path, or a mapping of the same form) says.
 
-    `data`, instead of the file data.train: a pandas or polars frame, (X, y), or arrays by name. Raises FcnetError.
+    `data`, instead of the file data.train: a pandas or polars frame, (X, y), or arrays by name. `progress` shows a bar
+    on stderr. What was noticed is in the run's `notices`. Raises FcnetError.
     """
     if isinstance(config, Mapping):
         config = configs.from_mapping(config, overrides, needs_data=data is None)
@@ -112,17 +158,71 @@ def train(
     if isinstance(data, str | Path):
         raise UsageError("data is a frame or arrays; a file is named in the config, as data.train")
     notices: list[str] = []
-    for event in training(config, data=data, overwrite=overwrite, resume=resume, strict=strict):
-        if isinstance(event, Notice):
-            notices.append(event.text)
-        elif isinstance(event, Finished):
-            return Run(event.run, event.summary, tuple(notices))
+    with contextlib.closing(_Bar()) as bar:
+        for event in training(config, data=data, overwrite=overwrite, resume=resume, strict=strict):
+            if progress:
+                bar.show(event)
+            if isinstance(event, Notice):
+                notices.append(event.text)
+            elif isinstance(event, Finished):
+                return Run(event.run, event.summary, tuple(notices))
     raise AssertionError("training ended without its last event")
 
 
 def load(path: str | Path) -> Model:
     """The net of a checkpoint, or of a run folder's best.npz."""
-    return Model(Net.read(folder.resolve(Path(path))))
+    return _loaded(Path(path))
+
+
+def _loaded(path: Path) -> Model:
+    model = Model(Net.read(folder.resolve(path)))
+    _warn(model._net.notices, up=1)
+    return model
+
+
+def _warn(notices: Sequence[str], up: int = 0) -> None:
+    """Warn of each, at the line that called what calls this; `up` more calls lie between."""
+    for text in notices:
+        warnings.warn(text, FcnetWarning, stacklevel=3 + up)
+
+
+def _scores(part: Mapping[str, Any]) -> dict[str, float | None]:
+    """The loss and the metrics of a part of metrics.json."""
+    metrics = {name: value["value"] for name, value in part.items() if isinstance(value, Mapping)}
+    return {"loss": part["loss"], **metrics}
+
+
+def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in HTML."""
+    lines = [("th", head), *(("td", row) for row in rows)]
+    cells = ("".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) for tag, row in lines if row)
+    return f"<table><caption>{html.escape(caption)}</caption>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+
+
+class _Bar:
+    """A bar on stderr for the epochs of a training, from its first event on."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def show(self, event: Event) -> None:
+        """Move on."""
+        if not isinstance(event, Progress | Epoch):
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=event.epochs, unit="epoch", file=sys.stderr)
+        if isinstance(event, Epoch):
+            values = {"loss": event.train_loss, **{f"val {name}": value for name, value in event.val.items()}}
+            told = ", ".join(f"{name} {figures([value])[0]}" for name, value in [*values.items()][:3])
+            self._bar.set_postfix_str(told, refresh=False)
+            self._bar.update(event.epoch - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def evaluate(

@@ -120,3 +120,7 @@ class Stopped(FcnetError):
         super().__init__(problem)
         self.exit_code = exit_code
         self.saved = saved
+
+
+class FcnetWarning(UserWarning):
+    """What a command would say as a notice, where Python calls: the result is there, and the rows deserve a look."""

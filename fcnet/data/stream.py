@@ -72,7 +72,7 @@ def stream(
                 tally.say(f"columns not used: {listed(extra)}")
             given = [name for name in target.names if name in names and name not in keep]
             if given:
-                tally.say(f"the target {listed(given)} is there, and not used")
+                tally.say(f"the target {listed(given)} is there, and not used", usual=True)
         return wants
 
     def headless(width: int) -> Sequence[str]:

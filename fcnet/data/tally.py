@@ -31,10 +31,11 @@ class Tally:
         self._problems: list[Problem] = []
         self._more = 0
         self._other: list[str] = []
+        self._usual: list[str] = []
 
-    def say(self, notice: str) -> None:
-        """One more notice, as it is."""
-        self._other.append(notice)
+    def say(self, notice: str, *, usual: bool = False) -> None:
+        """One more notice, as it is; a `usual` one is nothing to be warned of."""
+        (self._usual if usual else self._other).append(notice)
 
     def missing(self, column: str, n: int) -> None:
         """`n` missing cells."""
@@ -75,9 +76,9 @@ class Tally:
                 problems.append(Problem(f"and {more:,} more such cells", file=problems[0].file))
             raise DataError(problems)
 
-    def notices(self) -> list[str]:
-        """A sentence for each kind of thing that was counted."""
-        result = list(self._other)
+    def notices(self, *, usual: bool = True) -> list[str]:
+        """A sentence for each kind of thing that was counted; without the `usual` ones if so asked."""
+        result = [*self._other, *(self._usual if usual else ())]
         if self._missing:
             result.append(f"missing cells: {_counted(self._missing)}")
         for column, counter in self._unseen.items():

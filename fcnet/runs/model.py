@@ -179,6 +179,7 @@ class Model:
         small = self.network.layout.size <= READING * self.encoder.n_in
         self._threads = 1 if small else machine.cores()
         self._idle: list[Engine] = []
+        self.notices: Sequence[str] = ()
 
     @classmethod
     def read(cls, path: Path) -> Model:
