@@ -22,6 +22,7 @@ from fcnet.data.opened import FileRecord
 from fcnet.data.options import Data, Preprocess
 from fcnet.data.problems import together
 from fcnet.data.readers import Request, quietly, reader
+from fcnet.data.resemblance import resemblances
 from fcnet.data.roles import Roles, expected_names, extra_columns, scoring_plan, training_plan
 from fcnet.data.split import PARTS, random_split, rows_hash
 from fcnet.data.table import Table
@@ -120,6 +121,9 @@ def load(
         check_labels(table, task, roles.targets[0], spelling)
         notices += alike(table.names)
         notices += giveaways(table, main.rows, roles)
+        named = [(name, "category") for name in roles.features]
+        named += [(roles.targets[0], "label")] if task in ("binary", "multiclass") else []
+        notices += [text for name, what in named for text in resemblances(table.columns[name], spelling, what)]
     else:
         main, dropped = _with_target(main, roles.targets, options)
         task = fitted[1].task

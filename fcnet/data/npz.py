@@ -315,14 +315,11 @@ def _array(file: BinaryIO, member: _Member, shown: str) -> Array:
     header = source.read(length).decode("latin-1")
     match = _HEADER.fullmatch(header)
     if not match or not _PLAIN_TYPE.fullmatch(match[1]):
-        objects = "O'" in header
-        raise wrong(
-            f'"{name}" holds Python objects, which are never read'
-            if objects
-            else f'"{name}" is of a type or shape that is not read; save numbers or texts'
-        )
+        if "O'" in header:
+            raise _objects(name, shown)
+        raise wrong(f'"{name}" is of a type or shape that is not read; save numbers or texts')
     shape = _shape(match[3])
-    dtype = _dtype(match[1], name, wrong)
+    dtype = _dtype(match[1], name, shown)
     if shape is None or len(shape) > 2:
         raise wrong(f'"{name}" has the shape ({match[3].strip()}); one or two axes are read')
     count = math.prod(shape)
@@ -358,17 +355,34 @@ def _shape(text: str) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
-def _dtype(text: str, name: str, wrong: Callable[[str], FcnetError]) -> np.dtype[Any]:
-    kind = text[1]
+def _dtype(text: str, name: str, shown: str) -> np.dtype[Any]:
     try:
         dtype = np.dtype(text)
     except (TypeError, ValueError):
-        raise wrong(f'"{name}" is of the type {text}, which is not read; save numbers or texts') from None
-    if kind == "O":
-        raise wrong(f'"{name}" holds Python objects, which are never read')
-    exact = kind in "biu?" or (kind == "f" and dtype.itemsize <= 8) or (kind == "U" and 0 < dtype.itemsize <= 1 << 16)
-    if not exact:
-        raise wrong(
-            f'"{name}" is of the type {dtype}; booleans, integers, floats up to 64 bits and texts are read: convert it'
-        )
-    return dtype
+        raise DataError(
+            f'"{name}" is of the type {text}, which is not read; save numbers or texts', file=shown
+        ) from None
+    if dtype.kind == "O":
+        raise _objects(name, shown)
+    if dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+        return dtype
+    if dtype.kind == "U" and 0 < dtype.itemsize <= 1 << 16:
+        return dtype
+    cure = {
+        "c": f"{name}.real or abs({name})",
+        "f": f'{name}.astype("float64")',
+        "m": f'{name} / numpy.timedelta64(1, "s")',
+        "V": f'{name}.astype("float32")',
+    }.get(dtype.kind, f"{name}.astype(str)")
+    foreign = ", as bfloat16 and other types of add-on packages are written" if dtype.kind == "V" else ""
+    raise DataError(
+        f'"{name}" is of the type {dtype}{foreign}; booleans, integers, floats up to 64 bits and texts are read: '
+        f"save {cure} instead",
+        file=shown,
+    )
+
+
+def _objects(name: str, shown: str) -> DataError:
+    """The error of an array that is a pickle, as NumPy writes texts of StringDType too."""
+    cure = f'save {name}.astype(object).astype(str) for texts, {name}.astype("float64") for numbers'
+    return DataError(f'"{name}" holds Python objects, which are never read; {cure}', file=shown)

@@ -13,7 +13,7 @@ from fcnet.data.columns import Plan, Want
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened, looks_like
 from fcnet.data.table import Column, Table
-from fcnet.data.typed import Unread, check_series
+from fcnet.data.typed import Unread, check_series, strings
 from fcnet.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ def _table(
     grammar: Grammar,
     shown: str,
 ) -> Table:
-    import polars as pl
 
     columns: dict[str, Column] = {}
     raw: dict[str, Sequence[str]] = {}
@@ -80,7 +79,7 @@ def _table(
                 check_series(series)
             except Unread as error:
                 raise DataError(f'column "{name}" {error}', file=shown) from None
-            raw[name] = series.cast(pl.String).fill_null("").to_list()
+            raw[name] = strings(series).fill_null("").to_list()
         if want.kind is not None:
             columns[name] = column_of(name, series, want, grammar, shown, at)
     return Table(shown, n, names, columns, None, raw, (), at)

@@ -241,8 +241,15 @@ def _of_series(series: pl.Series, as_text: bool) -> Array | Coded:
         naive = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return _of_strings(naive.cast(pl.String), lambda text: canonical(f"{text}+00:00"))
     if kind.is_temporal():
-        return _of_strings(series.cast(pl.String), canonical)
-    return replace(_of_strings(series.cast(pl.String)), declared=True)
+        return _of_strings(strings(series), canonical)
+    return replace(_of_strings(strings(series)), declared=True)
+
+
+def strings(series: pl.Series) -> pl.Series:
+    """A polars series as texts, whole: a cast drops the fraction of a time of day."""
+    import polars as pl
+
+    return series.dt.to_string("%H:%M:%S%.f") if series.dtype == pl.Time else series.cast(pl.String)
 
 
 def _of_strings(series: pl.Series, spell: Callable[[str], str] | None = None) -> Coded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import resource
 import struct
 import zipfile
@@ -354,3 +355,34 @@ def test_an_array_of_the_nets_dtype_is_encoded_where_it_lies(folder, monkeypatch
     assert np.array_equal(found.x, want.x)
     assert found.x.ctypes.data % 64 == 0
     assert found.notices == want.notices
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        pytest.param(np.full((20, 2), 0.5).astype("f4").view("u4").astype("u2").view("V2"), id="bfloat16"),
+        pytest.param(np.array(["a", "b"] * 10, dtype=np.dtypes.StringDType()), id="StringDType"),
+        pytest.param(np.array(["a", "b"] * 10, dtype=object), id="objects"),
+        pytest.param(np.array([b"a", b"b"] * 10), id="bytes"),
+        pytest.param(np.arange(20).astype("M8[D]"), id="N20-datetime"),
+        pytest.param(np.arange(20).astype("m8[h]"), id="durations"),
+        pytest.param(np.arange(20.0).astype(np.longdouble), id="N20-long-double"),
+        pytest.param(np.arange(20) * 1j, id="N20-complex"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Custom dtypes are saved as python objects")
+def test_arrays_of_other_types_are_read_once_they_are_cured_as_the_message_says(folder, x):
+    """The message names what to save instead, and what it names is read."""
+    np.savez(folder.path / "t.npz", x=x, y=np.arange(20) % 2)
+
+    with pytest.raises(DataError) as error:
+        folder.load(None, "t.npz", target=None)
+    cure = re.search(
+        r"save (x\.astype\([^)]*\)(?:\.astype\(str\))?|x\.real|x / numpy\.timedelta64\([^)]*\))", str(error.value)
+    )[1]
+    if x.dtype == "V2":
+        ml_dtypes = pytest.importorskip("ml_dtypes")
+        x = x.view(ml_dtypes.bfloat16)
+    np.savez(folder.path / "t.npz", x=eval(cure, {"x": x, "numpy": np}), y=np.arange(20) % 2)
+
+    assert folder.load(None, "t.npz", target=None).encoder.columns[0] == "x0"
