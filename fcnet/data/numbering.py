@@ -22,13 +22,16 @@ GLANCE = 1000
 INDEX = re.compile(r"__index_level_[0-9]+__")
 """The names that pandas gives to the levels of an index without a name when it writes Parquet."""
 
+READ_BACK = re.compile(r"Unnamed: 0(\.[0-9]+)?")
+"""The names that pandas gives to such an index when it reads the CSV that it wrote, once or more often."""
+
 
 def numbering(table: Table, names: Sequence[str]) -> list[tuple[str, str]]:
     """Those of the features `names` that number the rows: (column, why, and what keeps it).
 
-    An index that pandas wrote, and in tables of 20 rows and more the columns of whole numbers, none missing, that only
-    rise or only fall from row to row, or are n consecutive numbers in any order. Where nothing else would be left, the
-    columns of whole numbers stay: a table of x = 1 … n and y is a function of x.
+    An index that pandas wrote or read back, and in tables of 20 rows and more the columns of whole numbers, none
+    missing, that only rise or only fall from row to row, or are n consecutive numbers in any order. Where nothing else
+    would be left, the columns of whole numbers stay: a table of x = 1 … n and y is a function of x.
     """
     found = {name: "it is the index that pandas wrote" for name in names if INDEX.fullmatch(name)}
     rest = [name for name in names if name not in found]
@@ -49,6 +52,8 @@ def _counts(column: Column) -> str | None:
     values = column.numbers()
     if not _whole(values):
         return None
+    if READ_BACK.fullmatch(column.name) and len(np.unique(values)) == column.n:
+        return "it is the index that pandas wrote"
     steps = np.diff(values)
     if (steps > 0).all() or (steps < 0).all():
         return f"its whole numbers only {'rise' if steps[0] > 0 else 'fall'} from row to row, as row numbers do"

@@ -42,7 +42,7 @@ class Data:
     """What is predicted; `auto` looks at the target's values and says what it found."""
     features: Literal["all"] | list[str] = "all"
     """The columns to predict from. `all`, with a notice for each that it leaves out, is without columns that have no
-    value, texts that are mostly different, the index that pandas writes to Parquet (`__index_level_0__`), and what
+    value, texts that are mostly different, the index that pandas writes (`__index_level_0__`, `Unnamed: 0`), and what
     numbers the rows: in tables of 20 rows and more, whole numbers, none missing, that only rise or only fall from row
     to row, or are n consecutive numbers in any order, unless there is nothing else. A list keeps the last two kinds."""
     exclude: list[str] = field(default_factory=list)

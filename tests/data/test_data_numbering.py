@@ -133,6 +133,20 @@ def test_the_index_that_pandas_wrote_is_no_feature(folder):
     assert listed.encoder.columns == ("real", "__index_level_0__")
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "stays"),
+    [
+        pytest.param("Unnamed: 0", ORDER * 3, False, id="of-a-sample"),
+        pytest.param("Unnamed: 0.1", ORDER * 3, False, id="written-twice"),
+        pytest.param("Unnamed: 0", ORDER // 2, True, id="with-ties"),
+        pytest.param("Unnamed: 3", ORDER * 3, True, id="another-column-without-a-name"),
+    ],
+)
+def test_the_index_that_pandas_read_back_is_no_feature(name, values, stays):
+    """The first column of a CSV that pandas wrote with its index is the index, if all its numbers are different."""
+    assert (name in loaded(**{name: values}).encoder.columns) == stays
+
+
 def test_an_index_that_has_a_name_is_a_column(folder):
     """An index that the user named is a column as any other; pandas itself writes the file."""
     pandas = pytest.importorskip("pandas")
