@@ -29,9 +29,8 @@ def random_split(
     wanted = [name for name, fraction in zip(PARTS[1:], fractions, strict=True) if fraction > 0]
     parts = 1 + len(wanted)
     if n < parts:
-        raise DataError(
-            f"{n} row{'' if n == 1 else 's'} cannot be split into {' and '.join(['train', *wanted])}", file=file
-        )
+        rows = f"{n} row{'' if n == 1 else 's'} cannot be split into {' and '.join(['train', *wanted])}"
+        raise DataError(f"{rows}; {_whole(wanted)}", file=file)
     sizes = dict.fromkeys(PARTS[1:], 0)
     for name, fraction in zip(PARTS[1:], fractions, strict=True):
         if fraction > 0:
@@ -50,6 +49,11 @@ def random_split(
     else:
         chosen, notices = _stratified(order, sizes, classes, labels, parts, strict, file)
     return {name: np.sort(chosen[name]).astype(np.int64) for name in PARTS}, notices
+
+
+def _whole(wanted: Sequence[str]) -> str:
+    """What to do with a table too small for the `wanted` parts."""
+    return f"give more rows, or train on all of them: {' '.join(f'data.{name}=0' for name in wanted)}"
 
 
 def _stratified(
@@ -81,7 +85,8 @@ def _stratified(
     result = {name: np.concatenate([empty, *rows]) for name, rows in chosen.items()}
     for name, size in sizes.items():
         if size and not len(result[name]):
-            raise DataError(f"no class has rows to spare for {name}; give more rows, or set it to 0", file=file)
+            wanted = [part for part, n in sizes.items() if n]
+            raise DataError(f"no class has rows to spare for {name}; {_whole(wanted)}", file=file)
     return result, notices
 
 

@@ -453,3 +453,25 @@ def test_the_key_for_an_option_works_as_it_is_told(call, flowers):
     assert code == 0
     assert "→ 8 relu → 4 relu →" in out
     assert "of 2 " in out
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [["0,0,0", "0,1,1", "1,0,1", "1,1,0"], ["0,0,u", "1,1,v"], ["0.5,1,1.25", "0.25,2,7.5"]],
+    ids=["xor", "two-classes", "two-numbers"],
+)
+@pytest.mark.parametrize("from_config", [False, True], ids=["table", "config"])
+def test_the_cure_of_a_table_too_small_for_its_parts_trains(call, tmp_path, rows, from_config):
+    """What the error says to write is written behind the same command, and all rows are trained on."""
+    (tmp_path / "few.csv").write_text("\n".join(["a,b,y", *rows, ""]))
+    (tmp_path / "few.yaml").write_text("data: {train: few.csv, target: y, validation: 0.3, test: 0.3}\n")
+    words = ["train", "few.yaml"] if from_config else ["train", "few.csv", "--target", "y"]
+    code, _, err = call(*words)
+    assert code == 4
+
+    cure = err.strip().partition("train on all of them: ")[2].split()
+    done, out, _ = call(*words, *cure, "training.epochs=3")
+
+    assert cure == ["data.validation=0", "data.test=0"]
+    assert done == 0
+    assert f"{len(rows)} train\n" in out
