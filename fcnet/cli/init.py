@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from pathlib import Path
 
 import click
@@ -11,16 +9,17 @@ import click
 from fcnet import signals
 from fcnet.cli import streams
 from fcnet.cli.command import CONFIGS, FILE, FILE_NAME, Command, talk
-from fcnet.errors import DataError, InUseError, UsageError, escape
+from fcnet.errors import InUseError, UsageError
 
 EXAMPLE = """
 fcnet init people.csv --target income
-fcnet init people.csv --target income -o configs/income.yaml
+fcnet init people.csv --target income optimizer.lr=0.01 -o configs/income.yaml
 """
 
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Write a first config for a table.")
 @click.argument("source", metavar="DATA", type=FILE)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
 @click.option("--target", multiple=True, metavar="COLUMN", help="The column to predict; several: repeat.")
 @click.option(
     "-o",
@@ -33,29 +32,33 @@ fcnet init people.csv --target income -o configs/income.yaml
 )
 @click.option("--overwrite", is_flag=True, help="Replace a config that is there.")
 @talk
-def command(source: Path, target: tuple[str, ...], output: str, overwrite: bool, quiet: bool, verbose: bool) -> None:
-    """Look at a table and write a commented config that trains well as it stands."""
+def command(
+    source: Path,
+    overrides: tuple[str, ...],
+    target: tuple[str, ...],
+    output: str,
+    overwrite: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Look at a table and write a commented config that trains well as it stands.
+
+    KEY=VALUE sets any key of the config, as for `fcnet train`, and is written into it.
+    """
+    from fcnet import config as configs
     from fcnet import files
     from fcnet.reports.init import initial_config
 
     if str(source) == "-":
         raise UsageError("a config names its table, so init needs a file; fcnet train - --target COLUMN takes stdin")
     file = None if output == "-" else Path(output)
-    with signals.raising():
+    with signals.raising(), configs.locating(None, overrides):
         if file is not None:
             files.check_output(file, [source])
             if file.suffix.lower() not in CONFIGS:
                 what = "it takes any other file for data"
                 raise UsageError(f'-o "{output}": end the name in .yaml or .yml, by which train knows a config; {what}')
-        try:
-            text, notices = initial_config(source, target, Path() if file is None else file.parent)
-        except DataError as error:
-            if re.search(r"(?:set|under|mean) '?(?:data\.|dtype=)", str(error)):
-                chosen = [part for name in target for part in ("--target", name)] or ["--target", "COLUMN"]
-                key = "data.header=false" if "data.header=false" in str(error) else "KEY=VALUE"
-                again = shlex.join(["fcnet", "train", escape(str(source)), *map(escape, chosen), key])
-                error.add_note(f"init takes no settings, and train does: {again}")
-            raise
+        text, notices = initial_config(source, target, Path() if file is None else file.parent, overrides)
         if file is not None and not overwrite and file.exists():
             raise InUseError("it is there already; --overwrite replaces it, -o FILE writes another", file=output)
         if file is not None:

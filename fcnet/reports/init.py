@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fcnet import config, data
 from fcnet.config import Config
+from fcnet.config.places import COMMAND_LINE
 from fcnet.data import Dataset
 from fcnet.data.numbers import HINTS
 from fcnet.data.options import Data, Preprocess
@@ -36,82 +38,131 @@ def require_target(source: Path) -> None:
         raise UsageError(f"--target {text}") from None
 
 
-def initial_config(source: Path, target: Sequence[str], folder: Path) -> tuple[str, list[str]]:
+def initial_config(
+    source: Path, target: Sequence[str], folder: Path, overrides: Sequence[str] = ()
+) -> tuple[str, list[str]]:
     """The text of a commented config for a file in `folder`, and what was noticed about the data.
 
-    The whole table is read, as training would. Raises what that raises, and UsageError without a target.
+    `overrides` are written into it as `KEY=VALUE` of the command line would set them. The whole table is read, as
+    training would. Raises what that raises, and UsageError without a target.
     """
-    if not target:
+    if not target and not any(text.startswith("data.target=") for text in overrides):
         require_target(source)
     mapping = initial_mapping(source, target)
-    found, spelling = _read(mapping)
+    found, spelling = _read(mapping, overrides)
     mapping["data"] |= spelling
-    settings = config.seen_from(config.from_mapping(mapping), str(folder))
+    settings = _settings(mapping, overrides)
+    config.recheck(replace(settings, data=replace(settings.data, task=found.target.task)), COMMAND_LINE)
+    settings = config.seen_from(settings, str(folder))
     return _text(settings, found), list(found.notices)
 
 
-def _read(mapping: dict[str, Any]) -> tuple[Dataset, Mapping[str, str]]:
+def _settings(mapping: Mapping[str, Any], overrides: Sequence[str]) -> Config:
+    return config.from_mapping(mapping, overrides, file=COMMAND_LINE)
+
+
+def _read(mapping: dict[str, Any], overrides: Sequence[str]) -> tuple[Dataset, Mapping[str, str]]:
     """The data, and how their numbers are spelled where that is unusual, as the error of the first look suggests."""
     try:
-        return _load(mapping, {}), {}
+        return _load(mapping, overrides, {}), {}
     except DataError as error:
         suggested = [other for hint, other in HINTS if f"set {hint}" in str(error)]
         for other in reversed(suggested):  # the longest is the last
             spelling = {"decimal": other.decimal, "thousands": other.thousands}
             with contextlib.suppress(DataError):
-                return _load(mapping, spelling), spelling
+                return _load(mapping, overrides, spelling), spelling
         raise
 
 
-def _load(mapping: dict[str, Any], spelling: Mapping[str, str]) -> Dataset:
-    settings = config.from_mapping({**mapping, "data": {**mapping["data"], **spelling}})
+def _load(mapping: dict[str, Any], overrides: Sequence[str], spelling: Mapping[str, str]) -> Dataset:
+    settings = _settings({**mapping, "data": {**mapping["data"], **spelling}}, overrides)
     return data.load(settings.data, settings.preprocess, dtype=settings.dtype)
 
 
 def _text(settings: Config, found: Dataset) -> str:
     parts = {name: count(len(rows), "row") for name, rows in found.parts.items()}
     spelled = config.to_mapping(settings)
-    section, network, training = (dict(spelled[key]) for key in ("data", "network", "training"))
-    section["task"] = found.task
-    unusual = [key for key in ("decimal", "thousands") if section[key] != getattr(Data, key)]
-    lines = [
-        "# yaml-language-server: $schema=fcnet.schema.json",
-        "# (`fcnet schema > fcnet.schema.json` writes the file that lets an editor check and complete this one.)",
-        "",
-        *_line("name", settings.name, "the run folder's name", ""),
-        *_line("seed", settings.seed, "initial weights, shuffling, dropout; not the split", ""),
-        "",
-        "data:",
-        *_line("train", section["train"], count(len(found.x), "row")),
-        *(_line("target", section["target"], _target(found)) if section["target"] is not None else []),
-        *_line("task", section["task"], "binary, multiclass, multilabel or regression"),
-        *(line for key in unusual for line in _line(key, section[key], "how numbers are written here")),
-        *_line("validation", section["validation"], f"{parts['validation']}, to choose the best epoch"),
-        *_line("test", section["test"], f"{parts['test']}, for the score that counts"),
-        *_features(found),
-        "",
-        "network:",
-        *_line("layers", network["layers"], "units of the hidden layers"),
-        *_line("activation", network["activation"], "of the hidden layers"),
-        *_line("dropout", network["dropout"], "0.1 to 0.5 helps against overfitting"),
-        "",
-        "optimizer:",
-        *_line("name", spelled["optimizer"]["name"], "fcnet schema --table lists the others"),
-        *_line("lr", spelled["optimizer"]["lr"], "the first number to try other values of"),
-        "",
-        "training:",
-        *_line("epochs", training["epochs"], "at most"),
-        *_line("batch_size", training["batch_size"], "32 up to 2,000 rows, 128 up to 50,000, else 256"),
-        "  early_stopping:",
-        *_line("metric", training["early_stopping"]["metric"], "watched on validation", "    "),
-        *_line("patience", training["early_stopping"]["patience"], "epochs to wait for a better one", "    "),
+    given = _changes(spelled, config.to_mapping(config.from_mapping({"name": settings.name, "data": _PLAIN})))
+    spelled["data"]["task"] = found.task
+    stopping, validated = spelled["training"]["early_stopping"], len(found.parts["validation"]) > 0
+    comments: dict[str, dict[str, str]] = {
+        "data": {
+            "train": count(len(found.x), "row"),
+            **({"target": _target(found)} if spelled["data"]["target"] is not None else {}),
+            "task": "binary, multiclass, multilabel or regression",
+            "decimal": "how numbers are written here",
+            "thousands": "how numbers are written here",
+            "validation": parts["validation"] + (", to choose the best epoch" if validated else ""),
+            "test": parts["test"] + (", for the score that counts" if len(found.parts["test"]) else ""),
+        },
+        "network": {
+            "layers": "units of the hidden layers",
+            "activation": "of the hidden layers",
+            "dropout": "0.1 to 0.5 helps against overfitting",
+        },
+        "optimizer": {
+            "name": "fcnet schema --table lists the others",
+            "lr": "the first number to try other values of",
+        },
+        "training": {
+            "epochs": "at most",
+            "batch_size": "32 up to 2,000 rows, 128 up to 50,000, else 256",
+        },
+    }
+    sections = {key: _section(spelled[key], given.get(key, {}), comments[key]) for key in comments}
+    sections["data"] += _features(found)
+    if stopping is not None:
+        sections["training"] += [
+            "  early_stopping:",
+            *_line("metric", stopping["metric"], "watched on validation", "    "),
+            *_line("patience", stopping["patience"], "epochs to wait for a better one", "    "),
+        ]
+    elif validated:
+        sections["training"] += _line("early_stopping", None, "")
+    rest = [key for key in given if key not in (*sections, "name", "seed")]
+    return "\n".join(
+        [
+            "# yaml-language-server: $schema=fcnet.schema.json",
+            "# (`fcnet schema > fcnet.schema.json` writes the file that lets an editor check and complete this one.)",
+            "",
+            *_line("name", settings.name, "the run folder's name", ""),
+            *_line("seed", settings.seed, "initial weights, shuffling, dropout; not the split", ""),
+            *(line for key, lines in sections.items() for line in ("", f"{key}:", *lines)),
+            *([""] if rest else []),
+            *(line for key in rest for line in _line(key, given[key], "", "")),
+            "",
+        ]
+    )
+
+
+_PLAIN = {"train": "a.csv", "target": "y"}
+UNUSUAL = ("decimal", "thousands")
+"""Keys that are written only where they are not as usual."""
+
+
+def _section(spelled: Mapping[str, Any], given: Mapping[str, Any], comments: Mapping[str, str]) -> list[str]:
+    """The lines of a section: the keys that have comments, then what else was `given`."""
+    shown = [key for key in comments if key not in UNUSUAL or key in given]
+    others = [key for key in given if key not in shown and key != "early_stopping"]
+    return [
+        *(line for key in shown for line in _line(key, spelled[key], comments[key])),
+        *(line for key in others for line in _line(key, given[key], "")),
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _changes(spelled: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that are not as usual: of a section these of its keys, of what has a name or keys of its own all."""
+    changed = {key: value for key, value in spelled.items() if value != plain.get(key)}
+    for key, value in changed.items():
+        usual = plain.get(key)
+        if isinstance(value, dict) and isinstance(usual, dict) and "name" not in value:
+            changed[key] = _changes(value, usual)
+    return changed
 
 
 def _line(key: str, value: Any, comment: str, indent: str = "  ") -> list[str]:
     first, *rest = config.dump({key: value}).rstrip("\n").split("\n")
-    said = (indent + first).ljust(COMMENT - 2) + "  # " + escape(comment)
+    said = (indent + first).ljust(COMMENT - 2) + "  # " + escape(comment) if comment else indent + first
     return [said, *(indent + line for line in rest)]
 
 

@@ -238,16 +238,70 @@ def test_init_looks_at_what_it_is_given_before_what_is_there(call, flowers):
     assert (flowers / "config.yaml").read_text() == "mine"
 
 
-def test_init_says_where_settings_can_be_given(call, tmp_path):
-    """What only a setting can cure is named as `init` knows it: as an argument of `train`, which works."""
+def test_the_cure_that_init_names_is_a_setting_that_it_takes(call, tmp_path):
+    """What only a setting can cure is written behind the same command, and into the config."""
     (tmp_path / "t.csv").write_text("".join(f"{i},{i % 2}\n" for i in range(60)))
 
     code, _, err = call("init", "t.csv", "--target", "-1")
 
-    again = "fcnet train t.csv --target -1 data.header=false"
     assert code == 4
-    assert err.endswith(f"init takes no settings, and train does: {again}\n")
-    assert call(*again.split()[1:], *SETTINGS[1:], "training.epochs=1")[0] == 0
+    assert "data.header=false" in err
+    assert call("init", "t.csv", "--target", "-1", "data.header=false")[0] == 0
+    assert config.load("config.yaml").data.header is False
+
+
+SET = [
+    ["optimizer=sgd", "optimizer.momentum=0.9", "schedule=cosine"],
+    ['data.class_weight={rose: 2, "=iris": 1.5}', "data.split.seed=4", "data.missing=[x, no]"],
+    ["data.class_weight=balanced", "data.validation=0", "training.clip_norm=1"],
+    [
+        "training.early_stopping=null",
+        "training.checkpoint={minutes: 5}",
+        "loss={name: cross_entropy, label_smoothing: 0.1}",
+    ],
+    ["training.early_stopping.metric=val_accuracy", "metrics=[accuracy, f1_macro]", "training.epochs=7"],
+    ["network={layers: [8, {units: 4, dropout: 0.5}], activation: {name: elu, alpha: 2}}", "seed=3", "name=other"],
+    [
+        "data.target=[size, age]",
+        "data.missing_target=drop",
+        "preprocess.target=none",
+        "output=elsewhere",
+        "dtype=float64",
+    ],
+    ["data.test=flowers.csv", "threads=1", "backend=numpy", "data.categorical=[age]"],
+]
+
+
+@pytest.mark.parametrize("words", SET)
+def test_init_writes_what_is_set(call, flowers, words):
+    """The config of `init TABLE KEY=VALUE …` is the one that `train TABLE KEY=VALUE …` trains with."""
+    target = [] if any("data.target" in word for word in words) else ["--target", "flower"]
+
+    code, _, err = call("init", "flowers.csv", *target, *words, "-o", "sub/c.yaml")
+
+    assert code == 0, err
+    direct = config.from_mapping(initial_mapping(Path("flowers.csv"), target[1:]), words)
+    differing = config.differences(config.to_mapping(direct), config.to_mapping(config.load("sub/c.yaml")))
+    assert {key for key, _, _ in differing} <= {"data.train", "data.task", "data.test", "name"}
+    assert config.load("sub/c.yaml").output == direct.output
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["optimizer.lrr=1"], 3, "command line: optimizer.lrr: unknown key; did you mean lr?"),
+        (["optimizer.lr=-1"], 3, "command line: optimizer.lr: -1, expected a number > 0"),
+        (["loss=huber"], 3, "command line: loss: huber does not fit data.task: multiclass"),
+        (["data.class_weight={no: 2}"], 3, 'command line: data.class_weight: no class "no"'),
+        (["nonsense"], 2, "expected KEY=VALUE"),
+    ],
+)
+def test_init_refuses_what_train_would_refuse(call, flowers, words, code, said):
+    """Settings are checked as those of train are, and nothing is written."""
+    found, _, err = call("init", "flowers.csv", "--target", "flower", *words)
+
+    assert (found, said in err) == (code, True), err
+    assert not (flowers / "config.yaml").exists()
 
 
 def test_init_writes_commas_as_what_they_must_be(call, tmp_path):
