@@ -149,7 +149,8 @@ def check_numbers(name: str, values: Array, grammar: Grammar, shown: str, at: in
 
 def _beyond(name: str, value: int, shown: str, index: int) -> DataError:
     what = "is an integer beyond 2**53, which float64 does not hold exactly; mend or drop it"
-    return DataError(f'row index {index}: column "{name}": {value} {what}', file=shown)
+    shown_value = str(value) if abs(value) < 10**40 else "a value of more than 40 digits"
+    return DataError(f'row index {index}: column "{name}": {shown_value} {what}', file=shown)
 
 
 def _categories(name: str, cells: Coded, want: Want, grammar: Grammar, shown: str, at: int) -> Column:

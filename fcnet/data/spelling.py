@@ -47,8 +47,12 @@ def spelled(value: object) -> str:
 
 
 def shortest(value: Any) -> int | float:
-    """A number as an int where it is whole and exact, else as the float of the fewest digits that its type needs."""
+    """A number as an int where it is whole and exact, else as the float of the fewest digits that its type needs.
+
+    OverflowError for an int outside float64.
+    """
     if isinstance(value, int | np.integer):
+        float(value)
         return int(value)
     number = float(str(value)) if isinstance(value, np.floating) else float(value)
     return int(number) if number.is_integer() and abs(number) < 1e16 else number

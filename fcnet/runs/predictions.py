@@ -246,10 +246,11 @@ def _frame(form: Form, kept: Sequence[Sequence[str]], prediction: Any, p: Any) -
     import polars as pl
 
     columns = [*(list(column) for column in kept), *form.columns(prediction, p)]
-    mixed = len({isinstance(label, str) for label in form.classes or ()}) > 1
+    kinds = {type(label) for label in form.classes or ()}
+    one = (str if str in kinds else float) if len(kinds) > 1 else None  # a column has one type
     series = []
     for name, column in zip(form.header(), columns, strict=True):
         labels = isinstance(column, list)
-        values = (list(map(str, column)) if mixed else column) if labels else np.ascontiguousarray(column)
+        values = (list(map(one, column)) if one else column) if labels else np.ascontiguousarray(column)
         series.append(pl.Series(name, values))
     return pl.DataFrame(series)
