@@ -17,7 +17,7 @@ import numpy as np
 
 from fcnet import config as configs
 from fcnet import data as tables
-from fcnet import files
+from fcnet import extras, files
 from fcnet.backends.base import Array
 from fcnet.config.schema import Config
 from fcnet.data import Tally
@@ -272,7 +272,7 @@ def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[s
         "part": part,
         "rows": len(rows),
         "data": shown,
-        "notices": list(loaded.notices) if source is not None else [],
+        "notices": [*(loaded.notices if source is not None else ()), *extras.notices()],
         **weighted_by(loaded),
         **scores,
     }
@@ -357,7 +357,11 @@ def predict(
     notices = [] if checkpoint is not None else [_newest(net)]
     exact = output is not None and output.suffix.lower() == PARQUET
     marked = [] if exact else [_marked(name, n) for name, n in formulas.items()]
-    return {"checkpoint": str(net.path), "rows": rows, "notices": [*notices, *tally.notices(), *marked]}
+    return {
+        "checkpoint": str(net.path),
+        "rows": rows,
+        "notices": [*notices, *tally.notices(), *marked, *extras.notices()],
+    }
 
 
 def _marked(column: str, n: int) -> str:

@@ -5,16 +5,23 @@ So the same config on the same data with the same packages always takes the same
 
 from __future__ import annotations
 
+import itertools
+import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
+from types import ModuleType
 
-from fcnet import machine
+import numpy as np
+
+from fcnet import extras, machine
 from fcnet.backends.base import Backend
 from fcnet.backends.numpy import NumpyBackend
 from fcnet.errors import ConfigError
+from fcnet.formulas import Formula, Sym
 
 WORTH = 5.0
 """Seconds that compiled kernels must save before they are taken: about what compiling them costs the first time."""
+
+FAST = "pip install 'fcnet[fast]'"
 
 SHARE = 2**20
 """Multiplications of a step's largest product that keep a thread busy for longer than it waits."""
@@ -47,7 +54,51 @@ class Work:
 
 def installed(name: str) -> bool:
     """Whether what a backend needs is there."""
-    return name == "numpy" or find_spec(name) is not None
+    return name == "numpy" or extras.installed(name)
+
+
+def fault(name: str) -> extras.Fault | None:
+    """What keeps a backend from being used here, None for nothing."""
+    return None if name == "numpy" else extras.fault(name, _numba)
+
+
+def _numba() -> ModuleType:
+    """Numba, after a product and a formula were compiled, kept and made."""
+    import numba
+
+    from fcnet.backends.numba import store  # an extra, and slow to import
+
+    tries = itertools.count()
+
+    @store.kept
+    def trial() -> None:
+        if next(tries):  # what was imported keeps its machine code where it could not be kept
+            for module in [name for name in sys.modules if name.startswith(f"{store.__package__}.")]:
+                if module != store.__name__:
+                    del sys.modules[module]
+                    vars(sys.modules[store.__package__]).pop(module.rpartition(".")[2], None)
+        from fcnet.backends.numba.backend import NumbaBackend
+
+        backend, x = NumbaBackend(1), np.ones((2, 16), np.float32)
+        formula = Formula({"x": Sym("x") + 1.0})
+        product = backend.matmul(x, np.eye(16, dtype=np.float32), x.copy())
+        backend.link([*product, *backend.apply(formula, {"x": x}, {"x": x})])(1)
+        if not (x == 2).all():
+            raise ArithmeticError("1 + 1 is not 2")
+
+    trial()
+    module: ModuleType = numba
+    return module
+
+
+def usable(name: str) -> str:
+    """The backend of that name, or NumPy where it cannot be used; that it is broken is among the notices then."""
+    found = fault(name)
+    if found is None:
+        return name
+    if not found.missing:
+        extras.say(name, f"{name} {found.what}; NumPy computes instead; {found.cure}")
+    return "numpy"
 
 
 def choose(work: Work) -> tuple[str, str | None]:
@@ -56,9 +107,9 @@ def choose(work: Work) -> tuple[str, str | None]:
     if saved < WORTH:
         return "numpy", None
     times = work.seconds("numpy") / work.seconds("numba")
-    if installed("numba"):
-        return "numba", None
-    return "numpy", f"about {times:.1f} × faster with: pip install 'fcnet[fast]'"
+    name = usable("numba")
+    hint = f"about {times:.1f} × faster with: {FAST}" if not installed("numba") else None
+    return name, hint
 
 
 def team(threads: int, largest: int | None = None) -> int:
@@ -68,13 +119,16 @@ def team(threads: int, largest: int | None = None) -> int:
 
 
 def make(name: str, threads: int = 1, largest: int | None = None) -> Backend:
-    """The backend of that name, on so many threads; ConfigError where its package is missing.
+    """The backend of that name, on so many threads; ConfigError where its package is missing or broken.
 
     `largest`: multiplications of the largest product of a step. A team has as many threads as there are processors and
     as have enough to do: more would change no bit, and wait for one another.
     """
-    if not installed(name):
-        raise ConfigError(f"{name} is not installed; pip install 'fcnet[fast]', or choose numpy", key="backend")
+    found = fault(name)
+    if found is not None:
+        if found.storage is not None:
+            raise found.storage
+        raise ConfigError(f"{name} {found.what}; {found.cure}, or choose numpy", key="backend")
     if name == "numba":
         from fcnet.backends.numba.backend import NumbaBackend  # an extra, and slow to import
 

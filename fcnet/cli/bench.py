@@ -30,7 +30,7 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
     at their shapes in the same run. Medians of seven repetitions. Nothing is written.
     """
     from fcnet import config as configs
-    from fcnet import machine
+    from fcnet import extras, machine
     from fcnet.reports import bench
     from fcnet.training.prepare import prepare
     from fcnet.training.timing import measure
@@ -42,7 +42,7 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
             prepared = prepare(found, threads)
             profiles = measure(prepared)
     if not quiet:
-        streams.notices(prepared.data.notices)
+        streams.notices([*prepared.data.notices, *extras.notices()])
     if json_:
         streams.show_json(bench.mapping(prepared, profiles))
         return

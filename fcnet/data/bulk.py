@@ -5,17 +5,17 @@ By polars where it is installed and the block is large enough, else, where all i
 
 from __future__ import annotations
 
-import importlib.util
 import mmap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fcnet import files
+from fcnet import extras, files
 from fcnet.data.numbers import Grammar
 
 if TYPE_CHECKING:
@@ -118,15 +118,33 @@ class Frame:
         return self.columns.get(column)
 
 
-@cache
-def installed() -> bool:
-    """Whether polars can be imported."""
-    return importlib.util.find_spec("polars") is not None
+def fault() -> extras.Fault | None:
+    """What keeps polars from being used, None for nothing."""
+    return extras.fault("polars", _polars)
+
+
+def _polars() -> ModuleType:
+    """Polars, after it has read a table as it does here, and written it."""
+    import polars as pl
+
+    schema = {"0": pl.Float64, "1": pl.String}
+    table = pl.read_csv(b"1.5,a\n,b\n", has_header=False, separator=",", quote_char=None, schema=schema)
+    texts = table.to_series(1)
+    codes = texts.cast(pl.Enum(texts.unique(maintain_order=True))).to_physical().to_numpy()
+    lines = table.write_csv(include_header=False, quote_style="never", line_terminator="\n")
+    if (table.to_series(0).null_count(), codes.tolist(), lines) != (1, [0, 1], "1.5,a\n,b\n"):
+        raise ArithmeticError("a table of two rows comes out as another")
+    return pl
 
 
 def at_hand() -> bool:
     """Whether polars may do what could be done without it: not under `ulimit -v`, where it aborts the process."""
-    return installed() and files.address_space() is None
+    if files.address_space() is not None:
+        return False
+    found = fault()
+    if found is not None and not found.missing:
+        extras.say("polars", f"polars {found.what}; tables are read and written more slowly; {found.cure}")
+    return found is None
 
 
 def convert(

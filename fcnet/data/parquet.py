@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcnet.data.arrays import column_of
-from fcnet.data.bulk import installed
+from fcnet.data.bulk import fault
 from fcnet.data.columns import Plan, Want
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened, looks_like
@@ -37,9 +37,11 @@ def read_parquet(
     if start != b"PAR1":
         what = looks_like(start)
         raise DataError(f"is not a Parquet file{f' but looks like {what}' if what else ''}", file=shown)
-    if not installed():
+    found = fault()
+    if found is not None:
+        why = "" if found.missing else f", which {found.what}"
         raise DataError(
-            "reading Parquet needs polars: pip install 'fcnet[fast]', or convert the file to CSV or NPZ", file=shown
+            f"reading Parquet needs polars{why}: {found.cure}, or convert the file to CSV or NPZ", file=shown
         )
     import polars as pl
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fcnet import config as configs
-from fcnet import files, machine
+from fcnet import extras, files, machine
 from fcnet.backends import choice
 from fcnet.config import Config
 from fcnet.data.encode import Feature
@@ -84,7 +84,7 @@ def examine(config: Config) -> Examination:
             files.disk_free(output),
             trial.n,
             check(trial),
-            (*prepared.data.notices, *([hint] if hint else [])),
+            (*prepared.data.notices, *([hint] if hint else []), *extras.notices()),
         )
 
 

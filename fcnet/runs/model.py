@@ -175,7 +175,7 @@ class Model:
         self.network, self.metrics = parts.network, parts.metrics
         self._state = State.new(self.network, (), np.dtype(self.config.dtype))
         restore(self.network, self._state, held, optimizer=False)
-        self._backend = self.config.backend if choice.installed(self.config.backend) else "numpy"
+        self._backend = choice.usable(self.config.backend)
         small = self.network.layout.size <= READING * self.encoder.n_in
         self._threads = 1 if small else machine.cores()
         self._idle: list[Engine] = []

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fcnet import files
-from fcnet.data.bulk import at_hand, installed
+from fcnet.data.bulk import at_hand, fault
 from fcnet.data.target import Target
 from fcnet.errors import UsageError
 from fcnet.runs.parquet import appending
@@ -199,8 +199,10 @@ def destination(source: str, output: str | None) -> Path | None:
     path = Path(output)
     if path.suffix.lower() not in ("", ".csv", ".txt", PARQUET):
         raise UsageError(f'-o "{output}": predictions are written as CSV or Parquet; end the name in .csv or .parquet')
-    if path.suffix.lower() == PARQUET and not installed():
-        raise UsageError(f"-o \"{output}\": writing Parquet needs polars: pip install 'fcnet[fast]', or end in .csv")
+    found = fault() if path.suffix.lower() == PARQUET else None
+    if found is not None:
+        why = "" if found.missing else f", which {found.what}"
+        raise UsageError(f'-o "{output}": writing Parquet needs polars{why}: {found.cure}, or end in .csv')
     return path
 
 

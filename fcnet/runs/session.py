@@ -16,7 +16,7 @@ import numpy as np
 
 import fcnet
 from fcnet import config as configs
-from fcnet import machine
+from fcnet import extras, machine
 from fcnet.backends import choice
 from fcnet.backends.base import Array
 from fcnet.config.schema import Config
@@ -182,6 +182,7 @@ class _Session:
             name, hint = choice.choose(self.prepared.work())
             self.notices += [hint] if hint else []
         self.backend = self.prepared.backend(name)
+        self.notices += extras.notices()
         self.settings = replace(self.settings, backend=self.backend.name)  # type: ignore[arg-type]  # a backend of the schema
 
     def go(self, run: folder.Run, start: Beginning, given: Mapping[str, Any]) -> Iterator[Event]:

@@ -73,7 +73,7 @@ def candidates(prepared: Prepared) -> list[str]:
     name: str = prepared.settings.backend
     if name == "auto":
         name, _ = choice.choose(prepared.work())
-    return [name, *(other for other in ("numpy", "numba") if other != name and choice.installed(other))]
+    return [name, *(other for other in ("numpy", "numba") if other != name and choice.fault(other) is None)]
 
 
 def measure(prepared: Prepared, seconds: float | None = None) -> list[Profile]:
@@ -170,7 +170,7 @@ class _Trial:
                     done, before = done + row - before, row
                 case Epoch():
                     before = 0
-            if perf_counter() - start >= seconds:
+            if done and perf_counter() - start >= seconds:
                 break
         spent = perf_counter() - start
         assert done, "the loop yields after every chunk"

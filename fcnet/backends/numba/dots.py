@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 from fcnet.backends.base import Array
 from fcnet.backends.numba.pointers import call, f4, f8, i8
 from fcnet.backends.numba.product import INDEX, ROWS, VECTORS, Vectors, repeat
+from fcnet.backends.numba.store import kept
 
 FEW, LONG = 12, 128
 """Up to so many columns, and from so many products for an element on; below, a step would gain little by it."""
@@ -98,6 +99,7 @@ def _dots(q: Any, c: Any, a: Any, b: Any) -> None:
 
 
 @cache
+@kept
 def kernel(dtype: np.dtype[Any]) -> Any:
     """The compiled product of that precision; each is compiled when it is first asked for, which takes seconds once."""
     if dtype == np.float32:

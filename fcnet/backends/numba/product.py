@@ -26,6 +26,7 @@ from numba.extending import intrinsic
 from fcnet.backends.base import Array
 from fcnet.backends.numba.denormals import X86
 from fcnet.backends.numba.pointers import call, f4, f8, i8
+from fcnet.backends.numba.store import kept
 
 _FEATURES = binding.get_host_cpu_features()
 _BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx2") else 16  # of a vector register
@@ -418,6 +419,7 @@ def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
 
 
 @cache
+@kept
 def kernel(dtype: np.dtype[Any]) -> Any:
     """The compiled product of that precision; each is compiled when it is first asked for, which takes seconds once."""
     if dtype == np.float32:

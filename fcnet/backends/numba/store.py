@@ -7,6 +7,7 @@ fcnet printed in this very process is ever imported: a file that holds anything 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -15,31 +16,79 @@ import stat
 import sys
 import tempfile
 import threading
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
+from typing import ParamSpec, TypeVar
 
 import fcnet
-from fcnet import files
+from fcnet import extras, files
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_private: list[Path] = []
+"""The temporary folder of this process, where it has one."""
 
 _loading = threading.RLock()  # of another thread's module there might be a half
+
+
+def kept(compiling: Callable[P, T]) -> Callable[P, T]:
+    """The function, which compiles something, with all of that kept in the kernel folder.
+
+    What Numba cannot write, read or understand there is compiled again in a temporary folder, with a notice. One thread
+    at a time. Raises StorageError where there is no room for that either.
+    """
+
+    def twice(*args: P.args, **kwargs: P.kwargs) -> T:
+        place = folder()
+        try:
+            with _numba_in(place):
+                return compiling(*args, **kwargs)
+        except Exception as error:  # a damaged cache may raise anything
+            if place in _private:
+                raise _named(error, place) from error
+            why = error
+        temporary = _leave()
+        try:
+            with _numba_in(temporary):
+                made = compiling(*args, **kwargs)
+        except Exception as error:
+            raise _named(error, temporary) from error
+        _say(f" in {place}", why)
+        return made
+
+    @wraps(compiling)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _loading:
+            return twice(*args, **kwargs)
+
+    return locked
 
 
 def load(text: str) -> ModuleType:
     """The module of a printed kernel."""
     name = f"_fcnet_kernel_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
     with _loading:
-        if name not in sys.modules:
-            path = folder() / f"{name}.py"
-            if not path.is_file() or path.read_text(encoding="utf-8") != text:
-                files.write_file(path, text.encode())
-            spec = importlib.util.spec_from_file_location(name, path)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[name] = module
-            spec.loader.exec_module(module)
-        return sys.modules[name]
+        return sys.modules[name] if name in sys.modules else _load(name, text)
+
+
+@kept
+def _load(name: str, text: str) -> ModuleType:
+    path = folder() / f"{name}.py"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        files.write_file(path, text.encode())
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 @cache
@@ -50,19 +99,71 @@ def name() -> str:
     return f"kernels-{fcnet.__version__}-{hashlib.sha256(called).hexdigest()[:8]}"
 
 
-@cache
 def folder() -> Path:
     """The user's kernel folder, 0700 and owned by the user; a temporary one where there can be none."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = base / "fcnet" / name()
+    if _private:
+        return _private[0]
+    place = _own()
+    if isinstance(place, Path):
+        return place
+    _say("", place)
+    return _leave()
+
+
+@cache
+def _own() -> Path | Exception:
+    """The user's folder, or what is wrong with it."""
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        status = path.lstat()
-        own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
-        if own and stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o022 and os.access(path, os.W_OK):
-            return path
-    except OSError:
-        pass
-    temporary = Path(tempfile.mkdtemp(prefix="fcnet-kernels-"))
+        given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        base = given if given.is_absolute() else Path.home() / ".cache"
+        path = base / "fcnet" / name()
+        base.mkdir(parents=True, exist_ok=True)
+        for each in (path.parent, path):
+            each.mkdir(exist_ok=True, mode=0o700)
+            status = each.lstat()
+            if not stat.S_ISDIR(status.st_mode):
+                raise NotADirectoryError(f"{each} is no folder")
+            if hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+                raise PermissionError(f"others may write to {each}")
+        with tempfile.TemporaryFile(dir=path) as probe:  # whether there is room shows when it is taken
+            probe.write(bytes(1 << 16))
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+        return error
+    return path
+
+
+def _leave() -> Path:
+    """A temporary folder from now on, removed at the end; StorageError where there is none."""
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix="fcnet-kernels-"))
+    except OSError as error:
+        raise files.storage_error(error.filename or "the folder for temporary files", error) from error
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    _private[:] = [temporary]
     return temporary
+
+
+def _say(where: str, why: Exception) -> None:
+    said = str(why) or type(why).__name__
+    if isinstance(why, OSError) and why.errno is not None:
+        said = f"{why.filename}: {files.reason(why)}" if why.filename else files.reason(why)
+    extras.say("kernels", f"compiled kernels cannot be kept{where} ({said}); each run compiles them anew")
+
+
+def _named(error: Exception, place: Path) -> Exception:
+    """An error of the file system as one that names the place; any other as it is."""
+    return files.storage_error(place, error) if isinstance(error, OSError) else error
+
+
+@contextlib.contextmanager
+def _numba_in(place: Path) -> Iterator[None]:
+    """Have Numba keep what is declared meanwhile in this folder: left to itself it writes beside the program, into
+    NUMBA_CACHE_DIR whoever owns that, or not at all where neither can be written."""
+    from numba.core import config  # an extra
+
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(place)
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
