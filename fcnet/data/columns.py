@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fcnet.data.delimited import Block
 from fcnet.data.numbers import BLANKS, Grammar, other_spellings
 from fcnet.data.problems import SHOWN, Problems
-from fcnet.data.table import Column, Mixed
+from fcnet.data.table import Column
 
 Array = NDArray[Any]
 Kind = Literal["auto", "number", "text", "both"]
@@ -158,13 +158,7 @@ class Gatherer:
             self._chunks = []  # no number at all: classes that are called NA, None and the like
         elif not self._chunks and kind != "text":
             self._chunks = [np.zeros(self._n)]
-        return Column(self.name, self._n, tuple(self._chunks), codes, levels, mixed=self._mixed)
-
-    @property
-    def _mixed(self) -> Mixed | None:
-        total = self._numbers + self._bad_count
-        mixed = self._want.kind in ("auto", "both") and self._bad_count and 2 * self._numbers >= total
-        return Mixed(self._numbers, total, *self._bad[0]) if mixed else None
+        return Column(self.name, self._n, tuple(self._chunks), codes, levels)
 
     def _categories(self) -> tuple[Array, tuple[str, ...]]:
         """The codes with −1 for missing cells, and the levels, in the order of their first cells."""

@@ -16,6 +16,7 @@ from fcnet.data.dialect import check_delimiter
 from fcnet.data.doubts import alike, giveaways
 from fcnet.data.encode import Encoder, fit_encoder, listed
 from fcnet.data.given import given
+from fcnet.data.looks import Look, looks_like_numbers
 from fcnet.data.numbering import numbering
 from fcnet.data.numbers import Grammar, grammar
 from fcnet.data.opened import FileRecord
@@ -107,18 +108,19 @@ def load(
         target=list(roles.targets) if len(roles.targets) > 1 else roles.targets[0],
     )
     if fitted is None:
-        roles, left_out = _left_out(table, roles, options)
+        looks = _looks(table, roles, options, spelling, delimiter)
+        roles, left_out = _left_out(table, roles, options, looks)
         if left_out and strict:
             raise DataError((Problem(f"{text}", file=table.file) for _, text in left_out))
         notices += [text for _, text in left_out]
-        notices += _mixed(table, roles)
+        notices += _numbers_as_texts(roles, looks)
         names = [name for name, _ in left_out]
         resolved = replace(resolved, exclude=[*options.exclude, *names])
         main, dropped = _with_target(main, roles.targets, options)
         notices += dropped
         task, said = find_task(table, main.rows, options, roles.targets, spelling)
         notices += [said] if said else []
-        check_labels(table, task, roles.targets[0], spelling)
+        check_labels(table, task, roles.targets[0], spelling, looks.get(roles.targets[0]))
         notices += alike(table.names)
         notices += giveaways(table, main.rows, roles)
         named = [(name, "category") for name in roles.features]
@@ -349,20 +351,28 @@ def _with_target(
     return replace(loaded, rows=np.flatnonzero(~missing)), [text]
 
 
-def _mixed(table: Table, roles: Roles) -> list[str]:
-    """A notice for each column that is read as categories or classes although most of its cells are numbers."""
-    notices = []
-    for name in (*roles.features, *roles.targets):
-        mixed = table.columns[name].mixed
-        if mixed is not None:
-            share = f"{mixed.numbers:,} of {mixed.cells:,} cells are numbers"
-            first = f'line {mixed.line:,} has "{mixed.text[:40]}"'
-            read = "classes; mend it if numbers are meant" if name in roles.targets else "categories"
-            notices.append(f'column "{name}": {share}, but {first}; read as {read}')
-    return notices
+def _looks(table: Table, roles: Roles, options: Data, spelling: Grammar, delimiter: str | None) -> Mapping[str, Look]:
+    """What the columns look like that are texts without being meant to, by name."""
+    file = options.train if delimiter is not None and options.header and not options.skip else None
+    names = [name for name in (*roles.features, *roles.targets) if name not in options.categorical]
+    columns = [table.columns[name] for name in names if not table.columns[name].numeric]
+    found = {column.name: looks_like_numbers(column, table.lines, spelling, file, delimiter) for column in columns}
+    return {name: look for name, look in found.items() if look is not None}
 
 
-def _left_out(table: Table, roles: Roles, options: Data) -> tuple[Roles, list[tuple[str, str]]]:
+def _numbers_as_texts(roles: Roles, looks: Mapping[str, Look]) -> list[str]:
+    """A notice for each column that is read as categories or classes although its cells look like numbers."""
+    return [
+        f'column "{name}": {looks[name].what}; read as {"classes" if name in roles.targets else "categories"}; '
+        f"if numbers are meant, {looks[name].cure}"
+        for name in (*roles.features, *roles.targets)
+        if name in looks
+    ]
+
+
+def _left_out(
+    table: Table, roles: Roles, options: Data, looks: Mapping[str, Look]
+) -> tuple[Roles, list[tuple[str, str]]]:
     """The roles without the features that are of no use as they are: (column, why)."""
     found: list[tuple[str, str]] = []
     for name in roles.features:
@@ -374,7 +384,10 @@ def _left_out(table: Table, roles: Roles, options: Data) -> tuple[Roles, list[tu
             cells, distinct = int((column.codes >= 0).sum()), len(column.levels)
             if distinct > MANY_LEVELS and 2 * distinct > cells:
                 why = f"text with {distinct:,} different values in {cells:,} cells"
-                found.append((name, f'column "{name}" is left out: {why}; list it under data.categorical to keep it'))
+                said = f"{why}; list it under data.categorical to keep it"
+                if look := looks.get(name):
+                    said = f"{look.what}; list it under data.categorical to keep it as text, or {look.cure}"
+                found.append((name, f'column "{name}" is left out: {said}'))
     if options.features == "all":
         useless = {*options.categorical, *(name for name, _ in found)}
         found += numbering(table, [name for name in roles.features if name not in useless])

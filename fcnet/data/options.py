@@ -55,7 +55,8 @@ class Data:
     """`balanced`, or a weight for each label; it weighs the loss and no score."""
     missing: Literal["auto"] | list[str] = "auto"
     """The texts that mean a missing cell, in all columns. `auto`: in columns of numbers an empty cell, `NA`, `N/A`,
-    `n/a`, `#N/A`, `NaN`, `nan`, `null`, `NULL`, `None`, `?`, `.` and `-`; in columns of text an empty cell alone."""
+    `n/a`, `#N/A`, `NaN`, `nan`, `null`, `NULL`, `None`, `?`, `.` and `-`; in columns of text an empty cell
+    alone. Listed texts are added to these."""
     missing_target: Literal["error", "drop"] = "error"
     """What to do with rows whose target is missing."""
     delimiter: str = "auto"

@@ -16,16 +16,6 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """`numbers` of `cells` that are not missing are numbers; the first that is none is `text`, in `line`."""
-
-    numbers: int
-    cells: int
-    line: int
-    text: str
-
-
-@dataclass(frozen=True)
 class Column:
     """One column of n cells, as numbers, as categories, or (a target) as both.
 
@@ -42,8 +32,6 @@ class Column:
     """Of categories that are booleans in their source: the levels are False and True."""
     declared: bool = False
     """Of categories that are texts by the type of their source, whatever they spell."""
-    mixed: Mixed | None = None
-    """Of categories that were found, where half of the cells or more are numbers."""
 
     @property
     def numeric(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet.data.looks import Look
 from fcnet.data.numbers import BLANKS, Grammar
 from fcnet.data.options import Data
 from fcnet.data.spelling import TRUTHS, Label, Lookup, is_plain, keys, plain_number, shortest
@@ -193,8 +194,11 @@ def fit_target(
     return Target("regression", tuple(names), mean=mean, scale=scale), notices
 
 
-def check_labels(table: Table, task: Task, name: str, grammar: Grammar) -> None:
-    """DataError if the target of a classification has a label of its own on most rows: it is no class then."""
+def check_labels(table: Table, task: Task, name: str, grammar: Grammar, look: Look | None = None) -> None:
+    """DataError if the target of a classification has a label of its own on most rows: it is no class then.
+
+    `look`: what the labels look like, where they look like numbers.
+    """
     column = table.columns[name]
     if task not in ("binary", "multiclass"):
         return
@@ -206,6 +210,8 @@ def check_labels(table: Table, task: Task, name: str, grammar: Grammar) -> None:
     cells = int((codes >= 0).sum())
     if len(labels) > FEW_LABELS and 2 * len(labels) > cells:
         meant = "; did you mean data.task: regression?" if column.numeric else "; is it the right column?"
+        if look is not None:
+            meant = f"; {look.what}; {look.cure}"
         raise DataError(f'column "{name}": {len(labels):,} distinct labels on {cells:,} rows{meant}', file=table.file)
 
 
