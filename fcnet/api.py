@@ -245,15 +245,7 @@ def evaluate(
 
 def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[str, Any]:
     source = Path(data) if isinstance(data, str) else data
-    match net.header:
-        case {"name": str(name), "epoch": int(epoch), "guess": [_, *_] as listed} if all(
-            isinstance(value, int | float) for value in listed
-        ):
-            guess = np.asarray(listed, dtype=np.float64)
-        case _:
-            raise CheckpointError("its header lacks or garbles name, epoch or guess", file=str(net.path))
-    if len(guess) != len(net.target.classes or net.target.names):
-        raise CheckpointError(f"its header has a guess of {len(guess)} numbers", file=str(net.path))
+    guess = np.asarray(net.header["guess"], dtype=np.float64)
     if net.target.class_weights is not None and "guess_weighted_by" not in net.header:
         guess = _unweighted(guess, net.target.class_weights)
     if source is not None and split is not None:
@@ -266,9 +258,9 @@ def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[s
     rows = loaded.parts[part]
     scores = net.scores(loaded, rows, guess)
     return {
-        "name": name,
+        "name": net.header["name"],
         "checkpoint": str(net.path),
-        "epoch": epoch,
+        "epoch": net.header["epoch"],
         "part": part,
         "rows": len(rows),
         "data": shown,

@@ -30,9 +30,11 @@ def command(checkpoint: Path | None, json_: bool, quiet: bool, verbose: bool) ->
     from fcnet.reports import inspection
     from fcnet.runs import folder
     from fcnet.runs.checkpoint import read
+    from fcnet.runs.model import understand
 
     with signals.raising():
         found = read(folder.resolve(checkpoint))
+        understand(found)
     if checkpoint is None and not quiet:
         streams.notices([f"the newest complete run is {found.path.parent}"])
     if json_:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fcnet.errors import CheckpointError, escape
+from fcnet.errors import escape
 from fcnet.machine import size
-from fcnet.reports.summary import net, outputs
+from fcnet.reports.summary import PARTS, net, outputs
 from fcnet.reports.text import compact, count, figures, fold, label_width, left, shorten
 from fcnet.runs.checkpoint import Checkpoint
 from fcnet.runs.model import understand
 
 SHOWN = 12
 """Names of one kind that are listed unless all are asked for."""
-
-KEYS: Mapping[str, type] = {"name": str, "fcnet": str, "created": str, "epoch": int, "step": int, "parts": dict}
 
 
 def lines(found: Checkpoint, following: str, width: int | None, everything: bool) -> list[str]:
@@ -24,9 +22,6 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
     Raises CheckpointError where the header makes no sense.
     """
     header = found.header
-    for key, kind in KEYS.items():
-        if not isinstance(header.get(key), kind):
-            raise CheckpointError(f'its header lacks or garbles "{key}"', file=str(found.path))
     parts = understand(found)
     layers = parts.config.network.layers
     widths = (parts.network.n_in, *(layer.units for layer in layers), parts.network.n_out)
@@ -48,7 +43,9 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
         return fold(label, [*listed[:-1], listed[-1][:-1]], width, indent, " ")
 
     when = f"written {escape(header['created'])[:16].replace('T', ' ')} UTC by fcnet {escape(header['fcnet'])}"
-    rows = [f"{part['rows']:,} {escape(name)}" for name, part in header["parts"].items() if _rows(part)]
+    rows = [
+        f"{part['rows']:,} {escape(name)}" for name, part in header["parts"].items() if name in PARTS and part["rows"]
+    ]
     what = outputs(parts.target.task, parts.target.names, len(classes))
     return [
         *line(header["name"], escape(str(found.path)), when),
@@ -61,10 +58,6 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
         *_arrays(found, indent),
         left("next", indent) + following,
     ]
-
-
-def _rows(part: Any) -> bool:
-    return isinstance(part, Mapping) and isinstance(part.get("rows"), int) and part["rows"] > 0
 
 
 def _scores(metrics: Any, indent: int, width: int | None) -> list[str]:

@@ -13,6 +13,7 @@ from fcnet import files
 from fcnet.config.schema import Config
 from fcnet.errors import CheckpointError, ConfigError, FcnetError, Problem
 from fcnet.runs import checkpoint, folder
+from fcnet.runs.model import understand
 
 _FILES = ("train", "validation", "test")
 
@@ -75,6 +76,7 @@ def _look(path: Path, config: Config) -> Beginning:
     last = folder.resumable(path)
     held = None if last is None else folder.read_last(last)
     if held is not None:
+        understand(held)
         _same_config(held, configs.to_mapping(config))
     if folder.is_complete(path) and (held is None or not _goes_on(held, config)):
         return Beginning(None, held, path, _summary(path))

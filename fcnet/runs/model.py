@@ -22,7 +22,7 @@ from fcnet.errors import CheckpointError, FcnetError
 from fcnet.metrics import Metric, chosen
 from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
-from fcnet.runs import checkpoint
+from fcnet.runs import checkpoint, header
 from fcnet.training import build
 from fcnet.training.program import Forward
 from fcnet.training.scoring import Scorer, predictions, summary
@@ -102,11 +102,17 @@ def understand(held: checkpoint.Checkpoint) -> Parts:
     where = str(held.path)
     try:
         settings = configs.from_mapping(held.header["config"], needs_data=False)
+        wrong = header.problems(held.header, settings)
+        if wrong:
+            more = f", and {len(wrong) - header.SHOWN} more" if len(wrong) > header.SHOWN else ""
+            raise CheckpointError(f"its header lacks or garbles {'; '.join(wrong[: header.SHOWN])}{more}", file=where)
         encoder = Encoder.restore(held.header["columns"], held.arrays)
         target = Target.restore(held.header["target"], held.arrays)
-        _check_preprocessing(settings, encoder, target, held.arrays)
+        _check_preprocessing(encoder, target, held.arrays)
         settings = build.resolve(settings, target.task, 1, validated=True, threads=1)
         metrics = chosen(settings.metrics, target.task)
+    except CheckpointError:
+        raise
     except FcnetError as error:
         raise CheckpointError(f"the config inside is wrong: {error.problems[0]}", file=where) from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -118,23 +124,9 @@ def understand(held: checkpoint.Checkpoint) -> Parts:
     return Parts(settings, encoder, target, settings.loss, net, metrics)
 
 
-def _check_preprocessing(settings: Config, encoder: Encoder, target: Target, arrays: Mapping[str, Array]) -> None:
+def _check_preprocessing(encoder: Encoder, target: Target, arrays: Mapping[str, Array]) -> None:
     """ValueError for the first thing in the preprocessing that fcnet would not have written."""
-    levels = [level for feature in encoder.features for level in feature.levels]
-    for texts in (encoder.columns, encoder.names, target.names, levels):
-        _require(all(isinstance(text, str) for text in texts), "a name of a column or a category that is no text")
-    for names in (encoder.columns, target.names, *(feature.levels for feature in encoder.features)):
-        _require(len(set(names)) == len(names), "a name that stands twice")
-    _require(all(f.kind in ("number", "category") for f in encoder.features), "the kind of a column")
     _require(encoder.n_in > 0, "columns: there is none to predict from")
-    _require(encoder.dtype == settings.dtype, f"dtype: {encoder.dtype!r} of the columns, {settings.dtype} of the net")
-    _require(target.task in ("binary", "multiclass", "multilabel", "regression"), f"the task {target.task!r}")
-    _require((target.classes is not None) == (target.task in ("binary", "multiclass")), "classes, for its task")
-    _require(len(target.names) == 1 or (len(target.names) > 1 and target.classes is None), "targets")
-    if target.classes is not None:
-        _require(all(isinstance(label, str | int | float) for label in target.classes), "a label of the classes")
-        _require(len(set(map(repr, target.classes))) == len(target.classes), "a label that stands twice")
-        _require(len(target.classes) == 2 if target.task == "binary" else len(target.classes) > 1, "classes: how many")
     width = len(target.classes or target.names)
     n_numbers = sum(feature.kind == "number" for feature in encoder.features)
     for name, array in {**encoder.arrays(), **target.arrays()}.items():

@@ -16,7 +16,7 @@ from fcnet.errors import CheckpointError
 from fcnet.nn.network import Network
 from fcnet.runs import checkpoint, folder
 from fcnet.runs.log import MetricsLog
-from fcnet.runs.model import parameters, restore
+from fcnet.runs.model import parameters, restore, understand
 from fcnet.training.events import Epoch
 from fcnet.training.state import State
 
@@ -178,6 +178,7 @@ class Saver:
         path = self.run.path / folder.BEST
         try:
             held = checkpoint.read(path)
+            understand(held)
         except CheckpointError as error:
             if state.best_epoch and (state.best_epoch < state.epoch or state.row):
                 raise CheckpointError(

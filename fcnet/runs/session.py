@@ -284,7 +284,12 @@ class _Session:
         changed = environment.differences(then if isinstance(then, dict) else {}, self.machine)
         said = f"goes on after epoch {self.state.epoch}, step {self.state.step}"
         bits = [f"bits may differ from the run so far: {'; '.join(changed)}"] if changed else []
-        return [said, *notices, *self._risen(int(held.header["config"]["training"]["epochs"])), *bits]
+        return [
+            said,
+            *notices,
+            *self._risen(configs.from_mapping(held.header["config"], needs_data=False).training.epochs),
+            *bits,
+        ]
 
     def _risen(self, epochs: int) -> list[str]:
         """A notice where the learning rate rises because the run is not as long any more as it was begun with."""

@@ -80,13 +80,15 @@ def test_dozen_lines_of_numpy_give_the_probabilities(place):
     rows = table(Path("numbers.csv"))
     cells = np.array([[float(row[name] or "nan") for name in "abc"] for row in rows])
     text = (ROOT / "docs/checkpoint.md").read_text()
-    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    columns, code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     shutil.copy(run / "best.npz", "best.npz")
 
     names = {"cells": cells}
     exec(code, names)
+    exec(columns, names)
     found = [[float(row[f"p({label})"]) for label in "xyz"] for row in table(place / "out.csv")]
 
+    assert (names["columns"], names["levels"]) == (list("abc"), {})
     assert np.abs(names["p"] - np.array(found)).max() < 1e-6
     assert len(code.strip().splitlines()) <= 14
 
