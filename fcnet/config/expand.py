@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import MISSING
 from typing import Any
 
@@ -25,12 +26,17 @@ from fcnet.config.places import Path, Plain, Tree
 from fcnet.config.schema import Config
 
 
-def expand(tree: Tree) -> None:
-    """Replace every bare name and every bare number of units in the tree by its mapping, at the same place."""
-    tree.root = _expanded(tree.root, (Section(Config),), MISSING, tree, ())
+def expand(tree: Tree, along: Sequence[str] | None = None) -> None:
+    """Replace every bare name and every bare number of units in the tree by its mapping, at the same place.
+
+    `along`: only those that stand on the way to this key.
+    """
+    tree.root = _expanded(tree.root, (Section(Config),), MISSING, tree, (), along)
 
 
-def _expanded(value: Plain, kinds: Kinds, default: Any, tree: Tree, path: Path) -> Plain:
+def _expanded(
+    value: Plain, kinds: Kinds, default: Any, tree: Tree, path: Path, along: Sequence[str] | None = None
+) -> Plain:
     if isinstance(value, str) and members(kinds) and value not in constants(kinds):
         return _moved(value, "name", tree, path)
     if isinstance(value, str | int | float) and not isinstance(value, bool) and (key := short_form(kinds)):
@@ -40,7 +46,11 @@ def _expanded(value: Plain, kinds: Kinds, default: Any, tree: Tree, path: Path) 
         value = {}
     if isinstance(value, list):
         item = next((kind.item for kind in kinds if isinstance(kind, Items)), ())
-        return [_expanded(v, item, MISSING, tree, (*path, i)) for i, v in enumerate(value)]
+        if along is None:
+            return [_expanded(v, item, MISSING, tree, (*path, i)) for i, v in enumerate(value)]
+        if along and along[0].isascii() and along[0].isdecimal() and len(along[0]) < 10 and int(along[0]) < len(value):
+            i = int(along[0])
+            value[i] = _expanded(value[i], item, MISSING, tree, (*path, i), along[1:])
     if isinstance(value, dict):
         if members(kinds) and "name" not in value and hasattr(default, "name"):
             value = {"name": default.name, **value}
@@ -48,10 +58,15 @@ def _expanded(value: Plain, kinds: Kinds, default: Any, tree: Tree, path: Path) 
         below = keys(cls) if cls else {}
         given = defaults(cls) if cls else {}
         own = next((kind.value for kind in kinds if isinstance(kind, Pairs)), ())
-        return {
-            key: _expanded(v, below.get(key, own), given.get(key, MISSING), tree, (*path, key))
-            for key, v in value.items()
-        }
+        if along is None:
+            return {
+                key: _expanded(v, below.get(key, own), given.get(key, MISSING), tree, (*path, key))
+                for key, v in value.items()
+            }
+        if along and (step := along[0]) in value:
+            value[step] = _expanded(
+                value[step], below.get(step, own), given.get(step, MISSING), tree, (*path, step), along[1:]
+            )
     return value
 
 

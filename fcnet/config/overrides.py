@@ -35,7 +35,7 @@ def override(tree: Tree, text: str, turn: int = 0) -> None:
         raise UsageError(f'"{shortened(text)}": the key is not UTF-8')
     if len(parts) > MAX_PARTS:
         raise UsageError(f'"{shortened(text)}": the key has more than {MAX_PARTS} parts')
-    expand(tree)
+    expand(tree, parts)
     at = Place(COMMAND_LINE, turn=turn)
     path, node = _parent(tree, parts, at)
     here = Tree({}, COMMAND_LINE)

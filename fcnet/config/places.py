@@ -88,10 +88,15 @@ class Tree:
         return any(f.path[: len(path)] == path or path[: len(f.path)] == f.path for f in self.findings)
 
     def forget(self, path: Path) -> None:
-        """Drop the places of `path` and of everything under it."""
-        for places in (self.keys, self.values):
-            for old in [p for p in places if p[: len(path)] == path]:
-                del places[old]
+        """Drop the places of `path` and of everything that stands under it."""
+        waiting = [path]
+        while waiting:
+            here = waiting.pop()
+            self.keys.pop(here, None)
+            self.values.pop(here, None)
+            node = self.get(here)
+            if isinstance(node, dict | list):
+                waiting += [(*here, part) for part in (node if isinstance(node, dict) else range(len(node)))]
 
 
 def holds(node: Plain, part: str | int) -> bool:

@@ -264,7 +264,8 @@ def _read_train(
             wants |= {
                 feature.name: Want("number" if feature.kind == "number" else "text") for feature in fitted[0].features
             }
-            lacking = [name for name in fitted[0].columns if name not in names]
+            there = set(names)
+            lacking = [name for name in fitted[0].columns if name not in there]
             if lacking:
                 raise DataError(f"no column {listed(lacking, 30)}, which the net was trained on", file=options.train)
         return wants
@@ -354,7 +355,8 @@ def _with_target(
 def _looks(table: Table, roles: Roles, options: Data, spelling: Grammar, delimiter: str | None) -> Mapping[str, Look]:
     """What the columns look like that are texts without being meant to, by name."""
     file = options.train if delimiter is not None and options.header and not options.skip else None
-    names = [name for name in (*roles.features, *roles.targets) if name not in options.categorical]
+    forced = set(options.categorical)
+    names = [name for name in (*roles.features, *roles.targets) if name not in forced]
     columns = [table.columns[name] for name in names if not table.columns[name].numeric]
     found = {column.name: looks_like_numbers(column, table.lines, spelling, file, delimiter) for column in columns}
     return {name: look for name, look in found.items() if look is not None}
@@ -375,11 +377,12 @@ def _left_out(
 ) -> tuple[Roles, list[tuple[str, str]]]:
     """The roles without the features that are of no use as they are: (column, why)."""
     found: list[tuple[str, str]] = []
+    forced = set(options.categorical)
     for name in roles.features:
         column = table.columns[name]
         if column.empty:
             found.append((name, f'column "{name}" is left out: it has no value'))
-        elif not column.numeric and name not in options.categorical:
+        elif not column.numeric and name not in forced:
             assert column.codes is not None
             cells, distinct = int((column.codes >= 0).sum()), len(column.levels)
             if distinct > MANY_LEVELS and 2 * distinct > cells:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -121,7 +122,7 @@ def _by_name(data: Any) -> dict[str, Any] | None:
         return None
     if hasattr(data, "columns") and hasattr(data, "__getitem__"):
         names = list(map(str, data.columns))
-        twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+        twice = next((name for name, n in Counter(names).items() if n > 1), None)
         if twice is not None:
             raise DataError(f'two columns are named "{twice}"; rename one', file="data")
         return {str(name): array_of(data[name]) for name in data.columns}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from fcnet.data.columns import Want
@@ -13,6 +13,9 @@ from fcnet.data.options import Data
 from fcnet.data.problems import SHOWN
 from fcnet.data.target import Target
 from fcnet.errors import ConfigError, DataError, Problem
+
+LONGEST = 100
+"""Characters of a name to which others are compared, and which is compared to them."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +37,19 @@ def find_roles(options: Data, names: Sequence[str]) -> Roles:
     if options.split.by == "column" and split is None:
         problems.append(Problem("by: column needs the column's name", key="data.split.column"))
     others = {"data.weight": weight, "data.split.column": split}
+    listed_features, excluded = set(options.features if options.features != "all" else ()), set(options.exclude)
     for name in targets:
-        if options.features != "all" and name in options.features:
+        if name in listed_features:
             problems.append(Problem(f'"{name}" is the target; take it out of one of the two', key="data.features"))
-        if name in options.exclude:
+        if name in excluded:
             problems.append(Problem(f'"{name}" is the target; take it out of one of the two', key="data.exclude"))
         for key, other in others.items():
             if other == name:
                 problems.append(Problem(f'"{name}" is the target', key=key))
     if problems:
         raise ConfigError(problems)
-    taken = {*targets, *options.exclude, weight, split}
-    wanted = names if options.features == "all" else options.features
+    taken = {*targets, *excluded, weight, split}
+    wanted = set(names) if options.features == "all" else listed_features
     features = tuple(name for name in names if name in wanted and name not in taken)
     if not features:
         raise ConfigError("no column is left to predict from", key="data.features")
@@ -60,23 +64,24 @@ def find_targets(options: Data, names: Sequence[str], problems: list[Problem]) -
         )
         return []
     wanted = options.target if isinstance(options.target, list) else [options.target]
-    targets: list[str] = []
+    there = set(names)
+    targets: dict[str, None] = {}
     for target in wanted:
-        name = _target(target, options, names)
+        name = _target(target, options, names, there)
         if name in targets:
             problems.append(Problem(f'"{name}" is listed twice', key="data.target"))
-        elif name in names:
-            targets.append(name)
+        elif name in there:
+            targets[name] = None
     if not wanted:
         problems.append(Problem("the list is empty: name the column to predict", key="data.target"))
-    return targets
+    return list(targets)
 
 
-def _target(target: str | int, options: Data, names: Sequence[str]) -> str:
-    """The name of a target column, which without a header may be given by its number."""
+def _target(target: str | int, options: Data, names: Sequence[str], there: Collection[str]) -> str:
+    """The name of a target column, which without a header may be given by its number; `there` is the set of names."""
     name = str(target)
     if (
-        name not in names
+        name not in there
         and not options.header
         and name.lstrip("-").isdigit()
         and -len(names) <= int(name) < len(names)
@@ -91,8 +96,9 @@ def lacking(options: Data, names: Sequence[str]) -> list[Problem]:
     The first five are spelled out; if there are several, the columns that there are follow once for all.
     """
     targets = options.target if isinstance(options.target, list) else [options.target]
+    there = set(names)
     mentioned: list[tuple[str, Sequence[str | None]]] = [
-        ("data.target", [None if target is None else _target(target, options, names) for target in targets]),
+        ("data.target", [None if target is None else _target(target, options, names, there) for target in targets]),
         ("data.features", [] if options.features == "all" else options.features),
         ("data.exclude", options.exclude),
         ("data.categorical", options.categorical),
@@ -103,7 +109,7 @@ def lacking(options: Data, names: Sequence[str]) -> list[Problem]:
         (f"{key}.{i}" if isinstance(getattr(options, key.removeprefix("data."), None), list) else key, name)
         for key, wanted in mentioned
         for i, name in enumerate(wanted)
-        if name is not None and name not in names
+        if name is not None and name not in there
     ]
     texts = [(key, f'no column "{name}"{_meant(name, names)}') for key, name in found[:SHOWN]]
     columns = f"the columns are {listed(names, 30)}"
@@ -117,7 +123,9 @@ def lacking(options: Data, names: Sequence[str]) -> list[Problem]:
 
 def _meant(name: str, names: Sequence[str]) -> str:
     """`; did you mean …?`, or which character separates the names where nothing was separated."""
-    near = difflib.get_close_matches(name, names, 1)
+    # The comparison goes by the product of the lengths, and nobody mistypes a name of hundreds of characters.
+    short = [other for other in names if len(other) <= LONGEST] if len(name) <= LONGEST else []
+    near = difflib.get_close_matches(name, short, 1)
     if near:
         return f'; did you mean "{near[0]}"?'
     mark = next((c for c in names[0] if not c.isalnum() and name in names[0].split(c)), "") if len(names) == 1 else ""
@@ -134,8 +142,9 @@ def expected_names(options: Data) -> tuple[str, ...]:
 def training_plan(options: Data, names: Sequence[str]) -> tuple[Roles, dict[str, Want]]:
     """The roles, and how to read each column when its type is yet to be found."""
     roles = find_roles(options, names)
-    wants = {name: Want("text" if name in options.categorical else "auto") for name in roles.features}
-    wants |= {name: Want("text" if name in options.categorical else "both") for name in roles.targets}
+    categorical = set(options.categorical)
+    wants = {name: Want("text" if name in categorical else "auto") for name in roles.features}
+    wants |= {name: Want("text" if name in categorical else "both") for name in roles.targets}
     if roles.weight is not None:
         wants[roles.weight] = Want("number")
     if roles.split is not None:
@@ -150,7 +159,8 @@ def _unseparated(names: Sequence[str]) -> str:
 
 def fitted_plan(encoder: Encoder, names: Sequence[str], file: str) -> dict[str, Want]:
     """How to read the features of a table as training read them; DataError naming those that it lacks."""
-    lacking = [name for name in encoder.columns if name not in names]
+    there = set(names)
+    lacking = [name for name in encoder.columns if name not in there]
     if lacking:
         raise DataError(
             f"no column {listed(lacking, 30)}, which the net was trained on; the file has {listed(names, 30)}"
@@ -163,17 +173,19 @@ def fitted_plan(encoder: Encoder, names: Sequence[str], file: str) -> dict[str, 
 def scoring_plan(encoder: Encoder, target: Target, options: Data, names: Sequence[str], file: str) -> dict[str, Want]:
     """As `fitted_plan`, with the target, and with the weights where the file has them."""
     wants = fitted_plan(encoder, names, file)
-    lacking = [name for name in target.names if name not in names]
+    there = set(names)
+    lacking = [name for name in target.names if name not in there]
     if lacking:
         raise DataError(f"no target column {listed(lacking)}; the file has {listed(names, 30)}", file=file)
     numbers = target.classes is None or target.numeric
     for name in target.names:
         wants[name] = Want("both" if numbers else "text")
-    if options.weight is not None and options.weight in names:
+    if options.weight is not None and options.weight in there:
         wants[options.weight] = Want("number")
     return wants
 
 
 def extra_columns(encoder: Encoder, known: Mapping[str, object] | Sequence[str], names: Sequence[str]) -> list[str]:
     """The columns of a file that training knew nothing of."""
-    return [name for name in names if name not in encoder.names and name not in known]
+    expected = {*encoder.names, *known}
+    return [name for name in names if name not in expected]

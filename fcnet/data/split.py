@@ -74,7 +74,8 @@ def _stratified(
     free = np.where(rare, 0, counts - 1)  # of each class one row stays in training
     taken = np.zeros_like(counts)
     chosen: dict[str, list[Array]] = {name: [] for name in PARTS}
-    by_class = [order[classes[order] == c] for c in range(len(counts))]
+    grouped = order[np.argsort(classes[order], kind="stable")]
+    by_class = np.split(grouped, np.cumsum(counts)[:-1])
     for name in ("test", "validation"):
         quotas = _quotas(np.where(rare, 0, counts), sizes[name], free - taken)
         for c, quota in enumerate(quotas):

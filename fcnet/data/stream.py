@@ -59,8 +59,9 @@ def stream(
 
     def plan(names: tuple[str, ...]) -> Mapping[str, Want]:
         wants = fitted_plan(encoder, names, file)
+        there, kept = set(names), set(keep)
         for name in keep:
-            if name not in names:
+            if name not in there:
                 raise UsageError(f'--keep: no column "{name}"; the file has {listed(names, 30)}')
             wants[name] = replace(wants.get(name, Want()), raw=True)
         extra = extra_columns(encoder, keep, names)
@@ -70,7 +71,7 @@ def stream(
             told.append(True)
             if extra:
                 tally.say(f"columns not used: {listed(extra)}")
-            given = [name for name in target.names if name in names and name not in keep]
+            given = [name for name in target.names if name in there and name not in kept]
             if given:
                 tally.say(f"the target {listed(given)} is there, and not used", usual=True)
         return wants

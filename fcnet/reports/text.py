@@ -32,9 +32,12 @@ def shorten(text: str, width: int) -> str:
     text = escape(text)
     if cells(text) <= width:
         return text
-    while text and cells(text) > width - 1:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    kept, room = 0, width - 1
+    for kept, c in enumerate(text):  # noqa: B007  # counted, and used below
+        room -= cells(c)
+        if room < 0:
+            break
+    return text[:kept].rstrip() + "…"
 
 
 def left(text: str, width: int) -> str:
@@ -126,9 +129,12 @@ def fold(label: str, parts: Sequence[str], width: int | None, indent: int = LABE
     >>> fold("net", ["64 → 10", "650 parameters", "adam"], 36)
     ['net      64 → 10 · 650 parameters', '         adam']
     """
-    lines = [left(shorten(label, indent - 2), indent) + parts[0]]
+    first = left(shorten(label, indent - 2), indent)
+    if width is None:
+        return [first + between.join(parts)]
+    lines = [first + parts[0]]
     for part in parts[1:]:
-        if width is None or cells(lines[-1] + between + part) <= width:
+        if cells(lines[-1] + between + part) <= width:
             lines[-1] += between + part
         else:
             lines.append(" " * indent + part)
@@ -141,10 +147,12 @@ def hang(lead: str, text: str, width: int | None) -> list[str]:
     >>> hang("log  5 kB  ", "50 rows of metrics.csv", 30)
     ['log  5 kB  50 rows of', '           metrics.csv']
     """
+    if width is None:
+        return [(lead + text).rstrip()]
     first, *rest = text.split(" ")
     lines = [lead + first]
     for word in rest:
-        if width is None or cells(f"{lines[-1]} {word}") <= width:
+        if cells(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(" " * cells(lead) + word)

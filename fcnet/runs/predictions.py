@@ -109,8 +109,7 @@ class Form:
     dtypes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        names = self.header()
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, n in Counter(self.header()).items() if n > 1)
         if twice:
             raise UsageError(f'--keep "{twice[0]}": the predictions have a column of that name, or it is given twice')
 
