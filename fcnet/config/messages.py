@@ -28,7 +28,7 @@ from fcnet.config.schema import Config
 
 _BOOLEANS_ELSEWHERE = frozenset(("yes", "no", "on", "off", "y", "n", "true", "false"))
 LONGEST = 100  # characters of a text for which near misses are looked for
-_LIST = re.compile(r"[(\[{]?\s*(\d+(?:\s*[,;x ]\s*\d+)*)\s*,?\s*[)\]}]?")
+_LIST = re.compile(r"[(\[{]?\s*(\d+(?:\s*[,; ]\s*\d+)*)\s*,?\s*[)\]}]?")
 _DIGITS = re.compile(r"[0-9]+(?:[eE][-+]?[0-9]+)?")
 
 
@@ -177,14 +177,25 @@ def _hint(value: Plain, place: Place, kinds: Kinds) -> str:
         if item := synonyms.name(text, items):
             return f"write [{item}]"
         return _near(text, list(constants(kinds))).rstrip(";")
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
     shown = shortened(place.text or repr(value))
     whole = any(isinstance(kind, Number) and kind.whole for kind in kinds)
     if isinstance(value, float) and value.is_integer() and whole and abs(value) < 2**53:
         return f"write {int(value)}"
-    if isinstance(value, int | float) and Text in has and Number not in has:
+    if Text in has and Number not in has:
         return f'put it in quotes: "{shown}"'
-    if isinstance(value, int | float) and Items in has:
+    if Items in has:
         return f"write [{shown}]"
+    if 1 < value <= 100 and any(isinstance(kind, Number) and kind.lt == 1 for kind in kinds):
+        return f"as a share of a hundred write {value / 100:g}"
+    counts = [key for kind in kinds if isinstance(kind, Section) for key in _counts(kind.cls)]
+    if len(counts) == 1:
+        return f"write {{{counts[0]}: {shown}}}"
     return ""
+
+
+def _counts(cls: type) -> list[str]:
+    """The keys of a small section where a whole number may stand."""
+    found = [key for key, kinds in keys(cls).items() if any(isinstance(kind, Number) and kind.whole for kind in kinds)]
+    return found if len(keys(cls)) <= 2 else []

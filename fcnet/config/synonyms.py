@@ -120,6 +120,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "polynomial_decay": ("linear",),
     "constant_lr": ("constant",),
     # everything else
+    "auto": ("balanced",),
+    "balanced_subsample": ("balanced",),
+    "all": ("auto",),
     "classification": ("multiclass",),
     "regressor": ("regression",),
     "single": ("float32",),
@@ -354,12 +357,12 @@ KEYS: dict[str, str] = {
 
 
 def bare(name: str) -> str:
-    """The letters and digits of a name, in lower case, without the module that it is taken from.
+    """The letters and digits of a name, in lower case, without the module that it is taken from and what it is given.
 
-    >>> bare("nn.CrossEntropyLoss"), bare("hidden-layer_sizes")
+    >>> bare("nn.CrossEntropyLoss()"), bare("hidden-layer_sizes")
     ('crossentropyloss', 'hiddenlayersizes')
     """
-    return re.sub(r"[^0-9a-z]", "", name.lower().rpartition(".")[2])
+    return re.sub(r"[^0-9a-z]", "", name.lower().partition("(")[0].rpartition(".")[2])
 
 
 _NAMES = {bare(theirs): ours for theirs, ours in NAMES.items()}

@@ -111,7 +111,7 @@ def lacking(options: Data, names: Sequence[str]) -> list[Problem]:
         for i, name in enumerate(wanted)
         if name is not None and name not in there
     ]
-    texts = [(key, f'no column "{name}"{_meant(name, names)}') for key, name in found[:SHOWN]]
+    texts = [(key, f'no column "{name}"{_meant(key, name, names)}') for key, name in found[:SHOWN]]
     columns = f"the columns are {listed(names, 30)}"
     if len(found) == 1:
         key, text = texts[0]
@@ -121,8 +121,11 @@ def lacking(options: Data, names: Sequence[str]) -> list[Problem]:
     return [*problems, Problem(more + columns, file=options.train or "data")] if found else []
 
 
-def _meant(name: str, names: Sequence[str]) -> str:
-    """`; did you mean …?`, or which character separates the names where nothing was separated."""
+def _meant(key: str, name: str, names: Sequence[str]) -> str:
+    """`; did you mean …?`, or which character separates the names where nothing was separated, here or there."""
+    several = [part.strip() for part in name.split(",")]
+    if key == "data.target" and len(several) > 1 and set(several) <= {*names}:
+        return f"; did you mean {typed(key, several)}?"
     # The comparison goes by the product of the lengths, and nobody mistypes a name of hundreds of characters.
     short = [other for other in names if len(other) <= LONGEST] if len(name) <= LONGEST else []
     near = difflib.get_close_matches(name, short, 1)

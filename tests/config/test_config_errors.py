@@ -65,6 +65,8 @@ WRONG_VALUES = [
     ("name-missing", "loss: {delta: 2}", "2:1: loss.name: is missing; expected squared_error, absolute_error"),
     ("named-number", "optimizer: 3", "optimizer: 3, expected one of sgd, rmsprop, adam, adamw (or a mapping with name)"),
     ("layers-as-text", 'network: {layers: "(64, 32)"}', "write [64, 32]"),
+    ("patience-alone", "training: {early_stopping: 10}", "write {patience: 10}"),
+    ("share-of-a-hundred", "network: {dropout: 20}", "as a share of a hundred write 0.2"),
     ("metrics-as-text", "metrics: f1", "write [f1_macro]"),
     ("metric", "metrics: [acuracy]", 'metrics.0: the text "acuracy", expected accuracy'),
     ("watched", "training: {early_stopping: {metric: accuracy}}", "did you mean val_accuracy?"),

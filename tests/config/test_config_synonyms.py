@@ -30,7 +30,19 @@ def said(**more: object) -> str:
 
 def test_every_name_that_is_suggested_exists() -> None:
     """No synonym leads to a name that no registry and no key has."""
-    constants = ["numpy", "numba", "float32", "float64", "multiclass", "binary", "regression", "standard", "one_hot"]
+    constants = [
+        "numpy",
+        "numba",
+        "float32",
+        "float64",
+        "multiclass",
+        "binary",
+        "regression",
+        "standard",
+        "one_hot",
+        "balanced",
+        "auto",
+    ]
     known = {name for registry in REGISTRIES.values() for name in registry} | {*METRICS, *constants, "median"}
 
     for ours in (*NAMES.values(), *NEAREST.values()):
@@ -92,6 +104,7 @@ def test_spellings_do_not_collide() -> None:
         ("network.init", "kaiming_normal", "he_normal"),
         ("optimizer", "torch.optim.AdamW", "adamw"),
         ("optimizer", "RMSprop", "rmsprop"),
+        ("optimizer", "Adam(lr=0.1)", "adam"),
         ("schedule", "StepLR", "step"),
         ("schedule", "CosineAnnealingLR", "cosine"),
         ("schedule", "cosine_annealing", "cosine"),

@@ -256,6 +256,12 @@ def test_weights_that_are_none_are_errors(folder, cell, said):
     assert error.value.problems[0].line == 7
 
 
+def test_several_targets_in_one_text_are_named_as_a_list(folder):
+    """Names with a comma between them are no column, and the list is there to be typed."""
+    with pytest.raises(ConfigError, match=r"no column \"y,w\"; did you mean 'data.target=\[\"y\", \"w\"\]'\?"):
+        folder.load("a,w,y\n" + "1,0,2.5\n" * 9, target="y,w")
+
+
 def test_weights_of_zero_only_are_an_error(folder):
     """With all weights 0 there is nothing to train on."""
     with pytest.raises(DataError, match="all 0"):
