@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +51,8 @@ def read_parquet(
         source = pl.scan_parquet(path, glob=False)
         names = tuple(source.collect_schema().names())
         n = int(source.select(pl.len()).collect().item())
-    wants = plan(names)
+        declared = _declared(opened)
+    wants = {name: _as_declared(want) if name in declared else want for name, want in plan(names).items()}
     if not n:
         raise DataError("there are no rows", file=shown)
     wanted = [name for name in names if name in wants]
@@ -60,6 +63,24 @@ def read_parquet(
         with _damage(shown):
             frame = source.select(wanted).slice(at, rows).collect() if wanted else pl.DataFrame()
         yield _table(frame, rows, at, names, wants, grammar, shown)
+
+
+def _declared(opened: Opened) -> frozenset[str]:
+    """The columns that pandas wrote as categories: polars reads those of numbers as numbers."""
+    import polars as pl
+
+    try:
+        columns = json.loads(pl.read_parquet_metadata(opened.file).get("pandas", ""))["columns"]
+        return frozenset(entry["field_name"] for entry in columns if entry["pandas_type"] == "categorical")
+    except (ValueError, KeyError, TypeError, RecursionError):  # what is written there is the writer's own affair
+        return frozenset()
+    finally:
+        opened.file.seek(0)
+
+
+def _as_declared(want: Want) -> Want:
+    """How to read a column of declared categories whose type is yet to be found."""
+    return replace(want, kind="text") if want.kind in ("auto", "both") else want
 
 
 def _table(

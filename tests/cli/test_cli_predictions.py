@@ -355,6 +355,13 @@ def test_predictions_go_to_stdout_as_utf_8(capfdbinary):
     assert capfdbinary.readouterr().out == "prediction,p(é),p(n)\né,1.0,0.0\n".encode()
 
 
+def test_classes_of_several_types_from_an_earlier_release_are_said_as_they_are():
+    """Checkpoints of before hold numbers and texts side by side; a text is no number, and a number no text."""
+    form = Form("multiclass", ("month",), ("08", 11))
+
+    assert form.rows([], ["08", 11], np.array([[0.75, 0.25], [0.25, 0.75]])) == "08,0.75,0.25\n11,0.25,0.75\n"
+
+
 def test_labels_read_back_from_any_class_list():
     """Classes given as Python numbers appear with all their digits."""
     form = Form("binary", ("y",), (0.1, 1 / 3))

@@ -153,3 +153,22 @@ def test_a_parquet_file_is_predicted_in_slices(folder, monkeypatch):
     broken = table.with_columns(a=pl.Series([0.0] * 450 + [float("inf")] * 50))
     with pytest.raises(DataError, match="row index 450: "):
         list(stream(write(folder, broken, "b.parquet"), fitted.resolved, fitted.encoder, fitted.target, Tally()))
+
+
+@pytest.mark.parametrize("categories", [[3, 1, 2], [True, False, True], ["u", "v", "w"]])
+def test_categories_that_pandas_declared_stay_categories(folder, categories):
+    """pandas notes in the file which columns are categories, also of numbers; what is no such note does no harm."""
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    cells = [categories[i % 3] for i in range(60)]
+    table = pd.DataFrame({"c": pd.Series(cells).astype("category"), "z": np.sin(range(60)), "y": [0.5, 1.5, 4.5] * 20})
+    table.to_parquet(folder.path / "t.parquet")
+
+    found = folder.load(None, "t.parquet")
+
+    assert [(feature.name, feature.kind) for feature in found.encoder.features] == [("c", "category"), ("z", "number")]
+    labels = folder.load(None, "t.parquet", target="c")
+    assert labels.target.classes == tuple(sorted(set(categories)))
+    for note in ("", "[]", '{"columns": 3}', '{"columns": [[]]}', '{"columns": [{"field_name": {}}]}', "[" * 9999):
+        frame().write_parquet(folder.path / "n.parquet", metadata={"pandas": note})
+        assert folder.load(None, "n.parquet").encoder.columns == ("a", "b", "c", "d")
