@@ -16,8 +16,8 @@ Array = NDArray[Any]
 ENOUGH = 20
 """Rows from which on whole numbers hardly rise from row to row by chance: 1 table in 20!."""
 
-GLANCE = 1000
-"""Cells that are looked at first: of most columns these decide."""
+GLANCE = (30, 1000)
+"""So many cells are looked at first, and then so many: of most columns these decide."""
 
 INDEX = re.compile(r"__index_level_[0-9]+__")
 """The names that pandas gives to the levels of an index without a name when it writes Parquet."""
@@ -46,9 +46,10 @@ def _counts(column: Column) -> str | None:
     """How a column numbers the rows; None where it does not."""
     if column.n < ENOUGH or not column.numeric:
         return None
-    glance = np.asarray(column.chunks[0][:GLANCE], dtype=np.float64)
-    if not _whole(glance) or len(np.unique(glance)) < len(glance):
-        return None
+    for size in GLANCE:
+        glance = np.asarray(column.chunks[0][:size], dtype=np.float64)
+        if not _whole(glance) or len(set(glance.tolist())) < len(glance):
+            return None
     values = column.numbers()
     if not _whole(values):
         return None

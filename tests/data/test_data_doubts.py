@@ -65,13 +65,24 @@ def test_a_feature_that_differs_in_one_row_is_none(target, column):
     assert not any("leak" in text and "target" in text for text in said(target, leak=column))
 
 
-def test_few_rows_prove_nothing():
-    """In a table of 20 rows two columns may agree by chance; with 21 it is said."""
-    for n, notices in ((20, 0), (21, 1)):
-        options = Data(train="", target="y", validation=0)
-        found = load(options, Preprocess(), data={"a": NOISE[:n], "b": NOISE[:n] + 1, "y": NOISE[:n]})
+@pytest.mark.parametrize(
+    ("column", "notices"),
+    [
+        pytest.param(np.arange(20) % 2, 0, id="two-values-on-20-rows"),
+        pytest.param(np.arange(60) % 2, 1, id="two-values-on-60-rows"),
+        pytest.param(np.append(np.zeros(2000), 1), 0, id="one-row-that-differs"),
+        pytest.param(np.append(np.zeros(2000), [1, 1, 1, 1]), 1, id="four-rows-that-differ"),
+        pytest.param(np.sin(np.arange(12)), 0, id="numbers-on-12-rows"),
+        pytest.param(np.sin(np.arange(13)), 1, id="numbers-on-13-rows"),
+    ],
+)
+def test_what_may_be_chance_is_not_said(column, notices):
+    """2³⁰ tables must be searched for another in which columns of such values agree by chance in every row."""
+    options = Data(train="", target="y", validation=0)
 
-        assert sum('column "a" equals' in text for text in found.notices) == notices
+    found = load(options, Preprocess(), data={"b": column, "a": np.cos(np.arange(len(column))), "y": column})
+
+    assert sum('column "b" equals' in text for text in found.notices) == notices
 
 
 @pytest.mark.parametrize("name", ["A", " a", "a ", "ａ", "A\N{NO-BREAK SPACE}"])
