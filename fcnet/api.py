@@ -18,7 +18,7 @@ import numpy as np
 from fcnet import config as configs
 from fcnet import data as tables
 from fcnet import extras, files
-from fcnet.backends.base import Array
+from fcnet.backends.base import Array, joined
 from fcnet.config.schema import Config
 from fcnet.data import Tally
 from fcnet.data.ahead import ahead
@@ -125,13 +125,7 @@ class Model:
         found = [np.asarray(of(net.probabilities(x))) for x, _ in rows]
         if not found:
             found = [np.asarray(of(net.probabilities(np.empty((0, net.encoder.n_in), net.config.dtype))))]
-        whole = np.empty((sum(map(len, found)), *found[0].shape[1:]), np.result_type(*{part.dtype for part in found}))
-        stop = len(whole)
-        while found:  # each part is given back as it is copied: the result is not there twice
-            part = found.pop()
-            whole[stop - len(part) : stop] = part
-            stop -= len(part)
-        return whole, tally.notices(usual=False)
+        return joined(found), tally.notices(usual=False)
 
 
 def train(

@@ -19,6 +19,18 @@ from fcnet.nn.losses import Task
 Array = NDArray[Any]
 Formula = Callable[[Array, Array, Array], float]
 
+CELLS = 1 << 21
+"""So many probabilities or predicted numbers are worked on at a time."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is left of the probabilities (n, K) of more rows and classes than are kept: the most probable class (n,)."""
+
+    classes: Array
+    shape: tuple[int, ...]
+    finite: bool
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -33,8 +45,10 @@ class Metric:
     greater_is_better: bool
     formula: Formula
     in_nats: bool = False
+    by_decision: bool = False
+    """Whether it asks of the probabilities of classes only which is the largest: `Decided` is enough."""
 
-    def value(self, y: Array, p: Array, w: Array | None = None, nats: Array | None = None) -> float:
+    def value(self, y: Array, p: Array | Decided, w: Array | None = None, nats: Array | None = None) -> float:
         """The metric of predictions p for targets y with row weights w (n,), None for equal ones.
 
         binary, multiclass: y (n,) class indices, p (n, K) probabilities, K = 2 for binary; multilabel: y (n, L) of 0
@@ -43,11 +57,11 @@ class Metric:
         that are not finite, and what the formula says.
         """
         w = np.ones(len(y)) if w is None else w.astype(np.float64)
-        if not w.sum() > 0 or not np.isfinite(p).all():
+        if not w.sum() > 0 or not (p.finite if isinstance(p, Decided) else _finite(p)):
             return float("nan")
         if self.in_nats and nats is not None:
             return float(np.average(nats, weights=w))
-        return float(self.formula(y, p, w))
+        return float(self.formula(y, p, w))  # type: ignore[arg-type]  # of `Decided` the formula asks no more
 
     def better(self, a: float, b: float) -> bool:
         """Whether a is strictly better than b; a NaN is never better, and every number is better than a NaN."""
@@ -139,11 +153,19 @@ def trivial(y: Array, n_out: int, w: Array | None = None) -> Array:
 
 
 def score(
-    metrics: Iterable[Metric], y: Array, p: Array, w: Array | None, guess: Array, nats: Array | None = None
+    metrics: Iterable[Metric], y: Array, p: Array | Decided, w: Array | None, guess: Array, nats: Array | None = None
 ) -> dict[str, dict[Literal["value", "trivial"], float]]:
     """Every metric of p, and beside it that of the same `guess` (n_out,) for every row; see `trivial`."""
-    everywhere = np.broadcast_to(guess, p.shape)
-    return {m.name: {"value": m.value(y, p, w, nats), "trivial": m.value(y, everywhere, w)} for m in metrics}
+    everywhere: Array = np.broadcast_to(guess, p.shape)
+    # NumPy would write the same row out n times to look for the largest of each.
+    same = Decided(np.full(len(y), guess.argmax()), p.shape, bool(np.isfinite(guess).all())) if y.ndim == 1 else None
+    return {
+        m.name: {
+            "value": m.value(y, p, w, nats),
+            "trivial": m.value(y, same if same is not None and m.by_decision else everywhere, w),
+        }
+        for m in metrics
+    }
 
 
 def chosen(names: Literal["auto"] | Sequence[str], task: Task) -> tuple[Metric, ...]:
@@ -164,10 +186,18 @@ def chosen(names: Literal["auto"] | Sequence[str], task: Task) -> tuple[Metric, 
     return tuple(METRICS[name] for name in names)
 
 
-def _guess(y: Array, p: Array) -> Array:
+def _guess(y: Array, p: Array | Decided) -> Array:
     """The class of each row (n,), or each of its labels (n, L); a tie is the first class, or no label."""
+    if isinstance(p, Decided):
+        return p.classes
     guess: Array = p.argmax(axis=1) if y.ndim == 1 else (p > 0.5).astype(y.dtype)
     return guess
+
+
+def _finite(p: Array) -> bool:
+    """Whether all of p is, a few rows at a time: the answers would take as much memory as an eighth of p."""
+    step = max(CELLS // max(p[:1].size, 1), 1)
+    return all(bool(np.isfinite(p[at : at + step]).all()) for at in range(0, len(p), step))
 
 
 def _counts(y: Array, p: Array, w: Array) -> tuple[Array, Array, Array]:
@@ -224,10 +254,10 @@ AUTO: dict[Task, tuple[str, ...]] = {
 }
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", _LABELS, True, accuracy),
-    "balanced_accuracy": Metric("balanced_accuracy", _CLASSES, True, balanced_accuracy),
+    "accuracy": Metric("accuracy", _LABELS, True, accuracy, by_decision=True),
+    "balanced_accuracy": Metric("balanced_accuracy", _CLASSES, True, balanced_accuracy, by_decision=True),
     "log_loss": Metric("log_loss", _LABELS, False, log_loss, in_nats=True),
-    "f1_macro": Metric("f1_macro", _LABELS, True, f1_macro),
+    "f1_macro": Metric("f1_macro", _LABELS, True, f1_macro, by_decision=True),
     "roc_auc": Metric("roc_auc", _LABELS, True, roc_auc),
     "rmse": Metric("rmse", _NUMBERS, False, rmse),
     "mae": Metric("mae", _NUMBERS, False, mae),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcnet.errors import ConfigError
-from fcnet.metrics import AUTO, METRICS, Array, Metric, chosen, score, trivial
+from fcnet.metrics import AUTO, METRICS, Array, Decided, Metric, chosen, score, trivial
 from fcnet.random import key, uniform
 
 # printed by scikit-learn 1.9.1 (accuracy_score, balanced_accuracy_score, log_loss, f1_score, roc_auc_score,
@@ -309,3 +309,14 @@ def test_a_metric_joins_by_being_registered(monkeypatch: pytest.MonkeyPatch) -> 
     scores = score(chosen(["largest_error"], "regression"), y, y + [[0.0], [3.0]], None, trivial(y, 1))
 
     assert scores == {"largest_error": {"value": 3.0, "trivial": 0.5}}
+
+
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.by_decision])
+def test_decisions_are_enough_where_a_metric_says_so(name: str) -> None:
+    """Of more rows and classes than are kept, the most probable classes give the same figure to the last bit."""
+    rng = np.random.default_rng(0)
+    y, p, w = rng.integers(0, 4, 50), rng.random((50, 4)), rng.random(50)
+    decided = Decided(p.argmax(axis=1), (50, 4), finite=True)
+
+    assert METRICS[name].value(y, decided, w) == METRICS[name].value(y, p, w)
+    assert math.isnan(METRICS[name].value(y, Decided(decided.classes, (50, 4), finite=False), w))

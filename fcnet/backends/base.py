@@ -213,3 +213,14 @@ def aligned(shape: int | tuple[int, ...], dtype: Any) -> Array:
     start = -raw.ctypes.data % 64
     array: Array = raw[start : start + size].view(dtype).reshape(shape)
     return array
+
+
+def joined(parts: list[Array]) -> Array:
+    """The parts one below the other; each is given back as it is copied, so that the whole is not there twice."""
+    whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), np.result_type(*{part.dtype for part in parts}))
+    stop = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[stop - len(part) : stop] = part
+        stop -= len(part)
+    return whole

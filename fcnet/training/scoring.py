@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fcnet.backends.base import Array, Backend, Eager, Tape
+from fcnet.backends.base import Array, Backend, Eager, Tape, joined
 from fcnet.data import Dataset
 from fcnet.data.source import fill_targets, one_hot
 from fcnet.data.target import Target
 from fcnet.formulas import Formula, Sym
-from fcnet.metrics import Metric, score
+from fcnet.metrics import CELLS, Decided, Metric, score
 from fcnet.nn.losses import Loss, in_nats, value
 from fcnet.training.program import Forward
 
@@ -77,10 +77,28 @@ class Scorer:
 
     def __call__(self, rows: Array) -> tuple[float, dict[str, Any]]:
         """(Σ w ℓ / Σ w, {metric: {"value", "trivial"}}) over the given rows."""
-        a = np.empty((len(rows), self._a.shape[1]), self._a.dtype)
         w, row_weights = (None if each is None else each[rows] for each in (self.w, self.row_weights))
         ℓ = np.empty(len(rows))
         nats = None if self._nats is None else np.empty(len(rows))
+        n_out = max(self._a.shape[1], len(self.target.classes or ()))
+        size = max(CELLS // n_out // len(self._a), 1) * len(self._a)
+        few = len(rows) <= size or self.target.classes is None
+        decided = not few and all(m.by_decision or (m.in_nats and nats is not None) for m in self.metrics)
+        found: list[Array] = []
+        for at in range(0, max(len(rows), 1), size):
+            part = slice(at, at + size)
+            p = self._predict(rows[part], ℓ[part], None if nats is None else nats[part])
+            finite = np.isfinite(p).all(axis=1, keepdims=True) if decided else None
+            found.append(p if finite is None else np.where(finite, p.argmax(axis=1, keepdims=True), -1))
+        p = found[0] if len(found) == 1 else joined(found)
+        loss = float(np.average(ℓ, weights=w)) if w is None or w.sum() > 0 else float("nan")
+        y = truths(self.target, self.y[rows])
+        predicted = Decided(p[:, 0], (len(p), n_out), bool((p >= 0).all())) if decided else p
+        return loss, score(self.metrics, y, predicted, row_weights, self.guess, nats)
+
+    def _predict(self, rows: Array, ℓ: Array, nats: Array | None) -> Array:
+        """The predictions of some rows; what they cost goes into ℓ and nats."""
+        a = np.empty((len(rows), self._a.shape[1]), self._a.dtype)
         with np.errstate(all="ignore"):  # what overflows is not finite in the scores, which says it
             for start in range(0, len(rows), len(self._a)):
                 self.poll()
@@ -92,10 +110,7 @@ class Scorer:
                 ℓ[start : start + n] = self._ℓ[:n, 0]
                 if nats is not None and self._nats is not None:
                     nats[start : start + n] = self._nats[:n, 0]
-        loss = float(np.average(ℓ, weights=w)) if w is None or w.sum() > 0 else float("nan")
-        p = predictions(self.backend, self.loss, self.target, a)
-        y = truths(self.target, self.y[rows])
-        return loss, score(self.metrics, y, p, row_weights, self.guess, nats)
+        return predictions(self.backend, self.loss, self.target, a)
 
     def flat(self, rows: Array) -> bool:
         """Whether the net's outputs are one and the same for rows whose inputs differ; the first rows are looked at."""

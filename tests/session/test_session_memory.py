@@ -23,6 +23,8 @@ from fcnet.cli import main
 what, run, source, output = sys.argv[1:]
 if what == "command":
     assert main(["predict", source, "-c", run, "-o", output, "-q"]) == 0
+elif what == "evaluate":
+    assert fcnet.load(run).evaluate(source)["rows"] > 1000
 elif what == "predict":
     assert fcnet.load(run).predict(source).ndim == 1
 else:
@@ -60,9 +62,9 @@ def peak(what: str, run: Path, source: Path, output: Path) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("what", ["command csv", "command parquet", "predict csv", "predict_proba csv"])
+@pytest.mark.parametrize("what", ["command csv", "command parquet", "predict csv", "predict_proba csv", "evaluate csv"])
 def test_memory_does_not_follow_rows_times_classes(tmp_path: Path, run: Path, what: str) -> None:
-    """100,000 rows of two bytes, 200 kB, with 120 classes: the table of their probabilities is not there twice.
+    """100,000 rows of two bytes with 120 classes: the table of their probabilities is not there twice.
 
     It has 96 MB in float64, and ten times that as text on its way to a file.
     """
@@ -70,9 +72,20 @@ def test_memory_does_not_follow_rows_times_classes(tmp_path: Path, run: Path, wh
     if suffix == "parquet":
         pytest.importorskip("polars")
     few, many = tmp_path / "few.csv", tmp_path / "many.csv"
-    few.write_text("a\n" + "1\n" * 5_000)
-    many.write_text("a\n" + "1\n" * 100_000)
+    header, row = ("a,y\n", "1,class 7\n") if call == "evaluate" else ("a\n", "1\n")
+    few.write_text(header + row * 5_000)
+    many.write_text(header + row * 100_000)
 
     more = peak(call, run, many, tmp_path / f"out.{suffix}") - peak(call, run, few, tmp_path / f"out.{suffix}")
 
-    assert more < 1.6 * 8 * 100_000 * CLASSES
+    assert more < (1.0 if call == "evaluate" else 1.6) * 8 * 100_000 * CLASSES
+
+
+def test_scores_do_not_depend_on_how_many_rows_are_looked_at(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
+    """Loss and metrics, and those of the trivial predictor, are the same from a few rows at a time as from all."""
+    x = np.arange(7000.0) % 10
+    data = {"a": x, "y": np.array([f"class {i % CLASSES}" for i in range(len(x))], dtype=object)}
+    whole = fcnet.load(run).evaluate(data)
+    monkeypatch.setattr("fcnet.training.scoring.CELLS", 1)
+
+    assert fcnet.load(run).evaluate(data) == whole
