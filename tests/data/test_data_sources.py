@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,57 @@ def test_labels_of_one_source_are_those_of_all_others(tmp_path, name):
         for to, other in {**frames, **files}.items():
             scored = score(other, found.resolved, found.encoder, found.target)
             assert scored.y.tolist() == found.y.tolist(), (of, to)
+
+
+def as_objects(*values: Any) -> Any:
+    return pd.Series(np.array([*repeated(*values), None], dtype=object)[:-1])
+
+
+@pytest.mark.parametrize(
+    ("column", "read"),
+    [
+        pytest.param(lambda: pd.Series(repeated(3, 1, None), dtype="Int64"), (1, 3), id="nullable-integers"),
+        pytest.param(lambda: pd.Series(repeated(True, None), dtype="boolean"), ("True",), id="nullable-booleans"),
+        pytest.param(lambda: pd.Series(repeated("u", "v", None), dtype="string"), ("u", "v"), id="nullable-texts"),
+        pytest.param(
+            lambda: pd.Series(repeated(3, 1, None), dtype="category"), ("1", "3"), id="categories-with-a-hole"
+        ),
+        pytest.param(lambda: pd.Series(repeated(True, False), dtype="category"), ("False", "True"), id="of-booleans"),
+        pytest.param(lambda: pd.cut(pd.Series(range(N)), [-1, 11, 23]), ("(-1, 11]", "(11, 23]"), id="intervals"),
+        pytest.param(lambda: pd.Series(pd.arrays.SparseArray(repeated(0, 1))), (0, 1), id="sparse"),
+        pytest.param(lambda: pd.to_datetime(pd.Series(repeated("2020-01-01", None))), ("2020-01-01",), id="NaT"),
+        pytest.param(lambda: as_objects(np.int64(3), np.float32(1.5)), (1.5, 3), id="numpy-numbers"),
+        pytest.param(lambda: as_objects(np.True_, np.False_), ("False", "True"), id="numpy-booleans"),
+        pytest.param(
+            lambda: as_objects(np.datetime64("2020-01-01"), np.datetime64("NaT")), ("2020-01-01",), id="numpy-times"
+        ),
+        pytest.param(lambda: as_objects(Fraction(1, 2), 1), (0.5, 1), id="fractions"),
+        pytest.param(lambda: as_objects(Decimal("NaN"), Decimal(2), 1), (1, 2), id="decimals-with-a-hole"),
+        pytest.param(lambda: as_objects(1, "a", 2.0, True), ("1", "2", "True", "a"), id="mixed"),
+        pytest.param(lambda: as_objects(2**70, 1), "beyond 2\\*\\*53", id="large"),
+        pytest.param(lambda: as_objects(10**400, 1), "a value of more than 40 digits", id="huge"),
+        pytest.param(lambda: as_objects(10**5000, "a"), "outside float64", id="huge-beside-text"),
+        pytest.param(lambda: as_objects(float("inf"), 1), "row index 0: .*infinite", id="infinite"),
+        pytest.param(lambda: as_objects(object(), "a"), "such as object", id="no-text"),
+        pytest.param(lambda: as_objects(1j, 1), "type complex, .* or give .real", id="complex"),
+        pytest.param(lambda: pd.to_timedelta(pd.Series(range(N)), unit="h"), "timedelta64", id="durations"),
+    ],
+)
+def test_a_column_of_a_frame_is_what_its_values_are(column, read):
+    """Whatever pandas keeps them in: the range of numbers, or the levels of categories, or an error of ours."""
+    frame = pd.DataFrame({"c": column(), "label": Y})
+
+    if isinstance(read, str):
+        with pytest.raises(DataError, match=f'column "c".*{read}|{read}.*'):
+            trained(frame, Kind([]))
+        assert trained(frame.assign(z=np.sin(range(N))), Kind([]), exclude=["c"]).encoder.columns == ("z",)
+    else:
+        feature = trained(frame, Kind([])).encoder.features[0]
+        assert (feature.levels or (feature.low, feature.high)) == read
+
+
+def test_objects_beyond_float64_are_categories_where_they_are_asked_for():
+    """Whole numbers that float64 does not hold keep all their digits as categories."""
+    found = trained(pd.DataFrame({"c": as_objects(2**70, 2**70 + 1), "label": Y}), Kind([], categorical=True))
+
+    assert found.encoder.features[0].levels == (str(2**70), str(2**70 + 1))
