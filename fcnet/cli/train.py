@@ -153,7 +153,8 @@ def _config(
             raise CheckpointError("there is no run to go on with: no config.yaml is there", file=str(resume))
         return config.load(recorded, overrides), recorded, overrides
     if source.is_dir():
-        raise UsageError(f"{source} is a folder; to go on with a run write --resume={shlex.quote(str(source))}")
+        what = "a folder of tables is not read: name one file; to go on with a run write"
+        raise UsageError(f"{source} is a folder; {what} --resume={shlex.quote(str(source))}")
     told = [f"data.target={json.dumps(target[0] if len(target) == 1 else target)}"] if target else []
     if source.suffix.lower() in CONFIGS:
         overrides = [*overrides, *told]

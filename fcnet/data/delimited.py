@@ -35,8 +35,9 @@ from fcnet.data.dialect import (
     records_of,
     squeezed,
 )
+from fcnet.data.foreign import foreign
 from fcnet.data.numbers import BLANKS, Grammar
-from fcnet.data.opened import Opened, looks_like, pieces
+from fcnet.data.opened import Opened, pieces
 from fcnet.data.problems import Problems
 from fcnet.errors import DataError, FcnetError
 
@@ -561,9 +562,8 @@ def _whole_lines(source: Iterator[bytes], file: str) -> Iterator[bytes]:
     for bom, name in _BOMS:
         if rest.startswith(bom):
             raise _encoding(name, file)
-    what = looks_like(rest)
-    if what:
-        raise DataError(f"looks like {what}, not like a text table; give it its proper name, or convert it", file=file)
+    if what := foreign(rest, file):
+        raise DataError(what, file=file)
     start = rest[:64]
     if len(start) >= 4 and (not any(start[1::2]) or not any(start[0::2])):
         raise _encoding("UTF-16", file)

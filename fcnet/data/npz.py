@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from fcnet.backends.base import aligned
 from fcnet.data.arrays import table_of_arrays
 from fcnet.data.columns import Plan
+from fcnet.data.foreign import looks_like
 from fcnet.data.numbers import Grammar
-from fcnet.data.opened import Opened, looks_like
+from fcnet.data.opened import Opened
 from fcnet.data.options import Data
 from fcnet.data.table import Table
 from fcnet.errors import DataError, FcnetError, LimitError, StorageError

@@ -13,33 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
+from fcnet.data.foreign import foreign, looks_like
 from fcnet.errors import DataError, StorageError
 
 T = TypeVar("T")
-
-MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"PK\x03\x04", "a zip archive (.zip, .xlsx or .npz)"),
-    (b"PK\x05\x06", "an empty zip archive"),
-    (b"PAR1", "a Parquet file"),
-    (b"\x1f\x8b", "a gzip file"),
-    (b"BZh", "a bzip2 file"),
-    (b"\xfd7zXZ\x00", "an xz file"),
-    (b"\x28\xb5\x2f\xfd", "a zstd file"),
-    (b"\x93NUMPY", "a NumPy .npy file"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"%PDF", "a PDF document"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file"),
-    (b"SQLite format 3", "an SQLite database"),
-    (b"ARROW1", "an Arrow file"),
-    (b"\x80\x04\x95", "a Python pickle"),
-)
-
-
-def looks_like(start: bytes) -> str | None:
-    """What a file that starts with these bytes is, where it is one of the kinds that people rename."""
-    return next((what for magic, what in MAGIC if start.startswith(magic)), None)
 
 
 @dataclass(frozen=True)
@@ -129,7 +106,8 @@ def pieces(opened: Opened, size: int, gz: bool | None) -> Iterator[bytes]:
     start = opened.read(min(size, 1 << 16))
     packed = start.startswith(b"\x1f\x8b")
     if packed and gz is False:
-        raise DataError("looks like a gzip file; name it with .gz at the end", file=opened.shown)
+        other = foreign(start, opened.shown) if opened.shown.lower().endswith(".rds") else None
+        raise DataError(other or "looks like a gzip file; name it with .gz at the end", file=opened.shown)
     if gz and not packed:
         raise DataError(f"is not a gzip file{_but(start)}; name it without .gz, or pack it", file=opened.shown)
     if not packed:
@@ -181,8 +159,9 @@ def _identity(status: os.stat_result) -> tuple[int, int, int]:
 def _plain(status: os.stat_result, shown: str) -> None:
     if stat.S_ISREG(status.st_mode):
         return
-    what = "a folder" if stat.S_ISDIR(status.st_mode) else "no plain file"
-    raise DataError(f"is {what}; give a CSV, TSV, Parquet or NPZ file", file=shown)
+    if stat.S_ISDIR(status.st_mode):
+        raise DataError("is a folder; a folder of tables is not read: name one file", file=shown)
+    raise DataError("is no plain file; give a CSV, TSV, Parquet or NPZ file", file=shown)
 
 
 def _reason(error: OSError, shown: str) -> DataError | StorageError:

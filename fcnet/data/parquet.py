@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from fcnet.data.arrays import column_of
 from fcnet.data.bulk import fault
 from fcnet.data.columns import Plan, Want
+from fcnet.data.foreign import looks_like
 from fcnet.data.numbers import Grammar
-from fcnet.data.opened import Opened, looks_like
+from fcnet.data.opened import Opened
 from fcnet.data.table import Column, Table
 from fcnet.data.typed import Unread, check_series, strings
 from fcnet.errors import DataError

@@ -460,7 +460,7 @@ def test_a_file_that_is_not_there_and_one_that_is_no_file(folder):
 
     with pytest.raises(DataError, match=r"no-such.csv: no such file"):
         folder.load(name="no-such.csv")
-    with pytest.raises(DataError, match="is a folder"):
+    with pytest.raises(DataError, match="a folder of tables is not read: name one file"):
         folder.load(name="sub.csv")
     with pytest.raises(DataError, match="is no plain file"):
         folder.load(name="pipe.csv")
