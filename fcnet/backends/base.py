@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,17 @@ class Backend(Protocol):
         A backend that can do so at no cost adds arrays to `watch` that hold finite numbers after a call only if all
         results are finite.
         """
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A backend that can go on with another number of threads at any time, without a bit of a result changing."""
+
+    def most(self, largest: int) -> int:
+        """How many threads it may use for steps whose largest product has so many multiplications."""
+
+    def use(self, threads: int) -> None:
+        """All of them from now on, or one."""
 
 
 class Tape:

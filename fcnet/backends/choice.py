@@ -133,4 +133,4 @@ def make(name: str, threads: int = 1, largest: int | None = None) -> Backend:
         from fcnet.backends.numba.backend import NumbaBackend  # an extra, and slow to import
 
         return NumbaBackend(team(threads, largest))
-    return NumpyBackend(threads)
+    return NumpyBackend(min(threads, machine.cores()), alike=largest is not None)

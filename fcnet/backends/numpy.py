@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
+from fcnet import machine
 from fcnet.backends.base import Array, Call, Segment, Words, aligned
 from fcnet.formulas import Formula
 from fcnet.formulas.expression import REDUCTIONS, Expr, is_const
@@ -23,8 +24,10 @@ class NumpyBackend:
 
     name = "numpy"
 
-    def __init__(self, threads: int = 1) -> None:
-        self.threads = threads
+    def __init__(self, threads: int = 1, alike: bool = False) -> None:
+        """`alike`: have the same bits on one thread as on all."""
+        self.threads = self.now = threads
+        self._alike = alike and threads > 1
         self._scratch: dict[tuple[np.dtype[Any], int], Array] = {}
 
     def blas_threads(self, largest: int) -> int:
@@ -32,14 +35,44 @@ class NumpyBackend:
         longer where other programs want the cores."""
         return self.threads if largest >= SHARED_PRODUCT else 1
 
+    def most(self, largest: int) -> int:
+        """Those that BLAS is to have, where the bits do not depend on them."""
+        return self.blas_threads(largest) if self._alike else 1
+
+    def use(self, threads: int) -> None:
+        """Give BLAS so many from now on."""
+        self.now = threads
+        machine.blas(threads)
+
+    def _blas(self, threads: int) -> None:
+        """Give BLAS so many for a while, or, with 0, what it had; where they are others."""
+        if self.now != self.threads:
+            machine.blas(threads or self.now)
+
     def matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
-        """out = a b, by BLAS; but not a column times a row, in which OpenBLAS takes ten times as long as a loop."""
-        return [(np.multiply if a.shape[-1] == 1 else np.matmul, (a, b, out))]
+        """out = a b, by BLAS; but not a column times a row, in which OpenBLAS takes ten times as long as a loop.
+
+        Where it adds up long sums in other blocks on one thread than on several, the product is a sum of products in
+        which it does not; and where there are none, it is always made by all threads.
+        """
+        if a.shape[-1] == 1:
+            return [(np.multiply, (a, b, out))]
+        if not self._alike:
+            return [(np.matmul, (a, b, out))]
+        length = alike(*_form(a), *_form(b)[1:], self.threads)
+        if length is None:
+            return [(self._blas, (self.threads,)), (np.matmul, (a, b, out)), (self._blas, (0,))]
+        calls: list[Call] = [(np.matmul, (a[..., :length], b[..., :length, :], out))]
+        for start in range(length, a.shape[-1], length):
+            part = self._buffer(out.shape, out.dtype, 0)
+            stop = start + length
+            calls += [(np.matmul, (a[..., start:stop], b[..., start:stop, :], part)), (np.add, (out, part, out))]
+        return calls
 
     def sum_rows(self, e: Array, out: Array) -> list[Call]:
         """out = 1ᵀ e: a product with ones, three times as fast as np.add.reduce over the first axis."""
         ones = np.ones((1, e.shape[-2]), e.dtype)
-        return [(np.matmul, (ones, e, out[..., None, :]))]
+        return self.matmul(ones, e, out[..., None, :])
 
     def accumulate(self, values: Array, total: Array) -> list[Call]:
         """total += Σ values, both in float64."""
@@ -51,6 +84,9 @@ class NumpyBackend:
 
     def norm(self, g: Array, out: Array) -> list[Call]:
         """out = √(g·g)."""
+        if self._alike:
+            squares = self._buffer(g.shape, g.dtype, 0)
+            return [(np.multiply, (g, g, squares)), (np.add.reduce, (squares, None, None, out)), (np.sqrt, (out, out))]
         return [(np.dot, (g, g, out)), (np.sqrt, (out, out))]
 
     def words(self, out: Array, words: Words) -> list[Call]:
@@ -149,6 +185,45 @@ class NumpyBackend:
         if held is None or held.size < size:
             held = self._scratch[dtype, number] = aligned(size, dtype)
         return held[:size].reshape(shape)
+
+
+Form = tuple[np.dtype[Any], tuple[int, int], bool]
+
+
+def _form(x: Array) -> Form:
+    """What BLAS's way with a factor depends on: its type, its last two axes, and whether its rows lie in one piece."""
+    return x.dtype, x.shape[-2:], x.strides[-1] == x.itemsize
+
+
+@cache
+def alike(
+    dtype: np.dtype[Any], left: tuple[int, int], by_rows: bool, right: tuple[int, int], also: bool, threads: int
+) -> int | None:
+    """The longest sums, up to the whole ones, whose bits are the same on one thread as on so many; None for none.
+
+    By trial, on so much of both factors as shows it: OpenBLAS cuts sums that are too long for its buffers, and rounds
+    the lengths of the parts one way on one thread and another way on several.
+    """
+    (m, k), n = left, right[1]
+    if min(m, n) > 1 and k * 512 * min(n, 512) >= SHARED_PRODUCT:
+        m, n = min(m, 512), min(n, 512)
+    draw = np.random.default_rng(0)
+
+    def factor(shape: tuple[int, int], rows: bool) -> Array:
+        values = draw.random(shape if rows else shape[::-1], dtype) - dtype.type(0.5)
+        return np.asarray(values if rows else values.T)
+
+    x, y = factor((m, k), by_rows), factor((k, n), also)
+    for parts in (1, 2, 3, 4, 6, 8):
+        length = k if parts == 1 else -(-k // (16 * parts)) * 16
+        stretches = [(start, min(start + length, k)) for start in (0, k - 1 - (k - 1) % length)]
+        found = []
+        for number in (1, threads):
+            with machine.blas(number):
+                found.append([(x[:, a:b] @ y[a:b]).tobytes() for a, b in stretches])
+        if found[0] == found[1]:
+            return length
+    return None
 
 
 def scratch(formula: Formula) -> int:

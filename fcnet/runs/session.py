@@ -317,13 +317,15 @@ class _Session:
         yield Saving(self.saver.run.path / folder.LAST)
         self.saver.save()
 
-    def _steps(self) -> Iterator[Progress | Epoch | Saving]:
+    def _steps(self) -> Iterator[Progress | Epoch | Saving | Notice]:
         """The loop, with a checkpoint where one is due and a look at the watch after every chunk."""
         validation = self.data.parts["validation"]
         for event in train(
             self.program, self.source, self.plan, (lambda: self._validate(validation)) if self.validated else None
         ):
             self.watch.stepped = True
+            if isinstance(event, Notice):
+                self._say(event.text)
             if isinstance(event, Epoch):
                 self.saver.epoch_done(event)
                 self.bests.append(self.state.best)

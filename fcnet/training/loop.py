@@ -17,7 +17,8 @@ from fcnet.backends.base import Array
 from fcnet.data.source import Source
 from fcnet.errors import DivergedError
 from fcnet.optim.schedules import Schedule, factors
-from fcnet.training.events import Epoch, Progress
+from fcnet.training.events import Epoch, Notice, Progress
+from fcnet.training.pace import Pace
 from fcnet.training.program import MAX_STEPS, Program
 from fcnet.training.state import State
 
@@ -44,7 +45,7 @@ class Plan:
 
 def train(
     program: Program, source: Source, plan: Plan, validate: Callable[[], Mapping[str, float]] | None
-) -> Iterator[Progress | Epoch]:
+) -> Iterator[Progress | Epoch | Notice]:
     """Go on from `program.state` to the end of the plan, yielding a Progress after every chunk and an Epoch after each.
 
     Raises DivergedError when a number is not finite, at the end of the chunk at the latest, with the state as it was
@@ -54,6 +55,7 @@ def train(
     steps_per_epoch = -(-source.n // plan.batch_size)
     total = steps_per_epoch * plan.epochs
     keeper, scalars = _Keeper(state), _Scalars(program, plan, total)
+    pace = Pace(program.backend, program.network.largest_product(plan.batch_size))
     per_step = 0.0  # measured seconds
     mark = perf_counter()
     elapsed = state.elapsed
@@ -67,7 +69,9 @@ def train(
             k = min(CHUNK_STEPS, steps_per_epoch - done, max(1, int(CHUNK_SECONDS / per_step)) if per_step else 1)
             if plan.pause_every:
                 k = min(k, plan.pause_every - state.step % plan.pause_every)
+            k = pace.steps(k)
             keeper.keep(state)
+            pace.begin()
             start = perf_counter()
             with np.errstate(all="ignore"):
                 program.run(source, scalars(state.step, k), plan.batch_size)
@@ -76,6 +80,9 @@ def train(
             state.seconds += seconds
             if not program.finite():
                 raise DivergedError(_diagnose(program, source, plan, keeper.kept, total))
+            said = pace.end(k)
+            if said:
+                yield Notice(said)
             tick()
             yield Progress(
                 state.epoch + 1,

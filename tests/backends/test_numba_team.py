@@ -98,6 +98,22 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     assert ends[0] == ends[1] == ends[2]
 
 
+def test_a_team_can_be_left_by_all_but_one_at_any_time() -> None:
+    """Chunks of the whole team and of one thread that makes all of its pieces, in turn, change no bit."""
+    (made, source), usual = program(2), program(2)
+    ends = [steps(*usual, alone=False)]
+    run = made.run
+
+    def changing(*arguments: Any) -> None:
+        made.backend.use(1 + made.state.epoch % 2)  # type: ignore[attr-defined]  # this backend can
+        run(*arguments)
+
+    made.run = changing  # type: ignore[method-assign]
+    ends.append(steps(made, source, alone=False))
+
+    assert ends[0] == ends[1]
+
+
 @cfunc(types.void(types.int64))
 def dawdle(block: Any) -> None:
     """Do nothing of use so many times over."""

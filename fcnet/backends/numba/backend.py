@@ -109,6 +109,7 @@ class NumbaBackend:
     def __init__(self, threads: int = 1, least: Least = Least()) -> None:
         self.least = least
         self.threads = 1 if ACCELERATE else threads
+        self.now = self.threads
         self.plain = NumpyBackend(threads)
         self.even = Cut(tuple(range(0, GRID * self.threads + 1, GRID)), self.least.line)
         self._pads: dict[np.dtype[Any], list[Array]] = {}
@@ -117,6 +118,14 @@ class NumbaBackend:
     def blas_threads(self, largest: int) -> int:
         """One where the team makes the products."""
         return self.plain.blas_threads(largest) if ACCELERATE else 1
+
+    def most(self, largest: int) -> int:
+        """As many as the team has."""
+        return self.threads
+
+    def use(self, threads: int) -> None:
+        """The whole team from now on, or one thread that makes everybody's pieces."""
+        self.now = threads
 
     def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
         """Kernels that follow one another become one call; a step of kernels alone is repeated without Python."""
@@ -149,12 +158,12 @@ class NumbaBackend:
         worths = [p.worth for p in products if rows or p.out.shape[p.axis(self.even)] >= self.least.units]
         largest = max(worths, default=0)
         if products and largest < 1:
-            return Alone(_followed(natives, Cut()))
+            return Alone(_followed(natives, Cut()), Cut())
         cut = replace(self.even, least=FINE if rows or largest >= MUCH else 1.0, rows=rows)
         if not any(native.shared(cut) for native in natives):
-            return Alone(_followed(natives, Cut()))
+            return Alone(_followed(natives, Cut()), Cut())
         natives = [each for native in natives for each in native.apart(cut)]
-        return Together(_matched(_followed(_gathered(natives, cut), cut), cut), cut)
+        return Together(_matched(_followed(_gathered(natives, cut), cut), cut), cut, self)
 
     def _rows(self, products: Sequence[ProductCall]) -> frozenset[int]:
         """The weights with which threads better take rows of the batch than units.
@@ -313,8 +322,8 @@ class NumbaBackend:
 class Alone:
     """A step that one thread makes, so many times over."""
 
-    def __init__(self, natives: Sequence[Native]) -> None:
-        self._pieces = [piece for native in natives for piece in native.pieces(Cut())[0]]
+    def __init__(self, natives: Sequence[Native], cut: Cut) -> None:
+        self._pieces = [piece for native in natives for own in native.pieces(cut) for piece in own]
         self._table = table(self._pieces)
 
     def __call__(self, times: int) -> None:
@@ -361,12 +370,18 @@ shares = functools.cache(Shares)
 class Together:
     """A step that a team makes, so many times over."""
 
-    def __init__(self, natives: Sequence[Native], cut: Cut) -> None:
+    def __init__(self, natives: Sequence[Native], cut: Cut, backend: NumbaBackend) -> None:
         self._natives, self.cut, self._clashes = natives, cut, conflicts(natives)
+        self._backend = backend
         self._plans: dict[tuple[int, ...], Plan] = {}
+        self._alone: Alone | None = None
 
     def __call__(self, times: int) -> None:
-        """Make them."""
+        """Make them; by one thread where the backend has no more at the moment, which needs no other kernels."""
+        if self._backend.now == 1:
+            self._alone = self._alone or Alone(self._natives, self.cut)
+            self._alone(times)
+            return
         found = shares(self.cut.threads)
         edges = found.edges
         if edges not in self._plans:
