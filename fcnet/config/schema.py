@@ -130,7 +130,7 @@ class Training:
     batch_size: Literal["auto"] | Count = "auto"
     """Rows a step; `auto`: 32 up to 2,000 training rows, 128 up to 50,000, else 256."""
     clip_norm: Annotated[float, Gt(0)] | None = None
-    """Scale the gradient down to this norm where it is longer."""
+    """Scale the gradient down to this norm where it is longer: times min(1, clip_norm / (‖∇L‖ + 1e-6))."""
     early_stopping: EarlyStopping | None = field(default_factory=EarlyStopping)
     """When to stop early; `null`, or no validation part: never."""
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(epochs=1))

@@ -125,9 +125,10 @@ class Huber:
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """ℓ = −Σ y ln p, p = softmax(a), with y one-hot; PyTorch's CrossEntropyLoss.
+    """ℓ = −Σ y ln p, p = softmax(a), with y one-hot; PyTorch's CrossEntropyLoss without class weights.
 
-    With `label_smoothing` s the targets are (1 − s) y + s / n (Szegedy et al. 2015).
+    With `label_smoothing` s the targets are (1 − s) y + s / n (Szegedy et al. 2015). With class weights PyTorch divides
+    by the sum of the batch's weights, where we divide by its rows, with weights of mean 1 over the training rows.
     """
 
     name: Literal["cross_entropy"] = "cross_entropy"
