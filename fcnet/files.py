@@ -188,6 +188,10 @@ class Folder:
         if self._lock is not None:
             with contextlib.suppress(OSError):
                 os.unlink(LOCK, dir_fd=self._fd)
+            for locked in filter(None, (self._lock, self._fd)):
+                # A process that has just been started holds copies until its program runs, and a lock with them.
+                with contextlib.suppress(OSError):
+                    fcntl.flock(locked, fcntl.LOCK_UN)
         for fd in (self._lock, self._fd):
             if fd is not None:
                 with contextlib.suppress(OSError):  # nothing was written through these
