@@ -34,10 +34,9 @@ def resemblances(column: Column, grammar: Grammar, what: str) -> list[str]:
         counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
         n = sum(int(counts[column.levels.index(text)]) for text in marks)
         cells = "1 cell says" if n == 1 else f"{n:,} cells say"
-        listed = ", ".join(f'"{mark.strip(BLANKS)}"' for mark in marks)
         notices.append(
             f"{start}{cells} {_quoted(marks, 'or')}, which is read as a {what}; if it means missing, set "
-            f"data.missing: [{listed}]"
+            f"{grammar.as_missing(marks)}"
         )
     return notices
 

@@ -209,7 +209,7 @@ def check_labels(table: Table, task: Task, name: str, grammar: Grammar, look: Lo
     codes, labels = labels_of(column, grammar)
     cells = int((codes >= 0).sum())
     if len(labels) > FEW_LABELS and 2 * len(labels) > cells:
-        meant = "; did you mean data.task: regression?" if column.numeric else "; is it the right column?"
+        meant = "; did you mean data.task=regression?" if column.numeric else "; is it the right column?"
         if look is not None:
             meant = f"; {look.what}; {look.cure}"
         raise DataError(f'column "{name}": {len(labels):,} distinct labels on {cells:,} rows{meant}', file=table.file)
@@ -228,7 +228,7 @@ def _fit_classes(table: Table, training: Array, task: Task, name: str, options: 
         )
     if task == "binary" and len(classes) != 2:
         raise DataError(
-            f'column "{name}": {len(classes)} labels, and the task is binary; set data.task: multiclass',
+            f'column "{name}": {len(classes)} labels, and the task is binary; set data.task=multiclass',
             file=table.file,
         )
     numbers = column.numeric or all(isinstance(label, int | float) for label in classes)

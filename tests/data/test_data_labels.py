@@ -53,7 +53,7 @@ def said(found) -> list[str]:
         pytest.param(
             ["a", "NA", "b"],
             ("NA", "a", "b"),
-            '8 cells say "NA", which is read as a label; if it means missing, set data.missing: ["NA"]',
+            '8 cells say "NA", which is read as a label; if it means missing, set \'data.missing=["NA"]\'',
             id="NA",
         ),
         pytest.param(["a", "b", "c"], ("a", "b", "c"), None, id="control"),
@@ -77,7 +77,7 @@ def test_categories_that_are_nearly_one_are_said_to_be(folder):
     assert said(found) == [
         'column "c": "TRUE" and "true" are one category',
         'column "c": "A" and "a" differ only by case or blanks, and are different categories; ' + ALIKE,
-        'column "c": 6 cells say "?", which is read as a category; if it means missing, set data.missing: ["?"]',
+        'column "c": 6 cells say "?", which is read as a category; if it means missing, set \'data.missing=["?"]\'',
     ]
     assert '"?"' not in folder.load(text, missing=["?"]).encoder.features[0].levels
 

@@ -121,7 +121,7 @@ def test_regression_targets_are_standardised_over_training_and_come_back(folder)
         pytest.param(["a", "1", "2"] * 9, {"task": "regression"}, 't.csv:2: column "y": "a"', id="text-for-regression"),
         pytest.param(["0", "2", "1"] * 9, {"task": "multilabel"}, "2 is neither 0 nor 1", id="no-label"),
         pytest.param(
-            [f"{i}.5" for i in range(100)], {"task": "multiclass"}, "did you mean data.task: regression", id="V48"
+            [f"{i}.5" for i in range(100)], {"task": "multiclass"}, "did you mean data.task=regression", id="V48"
         ),
         pytest.param([f"name {i}" for i in range(100)], {}, "100 distinct labels", id="names"),
     ],
@@ -137,9 +137,7 @@ def test_targets_that_do_not_fit_their_task(folder, cells, options, said):
 @pytest.mark.parametrize("validation", [0, 0.15, 0.5])
 def test_v48_a_number_for_each_row_is_no_class_whatever_the_split(folder, validation):
     """Ten thousand labels on as many rows are said to be that, and not that none has a row to spare."""
-    with pytest.raises(
-        DataError, match=r"10,000 distinct labels on 10,000 rows; did you mean data\.task: regression\?"
-    ):
+    with pytest.raises(DataError, match=r"10,000 distinct labels on 10,000 rows; did you mean data\.task=regression\?"):
         folder.load(target_of([f"{i}.5" for i in range(10_000)]), task="multiclass", validation=validation)
 
 
