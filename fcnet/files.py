@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+from fcnet import signals
 from fcnet.errors import InUseError, StorageError, UsageError
 
 try:
@@ -283,11 +284,12 @@ class Folder:
             fd = os.open(temporary, flags, 0o666, dir_fd=self._fd)
         is_open = True
         try:
-            yield fd
-            with _storing(path):
-                is_open = False  # whatever close reports, the descriptor is gone
-                os.close(fd)
-                os.replace(temporary, self._at(name), src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            with signals.undoing(lambda: os.unlink(temporary, dir_fd=self._fd)):
+                yield fd
+                with _storing(path):
+                    is_open = False  # whatever close reports, the descriptor is gone
+                    os.close(fd)
+                    os.replace(temporary, self._at(name), src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except BaseException:
             if is_open:
                 with contextlib.suppress(OSError):

@@ -3,24 +3,35 @@
 While the program starts, and while a net trains, a signal only sets a flag, which the loops poll through `stop`. Where
 there is nothing to save (reading tables, scoring, predicting) it raises `Interrupted`, so that even a read from a
 silent pipe ends at once. A second signal always ends the process on the spot.
+
+Python calls a handler only between two of its own steps: one long step (a sort, a product of large matrices, a kernel
+that is compiled) would put it off. So a thread waits for the signals as well, and where nothing has to be saved it ends
+the process itself when that has not happened within `PATIENCE`, and takes away what was begun.
 """
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import os
 import signal
 import sys
+import time
 
 TYPE_CHECKING = False  # typing and dataclasses would be imported before the handlers stand
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import NoReturn
 
 CODES = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75, "SIGHUP": 75}
 """The exit code for each signal that is handled; a system need not have all of them."""
+
+KEYBOARD = CODES["SIGINT"]
+
+PATIENCE = 0.3
+"""Seconds that a command outside of training has to end by itself."""
 
 
 class Interrupted(BaseException):
@@ -35,6 +46,11 @@ class _State:
     def __init__(self) -> None:
         self.code: int | None = None
         self.raising = False
+        self.saves = False
+        self.hint = ""
+        self.undoing: list[Callable[[], object]] = []
+        self.watched = 0
+        self.said = _thread.allocate_lock()
 
 
 _state = _State()
@@ -42,7 +58,7 @@ _state = _State()
 
 def install() -> None:
     """Handle every signal of `CODES` that this system has; one that the parent ignored (nohup) stays ignored."""
-    _state.code, _state.raising = None, False
+    _state.code, _state.raising, _state.saves = None, False, False
     sys.unraisablehook = _unraisable
     for name in CODES:
         number = getattr(signal, name, None)
@@ -52,8 +68,72 @@ def install() -> None:
     atexit.register(_ignore)
 
 
+def watch() -> None:
+    """From now on, a signal that comes outside of `polling` ends the process soon, whatever its main thread is doing.
+
+    Called when the standard descriptors are there, as it opens two more.
+    """
+    _state.hint, _state.said = "", _thread.allocate_lock()
+    if os.name != "posix" or _state.watched == os.getpid():
+        return
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=_forget)  # a child's signals are not ours
+    _state.watched = os.getpid()
+    _thread.start_new_thread(_watch, (told,))
+
+
+def _forget() -> None:
+    signal.set_wakeup_fd(-1)
+
+
+def _watch(told: int) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's, and wake its reads
+    while True:
+        code = _state.code if _state.code is not None and not _state.saves else _code(os.read(told, 1)[0])
+        if code is None:
+            continue
+        time.sleep(PATIENCE)
+        if not _state.saves:
+            _leave(code, "".join(f"{line}\n" for line in parting(code)))
+
+
+def _code(number: int) -> int | None:
+    return CODES.get(signal.Signals(number).name)
+
+
+def parting(code: int) -> list[str]:
+    """The lines that a command which is stopped says at its end; none when they are said already."""
+    if not _state.said.acquire(blocking=False):
+        return []
+    by = "by Ctrl-C" if code == KEYBOARD else "by a signal"
+    return [f"fcnet: stopped {by}", *filter(None, [_state.hint])]
+
+
+def hint(line: str) -> None:
+    """Say this as well at the end, if a signal stops the command."""
+    _state.hint = line
+
+
+def undo(action: Callable[[], object]) -> None:
+    """Do this where a signal ends the process on the spot, which runs neither `finally` nor what atexit knows."""
+    _state.undoing.append(action)
+
+
+@contextlib.contextmanager
+def undoing(action: Callable[[], object]) -> Iterator[None]:
+    """`undo` for as long as the block takes."""
+    undo(action)
+    try:
+        yield
+    finally:
+        _state.undoing.remove(action)
+
+
 def _ignore() -> None:
     # The interpreter's last moments, in which it takes the handlers away: no signal changes the exit code any more.
+    _state.saves = True
     for name in CODES:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is _handle:
@@ -79,19 +159,22 @@ def raising() -> Iterator[None]:
 
 @contextlib.contextmanager
 def polling() -> Iterator[None]:
-    """Inside, a signal only sets the flag that `stop` reads."""
+    """Inside, a signal only sets the flag that `stop` reads, and is given all the time that saving takes."""
+    before, _state.raising, _state.saves = (_state.raising, _state.saves), False, True
+    try:
+        yield
+    finally:
+        _state.raising, _state.saves = before
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Inside, a signal does not raise; where it would raise outside, it does so at the end."""
     before, _state.raising = _state.raising, False
     try:
         yield
     finally:
         _state.raising = before
-
-
-@contextlib.contextmanager
-def waiting() -> Iterator[None]:
-    """Inside, a signal waits; where it would raise outside, it does so at the end."""
-    with polling():
-        yield
     if _state.raising and _state.code is not None:
         raise Interrupted(_state.code)
 
@@ -111,7 +194,10 @@ def _unraisable(problem: sys.UnraisableHookArgs) -> None:
     sys.__unraisablehook__(problem)
 
 
-def _leave(code: int) -> NoReturn:
+def _leave(code: int, said: str = "\n") -> NoReturn:
+    for action in reversed(_state.undoing):
+        with contextlib.suppress(Exception):
+            action()
     with contextlib.suppress(OSError):
-        os.write(2, b"\n")  # a bar may have left the cursor inside its line
+        os.write(2, said.encode("utf-8", "replace"))  # the line end: a bar may have left the cursor inside its line
     os._exit(code)

@@ -15,12 +15,13 @@ from fcnet.cli import streams
 from fcnet.cli.group import fcnet
 from fcnet.errors import FcnetError, StorageError, UsageError, escape
 
-BUG, GONE, FULL, MEMORY, KEYBOARD = 1, 141, StorageError.exit_code, 9, 130
+BUG, GONE, FULL, MEMORY = 1, 141, StorageError.exit_code, 9
 
 
 def run(arguments: list[str]) -> int:
     """Run the command and return the exit code of the contract."""
     files.repair_std_descriptors()
+    signals.watch()
     streams.tolerate()
     if "_FCNET_COMPLETE" in os.environ:
         fcnet.main(arguments, prog_name="fcnet")
@@ -55,12 +56,12 @@ def _guarded(arguments: list[str]) -> int:
         _notes(error)
         return error.exit_code
     except signals.Interrupted as end:
-        streams.say("fcnet: stopped" + (" by Ctrl-C" if end.exit_code == KEYBOARD else " by a signal"))
-        _notes(end)
+        for line in signals.parting(end.exit_code):
+            streams.say(line)
         return end.exit_code
     except (KeyboardInterrupt, click.Abort):
         streams.say("fcnet: stopped by Ctrl-C")
-        return KEYBOARD
+        return signals.KEYBOARD
     except MemoryError:
         streams.say("fcnet: out of memory; use smaller data, a smaller net or a smaller batch, or a larger machine")
         return MEMORY

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from fcnet import signals
 from fcnet.cli import streams
 from fcnet.cli.command import Command, talk
 
@@ -25,9 +26,10 @@ def command(table: bool, quiet: bool, verbose: bool) -> None:
     """Print the JSON Schema of the config, or with --table the same for people."""
     from fcnet.config import reference
 
-    if table:
-        from fcnet.reports import keys
+    with signals.raising():
+        if table:
+            from fcnet.reports import keys
 
-        streams.show("\n".join(keys.lines(reference.table(), streams.width(sys.stdout) or WIDE)))
-    else:
-        streams.show_json(reference.jsonschema())
+            streams.show("\n".join(keys.lines(reference.table(), streams.width(sys.stdout) or WIDE)))
+        else:
+            streams.show_json(reference.jsonschema())

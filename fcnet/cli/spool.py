@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from fcnet import signals
 from fcnet.errors import FcnetError, StorageError
 
 NAME = "stdin"
@@ -24,7 +25,10 @@ def spooled(source: Path | None) -> Iterator[Path | None]:
     if str(source) != "-":
         yield source
         return
-    with tempfile.TemporaryDirectory(prefix="fcnet-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="fcnet-") as folder,
+        signals.undoing(lambda: shutil.rmtree(folder, ignore_errors=True)),
+    ):
         file = Path(folder) / f"{NAME}.csv"
         try:
             with open(file, "wb") as out:

@@ -14,7 +14,7 @@ import click
 
 from fcnet import signals
 from fcnet.cli.command import CONFIGS, FILE_NAME, FOLDER_NAME, Command, as_json, strict, talk
-from fcnet.errors import CheckpointError, Stopped, UsageError
+from fcnet.errors import CheckpointError, Stopped, UsageError, escape
 
 if TYPE_CHECKING:
     from fcnet.config import Config
@@ -83,9 +83,10 @@ def command(
     """
     if resume is not None and overwrite:
         raise UsageError("--resume goes on with a run and --overwrite replaces it; give one of them")
+    signals.hint(escape(f"next: {_again(ctx.meta['arguments'], saved=False)}"))
     try:
         _train(arguments, None if resume is None else Path(resume) if resume else True, overwrite, **options)
-    except (Stopped, signals.Interrupted) as end:
+    except Stopped as end:
         end.add_note(f"next: {_again(ctx.meta['arguments'], saved=getattr(end, 'saved', False))}")
         raise
 

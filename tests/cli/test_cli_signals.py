@@ -36,7 +36,10 @@ def started(body, before=""):
 
 
 def ended(child):
-    out, err = child.communicate(timeout=20)
+    try:
+        out, err = child.communicate(timeout=20)
+    finally:
+        child.kill()
     return child.returncode, out, err
 
 
@@ -217,6 +220,7 @@ sys.exit(run(["check", "c.yaml"]))
     done = subprocess.run(
         [sys.executable, "-c", START + body, str(int(number))],
         cwd=tmp_path,
+        env=PLAIN,
         capture_output=True,
         text=True,
         check=False,
@@ -259,3 +263,120 @@ def test_s8_handlers_stand_before_anything_large_is_imported():
     heavy = {"typing", "dataclasses", "click", "re", "inspect", "numpy", "pathlib"}
     assert "fcnet.cli" in done.stdout
     assert not {name for name in heavy if f"'{name}'" in done.stdout}, done.stdout
+
+
+LONG = 'import hashlib; hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes, and no step of Python in them'
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
+@pytest.mark.parametrize("phase", ["signals.raising()", "signals.waiting()", "contextlib.nullcontext()"])
+def test_s5_one_long_step_does_not_put_the_end_off(phase, number, code):
+    """While it sorts, multiplies, imports or clears up, a command ends soon and says so, with what comes next."""
+    child = started(
+        f"""
+import contextlib
+signals.PATIENCE = 0.01
+signals.watch()
+signals.hint("next: this")
+with {phase}:
+    try:
+        ready()
+        time.sleep(60)
+    except signals.Interrupted:
+        {LONG}
+"""
+    )
+
+    child.send_signal(number)
+
+    by = "by Ctrl-C" if code == 130 else "by a signal"
+    assert ended(child) == (code, "", f"fcnet: stopped {by}\nnext: this\n")
+
+
+def test_s5_what_must_be_saved_is_given_its_time():
+    """While a net trains, a signal leaves the end to the loop, however long a batch takes."""
+    child = started(
+        """
+signals.PATIENCE = 0.01
+signals.watch()
+with signals.raising(), signals.polling():
+    ready()
+    while signals.stop() is None:
+        pass
+    time.sleep(0.3)
+print("saved")
+"""
+    )
+
+    child.send_signal(signal.SIGTERM)
+
+    assert ended(child) == (0, "saved\n", "")
+
+
+def test_what_was_begun_is_taken_away_when_a_signal_ends_the_process_on_the_spot(tmp_path):
+    """Neither a half file, nor a temporary one, nor the folder for a table from stdin is left by one long step."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "spool").mkdir()
+    child = started(
+        f"""
+import io, tempfile
+from pathlib import Path
+from fcnet import files
+from fcnet.cli.spool import spooled
+tempfile.tempdir = "{tmp_path}/spool"
+sys.stdin = io.TextIOWrapper(io.BytesIO(b"a"))
+signals.watch()
+with spooled(Path("-")), files.Folder(Path("{tmp_path}/out")) as folder:
+    with folder.stream("predictions.csv") as file:
+        file.write(b"a")
+        file.flush()
+        assert list(Path("{tmp_path}").glob("*/*fcnet*"))
+        ready()
+        {LONG}
+"""
+    )
+
+    child.send_signal(signal.SIGTERM)
+    code, _, _ = ended(child)
+
+    assert code == 75
+    assert [path.name for path in tmp_path.glob("*/*")] == []
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
+def test_s5_schema_stops_as_well(number, code):
+    """`fcnet schema` ends with the code of the signal that came while it was read in."""
+    child = started(
+        """
+import fcnet.config.reference as reference
+from fcnet.cli.run import run
+reference.jsonschema = lambda: (ready(), sys.stdin.read())
+sys.exit(run(["schema"]))
+"""
+    )
+
+    child.send_signal(number)
+
+    assert child.wait(timeout=20) == code
+    assert ended(child)[1] == ""
+
+
+def test_a_signal_to_a_forked_child_does_not_end_its_parent():
+    """What a child process gets does not come to the one that it was forked from."""
+    child = started(
+        """
+signals.PATIENCE = 0.01
+signals.watch()
+pid = os.fork()
+if pid == 0:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os._exit(signals.stop())
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+ready()
+sys.stdin.readline()
+time.sleep(0.1)
+print(code)
+"""
+    )
+
+    assert ended(child) == (0, "75\n", "")

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import ParamSpec, TypeVar
 
 import fcnet
-from fcnet import extras, files
+from fcnet import extras, files, signals
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -139,6 +139,7 @@ def _leave() -> Path:
     except OSError as error:
         raise files.storage_error(error.filename or "the folder for temporary files", error) from error
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    signals.undo(lambda: shutil.rmtree(temporary, ignore_errors=True))
     _private[:] = [temporary]
     return temporary
 
