@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fcnet
+from fcnet.cli.group import COMMANDS
 
 PLAIN = {**os.environ, "PYTHONPATH": str(Path(fcnet.__file__).parents[1])}
 CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75)]
@@ -380,3 +381,38 @@ print(code)
     )
 
     assert ended(child) == (0, "75\n", "")
+
+
+ARGUMENTS = {
+    "train": ["c.yaml"],
+    "predict": ["t.csv"],
+    "init": ["t.csv", "--target", "y"],
+    "check": ["c.yaml"],
+    "explain": ["c.yaml"],
+    "bench": ["c.yaml"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_s5_every_command_stops_while_it_is_read_in(command, tmp_path):
+    """However long the imports of a command take, a signal ends it with its code, one line and no file."""
+    child = started(
+        f"""
+class Slow:
+    def find_spec(self, name, *_):
+        if name.startswith("fcnet.") and not name.startswith("fcnet.cli") and "fcnet.cli.group" in sys.modules:
+            signals.PATIENCE = 0.01
+            ready()
+            time.sleep(60)
+import fcnet.cli.run
+sys.meta_path.insert(0, Slow())
+os.chdir("{tmp_path}")
+sys.exit(fcnet.cli.main({[command, *ARGUMENTS.get(command, [])]}))
+"""
+    )
+
+    child.send_signal(signal.SIGTERM)
+    code, out, err = ended(child)
+
+    assert (code, out, err.splitlines()[0]) == (75, "", "fcnet: stopped by a signal")
+    assert list(tmp_path.iterdir()) == []
