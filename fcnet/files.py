@@ -286,10 +286,11 @@ class Folder:
         try:
             with signals.undoing(lambda: os.unlink(temporary, dir_fd=self._fd)):
                 yield fd
-                with _storing(path):
+                with signals.polling(), _storing(path):  # a signal comes before it has its name, or too late
                     is_open = False  # whatever close reports, the descriptor is gone
                     os.close(fd)
                     os.replace(temporary, self._at(name), src_dir_fd=self._fd, dst_dir_fd=self._fd)
+                    self.sync()
         except BaseException:
             if is_open:
                 with contextlib.suppress(OSError):
@@ -297,7 +298,6 @@ class Folder:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=self._fd)
             raise
-        self.sync()
 
     def sync(self) -> None:
         """Flush the folder's list of names to the disk."""

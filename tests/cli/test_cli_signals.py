@@ -416,3 +416,26 @@ sys.exit(fcnet.cli.main({[command, *ARGUMENTS.get(command, [])]}))
 
     assert (code, out, err.splitlines()[0]) == (75, "", "fcnet: stopped by a signal")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_comes_when_a_file_has_its_name_comes_too_late(tmp_path):
+    """A command that says it was stopped has left no file: from the renaming on, its work counts as done."""
+    child = started(
+        f"""
+from pathlib import Path
+from fcnet import files
+rename = os.replace
+def replace(*names, **folders):
+    rename(*names, **folders)
+    os.kill(os.getpid(), signal.SIGTERM)
+os.replace = replace
+ready()
+sys.stdin.readline()
+with signals.raising():
+    files.write_file(Path("{tmp_path}/out.yaml"), b"a")
+print("written")
+"""
+    )
+
+    assert ended(child) == (0, "written\n", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.yaml"]
