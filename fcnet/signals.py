@@ -30,7 +30,7 @@ CODES = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75, "SIGHUP": 75}
 
 KEYBOARD = CODES["SIGINT"]
 
-PATIENCE = 0.3
+PATIENCE = 0.2
 """Seconds that a command outside of training has to end by itself."""
 
 
