@@ -31,7 +31,6 @@ from fcnet.nn.initializers import GlorotUniform
 from fcnet.nn.layers import Dense, Dropout
 from fcnet.nn.losses import CrossEntropy
 from fcnet.nn.network import Network
-from fcnet.nn.workspace import Batch
 from fcnet.optim.rules import OPTIMIZERS, Adam, Optimizer
 from fcnet.optim.update import Update
 from fcnet.training.program import MAX_STEPS, Program
@@ -75,14 +74,14 @@ class Step:
         random = np.random.default_rng(0)
         x = random.standard_normal((variant.batch * 8, n_in), dtype=np.float32)
         y = random.integers(n_out, size=len(x))
-        network.initialise(state.θ, state.q, 0, Batch(x[:8], x[:0]))
+        network.initialise(state.θ, state.q, 0, x[:8])
         made = make(backend, threads)
         self.blas = made.blas_threads(network.largest_product(variant.batch))
         self.program = Program(made, network, CrossEntropy(), update, state)
         source = MemorySource(x, y, one_hot=np.eye(n_out, dtype=np.float32))
         with machine.blas(self.blas):
             self.program.run(source, update.scalars(np.arange(1, 9), np.full(8, 1e-6)), variant.batch)
-            self.tape = self.program.recorded(variant.batch).tape
+            self.step = self.program.step(variant.batch)
             self.times = 1
             self.times = max(1, min(10_000, int(SECONDS / self.seconds())))
 
@@ -93,7 +92,7 @@ class Step:
             while left:
                 piece = min(left, 8, MAX_STEPS)
                 self.program.position[:] = 0
-                self.tape.run(piece)
+                self.step.run(piece)
                 left -= piece
             return (perf_counter() - start) / self.times
 

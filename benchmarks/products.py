@@ -25,8 +25,9 @@ import fcnet
 from benchmarks.cases import CASES
 from benchmarks.machine import describe, into, row
 from fcnet import machine
-from fcnet.backends.base import Array, Tape, aligned
+from fcnet.backends.base import aligned
 from fcnet.backends.numba.backend import NumbaBackend
+from fcnet.backends.ops import Array, Matmul, like
 
 FLOPS = 5e8
 """So many go into one timing."""
@@ -56,10 +57,11 @@ def factors(product: str, m: int, inner: int, n: int) -> tuple[Array, Array, Arr
 
 def makers(a: Array, b: Array, out: Array) -> dict[str, Callable[[int], object]]:
     """For each library, what makes the product so many times over."""
-    tape = Tape(NumbaBackend())
-    tape.matmul(a, b, out)
+    held = {"a": a, "b": b, "out": out}
+    resident = {name: x if x.flags.c_contiguous else x.T for name, x in held.items()}
+    refs = {name: like(name, x) if x.flags.c_contiguous else like(name, x.T).swapaxes(0, 1) for name, x in held.items()}
     found: dict[str, Callable[[int], object]] = {
-        "fcnet": tape.run,
+        "fcnet": NumbaBackend().compile([Matmul(**refs)], resident).run,
         "NumPy": lambda times: [np.matmul(a, b, out) for _ in range(times)],
     }
     try:

@@ -18,7 +18,8 @@ import numpy as np
 from fcnet import config as configs
 from fcnet import data as tables
 from fcnet import extras, files
-from fcnet.backends.base import Array, joined
+from fcnet.backends.base import joined
+from fcnet.backends.ops import Array
 from fcnet.config.schema import Config
 from fcnet.data import Tally
 from fcnet.data.ahead import ahead
@@ -82,13 +83,11 @@ class Model:
 
     def _about(self) -> dict[str, str]:
         net = self._net
-        layers = net.config.network.layers
-        widths = (net.network.n_in, *(layer.units for layer in layers), net.network.n_out)
         columns = ", ".join(net.encoder.columns[:10]) + (", …" if len(net.encoder.columns) > 10 else "")
         return {
             "checkpoint": str(net.path),
             "predicts": summary.outputs(net.target.task, net.target.names, len(self.classes or ())),
-            "net": summary.net(widths, tuple(str(getattr(layer.activation, "name", "")) for layer in layers)),
+            "net": summary.net(*net.network.outline),
             "from": f"{count(len(net.encoder.columns), 'column')} ({columns})",
             "trained": f"{self.header.get('name')}, epoch {self.header.get('epoch')}",
         }
@@ -170,7 +169,7 @@ def load(path: str | Path) -> Model:
 
 def _loaded(path: Path) -> Model:
     model = Model(Net.read(folder.resolve(path)))
-    _warn(model._net.notices, up=1)
+    _warn(extras.notices(), up=1)
     return model
 
 

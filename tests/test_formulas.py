@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcnet.backends.numpy import NumpyBackend
+from fcnet.backends.ops import Apply, like
 from fcnet.formulas import Const, Expr, Formula, Sym, absolute, erf, exp, maximum, power, row_sum, sqrt, where, width
 from fcnet.formulas.transform import ERFC_COEFFICIENTS, evaluate, expand_erf, hoist
 
@@ -98,9 +99,10 @@ def test_a_formula_is_its_plain_value_bit_for_bit(tree: Any, one: float, two: fl
     out = np.empty(1)
     with np.errstate(all="ignore"):
         found = evaluate(expression, {"x": one, "y": two})
-        NumpyBackend().link(
-            NumpyBackend().apply(Formula({"z": expression}), {"x": np.array([one]), "y": np.array([two])}, {"z": out})
-        )(1)
+        arrays = {"x": np.array([one]), "y": np.array([two]), "z": out}
+        at = {name: like(name, array) for name, array in arrays.items()}
+        op = Apply(Formula({"z": expression}), {"x": at["x"], "y": at["y"]}, {"z": at["z"]})
+        NumpyBackend().compile([op], arrays).run()
 
     expected = plainly(tree, {"x": one, "y": two}, float)
     assert same(float(found), expected)

@@ -17,7 +17,6 @@ from fcnet.nn.initializers import GlorotUniform, HeNormal
 from fcnet.nn.layers import Dense
 from fcnet.nn.losses import CrossEntropy
 from fcnet.nn.network import Network
-from fcnet.nn.workspace import Batch
 from fcnet.optim.rules import Adam
 from fcnet.optim.schedules import Constant
 from fcnet.optim.update import Update
@@ -25,7 +24,7 @@ from fcnet.training.events import Epoch
 from fcnet.training.loop import Plan, train
 from fcnet.training.program import Program
 from fcnet.training.state import State
-from fcnet.training.timing import Products, mean_seconds
+from fcnet.training.timing import mean_seconds, products
 
 VERSION = f"fcnet {fcnet.__version__}, numpy {np.__version__}"
 
@@ -49,7 +48,7 @@ def _trainer(case: Case, name: str) -> tuple[Callable[[], float], Callable[[], f
     network = Network([*layers, Dense(n_out, Identity(), GlorotUniform())], n_in)
     update = Update(Adam(lr=LEARNING_RATE), network.layout)
     state = State.new(network, update.names, np.float32)
-    network.initialise(state.θ, state.q, 0, Batch(x[:8], x[:0]))
+    network.initialise(state.θ, state.q, 0, x[:8])
     backend = make(name, int(os.environ["OMP_NUM_THREADS"]))
     machine.blas(backend.blas_threads(network.largest_product(case.batch)))
     program = Program(backend, network, CrossEntropy(), update, state)
@@ -60,10 +59,9 @@ def _trainer(case: Case, name: str) -> tuple[Callable[[], float], Callable[[], f
         return next(event.train_loss for event in events if isinstance(event, Epoch))
 
     epoch()
-    products = Products(backend)
-    program.record_gradient(program.blank(case.batch, products))
+    alone = backend.compile(products(program.recorded(case.batch).tape.ops), program.resident)
 
-    def alone() -> float:
-        return mean_seconds(products, case.rows // case.batch)
+    def products_alone() -> float:
+        return mean_seconds(alone, case.rows // case.batch)
 
-    return epoch, alone
+    return epoch, products_alone

@@ -1,45 +1,42 @@
-"""What a backend is: it turns every kernel call of a step into plain calls on fixed arrays.
+"""What a backend is: it compiles operations over named buffers into a step, which runs as often as it is told.
 
-A step is recorded once on a `Tape` and replayed; `Eager` runs the same calls at once. Layers, losses and optimizers
-speak to either through the same methods, and never touch an element themselves.
+Layers, losses and optimizers never touch an element themselves: they write operations, and every number of a step is
+computed by a backend.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.lib.stride_tricks import as_strided
 
-from fcnet import random
-from fcnet.formulas import Formula
+from fcnet.backends.ops import Array, Op, Ref, Section, Tape
 
-Array = NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
-Segment = tuple[int, int, Mapping[str, Array]]
-"""A run of θ with equal factors: start, stop, and the scalars (0-d arrays) that hold there."""
 
 
-@dataclass(frozen=True)
-class Words:
-    """Random words of a layer: a Philox key (2,) uint64, the layer, and the position (epoch, step, …) of the draw."""
+class Step(Protocol):
+    """Compiled operations."""
 
-    key: Array
-    layer: int
-    position: Array
+    def run(self, times: int = 1) -> None:
+        """Make all of them, in order, so many times over."""
 
-    def draw(self, n: int) -> Array:
-        """n uint64 words for the step in progress."""
-        return random.words(n, self.key, self.layer, int(self.position[1]), int(self.position[0]))
+    def fetch(self, ref: Ref) -> Array:
+        """What stands there now; it may be the memory itself, so copy what is to stay."""
+
+    def put(self, ref: Ref, values: Any) -> None:
+        """Write there."""
+
+    def finite(self) -> bool | None:
+        """Whether the results of the last updates were; None where nobody has watched."""
 
 
 class Backend(Protocol):
-    """Binds kernels to arrays. Every method returns calls to be made in order; none looks at a value.
-
-    `position` (4,) int64 is the place of the step in progress: epoch, step, row of the epoch, step of the chunk.
-    """
+    """Compiles operations. None of them looks at a value before it runs."""
 
     @property
     def name(self) -> str:
@@ -48,63 +45,67 @@ class Backend(Protocol):
     def blas_threads(self, largest: int) -> int:
         """How many threads BLAS is to have, for steps whose largest product has so many multiplications."""
 
+    def compile(self, ops: Sequence[Op], resident: MutableMapping[str, Array]) -> Step:
+        """A step of these operations.
+
+        `resident`: arrays by the names of their buffers. A run reads what stands in them when it begins, and leaves in
+        them what its operations wrote. Other buffers are the backend's to allocate; it may enter them, so that steps
+        share them, and then the step with the largest must be compiled first.
+        """
+
+
+@dataclass
+class Binding:
+    """Refs as arrays in this process's memory, for one list of operations.
+
+    `watched` are arrays that hold finite numbers after a step only if the results of all its updates are finite;
+    `loaded` the buffers that are filled anew for each step, of which every thread may have its own copy.
+    """
+
+    resident: MutableMapping[str, Array]
+    watched: list[Array] = field(default_factory=list)
+    loaded: set[str] = field(default_factory=set)
+    _seen: dict[Ref, Array] = field(default_factory=dict)
+
+    def __call__(self, ref: Ref) -> Array:
+        """The array; its buffer is allocated where it is not there yet, or too small."""
+        if ref in self._seen:
+            return self._seen[ref]
+        buffer = ref.buffer
+        held = self.resident.get(buffer.name)
+        if held is None or held.size < buffer.size:
+            held = self.resident[buffer.name] = aligned(buffer.size, buffer.dtype)
+        assert held.dtype == buffer.dtype, f"{buffer.name}: {held.dtype} is resident, not {buffer.dtype}"
+        if ref.whole and held.shape == ref.shape:
+            array = held
+        else:
+            flat, item = held.reshape(-1), held.itemsize
+            assert flat.size == 0 or np.may_share_memory(flat, held), f"{buffer.name} is not in one piece"
+            array = as_strided(flat[ref.start :], ref.shape, tuple(item * n for n in ref.strides))
+        self._seen[ref] = array
+        return array
+
+    def all(self, refs: Mapping[str, Ref]) -> dict[str, Array]:
+        """Several by name."""
+        return {name: self(ref) for name, ref in refs.items()}
+
+
+class HostBackend(ABC):
+    """A backend whose arrays are NumPy's: each operation becomes plain calls on fixed arrays."""
+
+    @abstractmethod
+    def bind(self, op: Op, at: Binding) -> list[Call]:
+        """The calls that make one operation."""
+
+    @abstractmethod
     def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
         """A function that makes all calls, in order, as many times as it is told."""
 
-    def matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
-        """out = a b, over the last two axes."""
-
-    def apply(
-        self,
-        formula: Formula,
-        arrays: Mapping[str, Array],
-        outs: Mapping[str, Array],
-        sums: Mapping[str, Array] | None = None,
-    ) -> list[Call]:
-        """Every result of the formula into its array; a result may overwrite a symbol's array of the same shape.
-
-        `sums`: results (…, B, n) that are also summed over their rows, into these arrays (…, n).
-        """
-
-    def sum_rows(self, e: Array, out: Array) -> list[Call]:
-        """out = Σ over the rows (axis −2) of e: (…, B, n) → (…, n)."""
-
-    def accumulate(self, values: Array, total: Array) -> list[Call]:
-        """total += Σ values: one float64 addition to the float64 0-d array `total`."""
-
-    def norm(self, g: Array, out: Array) -> list[Call]:
-        """out = ‖g‖₂, a 0-d array of g's dtype."""
-
-    def words(self, out: Array, words: Words) -> list[Call]:
-        """out, uint16, = raw words, the lowest quarter of each uint64 first."""
-
-    def gather(self, x: Array, order: Array, position: Array, out: Array) -> list[Call]:
-        """out (B, n) = rows of x (n_all, n): those that order (n_rows,) int64 names from the position's row on."""
-
-    def gather_one_hot(self, labels: Array, order: Array, position: Array, out: Array) -> list[Call]:
-        """out (B, K) = one-hot rows of labels (n_all,) int64, gathered likewise."""
-
-    def load(self, table: Array, position: Array, out: Array) -> list[Call]:
-        """out (n,) = the row of table (steps, n) for the step of the chunk."""
-
-    def advance(self, position: Array, rows: int) -> list[Call]:
-        """The position moves on by one step of so many rows."""
-
-    def lap(self, calls: Sequence[Call], since: Array, total: Array) -> list[Call]:
-        """total (1,) int64 += the nanoseconds since `since` (1,) int64, which becomes now; after all `calls`."""
-
-    def update(
-        self,
-        formula: Formula,
-        vectors: Mapping[str, Array],
-        segments: Sequence[Segment],
-        watch: list[Array] | None = None,
-    ) -> list[Call]:
-        """The formula over every segment of the flat vectors; results are named like the vectors they overwrite.
-
-        A backend that can do so at no cost adds arrays to `watch` that hold finite numbers after a call only if all
-        results are finite.
-        """
+    def compile(self, ops: Sequence[Op], resident: MutableMapping[str, Array]) -> HostStep:
+        """As `Backend` says."""
+        at = Binding(resident)
+        calls = [call for op in ops if not isinstance(op, Section) for call in self.bind(op, at)]
+        return HostStep(self.link(calls), at)
 
 
 @runtime_checkable
@@ -118,101 +119,50 @@ class Paced(Protocol):
         """All of them from now on, or one."""
 
 
-class Tape:
-    """Records calls; `run` makes them again, in order, on the same arrays. Layers, losses and rules write on it.
+class HostStep:
+    """Calls on fixed arrays."""
 
-    Its methods are those of `Backend`, without results.
-    """
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.calls: list[Call] = []
-        self.sections: list[tuple[int, str, int]] = []
-        self._linked: Callable[[int], None] | None = None
-
-    def add(self, calls: list[Call]) -> None:
-        """Keep the calls for later."""
-        self.calls += calls
-        self._linked = None
-
-    def section(self, phase: str, layer: int = 0) -> None:
-        """What is recorded from here on is this phase of that layer: for measuring, where a step's time goes."""
-        self.sections.append((len(self.calls), phase, layer))
+    def __init__(self, linked: Callable[[int], None], at: Binding) -> None:
+        self.linked, self.at = linked, at
 
     def run(self, times: int = 1) -> None:
-        """Make every recorded call, so many times over."""
-        if self._linked is None:
-            self._linked = self.backend.link(self.calls)
-        self._linked(times)
+        """Make them."""
+        self.linked(times)
 
-    def matmul(self, a: Array, b: Array, out: Array) -> None:
-        """out = a b."""
-        self.add(self.backend.matmul(a, b, out))
+    def fetch(self, ref: Ref) -> Array:
+        """The memory itself."""
+        return self.at(ref)
 
-    def apply(
-        self,
-        formula: Formula,
-        arrays: Mapping[str, Array],
-        outs: Mapping[str, Array],
-        sums: Mapping[str, Array] | None = None,
-    ) -> None:
-        """Every result of the formula into its array, and the sums over rows of some."""
-        self.add(self.backend.apply(formula, arrays, outs, sums))
+    def put(self, ref: Ref, values: Any) -> None:
+        """Write it."""
+        self.at(ref)[...] = values
 
-    def sum_rows(self, e: Array, out: Array) -> None:
-        """out = Σ over the rows of e."""
-        self.add(self.backend.sum_rows(e, out))
-
-    def accumulate(self, values: Array, total: Array) -> None:
-        """total += Σ values."""
-        self.add(self.backend.accumulate(values, total))
-
-    def norm(self, g: Array, out: Array) -> None:
-        """out = ‖g‖₂."""
-        self.add(self.backend.norm(g, out))
-
-    def words(self, out: Array, words: Words) -> None:
-        """out = raw words."""
-        self.add(self.backend.words(out, words))
-
-    def gather(self, x: Array, order: Array, position: Array, out: Array) -> None:
-        """out = the step's rows of x."""
-        self.add(self.backend.gather(x, order, position, out))
-
-    def gather_one_hot(self, labels: Array, order: Array, position: Array, out: Array) -> None:
-        """out = one-hot rows of the step's labels."""
-        self.add(self.backend.gather_one_hot(labels, order, position, out))
-
-    def load(self, table: Array, position: Array, out: Array) -> None:
-        """out = the step's row of the table."""
-        self.add(self.backend.load(table, position, out))
-
-    def advance(self, position: Array, rows: int) -> None:
-        """The next step."""
-        self.add(self.backend.advance(position, rows))
-
-    def update(
-        self,
-        formula: Formula,
-        vectors: Mapping[str, Array],
-        segments: Sequence[Segment],
-        watch: list[Array] | None = None,
-    ) -> None:
-        """The formula over every segment."""
-        self.add(self.backend.update(formula, vectors, segments, watch))
-
-    def call(self, function: Callable[..., Any], *args: Any) -> None:
-        """Anything else that a step does: `function(*args)` on fixed arrays."""
-        self.add([(function, args)])
+    def finite(self) -> bool | None:
+        """Whether all that is watched is."""
+        watched = self.at.watched
+        return all(bool(np.isfinite(x).all()) for x in watched) if watched else None
 
 
 class Eager(Tape):
-    """Makes every call at once and records nothing: for tests, for initialisation, for naming a bad tensor."""
+    """Makes every operation as it is written: for tests, for initialisation, for naming a bad tensor.
 
-    def add(self, calls: list[Call]) -> None:
-        """Make the calls."""
-        for function, args in calls:
-            function(*args)
+    All buffers are resident: each operation is a step of its own, and what one leaves the next one reads.
+    """
+
+    def __init__(self, backend: Backend, resident: MutableMapping[str, Array] | None = None) -> None:
+        super().__init__()
+        self.backend, self.resident = backend, {} if resident is None else resident
+
+    def add(self, op: Op) -> None:
+        """Make it, and write it down."""
+        super().add(op)
+        for each in (*op.reads, *op.writes):
+            self.fetch(each)
+        self.backend.compile([op], self.resident).run()
+
+    def fetch(self, ref: Ref) -> Array:
+        """What stands there now."""
+        return Binding(self.resident)(ref)
 
 
 def aligned(shape: int | tuple[int, ...], dtype: Any) -> Array:

@@ -1,12 +1,13 @@
-"""Which backend a run takes: by arithmetic on its size and by what is installed, never by a clock.
+"""Which backend a run takes: by arithmetic on its size and by what is installed, and by the clock where that is close.
 
-So the same config on the same data with the same packages always takes the same one, and a resumed run goes on with it.
+A run that is resumed goes on with the backend that it began with, whatever the clock would say now.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -15,11 +16,15 @@ import numpy as np
 from fcnet import extras, machine
 from fcnet.backends.base import Backend
 from fcnet.backends.numpy import NumpyBackend
+from fcnet.backends.ops import Apply, Matmul, like
 from fcnet.errors import ConfigError
 from fcnet.formulas import Formula, Sym
 
 WORTH = 5.0
 """Seconds that compiled kernels must save before they are taken: about what compiling them costs the first time."""
+
+CLOSE = 4.0
+"""By what factor the arithmetic may be wrong: steps on two machines, and beside other programs, differ by so much."""
 
 FAST = "pip install 'fcnet[fast]'"
 
@@ -79,11 +84,12 @@ def _numba() -> ModuleType:
                     vars(sys.modules[store.__package__]).pop(module.rpartition(".")[2], None)
         from fcnet.backends.numba.backend import NumbaBackend
 
-        backend, x = NumbaBackend(1), np.ones((2, 16), np.float32)
-        formula = Formula({"x": Sym("x") + 1.0})
-        product = backend.matmul(x, np.eye(16, dtype=np.float32), x.copy())
-        backend.link([*product, *backend.apply(formula, {"x": x}, {"x": x})])(1)
-        if not (x == 2).all():
+        arrays = {"x": np.ones((2, 16), np.float32), "unit": np.eye(16, dtype=np.float32)}
+        arrays["y"] = np.zeros_like(arrays["x"])
+        x, unit, y = (like(name, array) for name, array in arrays.items())
+        formula = Formula({"y": Sym("x") + Sym("y")})
+        NumbaBackend(1).compile([Matmul(x, unit, y), Apply(formula, {"x": x, "y": y}, {"y": y})], arrays).run()
+        if not (arrays["y"] == 2).all():
             raise ArithmeticError("1 + 1 is not 2")
 
     trial()
@@ -101,9 +107,14 @@ def usable(name: str) -> str:
     return "numpy"
 
 
-def choose(work: Work) -> tuple[str, str | None]:
-    """(the backend that `auto` means, a sentence for the user or None)."""
+def choose(work: Work, measured: Callable[[], float]) -> tuple[str, str | None]:
+    """(the backend that `auto` means, a sentence for the user or None).
+
+    `measured` gives the seconds of a step on NumPy here and now; it is asked where the arithmetic is close.
+    """
     saved = work.seconds("numpy") - work.seconds("numba")
+    if WORTH / CLOSE < saved < WORTH * CLOSE:
+        saved *= measured() * work.steps / work.seconds("numpy")
     if saved < WORTH:
         return "numpy", None
     times = work.seconds("numpy") / work.seconds("numba")

@@ -9,8 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from fcnet import machine
-from fcnet.backends.base import Array, Call, Segment, Words, aligned
+from fcnet import machine, random
+from fcnet.backends.base import Binding, Call, HostBackend, aligned
+from fcnet.backends.ops import (
+    Accumulate,
+    Advance,
+    Apply,
+    Array,
+    Fill,
+    Gather,
+    GatherOneHot,
+    Host,
+    Lap,
+    Load,
+    Matmul,
+    Norm,
+    Op,
+    ScatterAdd,
+    Take,
+    Update,
+    Words,
+)
 from fcnet.formulas import Formula
 from fcnet.formulas.expression import REDUCTIONS, Expr, is_const
 from fcnet.formulas.transform import UFUNCS, expand_erf
@@ -19,7 +38,7 @@ SHARED_PRODUCT = 2**22
 """Multiplications of a product from which a second thread gains more than waiting for it costs."""
 
 
-class NumpyBackend:
+class NumpyBackend(HostBackend):
     """Plain NumPy; the definition of what every other backend must give within rounding."""
 
     name = "numpy"
@@ -49,7 +68,48 @@ class NumpyBackend:
         if self.now != self.threads:
             machine.blas(threads or self.now)
 
-    def matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
+    def bind(self, op: Op, at: Binding) -> list[Call]:
+        """The calls that make one operation."""
+        match op:
+            case Matmul(a, b, out):
+                return self._matmul(at(a), at(b), at(out))
+            case Apply(formula, arrays, outs, sums):
+                return self._apply(formula, at.all(arrays), at.all(outs), at.all(sums))
+            case Update(formula, scalars, vectors):
+                views = at.all(vectors)
+                results = {name: views[name] for name in formula.results}
+                return self._apply(formula, {**views, **at.all(scalars)}, results)
+            case Accumulate(values, total):
+                part = np.zeros((), np.float64)
+                adds = (np.add.reduce, (at(values), tuple(range(values.ndim)), np.float64, part))
+                return [adds, (np.add, (at(total), part, at(total)))]
+            case Norm(g, out):
+                return self._norm(at(g), at(out))
+            case Words(key, layer, position, out):
+                return [(_words, (np.array(key, np.uint64), layer, at(position), at(out).reshape(-1)))]
+            case Gather(x, order, position, out):
+                return [(_gather, (at(x), at(order), at(position), at(out)))]
+            case GatherOneHot(labels, order, position, out):
+                unit = np.eye(out.shape[-1], dtype=out.dtype)
+                return [(_gather_one_hot, (unit, at(labels), at(order), at(position), at(out)))]
+            case Take(table, codes, first, out):
+                return [(_take, (at(table), at(codes), np.array(first, np.int64), at(out)))]
+            case ScatterAdd(δ, codes, first, out):
+                return [(_scatter_add, (at(δ), at(codes), np.array(first, np.int64), at(out)))]
+            case Fill(value, out):
+                at(out)[...] = value
+                return []
+            case Load(table, position, out):
+                return [(_load, (at(table), at(position), at(out)))]
+            case Advance(rows, position):
+                return [(np.add, (at(position), np.array([0, 1, rows, 1]), at(position)))]
+            case Lap(_, since, total):
+                return [(_lap, (at(since), at(total)))]
+            case Host(function, arrays):
+                return [(function, (at.all(arrays),))]
+        raise AssertionError(f"no kernel for {type(op).__name__}")
+
+    def _matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
         """out = a b, by BLAS; but not a column times a row, in which OpenBLAS takes ten times as long as a loop.
 
         Where it adds up long sums in other blocks on one thread than on several, the product is a sum of products in
@@ -69,76 +129,12 @@ class NumpyBackend:
             calls += [(np.matmul, (a[..., start:stop], b[..., start:stop, :], part)), (np.add, (out, part, out))]
         return calls
 
-    def sum_rows(self, e: Array, out: Array) -> list[Call]:
-        """out = 1ᵀ e: a product with ones, three times as fast as np.add.reduce over the first axis."""
-        ones = np.ones((1, e.shape[-2]), e.dtype)
-        return self.matmul(ones, e, out[..., None, :])
-
-    def accumulate(self, values: Array, total: Array) -> list[Call]:
-        """total += Σ values, both in float64."""
-        part = np.zeros((), np.float64)
-        return [
-            (np.add.reduce, (values, tuple(range(values.ndim)), np.float64, part)),
-            (np.add, (total, part, total)),
-        ]
-
-    def norm(self, g: Array, out: Array) -> list[Call]:
+    def _norm(self, g: Array, out: Array) -> list[Call]:
         """out = √(g·g)."""
         if self._alike:
             squares = self._buffer(g.shape, g.dtype, 0)
             return [(np.multiply, (g, g, squares)), (np.add.reduce, (squares, None, None, out)), (np.sqrt, (out, out))]
         return [(np.dot, (g, g, out)), (np.sqrt, (out, out))]
-
-    def words(self, out: Array, words: Words) -> list[Call]:
-        """Four uint16 from each uint64 word, the lowest first."""
-        flat = out.reshape(-1)
-
-        def fill() -> None:
-            flat[:] = words.draw(-(-flat.size // 4)).astype("<u8", copy=False).view("<u2")[: flat.size]
-
-        return [(fill, ())]
-
-    def gather(self, x: Array, order: Array, position: Array, out: Array) -> list[Call]:
-        """np.take; its mode "clip" spares a buffered copy, and row numbers are always in range."""
-        rows = len(out)
-
-        def take() -> None:
-            start = int(position[2])
-            np.take(x, order[start : start + rows], 0, out, "clip")
-
-        return [(take, ())]
-
-    def gather_one_hot(self, labels: Array, order: Array, position: Array, out: Array) -> list[Call]:
-        """Rows of the unit matrix."""
-        rows, unit = len(out), np.eye(out.shape[-1], dtype=out.dtype)
-
-        def take() -> None:
-            start = int(position[2])
-            np.take(unit, labels[order[start : start + rows]], 0, out, "clip")
-
-        return [(take, ())]
-
-    def load(self, table: Array, position: Array, out: Array) -> list[Call]:
-        """A copy of one row."""
-
-        def copy() -> None:
-            out[:] = table[position[3]]
-
-        return [(copy, ())]
-
-    def advance(self, position: Array, rows: int) -> list[Call]:
-        """One addition."""
-        return [(np.add, (position, np.array([0, 1, rows, 1]), position))]
-
-    def lap(self, calls: Sequence[Call], since: Array, total: Array) -> list[Call]:
-        """By Python's clock."""
-
-        def look() -> None:
-            now = perf_counter_ns()
-            total[0] += now - since[0]
-            since[0] = now
-
-        return [(look, ())]
 
     def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
         """A plain loop."""
@@ -150,32 +146,26 @@ class NumpyBackend:
 
         return run
 
-    def update(
-        self,
-        formula: Formula,
-        vectors: Mapping[str, Array],
-        segments: Sequence[Segment],
-        watch: list[Array] | None = None,
+    def _apply(
+        self, formula: Formula, arrays: Mapping[str, Array], outs: Mapping[str, Array], sums: Mapping[str, Array] = {}
     ) -> list[Call]:
-        """The formula over every segment, one after another; nothing is watched."""
-        calls: list[Call] = []
-        for start, stop, scalars in segments:
-            views = {name: vector[start:stop] for name, vector in vectors.items()}
-            calls += self.apply(formula, {**views, **scalars}, {name: views[name] for name in formula.results})
-        return calls
+        """Every result of the formula into its array, then the sums over rows.
 
-    def apply(
-        self,
-        formula: Formula,
-        arrays: Mapping[str, Array],
-        outs: Mapping[str, Array],
-        sums: Mapping[str, Array] | None = None,
-    ) -> list[Call]:
-        """Every result of the formula into its array, then the sums over rows."""
-        dtype = next(iter(outs.values())).dtype
-        calls = _Printer(expand_erf(formula, single=dtype == np.float32), arrays, outs, self._buffer).calls
-        for name, out in (sums or {}).items():
-            calls += self.sum_rows(outs[name], out)
+        These are products with ones, three times as fast as np.add.reduce over the first axis.
+        """
+        dtype = next(iter((outs or sums).values())).dtype
+        results: dict[str, Array] = {}
+        for name, total in sums.items():
+            if name not in outs and formula.results[name].op != "sym":
+                shape = (*total.shape[:-1], max(a.shape[-2] for a in arrays.values() if a.ndim > 1), total.shape[-1])
+                results[name] = aligned(shape, dtype)
+        made = Formula({name: e for name, e in formula.results.items() if name in outs or name in results})
+        printed = expand_erf(made, single=dtype == np.float32)
+        calls = _Printer(printed, arrays, {**outs, **results}, self._buffer).calls if made.results else []
+        for name, total in sums.items():
+            e = outs[name] if name in outs else results.get(name, arrays.get(str(formula.results[name].value)))
+            assert e is not None
+            calls += self._matmul(np.ones((1, e.shape[-2]), e.dtype), e, total[..., None, :])
         return calls
 
     def _buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any], number: int) -> Array:
@@ -185,6 +175,53 @@ class NumpyBackend:
         if held is None or held.size < size:
             held = self._scratch[dtype, number] = aligned(size, dtype)
         return held[:size].reshape(shape)
+
+
+def _words(key: Array, layer: int, position: Array, flat: Array) -> None:
+    """Four uint16 from each uint64 word, the lowest first."""
+    drawn = random.words(-(-flat.size // 4), key, layer, int(position[1]), int(position[0]))
+    flat[:] = drawn.astype("<u8", copy=False).view("<u2")[: flat.size]
+
+
+def _gather(x: Array, order: Array, position: Array, out: Array) -> None:
+    """np.take; its mode "clip" spares a buffered copy, and row numbers are always in range."""
+    start = int(position[2])
+    np.take(x, order[start : start + len(out)], 0, out, "clip")
+
+
+def _gather_one_hot(unit: Array, labels: Array, order: Array, position: Array, out: Array) -> None:
+    """Rows of the unit matrix."""
+    start = int(position[2])
+    np.take(unit, labels[order[start : start + len(out)]], 0, out, "clip")
+
+
+def _take(table: Array, codes: Array, first: Array, out: Array) -> None:
+    """Rows by fancy indices; those of −1 are cleared."""
+    d = table.shape[-1]
+    found = table[..., np.maximum(codes, 0) + first, :]
+    found[..., codes < 0, :] = 0
+    out[...] = found.reshape(*found.shape[:-2], len(first) * d)
+
+
+def _scatter_add(δ: Array, codes: Array, first: Array, out: Array) -> None:
+    """Member by member, row by row in their order."""
+    out[...] = 0
+    known, d = codes >= 0, out.shape[-1]
+    rows = (codes + first)[known]
+    for parts, total in zip(δ.reshape(-1, *δ.shape[-2:]), out.reshape(-1, *out.shape[-2:]), strict=True):
+        np.add.at(total, rows, parts.reshape(*codes.shape, d)[known])
+
+
+def _load(table: Array, position: Array, out: Array) -> None:
+    """A copy of one row."""
+    out[:] = table[position[3]]
+
+
+def _lap(since: Array, total: Array) -> None:
+    """By Python's clock."""
+    now = perf_counter_ns()
+    total[0] += now - since[0]
+    since[0] = now
 
 
 Form = tuple[np.dtype[Any], tuple[int, int], bool]
@@ -227,7 +264,7 @@ def alike(
 
 
 def scratch(formula: Formula) -> int:
-    """How many scratch buffers, each of the size of a result, `NumpyBackend.apply` takes for a formula."""
+    """How many scratch buffers, each of the size of a result, `NumpyBackend` takes for a formula."""
     numbers: set[int] = set()
 
     def buffer(shape: tuple[int, ...], dtype: np.dtype[Any], number: int) -> Array:

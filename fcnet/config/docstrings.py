@@ -11,13 +11,13 @@ from itertools import pairwise
 
 @lru_cache(maxsize=256)
 def meanings(cls: type) -> dict[str, str]:
-    """The text under each field of a class; empty where the source is not at hand."""
+    """The text under each field of a class, inherited ones too; empty where the source is not at hand."""
+    found = {key: text for base in cls.__bases__ if base is not object for key, text in meanings(base).items()}
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, TypeError, SyntaxError):
-        return {}
+        return found
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-    found = {}
     for field, text in pairwise(body):
         match field, text:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):

@@ -20,7 +20,7 @@ from fcnet.config.kinds import (
     keys,
     members,
     section,
-    short_form,
+    unnamed,
 )
 from fcnet.config.places import Path, Plain, Tree
 from fcnet.config.schema import Config
@@ -37,10 +37,12 @@ def expand(tree: Tree, along: Sequence[str] | None = None) -> None:
 def _expanded(
     value: Plain, kinds: Kinds, default: Any, tree: Tree, path: Path, along: Sequence[str] | None = None
 ) -> Plain:
-    if isinstance(value, str) and members(kinds) and value not in constants(kinds):
+    known = unnamed(kinds)
+    named = isinstance(value, str) and members(kinds) and (known is None or value.isidentifier())
+    if named and value not in constants(kinds):
         return _moved(value, "name", tree, path)
-    if isinstance(value, str | int | float) and not isinstance(value, bool) and (key := short_form(kinds)):
-        return _moved(value, key, tree, path)
+    if isinstance(value, str | int | float) and not isinstance(value, bool) and known and known.bare:
+        return {"name": known.default, **_moved(value, known.bare, tree, path)}
     has_keys = any(isinstance(kind, Section) for kind in kinds) or hasattr(default, "name")
     if value is None and has_keys and Null() not in kinds and _empty(tree, path):
         value = {}
@@ -52,8 +54,8 @@ def _expanded(
             i = int(along[0])
             value[i] = _expanded(value[i], item, MISSING, tree, (*path, i), along[1:])
     if isinstance(value, dict):
-        if members(kinds) and "name" not in value and hasattr(default, "name"):
-            value = {"name": default.name, **value}
+        if members(kinds) and "name" not in value and (known or hasattr(default, "name")):
+            value = {"name": known.default if known else default.name, **value}
         cls = section(kinds, value)
         below = keys(cls) if cls else {}
         given = defaults(cls) if cls else {}
@@ -75,7 +77,7 @@ def _empty(tree: Tree, path: Path) -> bool:
     return path not in tree.values or tree.values[path].text == ""
 
 
-def _moved(value: Plain, key: str, tree: Tree, path: Path) -> Plain:
+def _moved(value: Plain, key: str, tree: Tree, path: Path) -> dict[str, Plain]:
     if path in tree.values:
         tree.values[(*path, key)] = tree.values[path]
     return {key: value}

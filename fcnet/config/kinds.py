@@ -5,6 +5,7 @@ Messages, the table and the JSON Schema all speak from this.
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -14,7 +15,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from annotated_types import Ge, Gt, Le, Len, Lt
 
 from fcnet.config.places import Path, Plain
-from fcnet.config.schema import SHORT_FORMS, Config, Named, OneOf
+from fcnet.config.schema import Config
+from fcnet.registry import Named, OneOf
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,14 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A member of a registry: its name, or a mapping with `name`."""
+    """A member of a registry: its name, or a mapping with `name`.
+
+    Without a name it is the `default`, of which a bare value is the key `bare`.
+    """
 
     registry: Mapping[str, type]
+    default: str | None = None
+    bare: str | None = None
 
 
 Kind = Constants | Number | Text | Flag | Null | Items | Pairs | Section | Member
@@ -91,7 +98,12 @@ def keys(cls: type) -> dict[str, Kinds]:
 @lru_cache(maxsize=256)
 def _hints(cls: type) -> dict[str, Any]:
     hints = get_type_hints(cls, include_extras=True)
-    return {f.name: hints[f.name] for f in fields(cls)}
+    return {f.name: hints[f.name] for f in ordered(cls)}
+
+
+def ordered(cls: type) -> list[Field[Any]]:
+    """The fields of a section: its own, then what it shares with others."""
+    return sorted(fields(cls), key=lambda f: f.name not in inspect.get_annotations(cls))
 
 
 def default(f: Field[Any]) -> Any:
@@ -101,7 +113,7 @@ def default(f: Field[Any]) -> Any:
 
 def defaults(cls: type) -> dict[str, Any]:
     """The defaults of a section's keys, MISSING for what must be given."""
-    return {f.name: default(f) for f in fields(cls)}
+    return {f.name: default(f) for f in ordered(cls)}
 
 
 def members(kinds: Kinds) -> Mapping[str, type]:
@@ -114,19 +126,18 @@ def constants(kinds: Kinds) -> tuple[str, ...]:
     return tuple(value for kind in kinds if isinstance(kind, Constants) for value in kind.values)
 
 
+def unnamed(kinds: Kinds) -> Member | None:
+    """The registry of which a mapping without a name, or a bare value, is a member there."""
+    return next((kind for kind in kinds if isinstance(kind, Member) and kind.default is not None), None)
+
+
 def section(kinds: Kinds, value: Plain) -> type | None:
     """The class whose keys the mapping `value` is to have, or None where it cannot be told or has keys of its own."""
-    name = value.get("name") if isinstance(value, dict) else None
+    known = unnamed(kinds)
+    name = value.get("name", known and known.default) if isinstance(value, dict) else None
     if isinstance(name, str) and name in members(kinds):
         return members(kinds)[name]
     return next((kind.cls for kind in kinds if isinstance(kind, Section)), None)
-
-
-def short_form(kinds: Kinds) -> str | None:
-    """The key that a bare value stands for there, if there is such a short form."""
-    return next(
-        (SHORT_FORMS[kind.cls] for kind in kinds if isinstance(kind, Section) and kind.cls in SHORT_FORMS), None
-    )
 
 
 def at(path: Path, root: Plain) -> Kinds:
@@ -161,7 +172,7 @@ def _kinds(hint: Any, metadata: tuple[Any, ...] = ()) -> Iterator[Kind]:
         return
     for mark in metadata:
         if isinstance(mark, Named):
-            yield Member(mark.registry)
+            yield Member(mark.registry, mark.default, mark.bare)
             return
         if isinstance(mark, OneOf):
             yield Constants(tuple(mark.names()))
@@ -218,9 +229,12 @@ def _said(kind: Kind) -> str:
             return f"a mapping (each {words(value)})"
         case Section(cls):
             first = list(keys(cls))
-            bare = f"{words(keys(cls)[SHORT_FORMS[cls]])} or " if cls in SHORT_FORMS else ""
-            return f"{bare}a mapping with {', '.join(first[:4])}{', …' if len(first) > 4 else ''}"
-        case Member(registry):
+            return f"a mapping with {', '.join(first[:4])}{', …' if len(first) > 4 else ''}"
+        case Member(registry, unnamed, bare):
+            if unnamed is not None and bare is not None:
+                below = keys(registry[unnamed])
+                alone = f"{words(below[bare])} or a mapping with {', '.join(list(below)[:4])}"
+                return f"{alone}, or one of {', '.join(registry)}"
             return f"one of {', '.join(registry)} (or a mapping with name)"
 
 

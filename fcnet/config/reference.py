@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, dataclass, is_dataclass, replace
 from typing import Any
 
@@ -28,7 +28,6 @@ from fcnet.config.kinds import (
     defaults,
     keys,
     limits,
-    short_form,
 )
 from fcnet.config.schema import EXACTLY_ONE, Config
 from fcnet.config.write import inline, plain
@@ -51,20 +50,30 @@ def table() -> list[Row]:
     Named things (`optimizer: adam`) and their keys (`optimizer.momentum (sgd)`) follow the outermost key that takes
     them; other keys refer to it.
     """
-    return list(_rows(Config, "", dict(_homes(Config, ""))))
+    return list(_rows(Config, "", _homes()))
 
 
-Homes = dict[int, str]  # the key under which a registry is told, by the registry's identity
+Homes = dict[int, str]  # the key under which a registry, or a member, is told, by its identity
 
 
-def _homes(cls: type, prefix: str) -> Iterator[tuple[int, str]]:
-    """The registries and their keys, outermost last, so that it counts in a dict; items of lists do not count."""
-    for key, kinds in reversed(keys(cls).items()):
-        for kind in kinds:
-            if isinstance(kind, Section):
-                yield from _homes(kind.cls, f"{prefix}{key}.")
-            elif isinstance(kind, Member):
-                yield id(kind.registry), f"{prefix}{key}"
+def _homes() -> Homes:
+    """The outermost key of each registry and of each of its members."""
+    homes: Homes = {}
+    level: list[tuple[str, Kinds]] = [("", (Section(Config),))]
+    while level:
+        inner: list[tuple[str, Kinds]] = []
+        for full, kinds in level:
+            for kind in kinds:
+                classes: Iterable[type] = (kind.cls,) if isinstance(kind, Section) else ()
+                if isinstance(kind, Items):
+                    inner.append((f"{full}[]", kind.item))
+                elif isinstance(kind, Member) and id(kind.registry) not in homes:
+                    homes[id(kind.registry)] = full
+                    classes = kind.registry.values()
+                    homes = {id(member): full for member in classes} | homes
+                inner += [(f"{full}.{key}".lstrip("."), below) for cls in classes for key, below in keys(cls).items()]
+        level = inner
+    return homes
 
 
 def _rows(cls: type, prefix: str, homes: Homes) -> Iterator[Row]:
@@ -83,8 +92,10 @@ def _below(kind: Kind, full: str, homes: Homes) -> Iterator[Row]:
     elif isinstance(kind, Items):
         for item in kind.item:
             yield from _below(item, f"{full}[]", homes)
-    elif isinstance(kind, Member) and homes[id(kind.registry)] == full:
+    elif isinstance(kind, Member):
         for name, member in kind.registry.items():
+            if homes[id(member)] != full:
+                continue
             yield Row(f"{full}: {name}", "name", "", "", about(member))
             for row in _rows(member, f"{full}.", homes):
                 if row.key != f"{full}.name":
@@ -111,12 +122,13 @@ def _type_of(kind: Kind, full: str, homes: Homes) -> str:
             return f"list of ({_type(item, full, homes)})"
         case Pairs(value):
             return f"mapping to {_type(value, full, homes)}"
-        case Section(cls):
-            key = short_form((kind,))
-            return f"{_type(keys(cls)[key], full, homes)} or mapping" if key else "mapping"
-        case Member(registry):
+        case Section():
+            return "mapping"
+        case Member(registry, default, bare):
             home = homes[id(registry)]
-            return f"name ({', '.join(registry) if home == full else f'as {home}'}) or mapping"
+            first = f"{_type(keys(registry[default])[bare], full, homes)} or " if default and bare else ""
+            known = ", ".join(registry) if home.removesuffix("[]") == full else f"as {home}"
+            return f"{first}name ({known}) or mapping"
 
 
 def _limits(kinds: Kinds) -> str:
@@ -187,17 +199,20 @@ def jsonschema() -> dict[str, Any]:
     }
 
 
-def _object(cls: type, definitions: dict[str, Any], *, named: bool = False) -> dict[str, Any]:
+def _object(cls: type, definitions: dict[str, Any], *, named: bool = False, bare: bool = False) -> dict[str, Any]:
+    """Its keys; of a member that is `named`, with the name, and without it of one that goes `bare`."""
     given = defaults(cls)
     properties = {}
     for key, kinds in keys(cls).items():
+        if bare and key == "name":
+            continue
         value = given[key]
         properties[key] = _any((*kinds, *((Null(),) if _may_be_empty(kinds, value) else ())), definitions, value)
         if meanings(cls).get(key):
             properties[key]["description"] = meanings(cls)[key]
         if value is not MISSING:
             properties[key]["default"] = plain(value)
-    required = ["name"] if named else [key for key, value in given.items() if value is MISSING]
+    required = [*(["name"] if named else []), *(key for key, value in given.items() if value is MISSING)]
     schema: dict[str, Any] = {"type": "object", "description": about(cls), "properties": properties}
     return schema | ({"required": required} if required else {}) | {"additionalProperties": False}
 
@@ -245,18 +260,18 @@ def _options(kind: Kind, definitions: dict[str, Any], default: Any) -> Iterator[
         case Pairs(value):
             yield {"type": "object", "additionalProperties": _any(value, definitions)}
         case Section(cls):
-            if key := short_form((kind,)):
-                yield from (option for below in keys(cls)[key] for option in _options(below, definitions, MISSING))
             yield _defined(cls, definitions)
-        case Member(registry):
+        case Member(registry, unnamed, bare):
+            if unnamed and bare:
+                options = keys(registry[unnamed])[bare]
+                yield from (option for below in options for option in _options(below, definitions, MISSING))
+                yield _object(registry[unnamed], definitions, bare=True)
             for name, member in registry.items():
                 yield {"const": name, "description": about(member)}
             yield from (_defined(member, definitions, named=True) for member in registry.values())
             if isinstance(default, tuple(registry.values())):
                 # Without a name, the keys are those of the default.
-                below = _object(type(default), definitions)
-                below["properties"].pop("name")
-                yield below
+                yield _object(type(default), definitions, bare=True)
 
 
 def _defined(cls: type, definitions: dict[str, Any], *, named: bool = False) -> dict[str, Any]:

@@ -6,9 +6,8 @@ is what `fcnet schema` and docs/config.md say about it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Len, Lt
 
@@ -16,35 +15,11 @@ from fcnet.data.options import Data, Preprocess
 from fcnet.metrics import METRICS
 from fcnet.nn.activations import ACTIVATIONS, Activation, Relu
 from fcnet.nn.initializers import INITIALIZERS, Initializer
+from fcnet.nn.layers import Dense, Hidden
 from fcnet.nn.losses import LOSSES, Loss
 from fcnet.optim.rules import OPTIMIZERS, Adam, Optimizer
 from fcnet.optim.schedules import SCHEDULES, Constant, Schedule
-
-
-@dataclass(frozen=True, eq=False)
-class Named:
-    """Marks a field that holds a member of a registry: written as its name, or as a mapping with `name`."""
-
-    registry: Mapping[str, type]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """The tagged union of the registry as it is now, so that whatever is registered is accepted."""
-        from pydantic_core import core_schema  # pydantic is loaded when a config is validated, no sooner
-
-        choices = {name: handler.generate_schema(member) for name, member in self.registry.items()}
-        return core_schema.tagged_union_schema(choices, discriminator="name")
-
-
-@dataclass(frozen=True, eq=False)
-class OneOf:
-    """Marks a text that must be one of the names that `names` gives when it is asked."""
-
-    names: Callable[[], Iterable[str]]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema  # as above
-
-        return core_schema.literal_schema(list(self.names()))
+from fcnet.registry import Count, Named, OneOf, Share
 
 
 def _metrics() -> list[str]:
@@ -55,34 +30,14 @@ def _monitored() -> list[str]:
     return ["val_loss", *(f"val_{name}" for name in METRICS)]
 
 
-MAX_COUNT = 2**31 - 1
-Count = Annotated[int, Ge(1), Le(MAX_COUNT)]
-Share = Annotated[float, Ge(0), Lt(1)]
 Init = Literal["auto"] | Annotated[Initializer, Named(INITIALIZERS)]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One hidden layer. A number alone stands for its units."""
-
-    units: Count
-    """The number of units."""
-    activation: Annotated[Activation, Named(ACTIVATIONS)] | None = None
-    """Its activation; without, `network.activation`."""
-    dropout: Share | None = None
-    """The share of its outputs that are dropped in training; without, `network.dropout`."""
-    init: Init | None = None
-    """How its weights start; without, `network.init`."""
-
-
-SHORT_FORMS: dict[type, str] = {Layer: "units"}  # a bare value stands for a mapping with this key alone
 
 
 @dataclass(frozen=True)
 class Network:
     """The net between the columns and the output layer, which follows from data and loss."""
 
-    layers: Annotated[list[Layer], Len(0, 1000)] = field(default_factory=lambda: [Layer(128), Layer(128)])
+    layers: Annotated[list[Hidden], Len(0, 1000)] = field(default_factory=lambda: [Dense(128), Dense(128)])
     """The hidden layers, from input to output; `[]` is a linear model."""
     activation: Annotated[Activation, Named(ACTIVATIONS)] = field(default_factory=Relu)
     """The activation of the hidden layers."""
@@ -140,6 +95,24 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Average:
+    """What is scored and kept is an average of the parameters over the last steps."""
+
+    decay: Share
+    """The share of the average that is kept in each step: 0.95 averages over about 20."""
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """How other rates than the learning rate change over the steps."""
+
+    weight_decay: Annotated[Schedule, Named(SCHEDULES)] = field(default_factory=Constant)
+    """The decay of weights."""
+    dropout: Annotated[Schedule, Named(SCHEDULES)] = field(default_factory=Constant)
+    """The shares of dropout."""
+
+
+@dataclass(frozen=True)
 class Config:
     """The config of one run."""
 
@@ -162,6 +135,10 @@ class Config:
     """How a gradient becomes a step."""
     schedule: Annotated[Schedule, Named(SCHEDULES)] = field(default_factory=Constant)
     """How the learning rate changes over the steps."""
+    schedules: Schedules = field(default_factory=Schedules)
+    """How other rates change."""
+    average: Average | None = None
+    """An average of the parameters over the last steps, which is scored and kept; `null`: none."""
     training: Training = field(default_factory=Training)
     """How long, in what portions, and when to stop."""
     metrics: Literal["auto"] | list[Annotated[str, OneOf(_metrics)]] = "auto"

@@ -17,6 +17,7 @@ from fcnet.config.schema import Config
 from fcnet.metrics import METRICS
 from fcnet.nn.activations import ACTIVATIONS
 from fcnet.nn.initializers import INITIALIZERS
+from fcnet.nn.layers import LAYERS
 from fcnet.nn.losses import LOSSES
 from fcnet.optim.rules import OPTIMIZERS
 from fcnet.optim.schedules import SCHEDULES
@@ -39,7 +40,7 @@ def validate(tree: Tree) -> tuple[Config | None, list[Finding]]:
 
 def _adapter() -> Any:
     """The validator for the registries as they are now."""
-    registries = (ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, SCHEDULES, METRICS)
+    registries = (ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, OPTIMIZERS, SCHEDULES, METRICS)
     return _built(tuple(tuple(registry.items()) for registry in registries))
 
 

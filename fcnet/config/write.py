@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
+from fcnet.config.kinds import ordered
 from fcnet.config.places import Plain
 from fcnet.config.scalars import NotPlain, read
-from fcnet.config.schema import SHORT_FORMS, Checkpoint, Config, Layer
+from fcnet.config.schema import Checkpoint, Config
+from fcnet.nn.layers import Dense
+from fcnet.optim.rules import Grouped
 
 WIDTH = 100
 OTHERWISE = frozenset(("yes", "no", "on", "off", "true", "false", "null"))  # to YAML 1.1, in any case
-TERSE = (Layer, Checkpoint)  # here null only says that another key decides
+TERSE = (Dense, Checkpoint)  # here null only says that another key decides
 _SAFE = re.compile(r"[A-Za-z_./~](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
 
 
@@ -26,11 +29,15 @@ def to_mapping(config: Config) -> dict[str, Plain]:
 def plain(value: Any) -> Plain:
     """A section, or a value in it, as plain values; short forms where nothing is lost by them."""
     if is_dataclass(value):
-        spelled = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        spelled = {f.name: plain(getattr(value, f.name)) for f in ordered(type(value))}
         if isinstance(value, TERSE):
             spelled = {key: v for key, v in spelled.items() if v is not None}
-        bare = SHORT_FORMS.get(type(value), "name")
-        return spelled[bare] if list(spelled) == [bare] else spelled
+        if isinstance(value, Dense):  # the layer that one without a name is
+            del spelled["name"]
+            return spelled["units"] if list(spelled) == ["units"] else spelled
+        if isinstance(value, Grouped):  # these two say nothing where there are no groups
+            spelled = {key: v for key, v in spelled.items() if (key, v) not in (("match", "*"), ("groups", []))}
+        return spelled["name"] if list(spelled) == ["name"] else spelled
     if isinstance(value, Mapping):
         return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from fcnet import random
-from fcnet.backends.base import Array, Tape
+from fcnet.backends.ops import Array, Gather, GatherOneHot, Tape, like
 from fcnet.data.target import Target
 from fcnet.nn.losses import Loss
 from fcnet.nn.workspace import Batch
@@ -23,8 +24,8 @@ class Source(Protocol):
     def order(self, epoch: int, start: int, stop: int) -> Array:
         """The row numbers (stop − start,) at places [start, stop) of an epoch: a pure function of seed and epoch."""
 
-    def fill(self, batch: Batch, epoch: int, start: int) -> None:
-        """Fill the batch's arrays with the rows at [start, start + B) of an epoch."""
+    def fill(self, batch: Mapping[str, Array], epoch: int, start: int) -> None:
+        """Fill the arrays x, y, c, w that a batch has with the rows at [start, start + B) of an epoch."""
 
 
 def one_hot(loss: Loss, target: Target, dtype: Any) -> Array | None:
@@ -85,32 +86,36 @@ class MemorySource:
             self._epoch = epoch
         return self._order[start:stop]
 
-    def record(self, k: Tape, batch: Batch, position: Array) -> None:
-        """Record the gathering of the rows at the position, in the order that `order` gave last."""
-        order = self._order
-        k.gather(self.x, order, position, batch.x)
-        if self.one_hot is not None:
-            k.gather_one_hot(self.y, order, position, batch.y)
-        else:
-            k.gather(self._columns(self.y), order, position, batch.y)
+    def record(self, k: Tape, batch: Batch) -> None:
+        """Record the gathering of the rows at the batch's position, in the order that `order` gave last."""
+        for name, array in self.resident(batch).items():
+            if name != "order":
+                op = GatherOneHot if name == "all/y" and self.one_hot is not None else Gather
+                out = batch.named[name.removeprefix("all/")]
+                k.add(op(like(name, array), like("order", self._order), batch.position, out))
+
+    def resident(self, batch: Batch) -> dict[str, Array]:
+        """All rows, by the names of the buffers that the recorded operations read them from."""
+        y = self.y if self.one_hot is not None else self._columns()
+        found = {"order": self._order, "all/x": self.x, "all/y": y}
         if batch.w is not None:
-            k.gather(np.ones_like(self.x[:, :1]) if self.w is None else self.w, order, position, batch.w)
+            found["all/w"] = np.ones_like(self.x[:, :1]) if self.w is None else self.w
         if batch.c is not None and self.c is not None:
-            k.gather(self.c, order, position, batch.c)
+            found["all/c"] = self.c
+        return found
 
-    def _columns(self, y: Array) -> Array:
-        return np.ascontiguousarray(y.reshape(len(y), -1), dtype=self.x.dtype)
+    def _columns(self) -> Array:
+        return np.ascontiguousarray(self.y.reshape(len(self.y), -1), dtype=self.x.dtype)
 
-    def fill(self, batch: Batch, epoch: int, start: int) -> None:
+    def fill(self, batch: Mapping[str, Array], epoch: int, start: int) -> None:
         """Gather the rows. mode="clip" spares np.take a buffered copy; row numbers are always in range."""
-        rows = self.order(epoch, start, start + batch.x.shape[-2])
-        batch.rows = rows
-        np.take(self.x, rows, 0, batch.x, "clip")
-        fill_targets(self.y, self.one_hot, rows, batch.y)
-        if batch.w is not None:
+        rows = self.order(epoch, start, start + len(batch["x"]))
+        np.take(self.x, rows, 0, batch["x"], "clip")
+        fill_targets(self.y, self.one_hot, rows, batch["y"])
+        if "w" in batch:
             if self.w is None:
-                batch.w[...] = 1
+                batch["w"][...] = 1
             else:
-                np.take(self.w, rows, 0, batch.w, "clip")
-        if batch.c is not None and self.c is not None:
-            np.take(self.c, rows, 0, batch.c, "clip")
+                np.take(self.w, rows, 0, batch["w"], "clip")
+        if "c" in batch and self.c is not None:
+            np.take(self.c, rows, 0, batch["c"], "clip")

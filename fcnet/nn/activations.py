@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from annotated_types import Ge, Gt, Lt
 
-from fcnet.formulas import Expr, absolute, erf, exp, expm1, log1p, maximum, minimum, row_max, row_sum, tanh, where
+from fcnet.formulas import Expr, Sym, absolute, erf, exp, expm1, log1p, maximum, minimum, row_max, row_sum, tanh, where
+from fcnet.nn.layout import Slot
+from fcnet.registry import Named
 
 
 class Activation(Protocol):
-    """An elementwise (or row-wise, as softmax) function of the pre-activations."""
+    """An elementwise (or row-wise, as softmax) function of the pre-activations.
+
+    One with parameters has two methods more: `slots(n)`, vectors of n units, whose names stand as symbols in `f` and
+    `vjp`; and `slopes(a, z, δ)`, what each row adds to their gradients, by name.
+    """
 
     family: ClassVar[Literal["relu", "tanh", "selu"]]
     """Which initial weights suit it: he, glorot or lecun."""
@@ -22,6 +28,12 @@ class Activation(Protocol):
 
     def vjp(self, a: Expr, z: Expr, δ: Expr) -> Expr:
         """ε = (∂f/∂a)ᵀ δ, (…, B, n); z = f(a) is at hand."""
+
+
+def owned(f: Activation, n: int) -> list[Slot]:
+    """The parameters of an activation of n units; most have none."""
+    slots: list[Slot] = f.slots(n) if hasattr(f, "slots") else []
+    return slots
 
 
 def logistic(a: Expr) -> Expr:
@@ -228,6 +240,26 @@ class Silu:
 
 
 @dataclass(frozen=True)
+class Mish:
+    """f(a) = a tanh(softplus(a)), softplus(a) = ln(1 + eᵃ) (Misra 2019)."""
+
+    name: Literal["mish"] = "mish"
+    family: ClassVar[Literal["relu", "tanh", "selu"]] = "relu"
+
+    def f(self, a: Expr) -> Expr:
+        """z = a tanh(max(a, 0) + ln(1 + exp(−|a|)))."""
+        return a * self._gate(a)
+
+    def vjp(self, a: Expr, z: Expr, δ: Expr) -> Expr:
+        """ε = δ (t + a σ(a) (1 − t²)), t = tanh(softplus(a))."""
+        t = self._gate(a)
+        return δ * (t + a * logistic(a) * (1.0 - t * t))
+
+    def _gate(self, a: Expr) -> Expr:
+        return tanh(maximum(a, 0.0) + log1p(exp(-absolute(a))))
+
+
+@dataclass(frozen=True)
 class Softmax:
     """f(a)ᵏ = exp aᵏ / Σⱼ exp aʲ over a row's units: not elementwise, so its vjp is a Jacobian product."""
 
@@ -244,7 +276,7 @@ class Softmax:
         return z * (δ - row_sum(δ * z))
 
 
-ACTIVATIONS: dict[str, type[Activation]] = {
+PLAIN: dict[str, type[Activation]] = {
     "identity": Identity,
     "relu": Relu,
     "leaky_relu": LeakyRelu,
@@ -256,5 +288,71 @@ ACTIVATIONS: dict[str, type[Activation]] = {
     "gelu": Gelu,
     "gelu_tanh": GeluTanh,
     "silu": Silu,
+    "mish": Mish,
     "softmax": Softmax,
 }
+"""Those without parameters."""
+
+
+@dataclass(frozen=True)
+class Prelu:
+    """f(a) = a for a > 0, else α a, with an α for each unit that is learnt (He et al. 2015)."""
+
+    name: Literal["prelu"] = "prelu"
+    start: Annotated[float, Ge(0), Lt(1)] = 0.25
+    """Where α starts."""
+    lr: Annotated[float, Gt(0)] = 1.0
+    """A factor on the learning rate of α."""
+    family: ClassVar[Literal["relu", "tanh", "selu"]] = "relu"
+
+    def slots(self, n: int) -> list[Slot]:
+        """α (n,)."""
+        return [Slot("α", (n,), "vector", self.lr, start=self.start)]
+
+    def f(self, a: Expr) -> Expr:
+        """z = max(a, 0) + α min(a, 0)."""
+        return maximum(a, 0.0) + Sym("α") * minimum(a, 0.0)
+
+    def vjp(self, a: Expr, z: Expr, δ: Expr) -> Expr:
+        """ε = δ · (1 or α)."""
+        return δ * where(a > 0.0, 1.0, Sym("α"))
+
+    def slopes(self, a: Expr, z: Expr, δ: Expr) -> dict[str, Expr]:
+        """dα = δ · min(a, 0)."""
+        return {"α": δ * minimum(a, 0.0)}
+
+
+@dataclass(frozen=True)
+class Parametric:
+    """f(a) = a + (g(a) − a) α with another activation g and an α for each unit that is learnt.
+
+    At α = 1 it is g, at 0 the identity (Holzmüller et al. 2024, for SELU and Mish).
+    """
+
+    name: Literal["parametric"] = "parametric"
+    activation: Annotated[Activation, Named(PLAIN)] = field(default_factory=Selu)
+    """The activation g."""
+    start: float = 1.0
+    """Where α starts."""
+    lr: Annotated[float, Gt(0)] = 1.0
+    """A factor on the learning rate of α."""
+    family: ClassVar[Literal["relu", "tanh", "selu"]] = "selu"
+
+    def slots(self, n: int) -> list[Slot]:
+        """α (n,)."""
+        return [Slot("α", (n,), "vector", self.lr, start=self.start)]
+
+    def f(self, a: Expr) -> Expr:
+        """z = a + (g(a) − a) α."""
+        return a + (self.activation.f(a) - a) * Sym("α")
+
+    def vjp(self, a: Expr, z: Expr, δ: Expr) -> Expr:
+        """ε = δ (1 − α) + (∂g/∂a)ᵀ (α δ)."""
+        return δ * (1.0 - Sym("α")) + self.activation.vjp(a, self.activation.f(a), Sym("α") * δ)
+
+    def slopes(self, a: Expr, z: Expr, δ: Expr) -> dict[str, Expr]:
+        """dα = δ (g(a) − a)."""
+        return {"α": δ * (self.activation.f(a) - a)}
+
+
+ACTIVATIONS: dict[str, type[Activation]] = {**PLAIN, "prelu": Prelu, "parametric": Parametric}

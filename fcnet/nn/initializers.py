@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from fcnet import random
-from fcnet.backends.base import Array
+from fcnet.backends.ops import Array
 
 
 class Initializer(Protocol):
@@ -114,3 +114,11 @@ INITIALIZERS: dict[str, type[Initializer]] = {
     "lecun_uniform": LecunUniform,
     "zeros": Zeros,
 }
+
+BEST: dict[str, type[Initializer]] = {"relu": HeNormal, "tanh": GlorotUniform, "selu": LecunNormal}
+"""What `init: auto` is, by the family of the activation."""
+
+
+def best(family: str) -> Initializer:
+    """The initializer that suits an activation of that family."""
+    return BEST[family]()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from fcnet.backends.base import Array, aligned
+from fcnet.backends.base import aligned
+from fcnet.backends.ops import Array, Ref
 
+Vector = TypeVar("Vector", Array, Ref)
 Kind = Literal["bias", "weight", "vector", "embedding", "buffer"]
 ALIGN = 16
 """Elements: each slot starts on 64 bytes in float32, and at the same place in float64."""
@@ -18,6 +20,7 @@ class Slot:
     """One parameter or buffer: its name, shape without member axes, kind, and its factors on lr and decay.
 
     A weight is (…, n_out, n_in). `decay` is 0 for what weight decay leaves alone: by default everything but weights.
+    `path` leads to the layer that it belongs to, from the one that tells of it. A vector starts at `start`.
     """
 
     name: str
@@ -25,6 +28,21 @@ class Slot:
     kind: Kind
     lr: float = 1.0
     decay: float | None = None
+    path: str = ""
+    start: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """How the layer that tells of it calls it."""
+        return f"{self.path}.{self.name}" if self.path else self.name
+
+    def inside(self, name: str) -> Slot:
+        """Told of by the layer around the one of that name."""
+        return replace(self, path=f"{name}.{self.path}" if self.path else name)
+
+    def numbered(self, i: int) -> Slot:
+        """With the name that it has in the net: W2, or W2.left of a layer inside."""
+        return replace(self, name=f"{self.name}{i}{'.' + self.path if self.path else ''}", path="")
 
     @property
     def decay_factor(self) -> float:
@@ -66,25 +84,18 @@ class Layout:
         """A vector of this layout, (size,), aligned."""
         return aligned(self.size, dtype)
 
-    def views(self, vector: Array) -> dict[str, Array]:
+    def views(self, vector: Vector) -> dict[str, Vector]:
         """The slots of `vector` by name, sharing its memory."""
         return {
             slot.name: vector[self.starts[slot.name] :][: _size(slot.shape)].reshape(slot.shape) for slot in self.slots
         }
 
-    def segments(self) -> list[Segment]:
-        """The fewest runs of equal kind and factors that cover the vector; a rule may take the weights alone."""
-        runs: list[Segment] = []
-        kind = ""
-        for slot in self.slots:
-            start = self.starts[slot.name]
-            stop = start + -(-_size(slot.shape) // ALIGN) * ALIGN
-            if runs and (kind, runs[-1].lr, runs[-1].decay) == (slot.kind, slot.lr, slot.decay_factor):
-                runs[-1] = replace(runs[-1], stop=stop)
-            else:
-                runs.append(Segment(start, stop, slot.lr, slot.decay_factor))
-            kind = slot.kind
-        return runs
+    def spans(self) -> dict[Slot, tuple[int, int]]:
+        """Where each slot starts and stops, with what lies behind it up to the next."""
+        return {
+            slot: (self.starts[slot.name], self.starts[slot.name] + -(-_size(slot.shape) // ALIGN) * ALIGN)
+            for slot in self.slots
+        }
 
 
 def _size(shape: tuple[int, ...]) -> int:

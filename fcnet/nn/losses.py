@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 
 from annotated_types import Ge, Gt, Lt
 
-from fcnet.backends.base import Array, Tape
+from fcnet.backends.ops import Accumulate, Apply, Ref, Tape
 from fcnet.formulas import (
     Expr,
     Formula,
@@ -47,7 +47,7 @@ class Loss(Protocol):
         """(ℓ (…, B, 1), ∂ℓ/∂a (…, B, n)) for pre-activations a and targets y, both (…, B, n)."""
 
 
-def forward_backward(k: Tape, loss: Loss, a: Array, y: Array, w: Array | None, scale: Array, out: LossArrays) -> None:
+def forward_backward(k: Tape, loss: Loss, a: Ref, y: Ref, w: Ref | None, scale: Ref, out: LossArrays) -> None:
     """Record ε = scale · w · ∂ℓ/∂a into `out.ε` and add Σ w ℓ to `out.total`, in one formula.
 
     a, y (…, B, n); w (B, 1) or None for ones; scale 0-d, 1 / rows of the global batch.
@@ -56,22 +56,22 @@ def forward_backward(k: Tape, loss: Loss, a: Array, y: Array, w: Array | None, s
     weight = Sym("w") if w is not None else 1.0
     formula = Formula({"ℓ": weight * ℓ, "ε": (Sym("scale") * weight) * dℓ})
     arrays = {"a": a, "y": y, "scale": scale} | ({} if w is None else {"w": w})
-    k.apply(formula, arrays, {"ℓ": out.ℓ, "ε": out.ε})
-    k.accumulate(out.ℓ, out.total)
+    k.add(Apply(formula, arrays, {"ℓ": out.ℓ, "ε": out.ε}))
+    k.add(Accumulate(out.ℓ, out.total))
 
 
-def value(k: Tape, loss: Loss, a: Array, y: Array, ℓ: Array) -> None:
+def value(k: Tape, loss: Loss, a: Ref, y: Ref, ℓ: Ref) -> None:
     """Record ℓ (…, B, 1) of every row, without weights or gradient."""
-    k.apply(Formula({"ℓ": loss.terms(Sym("a"), Sym("y"))[0]}), {"a": a, "y": y}, {"ℓ": ℓ})
+    k.add(Apply(Formula({"ℓ": loss.terms(Sym("a"), Sym("y"))[0]}), {"a": a, "y": y}, {"ℓ": ℓ}))
 
 
 @dataclass(frozen=True)
 class LossArrays:
     """Where a loss writes: ε (…, B, n), ℓ (…, B, 1), and the float64 0-d sum that it adds to."""
 
-    ε: Array
-    ℓ: Array
-    total: Array
+    ε: Ref
+    ℓ: Ref
+    total: Ref
 
 
 @dataclass(frozen=True)

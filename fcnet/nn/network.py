@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from fcnet import random
-from fcnet.backends.base import Array, Eager, Tape
+from fcnet.backends.base import Eager
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.nn.layers import Layer
-from fcnet.nn.layout import Layout
-from fcnet.nn.workspace import Batch, Memory, Workspace
-
-Arrays = Mapping[str, Array]
+from fcnet.backends.ops import Array, Ref, Section, Tape, ref
+from fcnet.nn.layers import Layer, go, spread
+from fcnet.nn.layers.layer import driven as moved
+from fcnet.nn.layout import Layout, Vector
+from fcnet.nn.workspace import Batch, Workspace
 
 
 class Network:
     """Layers with their slots numbered as in the derivation: b1, W1 belong to the first layer that has parameters.
 
-    `members`: leading axes of an ensemble trained as one batched product; () is one net.
+    `members`: leading axes of an ensemble trained as one batched product; () is one net. `driven`: the rates that
+    schedules move.
     """
 
-    def __init__(self, layers: Sequence[Layer], n_in: int, members: tuple[int, ...] = ()) -> None:
-        self.layers = tuple(layers)
+    def __init__(
+        self, layers: Sequence[Layer], n_in: int, members: tuple[int, ...] = (), driven: Collection[str] = ()
+    ) -> None:
+        self.layers = tuple(spread(layers))
         self.n_in = n_in
         self.members = members
-        self.names: list[dict[str, str]] = []  # per layer: its own slot name -> name in the layout
+        self.names: list[dict[str, str]] = []  # per layer: its own slot's key -> name in the layout
         self.widths = [n_in]
         self.numbers: list[int] = []  # per layer: i of the derivation, for layers with slots
+        self.paths: list[str] = []  # per layer: where its random words come from
         slots, number = [], 0
         for layer in self.layers:
             n_out, own = layer.slots(self.widths[-1])
             number += bool(own)
             self.numbers.append(number)
-            self.names.append({slot.name: f"{slot.name}{number}" for slot in own})
-            slots += [replace(slot, name=f"{slot.name}{number}") for slot in own]
+            path = str(number) if own else f"{number}.{layer.name}"
+            self.paths.append(path + "'" * self.paths.count(path))
+            self.names.append({slot.key: slot.numbered(number).name for slot in own})
+            slots += [slot.numbered(number) for slot in own]
             self.widths.append(n_out)
+        self.driven = [
+            (i, name, rate, of)
+            for i, layer in enumerate(self.layers)
+            for name, (rate, of) in moved(layer).items()
+            if rate in driven
+        ]
         self.layout = Layout([slot for slot in slots if slot.kind != "buffer"], members)
         self.buffers = Layout([slot for slot in slots if slot.kind == "buffer"], members)
 
@@ -45,53 +59,97 @@ class Network:
         """The number of outputs."""
         return self.widths[-1]
 
+    @property
+    def outline(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """The widths between layers with parameters, and in a word each what the hidden ones are."""
+        own = [i for i, names in enumerate(self.names) if names]
+        kinds = tuple(self.layers[i].described()[0] for i in own)
+        return (self.n_in, *(self.widths[i + 1] for i in own)), kinds[:-1]
+
     def largest_product(self, rows: int) -> int:
         """Multiplications of the largest matrix product of a step with so many rows."""
-        return max(rows * a * b for a, b in itertools.pairwise(self.widths))
+        weights = [slot.shape for slot in self.layout.slots if slot.kind == "weight"]
+        return max((rows * n_out * n_in for *_, n_out, n_in in weights), default=0)
 
-    def views(self, vector: Array, layout: Layout) -> list[dict[str, Array]]:
+    def views(self, vector: Vector, layout: Layout) -> list[dict[str, Vector]]:
         """Per layer, the slots of a vector under the layer's own names."""
         named = layout.views(vector)
         return [{own: named[name] for own, name in names.items() if name in named} for names in self.names]
 
-    def initialise(self, θ: Array, q: Array, seed: int, batch: Batch, ranks: Array | None = None) -> None:
-        """Fill θ and the buffers q, layer by layer, each seeing its inputs for `batch`.
+    def initialise(
+        self, θ: Array, q: Array, seed: int, x: Array, c: Array | None = None, ranks: Array | None = None
+    ) -> None:
+        """Fill θ and the buffers q, layer by layer, each seeing its inputs for the rows x (B, n_in) and c (B, n_cat).
 
         Layer i draws from (seed, "init", i) alone: another layer added does not move it. Input j of the net takes what
         is drawn for place `ranks[j]` (n_in,), so that inputs which change places take their weights along.
         """
+        resident = {
+            "θ": θ,
+            "q": q,
+            "x": np.ascontiguousarray(x, θ.dtype),
+            **({} if c is None else {"c": np.ascontiguousarray(c, np.int32)}),
+        }
+        batch = Batch.of(len(x), self.n_in, self.n_out, θ.dtype, n_cat=0 if c is None else c.shape[1])
+        spaces = self.workspaces(batch, train=False, seed=seed, dtype=θ.dtype)
         key = random.key(seed, "init")
-        p, buffers = self.views(θ, self.layout), self.views(q, self.buffers)
-        k = Eager(NumpyBackend())
-        spaces = self.workspaces(Memory(θ.dtype), batch, train=False, seed=seed)
-        z = batch.x
-        for layer, own, held, number, ws in zip(self.layers, p, buffers, self.numbers, spaces, strict=True):
-            layer.init(own, held, key, number, z)
-            if ranks is not None and number == 1 and "W" in own:
-                own["W"][...] = own["W"][..., ranks]
-            z = layer.forward(k, own, held, ws, z, {})
+        mixing = next((i for i, names in enumerate(self.names) if "W" in names), 0)  # up to there inputs stay apart
+        spaces = [replace(ws, key=key, ranks=ranks if i == mixing else None) for i, ws in enumerate(spaces)]
+        self.forward(Eager(NumpyBackend(), resident), spaces, batch)
 
-    def workspaces(self, memory: Memory, batch: Batch, train: bool, seed: int) -> list[Workspace]:
+    def workspaces(self, batch: Batch, train: bool, seed: int, dtype: Any, *, frugal: bool = True) -> list[Workspace]:
         """One workspace for each layer, for a batch of these rows."""
-        lead = (*self.members, batch.x.shape[-2])
-        return [Workspace(memory, i, batch, lead, train, seed) for i in range(len(self.layers))]
+        lead = (*self.members, batch.n)
+        first, all_driven = self.first, ref("driven", len(self.driven), dtype)
+        numbers: list[dict[str, Ref]] = [{} for _ in self.layers]
+        for at, (i, name, _, _) in enumerate(self.driven):
+            numbers[i][name] = all_driven[at : at + 1].reshape(())
+        return [
+            Workspace(path, batch, lead, train, seed, dtype, needed=i > first, frugal=frugal, driven=numbers[i])
+            for i, path in enumerate(self.paths)
+        ]
 
-    def forward(self, k: Tape, θ: Array, q: Array, spaces: Sequence[Workspace], batch: Batch, s: Arrays) -> Array:
-        """Record z_N (…, B, n_out) from batch.x."""
-        z = batch.x
+    def scalars(self, factors: Mapping[str, Array]) -> Array:
+        """What schedules move, (K, n): the factors (K,) of each rate at K steps, as the layers want them."""
+        columns = [of(factors[rate]) for _, _, rate, of in self.driven]
+        return np.stack(columns, axis=-1) if columns else np.empty((0, 0))
+
+    @property
+    def first(self) -> int:
+        """The first layer with parameters, at which the backward pass ends."""
+        return next((i for i, names in enumerate(self.names) if names), 0)
+
+    def refs(self, dtype: Any) -> tuple[Ref, Ref, Ref]:
+        """Where θ, the buffers q and the gradient g stand."""
+        return (
+            ref("θ", self.layout.size, dtype),
+            ref("q", self.buffers.size, dtype),
+            ref("g", self.layout.size, dtype),
+        )
+
+    def forward(self, k: Tape, spaces: Sequence[Workspace], batch: Batch, first: int = 0, z: Ref | None = None) -> Ref:
+        """Record z_N (…, B, n_out) from batch.x; or from the inputs z of the layer `first` on."""
+        z = batch.x if z is None else z
+        θ, q, _ = self.refs(z.dtype)
         p, buffers = self.views(θ, self.layout), self.views(q, self.buffers)
-        for layer, number, own, held, ws in zip(self.layers, self.numbers, p, buffers, spaces, strict=True):
-            k.section("forward", number)
-            z = layer.forward(k, own, held, ws, z, s)
+        for i in range(first, len(self.layers)):
+            k.add(Section("forward", self.numbers[i]))
+            z = go(self.layers[i], k, p[i], buffers[i], spaces[i], z)
         return z
 
-    def backward(self, k: Tape, θ: Array, q: Array, g: Array, spaces: Sequence[Workspace], δ: Array, s: Arrays) -> None:
+    def backward(self, k: Tape, spaces: Sequence[Workspace], δ: Ref) -> None:
         """Record ∇L into g from δ_{N−1} = ∂L/∂z_N (…, B, n_out). δ's memory is used up."""
+        for _ in self.back(k, spaces, δ):
+            pass
+
+    def back(self, k: Tape, spaces: Sequence[Workspace], δ: Ref) -> Iterator[tuple[int, Ref]]:
+        """The same layer by layer, from the last: yields which comes next, and δ at its outputs."""
+        θ, q, g = self.refs(δ.dtype)
         p, buffers = self.views(θ, self.layout), self.views(q, self.buffers)
         grads = self.views(g, self.layout)
-        first = next((i for i, names in enumerate(self.names) if names), 0)
-        down: Array | None = δ
-        for i in range(len(self.layers) - 1, first - 1, -1):
+        down: Ref | None = δ
+        for i in range(len(self.layers) - 1, self.first - 1, -1):
             assert down is not None
-            k.section("backward", self.numbers[i])
-            down = self.layers[i].backward(k, p[i], buffers[i], grads[i], spaces[i], down, s, need_dz=i > first)
+            yield i, down
+            k.add(Section("backward", self.numbers[i]))
+            down = self.layers[i].backward(k, p[i], buffers[i], grads[i], spaces[i], down)

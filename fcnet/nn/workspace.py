@@ -1,66 +1,110 @@
-"""The fixed buffers of a step: every array that forward and backward write, allocated once and never moved."""
+"""The buffers of a step: whatever forward and backward write has a name, by which a backend finds its memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from fcnet.backends.base import Array, aligned
+from fcnet.backends.ops import Array, Ref, ref
 
 
 @dataclass
 class Batch:
-    """The inputs of a step: x (B, n_num) float, c (B, n_cat) int32 or None, y (B, n_out), w (B, 1) or None, rows (B,).
+    """The inputs of a step: x (B, n_num) float, c (B, n_cat) int32 or None, y (B, n_out), w (B, 1) or None.
 
     `position` (4,) says which batch it is: epoch, step, row of the epoch, step of the chunk; random words are drawn by
     the first two.
     """
 
-    x: Array
-    y: Array
-    c: Array | None = None
-    w: Array | None = None
-    rows: Array = field(default_factory=lambda: np.zeros(0, np.int64))
-    position: Array = field(default_factory=lambda: np.zeros(4, np.int64))
+    x: Ref
+    y: Ref
+    c: Ref | None
+    w: Ref | None
+    position: Ref
+    per_row: Ref
+    """1 / B, a number."""
+
+    @classmethod
+    def of(cls, rows: int, n_in: int, n_out: int, dtype: Any, *, n_cat: int = 0, weighted: bool = False) -> Batch:
+        """The buffers of so many rows."""
+        return cls(
+            ref("x", (rows, n_in), dtype),
+            ref("y", (rows, n_out), dtype),
+            ref("c", (rows, n_cat), np.int32) if n_cat else None,
+            ref("w", (rows, 1), dtype) if weighted else None,
+            ref("position", 4, np.int64),
+            ref(f"per_row/{rows}", (), dtype),
+        )
+
+    @property
+    def n(self) -> int:
+        """How many rows it has."""
+        return self.x.shape[-2]
+
+    @property
+    def named(self) -> dict[str, Ref]:
+        """What is filled for each step."""
+        return {name: held for name in ("x", "c", "y", "w") if (held := getattr(self, name)) is not None}
 
 
-class Memory:
-    """Named pieces of memory that grow to the largest batch, so that a short batch uses the same."""
-
-    def __init__(self, dtype: Any) -> None:
-        self.dtype = np.dtype(dtype)
-        self._held: dict[tuple[int, str], Array] = {}
-
-    def array(self, layer: int, name: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
-        """The array `name` of a layer, of `shape`, contiguous; the first request must be the largest."""
-        size = int(np.prod(shape, dtype=np.int64))
-        held = self._held.get((layer, name))
-        if held is None or held.size < size:
-            held = self._held[layer, name] = aligned(size, dtype or self.dtype)
-        return held[:size].reshape(shape)
+def place(path: str) -> int:
+    """A path as a coordinate of random words: the number that it is, or else a hash of 62 bits."""
+    if path.isdecimal():
+        return int(path)
+    return 1 << 62 | int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "little") >> 2
 
 
+@dataclass(frozen=True)
 class Workspace:
-    """What one layer sees of the buffers: its own arrays, the batch, and whether this is training.
+    """What one layer sees of the buffers: its own, the batch, and whether this is training.
 
-    `train` chooses the calls that are recorded (dropout or none), never a branch within a step.
+    `path` is the layer's place in the net, `lead` the axes in front of the units: members and rows. `train` chooses the
+    operations that are recorded (dropout or none), never a branch within a step; `needed`: whether anybody asks for δ
+    at the layer's inputs; `frugal`: whether a buffer may be overwritten once the step can do without what it held;
+    `key`: where initial weights are drawn from, while the net is being made, and `ranks` the places (n_in,) that its
+    inputs draw from; `driven`: numbers of the layer that a
+    schedule moves, by their names.
     """
 
-    def __init__(self, memory: Memory, layer: int, batch: Batch, lead: tuple[int, ...], train: bool, seed: int) -> None:
-        self.memory, self.layer, self.batch, self.lead, self.train, self.seed = memory, layer, batch, lead, train, seed
-        self.kept: dict[str, Array] = {}
+    path: str
+    batch: Batch
+    lead: tuple[int, ...]
+    train: bool
+    seed: int
+    dtype: Any
+    needed: bool = True
+    frugal: bool = True
+    key: Array | None = None
+    ranks: Array | None = None
+    driven: Mapping[str, Ref] = field(default_factory=dict)
+    kept: dict[str, Ref] = field(default_factory=dict)
+    inside: dict[str, Workspace] = field(default_factory=dict)
 
-    def new(self, name: str, units: int, dtype: Any = None) -> Array:
-        """A buffer (…, B, units) under `name`, kept for `ws[name]`."""
-        array = self.memory.array(self.layer, name, (*self.lead, units), dtype)
-        self.kept[name] = array
-        return array
+    def new(self, name: str, units: int | tuple[int, ...], dtype: Any = None) -> Ref:
+        """A buffer (…, B, units) under `name`, kept for `ws[name]`; of the shape itself where it is a tuple."""
+        shape = (*self.lead, units) if isinstance(units, int) else units
+        made = self.kept[name] = ref(f"{self.path}/{name}", shape, dtype or self.dtype)
+        return made
 
-    def keep(self, name: str, array: Array) -> None:
-        """Remember an array for the backward pass."""
-        self.kept[name] = array
+    def keep(self, name: str, held: Ref) -> None:
+        """Remember a buffer for the backward pass."""
+        self.kept[name] = held
 
-    def __getitem__(self, name: str) -> Array:
+    def __getitem__(self, name: str) -> Ref:
         return self.kept[name]
+
+    def child(self, name: str, needed: bool = True) -> Workspace:
+        """That of a layer inside, which is there as `inside[name]` from then on."""
+        below = {each.removeprefix(f"{name}."): at for each, at in self.driven.items() if each.startswith(f"{name}.")}
+        made = replace(self, path=f"{self.path}.{name}", needed=needed, driven=below, ranks=None, kept={}, inside={})
+        self.inside[name] = made
+        return made
+
+    @property
+    def place(self) -> int:
+        """The path as a coordinate of random words."""
+        return place(self.path)

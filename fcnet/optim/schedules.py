@@ -116,10 +116,45 @@ class Linear:
         return 1.0 + (self.end - 1.0) * t
 
 
+@dataclass(frozen=True)
+class FlatCos:
+    """1 up to `hold`, then half a cosine down to 0, moving every step."""
+
+    name: Literal["flat_cos"] = "flat_cos"
+    hold: Annotated[float, Ge(0), Lt(1)] = 0.5
+    """The share of the steps before it begins to fall."""
+    warmup: Warmup = 0.0
+    """The share of all steps in which the rate first rises to its full value."""
+
+    def at(self, t: Array, epochs: float) -> Array:
+        """1 for t < hold, then (1 + cos π (t − hold) / (1 − hold)) / 2."""
+        return 0.5 * (1.0 + np.cos(np.pi * np.maximum(t - self.hold, 0.0) / (1.0 - self.hold)))
+
+
+@dataclass(frozen=True)
+class CosLog:
+    """Waves that grow longer, each down to 0: four end after 1/15, 3/15, 7/15 and all of the steps.
+
+    With four of them it is the coslog4 of Holzmüller et al. 2024.
+    """
+
+    name: Literal["coslog"] = "coslog"
+    waves: Annotated[int, Ge(1), Le(16)] = 4
+    """How many there are, each twice as long as the one before."""
+    warmup: Warmup = 0.0
+    """The share of all steps in which the rate first rises to its full value."""
+
+    def at(self, t: Array, epochs: float) -> Array:
+        """(1 − cos(2π log₂(1 + (2^waves − 1) t))) / 2."""
+        return 0.5 * (1.0 - np.cos(2.0 * np.pi * np.log2(1.0 + (2.0**self.waves - 1.0) * t)))
+
+
 SCHEDULES: dict[str, type[Schedule]] = {
     "constant": Constant,
     "step": Step,
     "exponential": Exponential,
     "cosine": Cosine,
     "linear": Linear,
+    "flat_cos": FlatCos,
+    "coslog": CosLog,
 }

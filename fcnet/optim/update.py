@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
-from fcnet.backends.base import Array, Tape
+from fcnet.backends.ops import Apply, Array, Norm, Ref, Tape, ref
+from fcnet.backends.ops import Update as UpdateOp
+from fcnet.errors import ConfigError
 from fcnet.formulas import Expr, Formula, Sym, minimum
 from fcnet.formulas.transform import evaluate, hoist
-from fcnet.nn.layout import ALIGN, Layout, Segment
-from fcnet.optim.rules import Optimizer
+from fcnet.nn.layout import ALIGN, Layout, Segment, Slot
+from fcnet.optim.rules import Optimizer, of_matrices
 
 SCALARS = ("lr", "decay", "t")
 ALONE = 2**14
 """From so many elements on a slot is updated by itself."""
-
-
-class MatrixRule(Protocol):
-    """The direction of one weight matrix as a whole; the rest of θ keeps its elementwise rule."""
-
-    @property
-    def lr(self) -> float:
-        """Its own learning rate, before schedule and factors."""
-
-    @property
-    def weight_decay(self) -> float:
-        """Its own decay, decoupled: the matrix is first multiplied by 1 − lr · weight_decay."""
-
-    def vectors(self) -> tuple[str, ...]:
-        """The names of its state, flat vectors like θ."""
-
-    def direction(self, k: Tape, g: Array, state: Mapping[str, Array], d: Array) -> None:
-        """Record d (…, n_out, n_in) from the gradient g of the same shape: θ' = (1 − lr · decay) θ − lr · d."""
 
 
 @dataclass(frozen=True)
@@ -51,42 +35,63 @@ class _Piece:
 
 
 class Update:
-    """θ' and the optimizer's state from ∇L, recorded over the segment table.
+    """θ' and the optimizer's state from ∇L, recorded piece by piece: each rule on the parameters that it moves.
 
-    `clip_norm`: ∇L is first multiplied by min(1, clip_norm / (‖∇L‖ + 1e-6)), as PyTorch does. `matrix`: a rule for the
-    slots of kind weight.
+    `clip_norm`: ∇L is first multiplied by min(1, clip_norm / (‖∇L‖ + 1e-6)), as PyTorch does. `average`: the share of
+    θ̄ that is kept in each step, θ̄' = average · θ̄ + (1 − average) · θ'; a vector of that name, which starts at θ.
+    Raises ConfigError where a rule moves what it cannot move.
     """
 
     def __init__(
-        self, rule: Optimizer, layout: Layout, clip_norm: float | None = None, matrix: MatrixRule | None = None
+        self, rule: Optimizer, layout: Layout, clip_norm: float | None = None, average: float | None = None
     ) -> None:
-        self.rule, self.layout, self.clip_norm, self.matrix = rule, layout, clip_norm, matrix
-        self.names = rule.vectors() + (matrix.vectors() if matrix is not None else ())
-        self.matrices = [slot for slot in layout.slots if slot.kind == "weight"] if matrix is not None else []
+        self.rule, self.layout, self.clip_norm, self.average = rule, layout, clip_norm, average
+        self.rules = {slot.name: self._rule_of(slot) for slot in layout.slots}
+        used = [rule, *(other for other in rule.groups if other in self.rules.values())]
+        own = dict.fromkeys(name for each in used for name in each.vectors())
+        self.names = (*own, *(() if average is None else ("average",)))
+        self.matrices = [slot for slot in layout.slots if of_matrices(self.rules[slot.name])]
         self.pieces: list[_Piece] = []
         self.n_scalars = 0
-        for segment in layout.segments():
-            if not any(layout.starts[slot.name] == segment.start for slot in self.matrices):
-                self._add(segment, self._formula(segment), rule)
-        if matrix is not None:
-            for slot in self.matrices:
-                start = layout.starts[slot.name]
-                segment = Segment(start, start + int(np.prod(slot.shape)), slot.lr, slot.decay_factor)
-                shrunk = Sym("θ") * (1.0 - Sym("lr") * Sym("decay")) if matrix.weight_decay else Sym("θ")
-                self._add(segment, Formula({"θ": shrunk - Sym("lr") * Sym("d")}), matrix)
+        for segment, of in self._segments():
+            hoisted, formula = hoist(self._formula(segment, of), SCALARS)
+            lr, decay = of.lr * segment.lr, of.weight_decay * segment.decay
+            self.pieces.append(_Piece(segment, formula, hoisted, self.n_scalars, lr, decay))
+            self.n_scalars += len(hoisted)
 
-    def _add(self, segment: Segment, formula: Formula, rule: Optimizer | MatrixRule) -> None:
-        hoisted, formula = hoist(formula, SCALARS)
-        lr, decay = rule.lr * segment.lr, rule.weight_decay * segment.decay
-        self.pieces.append(_Piece(segment, formula, hoisted, self.n_scalars, lr, decay))
-        self.n_scalars += len(hoisted)
+    def _rule_of(self, slot: Slot) -> Optimizer:
+        """The first of the groups that matches, or the main rule."""
+        found = next((each for each in self.rule.groups if fnmatchcase(slot.name, each.match)), self.rule)
+        if of_matrices(found) and slot.kind != "weight":
+            name = getattr(found, "name", "it")
+            raise ConfigError(
+                f"{name} moves weight matrices alone, and {slot.name} is none; choose another rule for the rest, as in "
+                f'optimizer: {{name: adamw, groups: [{{match: "W*", name: {name}}}]}}',
+                key="optimizer",
+            )
+        return found
 
-    def _formula(self, segment: Segment) -> Formula:
-        # With a matrix rule ∇L is clipped beforehand, for both.
-        g = Sym("g") * Sym("clip") if self.clip_norm is not None and self.matrix is None else Sym("g")
-        decays = self.rule.weight_decay * segment.decay != 0
-        state = {name: Sym(name) for name in self.rule.vectors()}
-        return Formula(self.rule.update(g, Sym("θ"), state, Sym("lr"), Sym("decay") if decays else None, Sym("t")))
+    def _segments(self) -> list[tuple[Segment, Optimizer]]:
+        """The fewest runs of θ with one rule and equal factors; a matrix that is moved as a whole is one by itself."""
+        runs: list[tuple[Segment, Optimizer]] = []
+        for slot, (start, stop) in self.layout.spans().items():
+            of, like = self.rules[slot.name], (slot.lr, slot.decay_factor)
+            if runs and runs[-1][1] is of and not of_matrices(of) and (runs[-1][0].lr, runs[-1][0].decay) == like:
+                runs[-1] = replace(runs[-1][0], stop=stop), of
+            else:
+                runs.append((Segment(start, stop, *like), of))
+        return runs
+
+    def _formula(self, segment: Segment, of: Optimizer) -> Formula:
+        # Of matrices ∇L is clipped beforehand, for all.
+        g = Sym("g") * Sym("clip") if self.clip_norm is not None and not self.matrices else Sym("g")
+        decays = of.weight_decay * segment.decay != 0
+        state = {name: Sym(name) for name in of.vectors()}
+        g = Sym("d") if of_matrices(of) else g
+        results = of.update(g, Sym("θ"), state, Sym("lr"), Sym("decay") if decays else None, Sym("t"))
+        if self.average is not None:
+            results["average"] = self.average * Sym("average") + (1.0 - self.average) * results["θ"]
+        return Formula(results)
 
     def scalars(self, t: Array, lr_factor: Array, decay_factor: Array | None = None) -> Array:
         """What the formulas need at steps t (K,), counted from 1: (K, n_scalars) float64."""
@@ -106,43 +111,33 @@ class Update:
                 table[:, piece.offset + i] = done[key]
         return table
 
-    def record(
-        self,
-        k: Tape,
-        θ: Array,
-        g: Array,
-        vectors: Mapping[str, Array],
-        s: Array,
-        watch: list[Array] | None = None,
-    ) -> None:
-        """Record the update; s (n_scalars,) holds the step's scalars in θ's dtype when it runs.
-
-        `watch` gets what the backend watches, which is θ and the elementwise rule's vectors.
-        """
-        clip: dict[str, Array] = {}
+    def record(self, k: Tape, dtype: Any) -> None:
+        """Record the update of θ by g; `s` (n_scalars,) holds the step's scalars, `optimizer/…` the rule's state."""
+        θ, g = (ref(name, self.layout.size, dtype) for name in ("θ", "g"))
+        vectors = {name: ref(f"optimizer/{name}", self.layout.size, dtype) for name in self.names}
+        s = ref("s", self.n_scalars, dtype)
+        clip: dict[str, Ref] = {}
         if self.clip_norm is not None:
-            norm, factor = _scalar(θ.dtype), _scalar(θ.dtype)
-            k.norm(g, norm)
-            k.apply(
-                Formula({"clip": minimum(self.clip_norm / (Sym("norm") + 1e-6), 1.0)}), {"norm": norm}, {"clip": factor}
-            )
-            clip = {"clip": factor}
-        direction = np.zeros_like(θ) if self.matrices else θ
-        if self.matrix is not None:
-            if clip:
-                k.apply(Formula({"g": Sym("g") * Sym("clip")}), {"g": g, **clip}, {"g": g})
-            views = {name: self.layout.views(vectors[name]) for name in self.matrix.vectors()}
-            gradients, directions = self.layout.views(g), self.layout.views(direction)
-            for slot in self.matrices:
-                state = {name: view[slot.name] for name, view in views.items()}
-                self.matrix.direction(k, gradients[slot.name], state, directions[slot.name])
+            norm, clip["clip"] = ref("norm", (), dtype), ref("clip", (), dtype)
+            k.add(Norm(g, norm))
+            k.add(Apply(Formula({"clip": minimum(self.clip_norm / (Sym("norm") + 1e-6), 1.0)}), {"norm": norm}, clip))
+        direction = ref("d", self.layout.size, dtype)
+        if self.matrices and clip:
+            k.add(Apply(Formula({"g": Sym("g") * Sym("clip")}), {"g": g, **clip}, {"g": g}))
+        gradients, directions = self.layout.views(g), self.layout.views(direction)
+        for slot in self.matrices:
+            of = self.rules[slot.name]
+            assert of_matrices(of)
+            state = {name: self.layout.views(vectors[name])[slot.name] for name in of.vectors()}
+            of.direction(k, gradients[slot.name], state, directions[slot.name])
         every = {"θ": θ, "g": g, "d": direction, **vectors}
         for piece in self.pieces:
             needed = {*piece.formula.symbols(), *piece.formula.results}
-            used = {name: every[name] for name in every if name in needed}
             scalars = {name: s[piece.offset + i :][:1].reshape(()) for i, name in enumerate(piece.hoisted)}
-            runs = itertools.pairwise(self._edges(piece.segment))
-            k.update(piece.formula, used, [(start, stop, {**scalars, **clip}) for start, stop in runs], watch)
+            scalars |= {name: held for name, held in clip.items() if name in needed}
+            for start, stop in itertools.pairwise(self._edges(piece.segment)):
+                used = {name: vector[start:stop] for name, vector in every.items() if name in needed}
+                k.add(UpdateOp(piece.formula, scalars, used))
 
     def _edges(self, segment: Segment) -> list[int]:
         """Where the segment is taken apart: large slots stand alone, since a thread that has the first rows of one in
@@ -153,7 +148,3 @@ class Update:
             if np.prod(slot.shape) >= ALONE and segment.start <= start < segment.stop:
                 edges |= {start, min(segment.stop, -(-(start + int(np.prod(slot.shape))) // ALIGN) * ALIGN)}
         return sorted(edges)
-
-
-def _scalar(dtype: Any) -> Array:
-    return np.zeros((), dtype)

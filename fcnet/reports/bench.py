@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fcnet.formulas.notation import compact
 from fcnet.reports.summary import net
-from fcnet.reports.text import compact, count, fold, hang, label_width, left, table
+from fcnet.reports.text import count, fold, hang, label_width, left, table
 from fcnet.training.prepare import Prepared
 from fcnet.training.timing import Profile, Section, Spread
 
@@ -18,9 +19,7 @@ def lines(prepared: Prepared, profiles: Sequence[Profile], following: str, width
     """The lines for people: the net, the step on every backend, the first one's step in pieces."""
     settings, network, first = prepared.settings, prepared.network, profiles[0]
     indent = label_width(settings.name)
-    chain = net(
-        _widths(prepared), tuple(str(getattr(layer.activation, "name", "")) for layer in settings.network.layers)
-    )
+    chain = net(*network.outline)
     optimizer = f"{getattr(settings.optimizer, 'name', '')} {compact(settings.optimizer.lr)}"
     about = [f"{first.rows} rows a step", optimizer, settings.dtype, count(int(settings.threads), "thread")]
     headers = ["µs a step", "fastest", "rows/s", "GFLOP/s", "products", "÷ products"]
@@ -46,7 +45,7 @@ def mapping(prepared: Prepared, profiles: Sequence[Profile]) -> dict[str, Any]:
     settings = prepared.settings
     return {
         "name": settings.name,
-        "widths": list(_widths(prepared)),
+        "widths": list(prepared.network.outline[0]),
         "parameters": prepared.network.layout.count,
         "batch_size": profiles[0].rows,
         "dtype": settings.dtype,
@@ -112,7 +111,7 @@ def _rows(prepared: Prepared, profile: Profile) -> list[tuple[str, list[str]]]:
     def once(phase: str) -> tuple[str, list[str]]:
         return ONCE[phase], ["", "", "", _micro(seconds[phase, 0]), ""]
 
-    widths = _widths(prepared)
+    widths = prepared.network.outline[0]
     layers = []
     if ("forward", 0) in seconds:
         time = _micro(seconds["forward", 0])
@@ -143,11 +142,6 @@ def _size(shape: tuple[int, ...]) -> int:
     for length in shape:
         n *= length
     return n
-
-
-def _widths(prepared: Prepared) -> tuple[int, ...]:
-    layers = prepared.settings.network.layers
-    return (prepared.network.n_in, *(layer.units for layer in layers), prepared.network.n_out)
 
 
 def _compared(profiles: Sequence[Profile], indent: int, width: int | None) -> list[str]:

@@ -13,10 +13,10 @@ from fcnet.backends import choice
 from fcnet.config import Config
 from fcnet.data.encode import Feature
 from fcnet.errors import FcnetError, escape
+from fcnet.formulas.notation import compact
 from fcnet.machine import Limit, size
-from fcnet.nn.layers import Dense, Dropout
 from fcnet.reports.summary import outputs
-from fcnet.reports.text import cells, compact, count, fold, hang, label_width, left, right, shorten
+from fcnet.reports.text import cells, count, fold, hang, label_width, left, right, shorten
 from fcnet.training.estimate import Estimate, Part, refuse
 from fcnet.training.gradcheck import LIMIT, Check, Trial, check
 from fcnet.training.prepare import Prepared, prepare
@@ -91,7 +91,7 @@ def examine(config: Config) -> Examination:
 def _with_backend(prepared: Prepared, threads: int) -> tuple[Prepared, str | None]:
     """The same with the backend that training would take, and what it would say about it; ConfigError."""
     asked: str = prepared.settings.backend
-    name, hint = choice.choose(prepared.work()) if asked == "auto" else (asked, None)
+    name, hint = prepared.choose() if asked == "auto" else (asked, None)
     if asked != "auto":
         choice.make(asked, threads)
     return replace(prepared, settings=replace(prepared.settings, backend=name)), hint  # type: ignore[arg-type]  # a backend of the schema
@@ -101,11 +101,7 @@ def _layers(prepared: Prepared) -> tuple[Row, ...]:
     network, rows = prepared.network, []
     sizes = {slot.name: _product(slot.shape) for slot in network.layout.slots}
     for i, layer in enumerate(network.layers):
-        kind, init = type(layer).__name__.lower(), ""
-        if isinstance(layer, Dense):
-            kind, init = (str(getattr(part, "name", part)) for part in (layer.activation, layer.initializer))
-        elif isinstance(layer, Dropout):
-            kind = f"dropout {compact(layer.rate)}"
+        kind, init = layer.described()
         parameters = sum(sizes.get(name, 0) for name in network.names[i].values())
         rows.append(Row(network.numbers[i], network.widths[i], network.widths[i + 1], kind, init, parameters))
     return tuple(rows)

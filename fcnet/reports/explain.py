@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 
 from fcnet import machine
-from fcnet.backends.base import Array
+from fcnet.backends.ops import Array
 from fcnet.config import Config
 from fcnet.formulas import Expr, Formula, Sym
-from fcnet.nn.activations import Activation, logistic
-from fcnet.nn.layers import Dense, Dropout
+from fcnet.formulas.notation import compact, formula, line
+from fcnet.nn.activations import logistic
 from fcnet.nn.losses import forward_backward
 from fcnet.optim.update import Update
-from fcnet.reports.notation import formula, line
 from fcnet.reports.summary import net as chain
-from fcnet.reports.text import compact, count
+from fcnet.reports.text import count
 from fcnet.training.estimate import refuse_memory
 from fcnet.training.gradcheck import Check, Trial
 from fcnet.training.prepare import prepare
@@ -88,17 +87,15 @@ def explain(trial: Trial, everything: bool) -> Explanation:
     passages = found.passages
     shown = [p for i, p in enumerate(passages) if everything or i < SHOWN or i >= len(passages) - SHOWN]
     settings, network = trial.prepared.settings, trial.network
-    names = tuple(_name(layer.activation) for layer in network.layers if isinstance(layer, Dense))
-    widths = (network.n_in, *(layer.units for layer in network.layers if isinstance(layer, Dense)))
     rows = len(trial.prepared.data.parts["train"])
     batch = f"{count(trial.n, 'row')} of the first batch of {count(rows, 'training row')}"
-    backward = [_backward(p, last=p is passages[-1]) for p in reversed(shown)]
+    backward = [_section(p, "backward") for p in reversed(shown)]
     return Explanation(
         settings.name,
-        f"{chain(widths, names[:-1])} · {count(network.layout.count, 'parameter')} · {_loss_name(trial)}",
+        f"{chain(*network.outline)} · {count(network.layout.count, 'parameter')} · {_loss_name(trial)}",
         batch,
         {
-            "Forward": tuple(_forward(p, first=p is passages[0]) for p in shown),
+            "Forward": tuple(_section(p, "forward") for p in shown),
             "Loss": (_loss(trial, found),),
             "Backward": tuple(section for section in backward if section.equations),
             "Update": (_update(trial.prepared.update, found),),
@@ -135,65 +132,23 @@ def _equation(
     return Equation(number, text, quantities, code, at, check, note)
 
 
-def _line(e: Expr, names: Mapping[str, str], known: Mapping[Expr, str] | None = None) -> str:
+def _line(e: Expr, names: Mapping[str, str], known: Mapping[Expr, str]) -> str:
     """An expression as a line, in which the logistic function has its name σ."""
-    σ = {logistic(Sym(own)): f"σ({name})" for own, name in names.items()}
-    return line(e, names, {**σ, **(known or {})})
+    return line(e, names, {**{logistic(Sym(own)): f"σ({name})" for own, name in names.items()}, **known})
 
 
-def _name(activation: Activation) -> str:
-    return str(getattr(activation, "name", type(activation).__name__))
-
-
-def _mask(seen: Passage, i: int, rate: float) -> Quantity:
-    kept = 1.0 / (1.0 - rate)
-    mask = np.divide(seen.z_out, seen.z, out=np.zeros_like(seen.z), where=seen.z != 0)
-    return _about(f"M_{{{i}}}", f"mask: 0 with probability {compact(rate)}, else {kept:.4g}", mask)
-
-
-def _forward(seen: Passage, first: bool) -> Section:
-    layer, i = seen.layer, seen.number
-    z, above = f"Z_{{{i}}}", f"Z_{{{i + 1}}}"
-    if isinstance(layer, Dropout):
-        return Section(
-            f"dropout {compact(layer.rate)}",
-            (
-                _equation(
-                    "(9)",
-                    f"{above} ← M_{{{i + 1}}} ∘ {above}",
-                    layer.forward,
-                    None,
-                    _about(above, "outputs that are kept, scaled up", seen.z_out),
-                    _mask(seen, i + 1, layer.rate),
-                ),
-            ),
-        )
-    assert isinstance(layer, Dense)
-    assert seen.a is not None
-    A, W, b = f"A_{{{i}}}", f"W_{{{i}}}", f"b_{{{i}}}"
-    f = layer.activation
-    return Section(
-        f"layer {i}: {seen.z.shape[-1]} → {layer.units} {_name(f)}",
-        (
-            _equation(
-                "",
-                f"{A} = {z} W_{{{i}}}^{{T}} + {b}",
-                layer.forward,
-                seen.checks.get("a"),
-                _about(A, "pre-activations", seen.a),
-                _about(z, "the batch of inputs" if first else "inputs of the layer", seen.z),
-                _about(W, "weights", seen.p["W"]),
-                _about(b, "biases", seen.p["b"]),
-            ),
-            _equation(
-                "",
-                f"{above} = {_line(f.f(Sym('a')), {'a': A})}",
-                f.f,
-                seen.checks.get("z"),
-                _about(above, "outputs of the layer", seen.z_out),
-            ),
-        ),
-    )
+def _section(seen: Passage, phase: str) -> Section:
+    """The equations of a layer in one pass."""
+    i, said = seen.names.i, []
+    for j, e in enumerate(seen.equations):
+        if e.phase == phase:
+            arrays = {**seen.seen, **{name: make(seen.seen) for name, make in e.made.items()}}
+            shown = [_about(symbol, meaning, arrays[at]) for at, (symbol, meaning) in e.shows.items() if at in arrays]
+            said.append(_equation(e.number, e.text, e.function, seen.checks.get(j), *shown))
+    kind, z, z_out = seen.layer.described()[0], seen.seen["z"], seen.seen["z_out"]
+    own = any(name.startswith("p.") for name in seen.seen)
+    title = f"layer {i}: {z.shape[-1]} → {z_out.shape[-1]} {kind}" if own else kind
+    return Section(title, tuple(said))
 
 
 def _loss(trial: Trial, found: Trace) -> Section:
@@ -211,7 +166,7 @@ def _loss(trial: Trial, found: Trace) -> Section:
         (
             _equation(
                 "",
-                f"P = {_line(link, {'a': z})}",
+                f"P = {_line(link, {'a': z}, {})}",
                 loss.link.f,
                 None,
                 _about("P", "predictions", end.p),
@@ -240,69 +195,6 @@ def _loss(trial: Trial, found: Trace) -> Section:
 
 def _loss_name(trial: Trial) -> str:
     return str(getattr(trial.loss, "name", type(trial.loss).__name__))
-
-
-def _backward(seen: Passage, last: bool) -> Section:
-    layer, i = seen.layer, seen.number
-    δ, below = f"Δ_{{{i}}}", f"Δ_{{{i - 1}}}"
-    if isinstance(layer, Dropout):
-        if seen.δ_in is None:
-            return Section("", ())
-        return Section(
-            f"dropout {compact(layer.rate)}",
-            (
-                _equation(
-                    "(9)",
-                    f"{δ} ← M_{{{i + 1}}} ∘ {δ}",
-                    layer.backward,
-                    seen.checks.get("δ_in"),
-                    _about(δ, "gradient before the mask", seen.δ_in),
-                    _mask(seen, i + 1, layer.rate),
-                ),
-            ),
-        )
-    assert isinstance(layer, Dense)
-    assert seen.ε is not None
-    E, z, f = f"E_{{{i}}}", f"Z_{{{i}}}", layer.activation
-    names = {"a": f"A_{{{i}}}", "z": f"Z_{{{i + 1}}}", "δ": δ}
-    back = layer.backward
-    equations = [
-        _equation(
-            "(1)",
-            f"{E} = {_line(f.vjp(Sym('a'), Sym('z'), Sym('δ')), names)}",
-            f.vjp,
-            seen.checks.get("ε"),
-            _about(E, "∂L/∂A, gradient at the pre-activations", seen.ε),
-            _about(δ, "∂L/∂Z, gradient at the outputs", seen.δ),
-        ),
-        _equation(
-            "(3)",
-            f"db_{{{i}}} = Σ_{{r}} {E}",
-            back,
-            seen.checks.get("b"),
-            _about(f"db_{{{i}}}", "gradient of the biases", seen.g["b"]),
-        ),
-        _equation(
-            "(4)",
-            f"dW_{{{i}}} = E_{{{i}}}^{{T}} {z}",
-            back,
-            seen.checks.get("W"),
-            _about(f"dW_{{{i}}}", "gradient of the weights", seen.g["W"]),
-            _about(z, "inputs of the layer", seen.z),
-        ),
-    ]
-    if seen.δ_in is not None:
-        equations.append(
-            _equation(
-                "(2)",
-                f"{below} = {E} W_{{{i}}}",
-                back,
-                seen.checks.get("δ_in"),
-                _about(below, "∂L/∂Z, gradient at the inputs", seen.δ_in),
-                _about(f"W_{{{i}}}", "weights", seen.p["W"]),
-            )
-        )
-    return Section(f"layer {i}: {seen.z.shape[-1]} → {layer.units} {_name(f)}", tuple(equations))
 
 
 def _update(update: Update, found: Trace) -> Section:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fcnet.errors import escape
+from fcnet.formulas.notation import compact
 from fcnet.machine import size
 from fcnet.reports.summary import PARTS, net, outputs
-from fcnet.reports.text import compact, count, figures, fold, label_width, left, shorten
+from fcnet.reports.text import count, figures, fold, label_width, left, shorten
 from fcnet.runs.checkpoint import Checkpoint
 from fcnet.runs.model import understand
 
@@ -23,10 +24,7 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
     """
     header = found.header
     parts = understand(found)
-    layers = parts.config.network.layers
-    widths = (parts.network.n_in, *(layer.units for layer in layers), parts.network.n_out)
-    default = parts.config.network.activation
-    chain = net(widths, tuple(str(getattr(layer.activation or default, "name", "")) for layer in layers))
+    chain = net(*parts.network.outline)
     optimizer = f"{getattr(parts.config.optimizer, 'name', '')} {compact(parts.config.optimizer.lr)}"
     classes = parts.target.classes or ()
     indent = label_width(header["name"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fcnet.formulas.notation import compact
 from fcnet.metrics import METRICS
-from fcnet.reports.text import cells, compact, count, figures, fold, label_width, left, shorten, table
+from fcnet.reports.text import cells, count, figures, fold, label_width, left, shorten, table
 from fcnet.training.events import Head
 
 PARTS = ("train", "validation", "test")

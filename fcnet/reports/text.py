@@ -91,19 +91,6 @@ def _figure(v: float | None, decimals: int) -> str:
     return text if any(c in text for c in "123456789") else text.removeprefix("-")
 
 
-def compact(value: float) -> str:
-    """A hyper-parameter the way people write it.
-
-    >>> [compact(v) for v in (0.001, 0.0003, 0.05, 1.0, 0.00125)]
-    ['1e-3', '3e-4', '0.05', '1', '1.25e-3']
-    """
-    plain = f"{value:.6g}"
-    if value == 0 or not math.isfinite(value) or 0.01 <= abs(value) < 1e5:
-        return plain
-    mantissa, _, exponent = f"{value:.5e}".partition("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-
-
 def duration(seconds: float) -> str:
     """A time span in at most two units.
 

@@ -13,7 +13,8 @@ import numpy as np
 from fcnet import config as configs
 from fcnet import machine
 from fcnet.backends import choice
-from fcnet.backends.base import Array, Backend
+from fcnet.backends.base import Backend
+from fcnet.backends.ops import Array
 from fcnet.config.schema import Config
 from fcnet.data import Dataset
 from fcnet.data.encode import Encoder
@@ -171,7 +172,6 @@ class Model:
         small = self.network.layout.size <= READING * self.encoder.n_in
         self._threads = 1 if small else machine.cores()
         self._idle: list[Engine] = []
-        self.notices: Sequence[str] = ()
 
     @classmethod
     def read(cls, path: Path) -> Model:

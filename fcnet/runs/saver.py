@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnet.backends.base import Array
+from fcnet.backends.ops import Array
 from fcnet.config import schema
 from fcnet.errors import CheckpointError
 from fcnet.nn.network import Network
@@ -57,7 +57,7 @@ class Saver:
     ) -> None:
         self.run, self.log, self.network, self.state, self.every = run, log, network, state, every
         self.header, self.fitted, self.given = header, fitted, given
-        self.best = Best(state.θ.copy(), state.q.copy())
+        self.best = Best(state.scored.copy(), state.q.copy())
         self._row: Mapping[str, Any] | None = None  # the last epoch's
         self._saved = (0, 0, 0)
         self._at = monotonic()
@@ -100,7 +100,7 @@ class Saver:
         self.log.append(row)
         self._row = row
         if event.best:
-            self.best.θ[...] = self.state.θ
+            self.best.θ[...] = self.state.scored
             self.best.q[...] = self.state.q
             self.best.epoch, self.best.step, self.best.saved = event.epoch, event.step, False
             self.best.metrics = row
@@ -110,7 +110,7 @@ class Saver:
         state, best = self.state, self.best
         if state.best_epoch:
             return False
-        best.θ[...], best.q[...] = state.θ, state.q
+        best.θ[...], best.q[...] = state.scored, state.q
         best.epoch = state.best_epoch = state.epoch
         best.step, best.metrics, best.saved = state.step, self._row, False
         return True
@@ -185,7 +185,7 @@ class Saver:
                     f"{error.problems[0].text}; without it the run cannot be continued: start it anew with --overwrite",
                     file=str(path),
                 ) from None
-            best.θ[...], best.q[...] = state.θ, state.q
+            best.θ[...], best.q[...] = state.scored, state.q
             best.epoch, best.step, best.metrics, best.saved = (
                 state.best_epoch,
                 state.step,

@@ -17,8 +17,7 @@ import numpy as np
 import fcnet
 from fcnet import config as configs
 from fcnet import extras, machine
-from fcnet.backends import choice
-from fcnet.backends.base import Array
+from fcnet.backends.ops import Array
 from fcnet.config.schema import Config
 from fcnet.data.opened import identity
 from fcnet.errors import DataError, DivergedError, Stopped, escape
@@ -152,6 +151,8 @@ class _Session:
             monitor in METRICS and METRICS[monitor].greater_is_better,
             stopping.patience if stopping is not None else None,
             training.checkpoint.steps,
+            self.settings.schedules.weight_decay,
+            self.settings.schedules.dropout,
         )
 
     def check(self, held: checkpoint.Checkpoint) -> None:
@@ -179,7 +180,7 @@ class _Session:
         if name == "auto" and held is not None:
             name = held.header["config"].get("backend", "numpy")
         if name == "auto":
-            name, hint = choice.choose(self.prepared.work())
+            name, hint = self.prepared.choose()
             self.notices += [hint] if hint else []
         self.backend = self.prepared.backend(name)
         self.notices += extras.notices()
@@ -238,7 +239,7 @@ class _Session:
         rows, w = data.parts["train"], data.row_weights
         n_guess = len(data.target.classes or data.target.names)
         guess = trivial(truths(data.target, data.y[rows]), n_guess, None if w is None else w[rows])
-        forward = Forward(self.backend, self.network, self.state.θ, self.state.q, BATCH)
+        forward = Forward(self.backend, self.network, self.state.scored, self.state.q, BATCH)
         self.scorer = Scorer(
             self.backend,
             forward,
@@ -366,14 +367,14 @@ class _Session:
             "step": state.step,
             "seconds": state.elapsed,
         }
-        kept = state.θ.copy(), state.q.copy()
+        kept = state.scored.copy(), state.q.copy()
         try:  # the scorer reads the state's memory
-            state.θ[...], state.q[...] = best.θ, best.q
+            state.scored[...], state.q[...] = best.θ, best.q
             for name, rows in self.data.parts.items():
                 done[name] = summary(*self.scorer(rows)) if len(rows) else None
             self.flat = self.scorer.flat(self.data.parts["train"])
         finally:
-            state.θ[...], state.q[...] = kept
+            state.scored[...], state.q[...] = kept
         return done | weighted_by(self.data)
 
     def _ended(self) -> bool:
@@ -423,8 +424,7 @@ class _Session:
             parts["train"],
             parts["validation"],
             parts["test"],
-            (self.network.n_in, *(layer.units for layer in settings.network.layers), self.network.n_out),
-            tuple(str(getattr(layer.activation, "name", "")) for layer in settings.network.layers),
+            *self.network.outline,
             self.network.layout.count,
             str(getattr(settings.optimizer, "name", "")),
             settings.optimizer.lr,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
-from fcnet.config.schema import Config
-from fcnet.config.schema import Layer as HiddenLayer
+from fcnet.config.schema import Config, Schedules
 from fcnet.config.schema import Network as NetworkOptions
 from fcnet.errors import ConfigError
-from fcnet.nn.activations import Activation, Identity
-from fcnet.nn.initializers import GlorotUniform, HeNormal, Initializer, LecunNormal
-from fcnet.nn.layers import Dense, Dropout, Layer
+from fcnet.nn.activations import Identity
+from fcnet.nn.initializers import best
+from fcnet.nn.layers import Dense, Dropout, Given
 from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError, Task
 from fcnet.nn.network import Network
+from fcnet.optim.schedules import Constant
 
 _LOSS_BY_TASK: dict[str, Loss] = {
     "binary": BinaryCrossEntropy(),
@@ -20,10 +21,11 @@ _LOSS_BY_TASK: dict[str, Loss] = {
     "multilabel": BinaryCrossEntropy(),
     "regression": SquaredError(),
 }
-_INIT_BY_FAMILY: dict[str, Initializer] = {"relu": HeNormal(), "tanh": GlorotUniform(), "selu": LecunNormal()}
 
 
-def resolve(config: Config, task: Task, training_rows: int, validated: bool, threads: int) -> Config:
+def resolve(
+    config: Config, task: Task, training_rows: int, validated: bool, threads: int, levels: tuple[int, ...] = ()
+) -> Config:
     """The config with every `auto` of the training side decided but that of `backend`.
 
     Raises ConfigError where loss and task do not fit.
@@ -43,22 +45,20 @@ def resolve(config: Config, task: Task, training_rows: int, validated: bool, thr
         config,
         loss=loss,
         training=training,
-        network=_spelled(config.network),
+        network=_spelled(config.network, levels),
         threads=threads if config.threads == "auto" else config.threads,
     )
 
 
-def _spelled(network: NetworkOptions) -> NetworkOptions:
-    """Every hidden layer with its own activation, dropout and init."""
-    layers = []
-    for layer in network.layers:
-        activation = layer.activation if layer.activation is not None else network.activation
-        init = layer.init if layer.init is not None else network.init
-        if init == "auto":
-            init = _INIT_BY_FAMILY[activation.family]
-        dropout = layer.dropout if layer.dropout is not None else network.dropout
-        layers.append(HiddenLayer(layer.units, activation, dropout, init))
-    return replace(network, layers=layers)
+def _spelled(network: NetworkOptions, levels: tuple[int, ...]) -> NetworkOptions:
+    """Every hidden layer with all that it left to the section."""
+    given = Given(network.activation, network.init, network.dropout, levels)
+    return replace(network, layers=[layer.settled(given) for layer in network.layers])
+
+
+def driven(schedules: Schedules) -> tuple[str, ...]:
+    """The rates of layers that change over the steps."""
+    return () if schedules.dropout == Constant() else ("dropout",)
 
 
 def output_width(loss: Loss, task: Task, n_targets: int, n_classes: int) -> int:
@@ -68,15 +68,10 @@ def output_width(loss: Loss, task: Task, n_targets: int, n_classes: int) -> int:
     return n_targets
 
 
-def network(options: NetworkOptions, n_in: int, n_out: int, members: tuple[int, ...] = ()) -> Network:
+def network(
+    options: NetworkOptions, n_in: int, n_out: int, members: tuple[int, ...] = (), driven: Collection[str] = ()
+) -> Network:
     """The layers of a resolved config, from input to output."""
-    layers: list[Layer] = [Dropout(options.input_dropout)] if options.input_dropout else []
-    for layer in options.layers:
-        assert layer.activation is not None
-        assert layer.init is not None
-        assert layer.init != "auto"
-        layers.append(Dense(layer.units, layer.activation, layer.init))
-        if layer.dropout:
-            layers.append(Dropout(layer.dropout))
-    output: Activation = options.output_activation or Identity()
-    return Network([*layers, Dense(n_out, output, _INIT_BY_FAMILY["tanh"])], n_in, members)
+    first = [Dropout(options.input_dropout)] if options.input_dropout else []
+    output = Dense(n_out, options.output_activation or Identity(), best("tanh"))
+    return Network([*first, *options.layers, output], n_in, members, driven)

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from fcnet import files, machine
 from fcnet.backends.numpy import scratch
+from fcnet.backends.ops import Apply, Op, Tape, buffers, ref
+from fcnet.backends.ops import Update as UpdateOp
 from fcnet.config.schema import Config
 from fcnet.data.options import Data
 from fcnet.errors import LimitError
-from fcnet.formulas import Formula, Sym
 from fcnet.machine import size
-from fcnet.nn.layers import Dense, Dropout
+from fcnet.nn.losses import Loss, value
 from fcnet.nn.network import Network
+from fcnet.nn.workspace import Batch
 from fcnet.optim.update import Update
-from fcnet.training.program import FEW
+from fcnet.training.program import FEW, blank, record_gradient
 
 SCORED = 256
 """Rows that are scored at a time; their activations are held beside those of a training batch."""
 
-CALLS = 150_000
+CALLS = 400_000
 """Bytes of the objects that recorded calls consist of."""
 
 HEADER = 8192
@@ -63,6 +65,7 @@ def estimate(
 ) -> Estimate:
     """The estimate for a resolved config: `rows` of the data in all, of the training part, of the largest part."""
     assert settings.training.batch_size != "auto"
+    assert settings.loss != "auto"
     item, n_out = np.dtype(settings.dtype).itemsize, network.n_out
     batch, scored = min(settings.training.batch_size, training_rows), SCORED + FEW
     numbers = network.n_in + network.n_out
@@ -70,8 +73,9 @@ def estimate(
     vectors = update.names
     largest = max((int(np.prod(slot.shape)) for slot in network.layout.slots), default=0)
     memory = _parameters(network.layout.size, vectors, item)
-    memory.append(_scratch(network, update, item))
-    step, pass_ = _widths(network, training=True), _widths(network, training=False)
+    memory.append(_scratch(update, settings.dtype))
+    step, pass_ = (_numbers(ops, settings.dtype) for ops in _one_row(network, settings.loss, settings.dtype))
+    pass_ += network.n_in  # the rows, before they are put into their buffer
     memory += [
         Part("batch", batch * step * item, f"{batch:,} rows × {step:,} numbers × {item} bytes", "training.batch_size"),
         Part("scoring", scored * pass_ * item, f"{scored:,} rows × {pass_:,} numbers × {item} bytes"),
@@ -99,33 +103,50 @@ def _parameters(count: int, vectors: Sequence[str], item: int) -> list[Part]:
     ]
 
 
-def _scratch(network: Network, update: Update, item: int) -> Part:
-    n = max((scratch(piece.formula) * (piece.segment.stop - piece.segment.start) for piece in update.pieces), default=0)
+def _scratch(update: Update, dtype: str) -> Part:
+    """What an update needs beside the vectors."""
+    tape, item = Tape(), np.dtype(dtype).itemsize
+    update.record(tape, dtype)
+    largest = max((_between(op) for op in tape.ops), default=0)
+    known = {"θ", "g", "s", *(f"optimizer/{name}" for name in update.names)}
+    if not update.matrices:
+        known.add("d")
+    n = largest + sum(buffer.size for name, buffer in buffers(tape.ops).items() if name not in known)
     return Part("update", n * item, f"{n:,} numbers × {item} bytes between its operations")
 
 
-def _widths(network: Network, training: bool) -> int:
-    """The numbers that one row takes in the buffers of a pass: of every layer, and between operations."""
-    total, formulas = network.n_in + 4 * network.n_out + 2, []
-    for layer, n_in, n_out in zip(network.layers, network.widths, network.widths[1:], strict=False):
-        if isinstance(layer, Dropout):
-            total += 2 * n_out if training else 0
-        elif isinstance(layer, Dense):
-            a, f = Sym("a") + Sym("b"), layer.activation
-            ε = Formula({"ε": f.vjp(Sym("a"), Sym("z"), Sym("δ"))})
-            needs_a = "a" in ε.symbols()
-            total += (2 if needs_a else 1) * n_out + (n_in if training else 0)
-            formulas.append((n_out, Formula({"z": f.f(a)} | ({"a": a} if needs_a else {}))))
-            if training:
-                formulas.append((n_out, ε))
+def _between(op: Op) -> int:
+    """The numbers that a formula needs between its operations."""
+    if isinstance(op, UpdateOp):
+        return op.size * scratch(op.formula)
+    return max(out.size for out in op.outs.values()) * scratch(op.formula) if isinstance(op, Apply) else 0
+
+
+def _one_row(network: Network, loss: Loss, dtype: str) -> tuple[list[Op], list[Op]]:
+    """What a step does with a batch of one row, and a pass without dropout whose outputs are scored, as recorded."""
+    step = blank(network, 1, dtype, weighted=True)
+    record_gradient(step, network, loss, ref("scale", (), dtype))
+    tape, batch = Tape(), Batch.of(1, network.n_in, network.n_out, dtype)
+    network.forward(tape, network.workspaces(batch, train=False, seed=0, dtype=dtype), batch)
+    value(tape, loss, ref("a", (1, network.n_out), dtype), batch.y, ref("ℓ", (1, 1), dtype))
+    return step.tape.ops, tape.ops
+
+
+def _numbers(ops: Sequence[Op], dtype: str) -> int:
+    """The numbers that one row takes in the buffers of these operations, and between their formulas' own."""
+    item = np.dtype(dtype).itemsize
+    own = [buffer for name, buffer in buffers(ops).items() if name not in ("θ", "q", "g", "position")]
+    total = sum(buffer.size * buffer.dtype.itemsize for buffer in own)
     held: dict[int, int] = {}
-    for width, formula in formulas:
-        for number in range(scratch(formula)):
-            # A buffer that is too narrow for a layer gets a wider one beside it: the calls before point to the old.
-            if held.get(number, 0) < width:
-                held[number] = width
-                total += width
-    return total
+    for op in ops:
+        if isinstance(op, Apply) and op.outs:
+            size = max(out.size for out in op.outs.values())
+            for number in range(scratch(op.formula)):
+                # A buffer that is too small for a layer gets a larger one beside it: the calls before point to the old.
+                if held.get(number, 0) < size:
+                    held[number] = size
+                    total += size * item
+    return -(-total // item)
 
 
 def _disk(settings: Config, network: Network, vectors: Sequence[str], item: int) -> tuple[Part, ...]:
@@ -142,8 +163,10 @@ def _disk(settings: Config, network: Network, vectors: Sequence[str], item: int)
 
 def refuse_layers(config: Config) -> None:
     """LimitError where the hidden layers alone cannot fit, whatever the data are; nothing is allocated or read."""
-    units = [layer.units for layer in config.network.layers]
-    count = sum(a * b for a, b in pairwise(units)) + sum(units)
+    n, count = 0, 0
+    for layer in config.network.layers:
+        n, slots = layer.slots(n)
+        count += sum(math.prod(slot.shape) for slot in slots)
     item = np.dtype(config.dtype).itemsize
     refuse_memory([part for part in _parameters(count, config.optimizer.vectors(), item) if part.bytes])
 

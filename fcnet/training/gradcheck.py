@@ -9,10 +9,11 @@ import numpy as np
 
 from fcnet import random
 from fcnet.backends import choice
-from fcnet.backends.base import Array, Eager, Tape
+from fcnet.backends.base import Eager
+from fcnet.backends.ops import Array, Ref, Tape, like, ref
 from fcnet.data.source import MemorySource, fill_targets, one_hot
 from fcnet.nn.losses import LossArrays, forward_backward
-from fcnet.nn.workspace import Batch, Memory, Workspace
+from fcnet.nn.workspace import Batch, Workspace
 from fcnet.training.prepare import Prepared
 
 LIMIT = 1e-6
@@ -61,50 +62,60 @@ class Trial:
         y = data.y[self.rows]
         target = np.zeros((self.n, self.network.n_out))
         fill_targets(y if y.dtype.kind == "i" else y.astype(np.float64), table, np.arange(self.n), target)
-        w = None if data.w is None else data.w[self.rows].astype(np.float64).reshape(-1, 1)
-        self.batch = Batch(data.x[self.rows].astype(np.float64), target, w=w)
+        x, n_in, n_out = data.x[self.rows].astype(np.float64), self.network.n_in, self.network.n_out
+        self.batch = Batch.of(self.n, n_in, n_out, np.float64, weighted=data.w is not None)
+        self.arrays = {"x": x, "y": target, "position": np.zeros(4, np.int64), "scale": np.full((), 1.0 / self.n)}
+        if data.w is not None:
+            self.arrays["w"] = data.w[self.rows].astype(np.float64).reshape(-1, 1)
         self.backend = choice.make("numpy" if settings.backend == "auto" else settings.backend)
         self.θ, self.q = self.network.layout.zeros(np.float64), self.network.buffers.zeros(np.float64)
-        self.network.initialise(self.θ, self.q, settings.seed, self.batch, data.encoder.ranks)
+        self.network.initialise(self.θ, self.q, settings.seed, x, ranks=data.encoder.ranks)
         key = random.key(settings.seed, "check")
         for i, view in enumerate(self.network.layout.views(self.θ).values()):
             view[...] += 0.01 * random.normal(view.size, key, i).reshape(view.shape)
-        self.scale = np.full((), 1.0 / self.n)
+        ones = dict.fromkeys(("dropout",), np.ones(1))
+        self.arrays |= {"θ": self.θ, "q": self.q, "driven": self.network.scalars(ones).reshape(-1)}
 
     def spaces(self) -> list[Workspace]:
-        """Fresh buffers for one pass in training."""
-        return self.network.workspaces(Memory(np.float64), self.batch, train=True, seed=self.prepared.settings.seed)
+        """The buffers of one pass in training."""
+        seed = self.prepared.settings.seed
+        return self.network.workspaces(self.batch, train=True, seed=seed, dtype=np.float64, frugal=False)
 
     def losses(self) -> LossArrays:
-        """Fresh buffers for a loss."""
-        ε, ℓ = np.zeros((self.n, self.network.n_out)), np.zeros((self.n, 1))
-        return LossArrays(ε, ℓ, np.zeros(()))
+        """The buffers of a loss."""
+        ε, ℓ = ref("ε", (self.n, self.network.n_out), np.float64), ref("ℓ", (self.n, 1), np.float64)
+        return LossArrays(ε, ℓ, ref("loss", (), np.float64))
+
+    def loss_of(self, k: Tape, a: Ref) -> LossArrays:
+        """Record the loss of the outputs a (B, n_out) and its gradient."""
+        out = self.losses()
+        forward_backward(k, self.loss, a, self.batch.y, self.batch.w, like("scale", self.arrays["scale"]), out)
+        return out
 
     def value(self, first: int = 0, z: Array | None = None) -> Callable[[], Array]:
         """A function that gives w ℓ / B of every row, (B,), at the θ of the moment.
 
         With `first`, of the net from that one of its layers on, whose inputs z (B, n_in) may be changed in place.
         """
-        tape, out, network = Tape(self.backend), self.losses(), self.network
-        z = self.batch.x if z is None else z
-        p, q = network.views(self.θ, network.layout), network.views(self.q, network.buffers)
-        spaces = self.spaces()
-        for i in range(first, len(network.layers)):
-            z = network.layers[i].forward(tape, p[i], q[i], spaces[i], z, {})
-        forward_backward(tape, self.loss, z, self.batch.y, self.batch.w, self.scale, out)
+        tape = Tape()
+        resident = self.arrays if z is None else {**self.arrays, "moved": z}
+        inputs = self.batch.x if z is None else like("moved", z)
+        at = self.network.forward(tape, self.spaces(), self.batch, first, inputs)
+        out = self.loss_of(tape, at)
+        step = self.backend.compile(tape.ops, dict(resident))
 
         def value() -> Array:
-            tape.run()
-            return out.ℓ[:, 0] / self.n
+            step.run()
+            return step.fetch(out.ℓ)[:, 0] / self.n
 
         return value
 
     def gradient(self) -> Array:
         """∇L at θ, by the backward pass."""
-        k, out, g, spaces = Eager(self.backend), self.losses(), np.zeros_like(self.θ), self.spaces()
-        a = self.network.forward(k, self.θ, self.q, spaces, self.batch, {})
-        forward_backward(k, self.loss, a, self.batch.y, self.batch.w, self.scale, out)
-        self.network.backward(k, self.θ, self.q, g, spaces, out.ε, {})
+        g, spaces = np.zeros_like(self.θ), self.spaces()
+        k = Eager(self.backend, {**self.arrays, "g": g})
+        out = self.loss_of(k, self.network.forward(k, spaces, self.batch))
+        self.network.backward(k, spaces, out.ε)
         return g
 
 

@@ -13,10 +13,10 @@ from time import perf_counter
 
 import numpy as np
 
-from fcnet.backends.base import Array
+from fcnet.backends.ops import Array
 from fcnet.data.source import Source
 from fcnet.errors import DivergedError
-from fcnet.optim.schedules import Schedule, factors
+from fcnet.optim.schedules import Constant, Schedule, factors
 from fcnet.training.events import Epoch, Notice, Progress
 from fcnet.training.pace import Pace
 from fcnet.training.program import MAX_STEPS, Program
@@ -31,7 +31,7 @@ class Plan:
     """How long, in which pieces, at which rate. `batch_size` in rows; `pause_every`: steps after which a chunk ends.
 
     `monitor` is the validation entry that decides which epoch is best ("loss" or a metric), None without validation;
-    `greater` its direction; `patience` in epochs, None for no early stopping.
+    `greater` its direction; `patience` in epochs, None for no early stopping. `decay` and `dropout`: how these change.
     """
 
     epochs: int
@@ -41,6 +41,13 @@ class Plan:
     greater: bool = False
     patience: int | None = None
     pause_every: int | None = None
+    decay: Schedule = Constant()
+    dropout: Schedule = Constant()
+
+    def scalars(self, program: Program, steps: Array, total: int) -> Array:
+        """What the steps need, (K, n), of which there are `total`, counted from 0."""
+        lr, decay, dropout = (factors(s, steps, total, self.epochs) for s in (self.schedule, self.decay, self.dropout))
+        return program.scalars(steps + 1, lr, decay, {"dropout": dropout})
 
 
 def train(
@@ -127,7 +134,7 @@ class _Scalars:
     BLOCK = 4096
 
     def __init__(self, program: Program, plan: Plan, total: int) -> None:
-        self._update, self._plan, self._total = program.update, plan, total
+        self._program, self._plan, self._total = program, plan, total
         self._number, self._block = -1, np.empty((0, 0))
 
     def __call__(self, step: int, k: int) -> Array:
@@ -137,8 +144,7 @@ class _Scalars:
             number, at = divmod(step, self.BLOCK)
             if number != self._number:
                 steps = np.arange(number * self.BLOCK, min((number + 1) * self.BLOCK, self._total))
-                factor = factors(self._plan.schedule, steps, self._total, self._plan.epochs)
-                self._number, self._block = number, self._update.scalars(steps + 1, factor)
+                self._number, self._block = number, self._plan.scalars(self._program, steps, self._total)
             parts.append(self._block[at : at + k])
             step, k = step + len(parts[-1]), k - len(parts[-1])
         return np.concatenate(parts)
@@ -177,9 +183,9 @@ def _diagnose(program: Program, source: Source, plan: Plan, kept: State, total: 
         rows = min(plan.batch_size, source.n - state.row)
         epoch, before = state.epoch + 1, state.copy()
         with np.errstate(all="ignore"):
-            program.run(source, program.update.scalars(steps + 1, factor), plan.batch_size)
+            program.run(source, plan.scalars(program, steps, total), plan.batch_size)
         if not program.finite():
-            bad = program.first_bad(program.recorded(rows)) or "the sum of the losses"
+            bad = program.first_bad(rows) or "the sum of the losses"
             step = state.step
             state.take(before)
             state.best, state.best_epoch, state.waited = judged

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -20,12 +21,14 @@ from fcnet.errors import ConfigError
 from fcnet.metrics import Metric, chosen
 from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
-from fcnet.nn.workspace import Batch
 from fcnet.optim.update import Update
 from fcnet.training import build
 from fcnet.training.estimate import Estimate, estimate, refuse_layers, refuse_table
 from fcnet.training.program import Program
 from fcnet.training.state import State
+
+TRIED = 8
+"""Steps whose shortest says how fast this machine is."""
 
 SAMPLE = 1024
 """Rows that data-driven initialisation sees."""
@@ -67,6 +70,22 @@ class Prepared:
         steps = self.settings.training.epochs * -(-len(self.data.parts["train"]) // self.batch_size)
         return choice.Work(self.network.layout.count, sum(units), len(units), self.batch_size, steps)
 
+    def choose(self) -> tuple[str, str | None]:
+        """What `backend: auto` means for this run, and what is to be said of it."""
+        return choice.choose(self.work(), self._step_seconds)
+
+    def _step_seconds(self) -> float:
+        """The shortest of a few steps on NumPy, on a state that is thrown away."""
+        program, source = self.begin(self.backend("numpy"))
+        scalars = program.scalars(np.ones(1), np.ones(1), rates={"dropout": np.ones(1)})
+        spent: list[float] = []
+        while len(spent) < TRIED:
+            program.state.row, start = 0, perf_counter()
+            with np.errstate(all="ignore"):
+                program.run(source, scalars, self.batch_size)
+            spent.append(perf_counter() - start)
+        return min(spent)
+
     def backend(self, name: str) -> Backend:
         """The backend of that name, for the steps of this run; ConfigError where its package is missing."""
         return choice.make(name, int(self.settings.threads), self.network.largest_product(self.batch_size))
@@ -85,8 +104,8 @@ class Prepared:
         weighted = data.w is not None
         program = Program(backend, network, self.loss, self.update, state, weighted=weighted, seed=settings.seed)
         sample = source.order(0, 0, min(SAMPLE, source.n))
-        batch = Batch(data.x[sample], data.x[:0])
-        network.initialise(state.θ, state.q, settings.seed, batch, data.encoder.ranks)
+        network.initialise(state.θ, state.q, settings.seed, data.x[sample], ranks=data.encoder.ranks)
+        state.scored[...] = state.θ
         return program, source
 
 
@@ -119,6 +138,7 @@ def prepare(
     assert settings.loss != "auto"
     target = loaded.target
     n_out = build.output_width(settings.loss, target.task, len(target.names), len(target.classes or ()))
-    network = build.network(settings.network, loaded.encoder.n_in, n_out)
-    update = Update(settings.optimizer, network.layout, settings.training.clip_norm)
+    network = build.network(settings.network, loaded.encoder.n_in, n_out, driven=build.driven(settings.schedules))
+    average = None if settings.average is None else settings.average.decay
+    update = Update(settings.optimizer, network.layout, settings.training.clip_norm, average)
     return Prepared(settings, loaded, metrics, settings.loss, network, update)

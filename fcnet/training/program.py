@@ -1,17 +1,20 @@
-"""A training step as a straight line of kernel calls over fixed buffers, recorded once for each batch size."""
+"""A training step as operations over named buffers, recorded and compiled once for each batch size."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from fcnet.backends.base import Array, Backend, Tape, aligned
+from fcnet.backends.base import Backend, Step
+from fcnet.backends.ops import Advance, Array, Host, Load, Ref, Section, Tape, like, ref
 from fcnet.data.source import MemorySource, Source
 from fcnet.nn.losses import Loss, LossArrays, forward_backward
 from fcnet.nn.network import Network
-from fcnet.nn.workspace import Batch, Memory, Workspace
+from fcnet.nn.workspace import Batch, Workspace
 from fcnet.optim.update import Update
 from fcnet.training.state import State
 
@@ -24,7 +27,7 @@ FEW = 16
 
 @dataclass(frozen=True)
 class Recorded:
-    """The calls of one step for one number of rows, and the buffers they work on."""
+    """The operations of one step for one number of rows, and the buffers that they work on."""
 
     tape: Tape
     batch: Batch
@@ -32,11 +35,31 @@ class Recorded:
     loss: LossArrays
 
 
+def blank(
+    network: Network, rows: int, dtype: Any, *, n_cat: int = 0, weighted: bool = False, seed: int = 0
+) -> Recorded:
+    """The buffers of a step, with nothing on its tape."""
+    batch = Batch.of(rows, network.n_in, network.n_out, dtype, n_cat=n_cat, weighted=weighted)
+    lead = (*network.members, rows)
+    ε, ℓ = ref("ε", (*lead, network.n_out), dtype), ref("ℓ", (*lead, 1), dtype)
+    spaces = network.workspaces(batch, train=True, seed=seed, dtype=dtype)
+    return Recorded(Tape(), batch, spaces, LossArrays(ε, ℓ, ref("loss", (), np.float64)))
+
+
+def record_gradient(r: Recorded, network: Network, loss: Loss, scale: Ref) -> None:
+    """Record forward, loss and backward; `scale`, 0-d, is 1 / rows of the global batch."""
+    a = network.forward(r.tape, r.spaces, r.batch)
+    r.tape.add(Section("loss"))
+    forward_backward(r.tape, loss, a, r.batch.y, r.batch.w, scale, r.loss)
+    network.backward(r.tape, r.spaces, r.loss.ε)
+
+
 class Program:
     """Forward, loss, backward and update of one network on one state.
 
-    `gradient` is ∇L, filled by each step. `share`: rows of the global batch for each row of ours, 1 in one process:
-    ε is scaled by 1 / rows of the global batch.
+    `resident` are the arrays that steps share, by the names of their buffers: the state's, `gradient` ∇L, filled by
+    each step, and the scalars s. `share`: rows of the global batch for each row of ours, 1 in one process: ε is scaled
+    by 1 / rows of the global batch.
     """
 
     def __init__(
@@ -57,68 +80,70 @@ class Program:
         self.dtype = state.θ.dtype
         self.gradient = network.layout.zeros(self.dtype)
         self.s = np.zeros(update.n_scalars, self.dtype)
-        self.memory = Memory(self.dtype)
         self.position = np.zeros(4, np.int64)
         self._table = np.zeros((MAX_STEPS, update.n_scalars), self.dtype)
+        self._driven = np.zeros((MAX_STEPS, len(network.driven)), self.dtype)
+        self.driven = np.zeros(len(network.driven), self.dtype)
+        own = {"g": self.gradient, "s": self.s, "position": self.position, "table": self._table, "loss": state.loss}
+        own |= {"driven": self.driven, "driven/table": self._driven}
+        self.resident: dict[str, Array] = {**state.arrays(), **own}
         self._source: Source | None = None
         self._recorded: dict[int, Recorded] = {}
-        self._watch: list[Array] = []
-        self._look: Tape | None = None
-        self._norms: list[Array] = []
-
-    def batch(self, rows: int) -> Batch:
-        """The input buffers of a batch of this many rows; the largest batch must come first."""
-        array = self.memory.array
-        c = array(-1, "c", (rows, self.n_cat), np.int32) if self.n_cat else None
-        w = array(-1, "w", (rows, 1)) if self.weighted else None
-        x, y = array(-1, "x", (rows, self.network.n_in)), array(-1, "y", (rows, self.network.n_out))
-        return Batch(x, y, c, w, position=self.position)
+        self._steps: dict[int, Step] = {}
+        self._made: set[int] = set()
 
     def recorded(self, rows: int) -> Recorded:
-        """The step for a batch of this many rows."""
+        """The whole step for a batch of this many rows."""
         if rows not in self._recorded:
-            r = self._recorded[rows] = self.blank(rows, Tape(self.backend))
-            r.tape.section("gather")
+            r = self._recorded[rows] = self.blank(rows)
+            r.tape.add(Section("gather"))
             if isinstance(self._source, MemorySource):
-                self._source.record(r.tape, r.batch, self.position)
+                self._source.record(r.tape, r.batch)
+                self.resident |= self._source.resident(r.batch)
             else:
-                r.tape.call(self._fill, r.batch)
+                r.tape.add(Host(self._fill, {**r.batch.named, "position": r.batch.position}))
+            if len(self.driven):
+                r.tape.add(Load(like("driven/table", self._driven), r.batch.position, like("driven", self.driven)))
             self.record_gradient(r)
-            r.tape.section("update")
-            r.tape.load(self._table, self.position, self.s)
-            self._record_update(r)
-            r.tape.advance(self.position, rows)
-            self._look = None
+            r.tape.add(Section("update"))
+            r.tape.add(Load(like("table", self._table), r.batch.position, like("s", self.s)))
+            self.update.record(r.tape, self.dtype)
+            r.tape.add(Advance(rows, r.batch.position))
         return self._recorded[rows]
 
-    def _fill(self, batch: Batch) -> None:
-        assert self._source is not None
-        self._source.fill(batch, int(self.position[0]), int(self.position[2]))
+    def step(self, rows: int) -> Step:
+        """The same, compiled."""
+        if rows not in self._steps:
+            self._steps[rows] = self.backend.compile(self.recorded(rows).tape.ops, self.resident)
+        return self._steps[rows]
 
-    def blank(self, rows: int, tape: Tape) -> Recorded:
+    def _fill(self, arrays: Mapping[str, Array]) -> None:
+        assert self._source is not None
+        epoch, _, start, _ = arrays["position"].tolist()
+        self._source.fill({name: x for name, x in arrays.items() if name != "position"}, epoch, start)
+
+    def blank(self, rows: int, tape: Tape | None = None) -> Recorded:
         """The buffers of a step, with nothing on its tape."""
-        batch = self.batch(rows)
-        spaces = self.network.workspaces(self.memory, batch, train=True, seed=self.seed)
-        lead = (*self.network.members, rows)
-        ε = self.memory.array(-1, "ε", (*lead, self.network.n_out))
-        return Recorded(tape, batch, spaces, LossArrays(ε, self.memory.array(-1, "ℓ", (*lead, 1)), self.state.loss))
+        made = blank(self.network, rows, self.dtype, n_cat=self.n_cat, weighted=self.weighted, seed=self.seed)
+        return made if tape is None else replace(made, tape=tape)
 
     def record(self, r: Recorded) -> None:
         """Record forward, loss, backward and update; an `Eager` tape makes them, with the batch in the buffers."""
         self.record_gradient(r)
-        self._record_update(r)
-
-    def _record_update(self, r: Recorded) -> None:
-        self.update.record(r.tape, self.state.θ, self.gradient, self.state.vectors, self.s, self._watch)
+        self.update.record(r.tape, self.dtype)
 
     def record_gradient(self, r: Recorded) -> None:
         """Record forward, loss and backward."""
-        scale = np.full((), 1.0 / (r.batch.x.shape[-2] * self.share), self.dtype)
-        θ, q = self.state.θ, self.state.q
-        a = self.network.forward(r.tape, θ, q, r.spaces, r.batch, {})
-        r.tape.section("loss")
-        forward_backward(r.tape, self.loss, a, r.batch.y, r.batch.w, scale, r.loss)
-        self.network.backward(r.tape, θ, q, self.gradient, r.spaces, r.loss.ε, {})
+        name = f"scale/{r.batch.n}"  # a number that would be printed into the kernels would make them anew
+        self.resident[name] = np.full((), 1.0 / (r.batch.n * self.share), self.dtype)
+        record_gradient(r, self.network, self.loss, like(name, self.resident[name]))
+
+    def scalars(
+        self, t: Array, lr: Array, decay: Array | None = None, rates: Mapping[str, Array] | None = None
+    ) -> Array:
+        """What steps t (K,), counted from 1, need: (K, n) float64, of the schedules' factors (K,)."""
+        own = self.update.scalars(t, lr, decay)
+        return np.hstack([own, self.network.scalars(rates)]) if rates and self.network.driven else own
 
     def run(self, source: Source, scalars: Array, batch_size: int) -> None:
         """Make K ≤ MAX_STEPS steps from the state's place in its epoch; scalars (K, n_scalars) are each step's."""
@@ -126,47 +151,49 @@ class Program:
         if source is not self._source:
             self._source = source
             self._recorded.clear()
-            self._watch.clear()
-        for cell in self._watch:  # of a batch of another size it may be from long ago
-            cell[...] = 0
-        self._table[: len(scalars)] = scalars
+            self._steps.clear()
+        self._made.clear()
+        self._table[: len(scalars)] = scalars[:, : len(self.s)]
+        self._driven[: len(scalars)] = scalars[:, len(self.s) :]
         self.position[:] = (state.epoch, state.step, state.row, 0)
         source.order(state.epoch, 0, 0)
         done = 0
         while done < len(scalars):
             rows = min(batch_size, n - state.row)
             times = min(len(scalars) - done, (n - state.row) // rows)
-            self.recorded(rows).tape.run(times)
+            self.step(rows).run(times)
+            self._made.add(rows)
             state.row += times * rows
             state.step += times
             done += times
 
     def finite(self) -> bool:
-        """Whether every number of the state is, after a run: by what its last update has watched, and by the norms of
-        the rest."""
-        if self._look is None:
-            self._look, self._norms = Tape(self.backend), []
-            watched = {"θ", *self.update.rule.vectors()} if self._watch and not self.update.matrices else set()
-            for name, vector in self.state.arrays().items():
-                if name.removeprefix("optimizer/") not in watched:
-                    self._norms.append(np.zeros((), self.dtype))
-                    self._look.norm(vector, self._norms[-1])
+        """Whether every number of the state is, after a run: by what its last updates have watched, and by the norms
+        of the rest."""
+        watched = [self._steps[rows].finite() for rows in self._made]
+        all_watched = watched and None not in watched and not self.update.matrices
+        seen = {"θ", *self.update.names} if all_watched else set()
         with np.errstate(over="ignore", invalid="ignore"):
-            self._look.run()
+            norms = [
+                math.isfinite(float(np.dot(vector, vector)))
+                for name, vector in self.state.arrays().items()
+                if name.removeprefix("optimizer/") not in seen
+            ]
         # a norm or a sum that overflows needs a closer look
-        numbers = [self.state.loss, *self._norms, *self._watch]
-        return all(math.isfinite(x.item()) for x in numbers) or self.state.finite()
+        if math.isfinite(float(self.state.loss)) and all(norms) and all(each is not False for each in watched):
+            return True
+        return self.state.finite()
 
-    def first_bad(self, r: Recorded) -> str | None:
+    def first_bad(self, rows: int) -> str | None:
         """The first tensor of the step just made that is not finite, in the order in which they were computed."""
-        names = self.network.numbers
+        names, r, step = self.network.numbers, self.recorded(rows), self.step(rows)
         for i, ws in enumerate(r.spaces):
             for own, what in (("a", "pre-activations a"), ("z_out", "outputs z")):
-                if own in ws.kept and not np.isfinite(ws[own]).all():
+                if own in ws.kept and not np.isfinite(step.fetch(ws[own])).all():
                     return f"the {what} of layer {max(names[i], 1)}"
-        if not np.isfinite(r.loss.ℓ).all():
+        if not np.isfinite(step.fetch(r.loss.ℓ)).all():
             return "the loss"
-        if not np.isfinite(r.loss.ε).all():
+        if not np.isfinite(step.fetch(r.loss.ε)).all():
             return "the loss's gradient ε"
         for what, vector in (("the gradient d", self.gradient), ("the parameter ", self.state.θ)):
             views = self.network.layout.views(vector)
@@ -188,32 +215,37 @@ class Forward:
 
     def __init__(self, backend: Backend, network: Network, θ: Array, q: Array, rows: int) -> None:
         self.backend, self.network, self.θ, self.q, self.rows = backend, network, θ, q, rows
-        self._recorded: dict[int, tuple[Tape, Array, Array]] = {}
+        self._compiled: dict[tuple[int, int], tuple[Step, Batch, Ref]] = {}
 
-    def __call__(self, x: Array, rows: Array | None = None) -> Array:
-        """(…, n, n_out) for the rows of x (n_all, n_in), all of them by default."""
+    def __call__(self, x: Array, rows: Array | None = None, c: Array | None = None) -> Array:
+        """(…, n, n_out) for the rows of x (n_all, n_in) and codes c (n_all, n_cat), all of them by default."""
         n = len(x) if rows is None else len(rows)
         out = np.empty((*self.network.members, n, self.network.n_out), self.θ.dtype)
         for start in range(0, n, self.rows):
             stop = min(start + self.rows, n)
             filled = stop - start
-            tape, z, a = self._tape(min(FEW, self.rows) if filled <= FEW else self.rows)
-            if rows is None:
-                z[:filled] = x[start:stop]
-            else:
-                np.take(x, rows[start:stop], 0, z[:filled], "clip")
-            z[filled:] = 0
-            tape.run()
-            out[..., start:stop, :] = a[..., :filled, :]
+            step, batch, a = self._step(
+                min(FEW, self.rows) if filled <= FEW else self.rows, 0 if c is None else c.shape[1]
+            )
+            for inputs, given in ((batch.x, x), (batch.c, c)):
+                if inputs is None or given is None:
+                    continue
+                block = np.zeros(inputs.shape, inputs.dtype)
+                if rows is None:
+                    block[:filled] = given[start:stop]
+                else:
+                    np.take(given, rows[start:stop], 0, block[:filled], "clip")
+                step.put(inputs, block)
+            step.run()
+            out[..., start:stop, :] = step.fetch(a)[..., :filled, :]
         return out
 
-    def _tape(self, rows: int) -> tuple[Tape, Array, Array]:
-        """The calls for a block of so many rows, with its inputs and its outputs."""
-        if rows not in self._recorded:
-            memory = Memory(self.θ.dtype)
-            batch = Batch(memory.array(-1, "x", (rows, self.network.n_in)), aligned((0, 0), self.θ.dtype))
-            spaces = self.network.workspaces(memory, batch, train=False, seed=0)
-            tape = Tape(self.backend)
-            a = self.network.forward(tape, self.θ, self.q, spaces, batch, {})
-            self._recorded[rows] = (tape, batch.x, a)
-        return self._recorded[rows]
+    def _step(self, rows: int, n_cat: int) -> tuple[Step, Batch, Ref]:
+        """The pass over a block of so many rows, with its inputs and its outputs, in memory of its own."""
+        if (rows, n_cat) not in self._compiled:
+            tape, dtype = Tape(), self.θ.dtype
+            batch = Batch.of(rows, self.network.n_in, 0, dtype, n_cat=n_cat)
+            a = self.network.forward(tape, self.network.workspaces(batch, train=False, seed=0, dtype=dtype), batch)
+            step = self.backend.compile(tape.ops, {"θ": self.θ, "q": self.q})
+            self._compiled[rows, n_cat] = step, batch, a
+        return self._compiled[rows, n_cat]

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fcnet.backends.base import Array, Backend, Eager, Tape, joined
+from fcnet.backends.base import Backend, Eager, joined
+from fcnet.backends.ops import Apply, Array, Tape, like
 from fcnet.data import Dataset
 from fcnet.data.source import fill_targets, one_hot
 from fcnet.data.target import Target
@@ -27,7 +28,8 @@ def predictions(backend: Backend, loss: Loss, target: Target, a: Array) -> Array
         a = np.concatenate([-a, a], axis=-1)  # 1 − σ(a) is σ(−a), where the difference would leave nothing
     z = loss.link.f(Sym("a"))
     if z is not Sym("a"):
-        Eager(backend).apply(Formula({"z": z}), {"a": a}, {"z": a})
+        k = Eager(backend, {"a": a})
+        k.add(Apply(Formula({"z": z}), {"a": like("a", a)}, {"z": like("a", a)}))
     p = a.astype(np.float64)
     if target.task == "regression":
         return np.asarray(target.decode(p))
@@ -67,13 +69,16 @@ class Scorer:
         self.one_hot = one_hot(loss, target, dtype)
         self._a, self._y = (np.zeros((forward.rows, n_out), dtype) for _ in range(2))
         self._ℓ = np.zeros((forward.rows, 1), dtype)
-        self._tape = Tape(backend)
-        value(self._tape, loss, self._a, self._y, self._ℓ)
         # What a row costs in nats is its ℓ, but for what the loss adds to it.
         plain = in_nats(loss)
         self._nats = None if plain is None else self._ℓ if plain == loss else np.zeros_like(self._ℓ)
+        tape, arrays = Tape(), {"a": self._a, "y": self._y, "ℓ": self._ℓ}
+        a, y, ℓ = (like(name, array) for name, array in arrays.items())
+        value(tape, loss, a, y, ℓ)
         if plain is not None and self._nats is not None and plain != loss:
-            value(self._tape, plain, self._a, self._y, self._nats)
+            arrays["nats"] = self._nats
+            value(tape, plain, a, y, like("nats", self._nats))
+        self._step = backend.compile(tape.ops, arrays)
 
     def __call__(self, rows: Array) -> tuple[float, dict[str, Any]]:
         """(Σ w ℓ / Σ w, {metric: {"value", "trivial"}}) over the given rows."""
@@ -106,7 +111,7 @@ class Scorer:
                 n = len(part)
                 a[start : start + n] = self._a[:n] = self.forward(self.x, part)
                 fill_targets(self.y, self.one_hot, part, self._y[:n])
-                self._tape.run()
+                self._step.run()
                 ℓ[start : start + n] = self._ℓ[:n, 0]
                 if nats is not None and self._nats is not None:
                     nats[start : start + n] = self._nats[:n, 0]

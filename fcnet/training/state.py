@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnet.backends.base import Array
+from fcnet.backends.ops import Array
 from fcnet.nn.network import Network
 
 
@@ -42,6 +42,11 @@ class State:
             network.buffers.zeros(dtype),
             {name: network.layout.zeros(dtype) for name in vectors},
         )
+
+    @property
+    def scored(self) -> Array:
+        """What is scored and kept: the average of θ, or θ itself."""
+        return self.vectors.get("average", self.θ)
 
     def arrays(self) -> dict[str, Array]:
         """The flat vectors by name."""
@@ -78,7 +83,7 @@ class State:
         return other
 
     def take(self, other: State) -> None:
-        """The content of `other`, in this state's own memory (a recorded step points to it)."""
+        """The content of `other`, in this state's own memory (a compiled step works in it)."""
         for mine, theirs in zip(self.arrays().values(), other.arrays().values(), strict=True):
             mine[...] = theirs
         self.restore(other.numbers())

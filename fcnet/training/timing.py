@@ -1,12 +1,12 @@
 """Where the time of a training step goes: by phase and layer, and beside the matrix products that it cannot do without.
 
-Whole steps are timed in the loop that trains; their pieces are those of the very tape that this loop replays.
+Whole steps are timed in the loop that trains; their pieces are those of the very operations that this loop repeats.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
@@ -15,7 +15,9 @@ import numpy as np
 
 from fcnet import machine
 from fcnet.backends import choice
-from fcnet.backends.base import Array, Backend, Call, Tape
+from fcnet.backends.base import Backend, Step
+from fcnet.backends.ops import Array, Lap, Matmul, Op, ref
+from fcnet.backends.ops import Section as Mark
 from fcnet.training.estimate import refuse_memory
 from fcnet.training.events import Epoch, Progress
 from fcnet.training.loop import Plan, train
@@ -72,7 +74,7 @@ def candidates(prepared: Prepared) -> list[str]:
     """The backends to measure: the one that training would take first, then whatever else is installed."""
     name: str = prepared.settings.backend
     if name == "auto":
-        name, _ = choice.choose(prepared.work())
+        name, _ = prepared.choose()
     return [name, *(other for other in ("numpy", "numba") if other != name and choice.fault(other) is None)]
 
 
@@ -89,21 +91,25 @@ def measure(prepared: Prepared, seconds: float | None = None) -> list[Profile]:
     return [trial.profile() for trial in trials]
 
 
-class Products(Tape):
-    """Keeps the matrix products of what is recorded and nothing else; `flops` counts them by section."""
+def sections(ops: Sequence[Op]) -> list[tuple[Section, list[Op]]]:
+    """The operations of a step by section, in their order; those before the first mark are left out."""
+    found: list[tuple[Section, list[Op]]] = []
+    for op in ops:
+        if isinstance(op, Mark):
+            found.append(((op.phase, op.layer), []))
+        elif found:
+            found[-1][1].append(op)
+    return found
 
-    def __init__(self, backend: Backend) -> None:
-        super().__init__(backend)
-        self.flops: dict[Section, int] = defaultdict(int)
 
-    def add(self, calls: list[Call]) -> None:
-        """Drop the calls."""
+def products(ops: Iterable[Op]) -> list[Matmul]:
+    """The matrix products among these operations."""
+    return [op for op in ops if isinstance(op, Matmul)]
 
-    def matmul(self, a: Array, b: Array, out: Array) -> None:
-        """out = a b."""
-        super().add(self.backend.matmul(a, b, out))
-        _, phase, layer = self.sections[-1]
-        self.flops[phase, layer] += 2 * out.size * a.shape[-1]
+
+def flops(ops: Iterable[Op]) -> int:
+    """Additions and multiplications in the matrix products among these operations."""
+    return sum(2 * op.out.size * op.a.shape[-1] for op in products(ops))
 
 
 @dataclass
@@ -128,9 +134,9 @@ class _Trial:
         plan = Plan(1_000_000, self.rows, prepared.settings.schedule)
         self.loop = train(self.program, self.source, plan, None)
         self._train(0.0)
-        self.laps = Laps(self.program.recorded(self.rows).tape)
-        self.products = Products(backend)
-        self.program.record_gradient(self.program.blank(self.rows, self.products))
+        self.ops = self.program.recorded(self.rows).tape.ops
+        self.laps = Laps(backend, self.ops, self.program.resident)
+        self.products = backend.compile(products(self.ops), self.program.resident)
 
     def repeat(self, seconds: float) -> None:
         """Time everything once, for about `seconds` each."""
@@ -150,14 +156,17 @@ class _Trial:
 
     def profile(self) -> Profile:
         """What was measured so far."""
+        counted: dict[Section, int] = defaultdict(int)
+        for section, ops in sections(self.ops):
+            counted[section] += flops(ops)
         return Profile(
             self.program.backend.name,
             self.rows,
             Spread.of(self.times.step),
             Spread.of(self.times.products),
-            sum(self.products.flops.values()),
+            flops(self.ops),
             {section: Spread.of(each) for section, each in self.times.sections.items()},
-            dict(self.products.flops),
+            {section: made for section, made in counted.items() if made},
         )
 
     def _train(self, seconds: float) -> float:
@@ -193,18 +202,18 @@ class Laps:
     The first section of the first step of a run is not counted: what goes before it is no part of a step.
     """
 
-    def __init__(self, tape: Tape) -> None:
-        self._since, self._first = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    def __init__(self, backend: Backend, ops: Sequence[Op], resident: dict[str, Array]) -> None:
+        since, first = ref("lap/since", 1, np.int64), ref("lap/first", 1, np.int64)
+        made: list[Op] = [Lap({}, since, first)]
         self._totals: list[tuple[Section, Array]] = []
-        backend, calls = tape.backend, []
-        stops = [start for start, _, _ in tape.sections[1:]] + [len(tape.calls)]
-        for (start, phase, layer), stop in zip(tape.sections, stops, strict=True):
-            if stop > start:
-                total = np.zeros(1, np.int64)
-                self._totals.append(((phase, layer), total))
-                own = tape.calls[start:stop]
-                calls += [*own, *backend.lap(own, self._since, total)]
-        self.run = backend.link([*backend.lap([], self._since, self._first), *calls])
+        for i, (section, own) in enumerate(sections(ops)):
+            if own:
+                name, total = f"lap/{i}", np.zeros(1, np.int64)
+                resident[name] = total
+                self._totals.append((section, total))
+                done = {f"{n}.{m}": each for n, op in enumerate(own) for m, each in enumerate(op.writes)}
+                made += [*own, Lap(done, since, ref(name, 1, np.int64))]
+        self.run = backend.compile(made, resident).run
 
     def clear(self) -> None:
         """Count from here."""
@@ -219,9 +228,9 @@ class Laps:
         return dict(spent)
 
 
-def mean_seconds(tape: Tape, times: int) -> float:
-    """Seconds of one run of the tape, over so many in pieces as long as a chunk of steps can be."""
+def mean_seconds(step: Step, times: int) -> float:
+    """Seconds of one run of the step, over so many in pieces as long as a chunk of steps can be."""
     start = perf_counter()
     for done in range(0, times, MAX_STEPS):
-        tape.run(min(MAX_STEPS, times - done))
+        step.run(min(MAX_STEPS, times - done))
     return (perf_counter() - start) / times

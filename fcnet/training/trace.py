@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fcnet import random
-from fcnet.backends.base import Array, Eager
-from fcnet.formulas import Formula, Sym
+from fcnet.backends.base import Eager
+from fcnet.backends.ops import Array, Ref
+from fcnet.formulas import Sym
 from fcnet.formulas.transform import evaluate
-from fcnet.nn.activations import Identity
-from fcnet.nn.layers import Dense, Layer
-from fcnet.nn.losses import forward_backward
+from fcnet.nn.layers import Equation, Layer, Names
+from fcnet.optim.rules import of_matrices
 from fcnet.optim.schedules import factors
 from fcnet.training.gradcheck import Check, Trial, compare
+
+MOST = 64
+"""Equations of a layer, whose directions have numbers of their own."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What went through one layer, forward and backward; `number` is i of the derivation, 0 before the first matrix.
+    """What went through one layer, forward and backward; its names have i of the derivation, 0 before the first matrix.
 
-    Inputs z (B, n_in), pre-activations a (B, n_out) or None, outputs z_out; gradients δ at the outputs, ε at the
-    pre-activations or None, δ_in at the inputs or None where nobody asks for it; parameters p and their gradients g by
-    name. `checks` by the name of what was checked, where it was.
+    `seen`: its inputs z (B, n_in), outputs z_out, gradients δ at the outputs and δ_in at the inputs where somebody asks
+    for it, its parameters p.NAME, their gradients g.NAME, and the buffers of its own. `checks` by the place of their
+    equation, where they were made.
     """
 
-    number: int
+    names: Names
     layer: Layer
-    z: Array
-    a: Array | None
-    z_out: Array
-    δ: Array
-    ε: Array | None
-    δ_in: Array | None
-    p: Mapping[str, Array]
-    g: Mapping[str, Array]
-    checks: Mapping[str, Check]
+    seen: Mapping[str, Array]
+    equations: tuple[Equation, ...]
+    checks: Mapping[int, Check]
 
 
 @dataclass(frozen=True)
@@ -79,49 +77,48 @@ class Trace:
     @property
     def checks(self) -> tuple[Check, ...]:
         """Every check that was made, in the order of the step."""
-        forward = [c for passage in self.passages for name, c in passage.checks.items() if name in ("a", "z")]
-        backward = [c for p in reversed(self.passages) for name, c in p.checks.items() if name not in ("a", "z")]
+
+        def of(passages: Iterable[Passage], phase: str) -> list[Check]:
+            return [c for p in passages for i, c in p.checks.items() if p.equations[i].phase == phase]
+
+        forward, backward = of(self.passages, "forward"), of(reversed(self.passages), "backward")
         return (*forward, *self.ending.checks.values(), *backward, self.step.check)
 
 
 def trace(trial: Trial, checked: int) -> Trace:
     """Make one step at the trial's θ, which stays as it is. The first and last `checked` layers are checked."""
-    network, batch, k = trial.network, trial.batch, Eager(trial.backend)
+    network, g = trial.network, np.zeros_like(trial.θ)
+    k, spaces = Eager(trial.backend, {**trial.arrays, "g": g}), trial.spaces()
     key = random.key(trial.prepared.settings.seed, "directions")
-    p, q = network.views(trial.θ, network.layout), network.views(trial.q, network.buffers)
-    g = np.zeros_like(trial.θ)
-    grads, spaces = network.views(g, network.layout), trial.spaces()
-    inputs = [batch.x]
-    for i, layer in enumerate(network.layers):
-        inputs.append(layer.forward(k, p[i], q[i], spaces[i], inputs[-1], {}))
-    ending = _ending(trial, inputs[-1], key)
-    δ: Array = ending.δ.copy()
-    backward: list[tuple[Array, Array, Array | None]] = []
-    first = next(i for i, names in enumerate(network.names) if names)
-    for i in range(len(network.layers) - 1, first - 1, -1):
-        above = δ.copy()
-        δ_in = network.layers[i].backward(k, p[i], q[i], grads[i], spaces[i], δ, {}, need_dz=i > first)
-        backward.insert(0, (above, δ.copy(), None if δ_in is None else δ_in.copy()))
-        if δ_in is not None:
-            δ = δ_in
+    ending = _ending(trial, k, network.forward(k, spaces, trial.batch), key)
+    p, grads = network.views(trial.θ, network.layout), network.views(g, network.layout)
+    seen = [{f"p.{name}": view for name, view in own.items()} for own in p]
+    done: int | None = None
+
+    def keep() -> None:
+        """What the layer that was done last has left in its buffers, before another overwrites them."""
+        if done is not None:
+            seen[done] |= {name: k.fetch(at).copy() for name, at in spaces[done].kept.items()}
+            seen[done] |= {f"g.{name}": view for name, view in grads[done].items()}
+
+    for i, δ in network.back(k, spaces, trial.losses().ε):
+        keep()
+        seen[i]["δ"] = k.fetch(δ).copy()
+        if done is not None:
+            seen[done]["δ_in"] = seen[i]["δ"]
+        done = i
+    keep()
+    for i in range(network.first):
+        seen[i] |= {name: k.fetch(at).copy() for name, at in spaces[i].kept.items()}
     passages = []
     for i, layer in enumerate(network.layers):
-        z, z_out = inputs[i], inputs[i + 1]
-        a = _affine(z, p[i]) if isinstance(layer, Dense) else None
-        above, ε, below = backward[i - first] if i >= first else (np.zeros_like(z_out), None, None)
-        passage = Passage(
-            network.numbers[i], layer, z, a, z_out, above, ε if a is not None else None, below, p[i], grads[i], {}
-        )
-        if i < checked or i >= len(network.layers) - checked:
-            passage = replace(passage, checks=_checks(trial, i, passage, key))
-        passages.append(passage)
+        names = Names(network.numbers[i], network.numbers[i] + 1)
+        equations = tuple(e for e in layer.equations(names) if next(iter(e.shows)) in seen[i])
+        passages.append(Passage(names, layer, seen[i], equations, {}))
+    for i, passage in enumerate(passages):
+        if i < checked or i >= len(passages) - checked:
+            passages[i] = replace(passage, checks=_checks(trial, i, passage, key))
     return Trace(tuple(passages), ending, _step(trial, g))
-
-
-def _affine(z: Array, p: Mapping[str, Array]) -> Array:
-    """A = Z Wᵀ + b by its definition, aʲ = Σₖ Wʲᵏ zᵏ + bʲ, without BLAS."""
-    a: Array = np.einsum("rk,jk->rj", z, p["W"], optimize=False) + p["b"]
-    return a
 
 
 def _same(name: str, found: Array, expected: Array) -> Check:
@@ -130,55 +127,50 @@ def _same(name: str, found: Array, expected: Array) -> Check:
     return Check(name, float(np.linalg.norm(found)), norm, apart / norm if norm else apart)
 
 
-def _checks(trial: Trial, i: int, seen: Passage, key: Array) -> dict[str, Check]:
-    layer, n = seen.layer, f"{max(seen.number, 1)}"
-    checks: dict[str, Check] = {}
-    if isinstance(layer, Dense):
-        assert seen.a is not None
-        assert seen.ε is not None
-        linear = replace(layer, activation=Identity())
-        own = linear.forward(Eager(trial.backend), seen.p, {}, trial.spaces()[i], seen.z, {})
-        checks["a"] = _same(f"A{n}", own, seen.a)
-        checks["z"] = _same(f"Z{seen.number + 1}", seen.z_out, evaluate(layer.activation.f(Sym("a")), {"a": seen.a}))
-        checks["ε"] = _check_vjp(trial, layer, seen, key, i)
-        value = trial.value()
-        checks["b"] = compare(f"db{n}", seen.p["b"], seen.g["b"], value, key, 4 * i + 1)
-        checks["W"] = compare(f"dW{n}", seen.p["W"], seen.g["W"], value, key, 4 * i + 2)
-    if seen.δ_in is not None:
-        z = seen.z.copy()
-        below = seen.number - isinstance(layer, Dense)
-        checks["δ_in"] = compare(f"Δ{below}", z, seen.δ_in, trial.value(i, z), key, 4 * i + 3)
+def _checks(trial: Trial, i: int, passage: Passage, key: Array) -> dict[int, Check]:
+    """Each equation against what it is by other means: its definition, or finite differences."""
+    seen, checks = passage.seen, {}
+    for j, e in enumerate(passage.equations):
+        first, (symbol, _) = next(iter(e.shows.items()))
+        name, found, number = re.sub("[_{}]", "", symbol), seen[first], MOST * i + j
+        if e.expected is not None:
+            checks[j] = _same(name, found, e.expected(seen))
+        elif e.slope is not None:
+            checks[j] = _slope(name, seen, found, e.slope, key, number)
+        elif first.startswith("g."):
+            checks[j] = compare(name, seen[f"p.{first.removeprefix('g.')}"], found, trial.value(), key, number)
+        elif first == "δ_in":
+            z = seen["z"].copy()
+            checks[j] = compare(name, z, found, trial.value(i, z), key, number)
     return checks
 
 
-def _check_vjp(trial: Trial, layer: Dense, seen: Passage, key: Array, i: int) -> Check:
-    """ε against the finite difference of ⟨δ, f(a)⟩."""
-    assert seen.a is not None
-    assert seen.ε is not None
-    a, z, k = seen.a.copy(), np.empty_like(seen.a), Eager(trial.backend)
-    formula = Formula({"z": layer.activation.f(Sym("a"))})
+def _slope(
+    name: str, seen: Mapping[str, Array], g: Array, slope: tuple[str, Callable[..., Array]], key: Array, number: int
+) -> Check:
+    """g against the finite difference of ⟨δ, f(x)⟩ along x."""
+    of, f = slope
+    x = seen[of].copy()
 
     def value() -> Array:
-        k.apply(formula, {"a": a}, {"z": z})
-        terms: Array = (seen.δ * z).ravel()
+        terms: Array = (seen["δ"] * f({**seen, of: x})).ravel()
         return terms
 
-    return compare(f"E{seen.number}", a, seen.ε, value, key, 4 * i)
+    return compare(name, x, g, value, key, number)
 
 
-def _ending(trial: Trial, z: Array, key: Array) -> Ending:
-    batch, out, loss = trial.batch, trial.losses(), trial.loss
-    forward_backward(Eager(trial.backend), loss, z, batch.y, batch.w, trial.scale, out)
+def _ending(trial: Trial, k: Eager, at: Ref, key: Array) -> Ending:
+    out, loss, y, w = trial.loss_of(k, at), trial.loss, trial.arrays["y"], trial.arrays.get("w")
+    z, ℓ, δ = (k.fetch(each).copy() for each in (at, out.ℓ, out.ε))
     n = len(trial.network.layers)
-    values = {"a": z, "y": batch.y}
-    expected = evaluate(loss.terms(Sym("a"), Sym("y"))[0], values) * (1.0 if batch.w is None else batch.w)
+    expected = evaluate(loss.terms(Sym("a"), Sym("y"))[0], {"a": z, "y": y}) * (1.0 if w is None else w)
     moved = z.copy()
     checks = {
-        "L": _same("L", out.ℓ, expected),
-        "δ": compare(f"Δ{trial.network.numbers[-1]}", moved, out.ε, trial.value(n, moved), key, 4 * n),
+        "L": _same("L", ℓ, expected),
+        "δ": compare(f"Δ{trial.network.numbers[-1]}", moved, δ, trial.value(n, moved), key, 4 * n),
     }
     p = np.asarray(evaluate(loss.link.f(Sym("a")), {"a": z}))
-    return Ending(z, p, batch.y, batch.w, out.ℓ, float(out.ℓ.sum()) / trial.n, out.ε, checks)
+    return Ending(z, p, y, w, ℓ, float(ℓ.sum()) / trial.n, δ, checks)
 
 
 def _step(trial: Trial, g: Array) -> Step:
@@ -187,8 +179,10 @@ def _step(trial: Trial, g: Array) -> Step:
     per_epoch = -(-len(trial.prepared.data.parts["train"]) // training.batch_size)
     at = np.array([0])
     factor = factors(trial.prepared.settings.schedule, at, per_epoch * training.epochs, training.epochs)
-    θ, vectors = trial.θ.copy(), {name: np.zeros_like(g) for name in update.names}
-    update.record(Eager(trial.backend), θ, g, vectors, update.scalars(at + 1, factor)[0])
+    θ = trial.θ.copy()
+    vectors = {f"optimizer/{name}": np.zeros_like(g) for name in update.names}
+    k = Eager(trial.backend, {"θ": θ, "g": g, "s": update.scalars(at + 1, factor)[0], **vectors})
+    update.record(k, np.float64)
     change, value = θ - trial.θ, trial.value()
     before, kept = float(value().sum()), trial.θ.copy()
     trial.θ[...] = θ
@@ -201,14 +195,18 @@ def _step(trial: Trial, g: Array) -> Step:
 def _updated(trial: Trial, g: Array, factor: float) -> Array:
     """θ' by the rule's own expression, evaluated plainly tensor by tensor."""
     update, layout, clip = trial.prepared.update, trial.network.layout, trial.prepared.settings.training.clip_norm
-    rule, θ = update.rule, trial.θ.copy()
+    θ = trial.θ.copy()
     shrink = 1.0 if clip is None else min(1.0, clip / (float(np.linalg.norm(g)) + 1e-6))
     for slot in layout.slots:
+        rule = update.rules[slot.name]
         decay = rule.weight_decay * slot.decay_factor
         symbols = {name: Sym(name) for name in rule.vectors()}
         updated = rule.update(Sym("g"), Sym("θ"), symbols, Sym("lr"), Sym("decay") if decay else None, Sym("t"))
         view = layout.views(θ)[slot.name]
-        values = {"g": shrink * layout.views(g)[slot.name], "θ": view, "t": 1.0, "decay": decay * 1.0}
+        gradient = shrink * layout.views(g)[slot.name]
+        if of_matrices(rule):
+            gradient = rule.plain(gradient, {name: np.zeros(slot.shape) for name in symbols})
+        values = {"g": gradient, "θ": view, "t": 1.0, "decay": decay * 1.0}
         values |= {name: np.zeros(slot.shape) for name in symbols} | {"lr": rule.lr * slot.lr * factor}
         view[...] = evaluate(updated["θ"], values)
     return θ

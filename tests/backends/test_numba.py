@@ -16,14 +16,15 @@ import pytest
 pytest.importorskip("numba")
 
 from numba import njit
+from tapes import ArrayTape
 
 from fcnet import random
-from fcnet.backends.base import Array, Tape, Words
 from fcnet.backends.numba import functions, native, store
 from fcnet.backends.numba.backend import Alone, NumbaBackend
 from fcnet.backends.numba.native import split
 from fcnet.backends.numba.pointers import address
 from fcnet.backends.numba.printer import FEW, WIDE, Printed, print_kernel, signature
+from fcnet.backends.ops import Apply, Array, Host, Words
 from fcnet.formulas import Formula, Sym, exp, maximum, row_max, row_sum
 
 with np.errstate(all="ignore"):
@@ -83,28 +84,27 @@ def test_functions_keep_what_is_not_finite(name: str) -> None:
 
 def test_words_are_those_of_numpy() -> None:
     """The compiled generator gives NumPy's Philox words, bit for bit, for any number of them."""
-    position = np.array([3, 41, 0, 0])
-    words = Words(random.key(7, "dropout"), 2, position)
+    key = random.key(7, "dropout")
 
     for n in (1, 2, 15, 16, 17, 1001):
         out = np.zeros(n, np.uint16)
-        tape = Tape(NumbaBackend())
-        tape.words(out, words)
+        tape = ArrayTape(NumbaBackend())
+        tape.add(Words((int(key[0]), int(key[1])), 2, tape.ref(np.array([3, 41, 0, 0])), tape.ref(out)))
         tape.run()
 
-        assert np.array_equal(out, words.draw(-(-n // 4)).view(np.uint16)[:n])
+        assert np.array_equal(out, random.words(-(-n // 4), key, 2, 41, 3).view(np.uint16)[:n])
 
 
 def test_a_step_of_kernels_is_one_call() -> None:
     """Between kernels there is no Python: a tape of them runs as one compiled loop, as often as it is told."""
-    tape = Tape(NumbaBackend())
+    tape = ArrayTape(NumbaBackend())
     x, z = np.ones((4, 3), np.float32), np.zeros((4, 3), np.float32)
-    tape.apply(Formula({"z": Sym("x") + Sym("z")}), {"x": x, "z": z}, {"z": z})
+    tape.add(Apply(Formula({"z": Sym("x") + Sym("z")}), tape.refs({"x": x, "z": z}), {"z": tape.ref(z)}))
 
     tape.run(5)
 
     assert (z == 5).all()
-    assert isinstance(tape.backend.link(tape.calls), Alone)
+    assert isinstance(tape.step.linked, Alone)
 
 
 def test_estimated_quotients() -> None:
@@ -145,7 +145,9 @@ def test_what_a_call_points_to_lives_until_it_has_returned(monkeypatch: pytest.M
     monkeypatch.setattr(native, "table", table)
     monkeypatch.setattr(native, "replay", replay)
     z = np.ones((3, 4))
-    [(call, args)] = NumbaBackend().apply(Formula({"z": 2.0 * Sym("z")}), {"z": z}, {"z": z})
+    tape = ArrayTape(NumbaBackend())
+    tape.add(Apply(Formula({"z": 2.0 * Sym("z")}), {"z": tape.ref(z)}, {"z": tape.ref(z)}))
+    [(call, args)] = tape.calls()
 
     call(*args)
 
@@ -154,13 +156,14 @@ def test_what_a_call_points_to_lives_until_it_has_returned(monkeypatch: pytest.M
 
 def test_python_between_kernels_keeps_its_place() -> None:
     """A plain call on the tape is made between the kernels around it."""
-    tape = Tape(NumbaBackend())
+    tape = ArrayTape(NumbaBackend())
     x = np.ones((2, 2))
+    at = {"x": tape.ref(x)}
     seen: list[float] = []
-    double = Formula({"x": 2.0 * Sym("x")})
-    tape.apply(double, {"x": x}, {"x": x})
-    tape.call(lambda: seen.append(float(x[0, 0])))
-    tape.apply(double, {"x": x}, {"x": x})
+    double = Apply(Formula({"x": 2.0 * Sym("x")}), at, at)
+    tape.add(double)
+    tape.add(Host(lambda arrays: seen.append(float(arrays["x"][0, 0])), at))
+    tape.add(double)
 
     tape.run(2)
 
@@ -220,8 +223,8 @@ def test_what_is_no_number_spoils_its_row(n: int, dtype: Any) -> None:
     formula = Formula({"z": exp(a - row_max(a)) / row_sum(exp(a - row_max(a)))})
     x, z = np.zeros((n + 1, n), dtype), np.zeros((n + 1, n), dtype)
     np.fill_diagonal(x, np.nan)
-    tape = Tape(NumbaBackend())
-    tape.apply(formula, {"a": x}, {"z": z})
+    tape = ArrayTape(NumbaBackend())
+    tape.add(Apply(formula, {"a": tape.ref(x)}, {"z": tape.ref(z)}))
 
     tape.run()
 
@@ -268,9 +271,10 @@ def test_every_number_can_stand_in_a_kernel(kind: Any) -> None:
     results = {f"{i}+": Sym("a") + number for i, number in enumerate(numbers)}
     results |= {f"{i}max": maximum(Sym("a"), number) for i, number in enumerate(numbers)}
     outs = {name: np.zeros_like(a) for name in results}
-    backend = NumbaBackend(1)
+    tape = ArrayTape(NumbaBackend(1))
+    tape.add(Apply(Formula(results), tape.refs({"a": a}), tape.refs(outs)))
 
-    backend.link(backend.apply(Formula(results), {"a": a}, outs))(1)
+    tape.run()
 
     for i, number in enumerate(numbers):
         np.testing.assert_array_equal(outs[f"{i}+"], a + kind(number))

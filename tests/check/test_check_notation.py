@@ -7,7 +7,8 @@ import math
 import pytest
 
 from fcnet.formulas import Const, Sym
-from fcnet.reports.notation import line, mathml
+from fcnet.formulas.notation import line
+from fcnet.reports.notation import mathml
 
 
 @pytest.mark.parametrize(

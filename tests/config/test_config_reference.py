@@ -34,6 +34,11 @@ def test_every_key_has_a_row_with_its_meaning() -> None:
                 walk(below, f"{prefix}{key}.")
 
     spelled = to_mapping(from_mapping({"data": {"train": "a.csv", "target": "y"}}))
+    for name, schedule in spelled["schedules"].items():  # its keys are told where the registry is
+        assert rows[f"schedules.{name}"].type == "name (as schedule) or mapping"
+        del schedule["name"]
+        walk(schedule, "schedule.")
+        schedule.clear()
     del spelled["optimizer"]["name"]
     del spelled["schedule"]["name"]
     walk(spelled, "")
@@ -128,6 +133,15 @@ CASES = [
     ("loss: {delta: 2}", False),
     ("network: {layers: [1, {units: 2, dropout: 0.5, activation: tanh}]}", True),
     ("network: {layers: [0]}", False),
+    ("network: {layers: [8, layer_norm, {name: residual, layers: [8, {name: glu, units: 8}]}, scale]}", True),
+    ("network: {layers: [8, layer_nrom]}", False),
+    ("network: {layers: [{name: residual, layers: [{unit: 8}]}]}", False),
+    ("network: {layers: [{name: scale, units: 3}]}", False),
+    ("optimizer: {name: adamw, groups: [{match: W*, name: muon}]}", True),
+    ("optimizer: {name: adamw, groups: [{match: W*}]}", False),
+    ("average: {decay: 0.9}", True),
+    ("average: {decay: 1}", False),
+    ("schedules: {dropout: flat_cos}", True),
     ("network: {layers: [{dropout: 0.5}]}", False),
     ("network: {layers: 3}", False),
     ("network: {dropout: 1}", False),

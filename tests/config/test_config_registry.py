@@ -11,6 +11,7 @@ from annotated_types import Gt
 
 from fcnet.config import from_mapping, to_mapping
 from fcnet.config.reference import jsonschema, table
+from fcnet.config.write import plain
 from fcnet.errors import ConfigError
 from fcnet.nn.activations import ACTIVATIONS
 from fcnet.nn.initializers import INITIALIZERS
@@ -53,7 +54,7 @@ def test_a_name_and_a_mapping_with_it_mean_the_same(key: str, name: str) -> None
     member = REGISTRIES[key][name]
 
     bare = reached(from_mapping(mapping(key, name)), key)
-    spelled = {f.name: getattr(bare, f.name) for f in fields(bare)}
+    spelled = {f.name: plain(getattr(bare, f.name)) for f in fields(bare)}
 
     assert bare == member()
     assert spelled["name"] == name

@@ -98,6 +98,10 @@ network:
 loss: auto
 optimizer: {name: adam, lr: 0.001, beta1: 0.9, beta2: 0.999, eps: 1e-08, weight_decay: 0.0}
 schedule: {name: constant, warmup: 0.0}
+schedules:
+  weight_decay: {name: constant, warmup: 0.0}
+  dropout: {name: constant, warmup: 0.0}
+average: null
 training:
   epochs: 100
   batch_size: auto

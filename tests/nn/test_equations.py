@@ -7,16 +7,19 @@ import math
 import numpy as np
 import pytest
 from nn_cases import ACTIVATION_CASES, Objective, net, numbers
+from tapes import EagerArrays
 
-from fcnet.backends.base import Array, Eager
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.nn.activations import ACTIVATIONS, Activation
+from fcnet.backends.ops import Array, Matmul, like
+from fcnet.nn.activations import ACTIVATIONS, Activation, owned
 from fcnet.nn.initializers import Zeros
-from fcnet.nn.layers import Dense, Dropout
+from fcnet.nn.layers import Dense, Dropout, go
 from fcnet.nn.layout import Layout, Slot
 from fcnet.nn.losses import SquaredError
 from fcnet.nn.network import Network
-from fcnet.nn.workspace import Batch, Memory, Workspace
+from fcnet.nn.workspace import Batch, Workspace
+from fcnet.optim.rules import Adam, Muon
+from fcnet.optim.update import Update
 
 B, N_IN, N_OUT = 4, 3, 2
 
@@ -29,13 +32,16 @@ class Made:
         self.z = numbers(1, "z", B, N_IN)
         self.W, self.b = numbers(1, "W", N_OUT, N_IN), numbers(1, "b", N_OUT)
         self.δ = numbers(1, "δ", B, N_OUT)
-        p = {"W": self.W, "b": self.b}
-        self.g = {"W": np.full((N_OUT, N_IN), np.nan), "b": np.full(N_OUT, np.nan)}
-        ws = Workspace(Memory(np.float64), 0, Batch(self.z, self.δ), (B,), True, 0)
-        k = Eager(NumpyBackend())
-        self.z_out = layer.forward(k, p, {}, ws, self.z, {}).copy()
+        held = {"W": self.W, "b": self.b}
+        held |= {slot.name: numbers(1, slot.name, *slot.shape) for slot in owned(activation, N_OUT)}
+        self.g = {name: np.full(value.shape, np.nan) for name, value in held.items()}
         self.ε = self.δ.copy()
-        self.δ_in = layer.backward(k, p, {}, self.g, ws, self.ε, {}, need_dz=True)
+        ws = Workspace("1", Batch.of(B, N_IN, N_OUT, np.float64), (B,), True, 0, np.float64)
+        k = EagerArrays(NumpyBackend())
+        p, g = k.refs(held), k.refs(self.g)
+        self.z_out = k.fetch(go(layer, k, p, {}, ws, k.ref(self.z))).copy()
+        δ_in = layer.backward(k, p, {}, g, ws, k.ref(self.ε))
+        self.δ_in = None if δ_in is None else k.fetch(δ_in)
         self.a = np.array(
             [
                 [sum(self.W[k, j] * self.z[r, j] for j in range(N_IN)) + self.b[k] for k in range(N_OUT)]
@@ -145,8 +151,20 @@ def test_order_of_the_parameters_is_biases_then_weights_then_the_rest() -> None:
     assert list(np.flatnonzero(θ)) == [80 + 5]
 
 
-def test_segments_cover_everything_once_and_keep_kinds_apart() -> None:
-    """Each element of θ lies in one segment; weights never share one with another kind, whatever their factors."""
+def test_a_slot_may_be_a_single_number() -> None:
+    """A parameter of shape () has its place and a view without axes, of an array and of a buffer alike."""
+    layout = Layout([Slot("b1", (3,), "bias"), Slot("slope1", (), "vector")])
+    θ = layout.zeros(np.float64)
+
+    layout.views(θ)["slope1"][...] = 0.25
+
+    assert θ.tolist() == [0.0] * 16 + [0.25] + [0.0] * 15
+    part = layout.views(like("θ", θ))["slope1"]
+    assert (part.shape, part.start) == ((), 16)
+
+
+def test_segments_cover_everything_once_and_keep_rules_apart() -> None:
+    """Each element of θ lies in one segment of equal factors; what rules of their own move never shares one."""
     layout = Layout(
         [
             Slot("b1", (3,), "bias", decay=1.0),
@@ -157,12 +175,15 @@ def test_segments_cover_everything_once_and_keep_kinds_apart() -> None:
         ]
     )
 
-    assert [(s.start, s.stop, s.lr, s.decay) for s in layout.segments()] == [
-        (0, 16, 1.0, 1.0),
-        (16, 64, 1.0, 1.0),
-        (64, 80, 1.0, 1.0),
-        (80, 96, 0.5, 1.0),
-    ]
+    def segments(rule: Adam) -> list[tuple[int, int, float, float]]:
+        pieces = (piece.segment for piece in Update(rule, layout).pieces)
+        return [(s.start, s.stop, s.lr, s.decay) for s in pieces]
+
+    assert segments(Adam()) == [(0, 80, 1.0, 1.0), (80, 96, 0.5, 1.0)]
+    kinds = [(0, 16, 1.0, 1.0), (16, 64, 1.0, 1.0), (64, 80, 1.0, 1.0), (80, 96, 0.5, 1.0)]
+    assert segments(Adam(groups=[Adam(match="W*")])) == kinds
+    alone = [(0, 16, 1.0, 1.0), (16, 48, 1.0, 1.0), (48, 64, 1.0, 1.0), *kinds[2:]]
+    assert segments(Adam(groups=[Muon(match="W*")])) == alone
 
 
 def test_layers_without_parameters_do_not_count() -> None:
@@ -176,14 +197,16 @@ def test_layers_without_parameters_do_not_count() -> None:
 
 
 def test_the_first_layer_is_not_asked_for_the_gradient_of_its_input() -> None:
-    """Nobody needs ∂L/∂x: with need_dz off a dense layer returns nothing and makes one product less."""
+    """Nobody needs ∂L/∂x: where none is needed a dense layer returns nothing and makes one product less."""
     layer = Dense(N_OUT, ACTIVATIONS["relu"](), Zeros())
     z, δ = numbers(1, "z", B, N_IN), numbers(1, "δ", B, N_OUT)
-    p = {"W": numbers(1, "W", N_OUT, N_IN), "b": numbers(1, "b", N_OUT)}
-    g = {name: np.zeros_like(value) for name, value in p.items()}
-    ws = Workspace(Memory(np.float64), 0, Batch(z, δ), (B,), True, 0)
-    k = Eager(NumpyBackend())
-    layer.forward(k, p, {}, ws, z, {})
+    held = {"W": numbers(1, "W", N_OUT, N_IN), "b": numbers(1, "b", N_OUT)}
+    ws = Workspace("1", Batch.of(B, N_IN, N_OUT, np.float64), (B,), True, 0, np.float64, needed=False)
+    k = EagerArrays(NumpyBackend())
+    p, g = k.refs(held), k.refs({name: np.zeros_like(value) for name, value in held.items()})
+    go(layer, k, p, {}, ws, k.ref(z))
+    made = len(k.ops)
 
-    assert layer.backward(k, p, {}, g, ws, δ, {}, need_dz=False) is None
+    assert layer.backward(k, p, {}, g, ws, k.ref(δ)) is None
+    assert sum(isinstance(op, Matmul) for op in k.ops[made:]) == 1
     assert "δ_in" not in ws.kept

@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 from nn_cases import ACTIVATION_CASES, LOSS_CASES, numbers, targets
+from tapes import EagerArrays
 
-from fcnet.backends.base import Array, Eager
 from fcnet.backends.numpy import NumpyBackend
+from fcnet.backends.ops import Apply, Array
 from fcnet.data.source import MemorySource
 from fcnet.formulas import Formula, Sym
-from fcnet.nn.activations import Tanh
+from fcnet.nn.activations import Tanh, owned
 from fcnet.nn.initializers import GlorotUniform
 from fcnet.nn.layers import Dense
 from fcnet.nn.losses import CrossEntropy, LossArrays, forward_backward
 from fcnet.nn.network import Network
 from fcnet.optim.rules import OPTIMIZERS, Adam, AdamW, Optimizer, RmsProp, Sgd
-from fcnet.optim.schedules import SCHEDULES, Constant, Cosine, Exponential, Linear, Schedule, Step
+from fcnet.optim.schedules import SCHEDULES, Constant, Cosine, CosLog, Exponential, FlatCos, Linear, Schedule, Step
 from fcnet.optim.update import Update
 from fcnet.training.loop import Plan, train
 from fcnet.training.program import Program
@@ -32,7 +33,8 @@ F: Any = torch.nn.functional
 
 EXTREMES = [0.0, -0.0, 1e-8, -1e-8, 1.0, -1.0, 30.0, -30.0, 1000.0, -1000.0]
 
-TORCH_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+# of the pre-activations, and of the parameters that some own
+TORCH_ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "identity": lambda a: a * 1.0,
     "relu": F.relu,
     "leaky_relu": lambda a: F.leaky_relu(a, 0.01),
@@ -46,7 +48,10 @@ TORCH_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": F.gelu,
     "gelu_tanh": lambda a: F.gelu(a, approximate="tanh"),
     "silu": F.silu,
+    "mish": F.mish,
     "softmax": lambda a: F.softmax(a, dim=-1),
+    "prelu": F.prelu,
+    "parametric": lambda a, α: a + (F.selu(a) - a) * α,
 }
 
 # ℓ of each row; y as fcnet has it, one-hot or numbers
@@ -65,18 +70,29 @@ def test_every_member_has_a_second_opinion() -> None:
     """Whatever is registered is compared with PyTorch: a new activation or loss needs its line in the tables above."""
     assert set(TORCH_ACTIVATIONS) == set(ACTIVATION_CASES)
     assert set(TORCH_LOSSES) == set(LOSS_CASES)
-    assert {type(rule).__name__ for rule in RULES.values()} == {cls.__name__ for cls in OPTIMIZERS.values()}
+    # what moves matrices as a whole is compared with their singular values, in tests/optim
+    elementwise = [cls for cls in OPTIMIZERS.values() if not hasattr(cls, "direction")]
+    assert {type(rule).__name__ for rule in RULES.values()} == {cls.__name__ for cls in elementwise}
     assert {name.split()[0] for name in RATES} == set(SCHEDULES)
 
 
-def activate(name: str, a: Array, δ: Array) -> tuple[Array, Array]:
-    """(z, ε) by fcnet's kernels, in a's dtype."""
-    f = ACTIVATION_CASES[name]
-    z, ε = np.empty_like(a), np.empty_like(a)
-    k = Eager(NumpyBackend())
-    k.apply(Formula({"z": f.f(Sym("a"))}), {"a": a}, {"z": z})
-    k.apply(Formula({"ε": f.vjp(Sym("a"), Sym("z"), Sym("δ"))}), {"a": a, "z": z, "δ": δ}, {"ε": ε})
-    return z, ε
+def parameters(name: str, width: int, dtype: Any = np.float64) -> dict[str, Array]:
+    """Some numbers for what the activation owns, a row each."""
+    slots = owned(ACTIVATION_CASES[name], width)
+    return {slot.name: numbers(6, slot.name, 1, *slot.shape).astype(dtype) for slot in slots}
+
+
+def activate(name: str, a: Array, δ: Array) -> tuple[Array, Array, dict[str, Array]]:
+    """(z, ε, gradients of its own parameters) by fcnet's kernels, in a's dtype."""
+    f: Any = ACTIVATION_CASES[name]
+    z, ε, own = np.empty_like(a), np.empty_like(a), parameters(name, a.shape[-1], a.dtype)
+    k, held = EagerArrays(NumpyBackend()), {"a": a, "z": z, "δ": δ, **own}
+    k.add(Apply(Formula({"z": f.f(Sym("a"))}), k.refs({"a": a, **own}), {"z": k.ref(z)}))
+    back = {"ε": f.vjp(Sym("a"), Sym("z"), Sym("δ"))} | (f.slopes(Sym("a"), Sym("z"), Sym("δ")) if own else {})
+    used = {each: array for each, array in held.items() if each in Formula(back).symbols()}
+    g = {each: np.empty(a.shape[-1], a.dtype) for each in own}
+    k.add(Apply(Formula(back), k.refs(used), {"ε": k.ref(ε)}, k.refs(g)))
+    return z, ε, g
 
 
 def points(width: int) -> Array:
@@ -93,13 +109,16 @@ def test_activations_agree_with_pytorch(name: str, width: int) -> None:
     """Value and vector-Jacobian product in float64, ±1000 included, to 1e-10 relative or 1e-12 absolute."""
     a, δ = points(width), numbers(8, "δ", 40, width)
     t = torch.tensor(a, requires_grad=True)
-    z = TORCH_ACTIVATIONS[name](t)
+    own = {each: torch.tensor(array[0], requires_grad=True) for each, array in parameters(name, width).items()}
+    z = TORCH_ACTIVATIONS[name](t, *own.values())
     z.backward(torch.tensor(δ))
 
-    ours, ε = activate(name, a, δ)
+    ours, ε, g = activate(name, a, δ)
 
     np.testing.assert_allclose(ours, z.detach().numpy(), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(ε, t.grad.numpy(), rtol=1e-10, atol=1e-12)
+    for each, parameter in own.items():
+        np.testing.assert_allclose(g[each], parameter.grad.numpy(), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ACTIVATION_CASES)
@@ -107,8 +126,8 @@ def test_m3_activations_in_float32_are_those_of_float64(name: str) -> None:
     """Single precision gives the float64 values to 1e-6, and stays finite at ±1000."""
     a, δ = points(5).astype(np.float32), numbers(8, "δ", 40, 5).astype(np.float32)
 
-    z, ε = activate(name, a, δ)
-    exact_z, exact_ε = activate(name, a.astype(np.float64), δ.astype(np.float64))
+    z, ε, _ = activate(name, a, δ)
+    exact_z, exact_ε, _ = activate(name, a.astype(np.float64), δ.astype(np.float64))
 
     np.testing.assert_allclose(z, exact_z, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(ε, exact_ε, rtol=1e-6, atol=2e-6)
@@ -116,10 +135,11 @@ def test_m3_activations_in_float32_are_those_of_float64(name: str) -> None:
 
 def losses(name: str, a: Array, y: Array, w: Array) -> tuple[Array, Array, float]:
     """(w ℓ, ε, total) with scale 1, in a's dtype."""
-    out = LossArrays(np.empty_like(a), np.empty((len(a), 1), a.dtype), np.zeros((), np.float64))
-    scale = np.ones((), a.dtype)
-    forward_backward(Eager(NumpyBackend()), LOSS_CASES[name], a, y.astype(a.dtype), w.astype(a.dtype), scale, out)
-    return out.ℓ, out.ε, float(out.total)
+    ε, ℓ, total = np.empty_like(a), np.empty((len(a), 1), a.dtype), np.zeros((), np.float64)
+    k, scale = EagerArrays(NumpyBackend()), np.ones((), a.dtype)
+    given = (k.ref(x) for x in (a, y.astype(a.dtype), w.astype(a.dtype), scale))
+    forward_backward(k, LOSS_CASES[name], *given, LossArrays(k.ref(ε), k.ref(ℓ), k.ref(total)))
+    return ℓ, ε, float(total)
 
 
 @pytest.mark.parametrize("width", [1, 2, 5])
@@ -181,6 +201,12 @@ RATES: dict[str, tuple[Schedule, Callable[[Any], Any] | Callable[[int], float], 
         lambda o: torch.optim.lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=STEPS),
         "step",
     ),
+    "flat_cos": (
+        FlatCos(hold=0.4),
+        lambda k: 1.0 if k < 20 else (1 + math.cos(math.pi * (k - 20) / 30)) / 2,
+        "lambda",
+    ),
+    "coslog": (CosLog(), lambda k: math.sin(math.pi * math.log2(1 + 15 * k / 50)) ** 2, "lambda"),
     "constant warmup": (Constant(warmup=0.3), lambda k: min((k + 1) / 15, 1.0), "lambda"),
     "step warmup": (
         Step(every=2, factor=0.5, warmup=0.2),
@@ -201,7 +227,7 @@ RATES: dict[str, tuple[Schedule, Callable[[Any], Any] | Callable[[int], float], 
 }
 
 
-def made(rule: Optimizer) -> tuple[Program, MemorySource, Array]:
+def made(rule: Optimizer, clip_norm: float | None = None) -> tuple[Program, MemorySource, Array]:
     """A net of 4 → 5 tanh → 3 under cross-entropy with its initial θ, and its rows, all in float64."""
     network = Network([Dense(5, Tanh(), GlorotUniform()), Dense(3, Tanh(), GlorotUniform())], 4)
     state = State.new(network, rule.vectors(), np.float64)
@@ -209,7 +235,7 @@ def made(rule: Optimizer) -> tuple[Program, MemorySource, Array]:
     for name, view in θ.items():
         view[...] = 0.5 * numbers(11, name, *view.shape)
     source = MemorySource(numbers(11, "x", N, 4), np.arange(N) % 3, one_hot=np.eye(3), seed=4)
-    program = Program(NumpyBackend(), network, CrossEntropy(), Update(rule, network.layout), state)
+    program = Program(NumpyBackend(), network, CrossEntropy(), Update(rule, network.layout, clip_norm), state)
     return program, source, source.x
 
 
@@ -261,9 +287,7 @@ def torch_optimizer(rule: Any, groups: list[dict[str, Any]]) -> Any:
 def test_fifty_steps_agree_with_pytorch(rule: str, clip_norm: float | None) -> None:
     """Under every schedule, with and without warm-up and clipping, θ is PyTorch's to 1e-9 relative."""
     for rate, (schedule, _, _) in RATES.items():
-        program, source, _ = made(RULES[rule])
-        program.update = Update(RULES[rule], program.network.layout, clip_norm)
-        program.s = np.zeros(program.update.n_scalars)
+        program, source, _ = made(RULES[rule], clip_norm)
         plan = Plan(EPOCHS, BATCH, schedule)
 
         events = list(train(program, source, plan, None))

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 from nn_cases import numbers
+from tapes import ArrayTape, EagerArrays
 
 from fcnet import random
-from fcnet.backends.base import Array, Eager, Tape
 from fcnet.backends.numpy import NumpyBackend
+from fcnet.backends.ops import Apply, Array, Tape
 from fcnet.config import from_mapping
 from fcnet.formulas import Formula, Sym
-from fcnet.nn.activations import ACTIVATIONS, Identity, Relu, Selu
+from fcnet.nn.activations import ACTIVATIONS, Identity, Relu, Selu, owned
 from fcnet.nn.initializers import INITIALIZERS, GlorotUniform, HeNormal, Zeros
-from fcnet.nn.layers import Dense, Dropout, Layer
+from fcnet.nn.layers import Dense, Dropout, Layer, go
 from fcnet.nn.network import Network
-from fcnet.nn.workspace import Batch, Memory, Workspace
+from fcnet.nn.workspace import Batch, Workspace
 from fcnet.training.build import resolve
 
 # variance × n_in for 300 inputs and 200 outputs
@@ -52,8 +53,7 @@ def initial(
     """The initial parameters of a net of three inputs."""
     network = Network(layers, 3, members)
     θ = network.layout.zeros(dtype)
-    batch = Batch(numbers(1, "x", 5, 3).astype(dtype), np.zeros((5, network.n_out), dtype))
-    network.initialise(θ, network.buffers.zeros(dtype), seed, batch)
+    network.initialise(θ, network.buffers.zeros(dtype), seed, numbers(1, "x", 5, 3).astype(dtype))
     return network.layout.views(θ)
 
 
@@ -110,18 +110,21 @@ def test_an_initializer_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 class Dropping:
     """A dropout layer on 1,000 rows of 20 units."""
 
-    def __init__(self, rate: float, seed: int = 0, layer: int = 1, train: bool = True, dtype: Any = np.float64) -> None:
+    def __init__(
+        self, rate: float, seed: int = 0, path: str = "1", train: bool = True, dtype: Any = np.float64
+    ) -> None:
         self.z = (1.0 + np.abs(numbers(3, "z", 1000, 20))).astype(dtype)
         self.layer = Dropout(rate)
-        self.batch = Batch(self.z, self.z)
-        self.ws = Workspace(Memory(dtype), layer, self.batch, (1000,), train, seed)
-        self.tape = Tape(NumpyBackend())
-        self.z_out = self.layer.forward(self.tape, {}, {}, self.ws, self.z, {})
+        batch, self.position = Batch.of(1000, 20, 20, dtype), np.zeros(4, np.int64)
+        self.ws = Workspace(path, batch, (1000,), train, seed, dtype)
+        self.tape = ArrayTape(NumpyBackend(), {"position": self.position})
+        self.z_in = self.tape.ref(self.z)
+        self.z_out = go(self.layer, self.tape, {}, {}, self.ws, self.z_in)
 
     def at(self, epoch: int, step: int) -> Array:
-        self.batch.position[:2] = epoch, step
+        self.position[:2] = epoch, step
         self.tape.run()
-        return self.z_out.copy()
+        return self.tape.fetch(self.z_out).copy()
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 0.999])
@@ -151,11 +154,11 @@ def test_dropout_spares_no_row_and_no_unit() -> None:
     assert abs(neighbours) < 4 * 0.25 / np.sqrt(dropped[:, 1:].size)
 
 
-def test_masks_depend_on_seed_epoch_step_and_layer_alone() -> None:
+def test_masks_depend_on_seed_epoch_step_and_path_alone() -> None:
     """The same place in the run gives the same mask in any order of asking; each of the four coordinates changes it."""
     d = Dropping(0.5)
     here = d.at(2, 30)
-    others = [d.at(3, 30), d.at(2, 31), Dropping(0.5, seed=1).at(2, 30), Dropping(0.5, layer=2).at(2, 30)]
+    others = [d.at(3, 30), d.at(2, 31), Dropping(0.5, seed=1).at(2, 30), Dropping(0.5, path="2").at(2, 30)]
 
     np.testing.assert_array_equal(d.at(2, 30), here)
     np.testing.assert_array_equal(Dropping(0.5).at(2, 30), here)
@@ -164,11 +167,11 @@ def test_masks_depend_on_seed_epoch_step_and_layer_alone() -> None:
 
 
 def test_dropout_is_for_training_alone() -> None:
-    """Outside training the layer hands its input on: no call, no copy."""
+    """Outside training the layer hands its input on: no operation, no copy."""
     d = Dropping(0.5, train=False)
 
-    assert d.z_out is d.z
-    assert not d.tape.calls
+    assert d.z_out is d.z_in
+    assert not d.tape.ops
 
 
 def test_the_gradient_passes_where_the_unit_was_kept() -> None:
@@ -177,16 +180,16 @@ def test_the_gradient_passes_where_the_unit_was_kept() -> None:
     z_out = d.at(1, 5)
     δ = numbers(4, "δ", 1000, 20)
     expected = δ * (z_out / d.z)
-    tape = Tape(NumpyBackend())
+    tape = ArrayTape(NumpyBackend(), d.tape.resident)
 
-    found = d.layer.backward(tape, {}, {}, {}, d.ws, δ, {}, need_dz=True)
+    found = d.layer.backward(tape, {}, {}, {}, d.ws, tape.ref(δ))
     tape.run()
 
     assert found is not None
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    nothing = Tape(NumpyBackend())
-    d.layer.backward(nothing, {}, {}, {}, d.ws, δ, {}, need_dz=False)
-    assert not nothing.calls
+    np.testing.assert_allclose(tape.fetch(found), expected, rtol=1e-12)
+    nothing = ArrayTape(NumpyBackend())
+    d.layer.backward(nothing, {}, {}, {}, replace(d.ws, needed=False), nothing.ref(δ))
+    assert not nothing.ops
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -194,17 +197,18 @@ def test_hidden_layers_keep_to_their_own_memory(name: str) -> None:
     """A layer changes neither its input nor its parameters, whatever it saves on buffers."""
     layer = Dense(4, ACTIVATIONS[name](), GlorotUniform())
     z, p = numbers(5, "z", 6, 3), {"W": numbers(5, "W", 4, 3), "b": numbers(5, "b", 4)}
-    kept = [z.copy(), p["W"].copy(), p["b"].copy()]
+    p |= {slot.name: numbers(5, slot.name, *slot.shape) for slot in owned(layer.f, 4)}
+    kept = [each.copy() for each in (z, *p.values())]
     g = {slot: np.zeros_like(value) for slot, value in p.items()}
-    ws = Workspace(Memory(np.float64), 0, Batch(z, z), (6,), True, 0)
-    tape = Tape(NumpyBackend())
-    layer.forward(tape, p, {}, ws, z, {})
-    δ = numbers(6, "δ", 6, 4)
-    layer.backward(tape, p, {}, g, ws, δ, {}, need_dz=True)
+    ws = Workspace("1", Batch.of(6, 3, 4, np.float64), (6,), True, 0, np.float64)
+    tape = ArrayTape(NumpyBackend())
+    go(layer, tape, tape.refs(p), {}, ws, tape.ref(z))
+    δ = tape.ref(numbers(6, "δ", 6, 4))
+    layer.backward(tape, tape.refs(p), {}, tape.refs(g), ws, δ)
 
     tape.run()
 
-    for now, before in zip([z, p["W"], p["b"]], kept, strict=True):
+    for now, before in zip([z, *p.values()], kept, strict=True):
         np.testing.assert_array_equal(now, before)
     assert g["W"].any()
 
@@ -212,18 +216,27 @@ def test_hidden_layers_keep_to_their_own_memory(name: str) -> None:
 def test_buffers_do_not_move_between_batch_sizes() -> None:
     """A short batch works in the memory of the long one, and both give what they would alone."""
     network = Network([dense(4), Dense(2, Identity(), Zeros())], 3)
-    memory = Memory(np.float64)
-    x = numbers(7, "x", 8, 3)
-    arrays = []
+    x, θ = numbers(7, "x", 8, 3), network.layout.zeros(np.float64)
+    network.initialise(θ, network.buffers.zeros(np.float64), 0, x)
+    p = network.layout.views(θ)
+    resident = {"θ": θ, "q": network.buffers.zeros(np.float64)}
+    arrays, steps = [], []
     for rows in (8, 3):
-        batch = Batch(memory.array(-1, "x", (rows, 3)), np.zeros((rows, 2)))
-        spaces = network.workspaces(memory, batch, train=True, seed=0)
-        arrays.append(spaces[0].new("a", 4))
-        batch.x[...] = x[:rows]
+        batch, tape = Batch.of(rows, 3, 2, np.float64), Tape()
+        spaces = network.workspaces(batch, train=True, seed=0, dtype=np.float64)
+        network.forward(tape, spaces, batch)
+        step = NumpyBackend().compile(tape.ops, resident)
+        arrays.append(step.fetch(spaces[0]["z_out"]))
+        steps.append((step, batch))
 
     assert np.shares_memory(*arrays)
     assert arrays[1].shape == (3, 4)
     assert arrays[1].flags.c_contiguous
+    for at in (0, 1, 0):
+        step, batch = steps[at]
+        step.put(batch.x, x[: batch.n])
+        step.run()
+        np.testing.assert_allclose(arrays[at], np.maximum(x[: batch.n] @ p["W1"].T + p["b1"], 0), rtol=1e-12)
 
 
 def test_selu_keeps_mean_and_variance_through_a_deep_net() -> None:
@@ -231,14 +244,14 @@ def test_selu_keeps_mean_and_variance_through_a_deep_net() -> None:
     network = {"layers": [300], "activation": "selu"}
     config = from_mapping({"data": {"train": "a.csv", "target": "y"}, "network": network})
     (layer,) = resolve(config, "regression", 100, validated=False, threads=1).network.layers
-    run = Eager(NumpyBackend())
+    k = EagerArrays(NumpyBackend())
     z = numbers(3, "rows", 200, 300)
     f = Formula({"z": Selu().f(Sym("a"))})
 
     for i in range(30):
         W = np.empty((300, 300))
         layer.init.fill(W, random.key(0, "init"), i)
-        run.apply(f, {"a": z @ W.T}, {"z": z})
+        k.add(Apply(f, {"a": k.ref(z @ W.T)}, {"z": k.ref(z)}))
 
     assert abs(z.mean()) < 0.1
     assert abs(z.var() - 1) < 0.2

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from fcnet.optim.schedules import SCHEDULES, Constant, Cosine, Exponential, Linear, Schedule, Step, factors
+from fcnet.optim.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    CosLog,
+    Exponential,
+    FlatCos,
+    Linear,
+    Schedule,
+    Step,
+    factors,
+)
 
 EPOCHS, PER_EPOCH = 6, 5
 TOTAL = EPOCHS * PER_EPOCH
@@ -29,6 +41,16 @@ WRITTEN_OUT: dict[str, tuple[Schedule, Callable[[int], float]]] = {
     "cosine": (Cosine(), lambda k: (1 + math.cos(math.pi * k / 30)) / 2),
     "cosine with an end": (Cosine(end=0.2), lambda k: 0.2 + 0.4 * (1 + math.cos(math.pi * k / 30))),
     "linear": (Linear(), lambda k: 1 - k / 30),
+    "flat_cos": (
+        FlatCos(hold=0.4),
+        lambda k: 1.0 if k < 12 else (1 + math.cos(math.pi * (k - 12) / 18)) / 2,
+    ),
+    "flat_cos after warm-up": (
+        FlatCos(warmup=0.2),
+        lambda k: min(1.0, (k + 1) / 6) if k < 18 else (1 + math.cos(math.pi * (k - 18) / 12)) / 2,
+    ),
+    "coslog": (CosLog(), lambda k: math.sin(math.pi * math.log2(1 + k / 2)) ** 2),
+    "coslog of two": (CosLog(waves=2), lambda k: math.sin(math.pi * math.log2(1 + k / 10)) ** 2),
     "linear after warm-up": (Linear(end=0.5, warmup=0.1), lambda k: (k + 1) / 3 if k < 3 else 1 - 0.5 * (k - 3) / 27),
 }
 
@@ -40,7 +62,7 @@ def test_the_factor_at_every_step(name: str) -> None:
 
     found = factors(schedule, np.arange(TOTAL), TOTAL, EPOCHS)
 
-    np.testing.assert_allclose(found, [factor(k) for k in range(TOTAL)], rtol=1e-12)
+    np.testing.assert_allclose(found, [factor(k) for k in range(TOTAL)], rtol=1e-12, atol=1e-13)
 
 
 def test_every_schedule_is_written_out() -> None:
@@ -51,7 +73,10 @@ def test_every_schedule_is_written_out() -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.99])
 def test_a_schedule_starts_at_the_full_rate_and_never_exceeds_it(name: str, warmup: float) -> None:
-    """After a warm-up in equal steps the first factor is 1; none is negative or above 1; the last step has one too."""
+    """After a warm-up in equal steps the first factor is 1; none is negative or above 1; the last step has one too.
+
+    Waves begin at 0, and their first is at its top when the logarithm is at a half.
+    """
     schedule = SCHEDULES[name](warmup=warmup)
     for total, epochs in [(1, 1), (7, 7), (1000, 13)]:
         found = factors(schedule, np.arange(total), total, epochs)
@@ -59,7 +84,7 @@ def test_a_schedule_starts_at_the_full_rate_and_never_exceeds_it(name: str, warm
 
         np.testing.assert_allclose(found[:w], np.arange(1, w + 1) / max(w, 1))
         if w < total:
-            assert found[w] == 1
+            assert found[w] == (name != "coslog")
         assert found.dtype == np.float64
         assert (found >= 0).all()
         assert (found <= 1).all()
@@ -85,3 +110,17 @@ def test_rates_by_epoch_change_exactly_between_epochs(schedule: Schedule, every:
 
             expected = 0.5 ** (np.arange(per_epoch * epochs) // per_epoch // every)
             np.testing.assert_array_equal(found, expected, f"{per_epoch} steps an epoch")
+
+
+@pytest.mark.parametrize(("waves", "ends"), [(1, [1]), (2, [1 / 3, 1]), (4, [1 / 15, 3 / 15, 7 / 15, 1])])
+def test_waves_end_where_each_has_been_twice_as_long_as_the_last(waves: int, ends: list[float]) -> None:
+    """coslog comes down to 0 at its natural ends and nowhere else, with a top of 1 in every wave."""
+    t = np.arange(15001) / 15000
+
+    found = CosLog(waves=waves).at(t, 1.0)
+
+    zeros = np.flatnonzero((found[1:-1] <= found[:-2]) & (found[1:-1] <= found[2:])) + 1
+    np.testing.assert_allclose(t[[*zeros, -1]], ends, atol=1e-4)
+    np.testing.assert_allclose(CosLog(waves=waves).at(np.array(ends), 1.0), 0, atol=1e-12)
+    for start, stop in itertools.pairwise([0, *ends]):
+        assert found[(t >= start) & (t <= stop)].max() == pytest.approx(1.0, abs=1e-4)

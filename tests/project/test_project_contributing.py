@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tapes import EagerArrays
 
 from fcnet import metrics
-from fcnet.backends.base import Eager
 from fcnet.backends.numpy import NumpyBackend
+from fcnet.backends.ops import Apply
 from fcnet.formulas import Formula, Sym
 from fcnet.metrics import METRICS, Metric
 from fcnet.nn import activations
@@ -30,7 +31,8 @@ def shown(name: str, module: object) -> Any:
 def computed(expression: Any, **arrays: Any) -> Any:
     """The value of an expression, by the NumPy backend."""
     out = np.empty_like(arrays["a"])
-    Eager(NumpyBackend()).apply(Formula({"out": expression}), arrays, {"out": out})
+    k = EagerArrays(NumpyBackend())
+    k.add(Apply(Formula({"out": expression}), k.refs(arrays), {"out": k.ref(out)}))
     return out
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fcnet
+from fcnet import extras
 
 rng = np.random.default_rng(2)
 X = np.clip(rng.normal(size=(60, 3)), -0.5, 0.5)  # the ends of the range are in every part
@@ -69,9 +70,8 @@ def test_scoring_warns_too(run):
 
 
 def test_loading_warns_at_its_caller(run, monkeypatch):
-    """What is to be said of a net is said when it is loaded, by `load` and by `run.model`."""
-    read = fcnet.api.Net.read
-    monkeypatch.setattr("fcnet.api.Net.read", lambda path: vars(net := read(path)).update(notices=["slow"]) or net)
+    """What is to be said of a package that is broken is said when a net is loaded, by `load` and by `run.model`."""
+    monkeypatch.setattr(extras, "_said", {"numba": "slow"})
 
     found = warned(lambda: (fcnet.load(run.path), run.model))
 

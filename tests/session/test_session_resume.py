@@ -15,7 +15,7 @@ from fcnet import api, config
 from fcnet.backends import choice
 from fcnet.errors import CheckpointError, ConfigError, DataError, DivergedError, FcnetError, Stopped
 from fcnet.files import Folder
-from fcnet.optim.rules import OPTIMIZERS
+from fcnet.optim.rules import OPTIMIZERS, of_matrices
 from fcnet.optim.schedules import SCHEDULES
 from fcnet.runs import checkpoint, environment, session
 from fcnet.training.events import Epoch, Finished, Notice, Progress
@@ -42,8 +42,11 @@ def crashed_and_resumed(mapping, polls, **how):
 def test_m20_m21_m22_every_optimizer_and_schedule_resumes_bit_for_bit(place, optimizer, schedule):
     """With dropout, row weights, clipping and early stopping, crashes in the middle of epochs change no bit."""
     more = {"nesterov": True, "momentum": 0.9} if optimizer == "sgd" else {}
+    rule = {"name": optimizer, "lr": 0.02, **more}
+    if of_matrices(OPTIMIZERS[optimizer]()):
+        rule = {"name": "adamw", "groups": [{"match": "W*", **rule}]}
     mapping = settings(
-        optimizer={"name": optimizer, "lr": 0.02, **more},
+        optimizer=rule,
         schedule={"name": schedule, "warmup": 0.2, **({"every": 2} if schedule == "step" else {})},
         training={"epochs": 3},
     )

@@ -119,7 +119,7 @@ def test_memory_is_kept_for_few_numbers_of_rows(place, backend):
 
     assert more < 2_000_000
     assert len(model._net._idle) == 1
-    assert len(model._net._idle[0].forward._recorded) == 2
+    assert len(model._net._idle[0].forward._compiled) == 2
 
 
 def test_few_rows_take_little_memory(place):

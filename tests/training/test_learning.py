@@ -7,18 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training_cases import PLAN, Setup, draw, epochs, layers, outputs, run
+from training_cases import PLAN, Setup, alone, draw, epochs, layers, outputs, run
 
 from fcnet.backends.base import Array
 from fcnet.nn.activations import Identity, Tanh
 from fcnet.nn.initializers import GlorotNormal
 from fcnet.nn.layers import Dense
 from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
-from fcnet.optim.rules import OPTIMIZERS, Adam, RmsProp, Sgd
+from fcnet.optim.rules import OPTIMIZERS, Adam, Muon, RmsProp, Sgd
 from fcnet.optim.schedules import Cosine, Linear
 from fcnet.training.program import Forward
 
-RATES: dict[str, Any] = {"sgd": Sgd(lr=0.1, momentum=0.9), "rmsprop": RmsProp(lr=0.003)}
+RATES: dict[str, Any] = {
+    "sgd": Sgd(lr=0.1, momentum=0.9),
+    "rmsprop": RmsProp(lr=0.003),
+    "muon": Adam(lr=0.02, groups=[Muon(match="W*")]),
+}
 
 
 def accuracy(program: Any, x: Array, labels: Array) -> float:
@@ -41,7 +45,7 @@ def test_m25_three_blobs(rule: str, dtype: Any) -> None:
 
 
 def _rule(name: str) -> Any:
-    return RATES.get(name) or OPTIMIZERS[name](lr=0.02)
+    return RATES.get(name) or alone(OPTIMIZERS[name](lr=0.02))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tapes import ArrayTape
 
 from fcnet import machine
-from fcnet.backends.base import Paced, Tape
+from fcnet.backends.base import Paced
 from fcnet.backends.numpy import NumpyBackend, alike
+from fcnet.backends.ops import Apply, Matmul, Norm
+from fcnet.formulas import Formula, Sym
 from fcnet.training import pace
 from fcnet.training.pace import Pace
 
@@ -93,11 +96,12 @@ def test_products_have_the_same_bits_on_one_blas_thread_as_on_two(m: int, k: int
     a, b = (draw.standard_normal(shape).astype(dtype) for shape in ((m, k), (k, n)))
     norm, sums, ends = np.zeros((), dtype), np.zeros(k, dtype), []
     out = np.zeros((m, n), dtype)
-    tape = Tape(backend)
-    tape.matmul(a, b, out)
-    tape.matmul(np.ascontiguousarray(a.T).T, np.ascontiguousarray(b.T).T, out[:, ::-1][:, ::-1])
-    tape.sum_rows(a, sums)
-    tape.norm(b.reshape(-1), norm)
+    tape = ArrayTape(backend)
+    by_columns = [tape.ref(np.ascontiguousarray(x.T).T) for x in (a, b)]
+    tape.add(Matmul(tape.ref(a), tape.ref(b), tape.ref(out)))
+    tape.add(Matmul(*by_columns, tape.ref(out)))
+    tape.add(Apply(Formula({"a": Sym("a")}), {"a": tape.ref(a)}, {}, {"a": tape.ref(sums)}))
+    tape.add(Norm(tape.ref(b.reshape(-1)), tape.ref(norm)))
 
     for threads in (1, 2):
         with machine.blas(threads):

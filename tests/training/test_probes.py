@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from training_cases import PLAN, Setup, draw, epochs, layers, outputs, run, whole
 
 from fcnet import random
-from fcnet.backends.base import Array, Eager, Tape
+from fcnet.backends.base import Eager
+from fcnet.backends.ops import Apply, Array, Host, Ref, Tape
 from fcnet.data.source import MemorySource
-from fcnet.formulas import Formula, Sym
+from fcnet.formulas import Expr, Formula, Sym
 from fcnet.nn.activations import Identity, Tanh
 from fcnet.nn.initializers import GlorotNormal
-from fcnet.nn.layers import Dense, Dropout
+from fcnet.nn.layers import Dense, Dropout, Equation, Given, Names
+from fcnet.nn.layers.layer import Key
 from fcnet.nn.layout import Slot
 from fcnet.nn.losses import SquaredError
-from fcnet.nn.workspace import Batch, Workspace
-from fcnet.optim.rules import Adam, AdamW, Sgd
+from fcnet.nn.workspace import Workspace
+from fcnet.optim.rules import Adam, AdamW, Grouped, Sgd
 from fcnet.optim.schedules import Cosine
 from fcnet.training import loop
 from fcnet.training.loop import train
 from fcnet.training.program import Program
 from fcnet.training.state import State
 
-Arrays = Mapping[str, Array]
+Arrays, Refs = Mapping[str, Array], Mapping[str, Ref]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 def test_recorded_steps_are_eager_steps(dtype: Any) -> None:
-    """Twenty steps replayed from tapes end in the same bits as twenty whose every call is made as it is recorded."""
+    """Twenty compiled steps end in the same bits as twenty whose every operation is made as it is recorded."""
     setup = Setup(w=np.abs(draw(0, "w", 37)), clip_norm=0.5, dtype=dtype, rule=AdamW(lr=0.02))
     replayed, eager = setup.program(), setup.program()
     scalars = replayed.update.scalars(np.arange(1, 21), np.linspace(1, 0.1, 20))
@@ -51,14 +53,14 @@ def test_recorded_steps_are_eager_steps(dtype: Any) -> None:
 
 
 def _eagerly(program: Program, source: MemorySource, scalars: Array, batch_size: int) -> None:
-    """One step with nothing recorded."""
-    state = program.state
-    r = program.blank(min(batch_size, source.n - state.row), Eager(program.backend))
-    source.fill(r.batch, state.epoch, state.row)
-    r.batch.position[:2] = state.epoch, state.step
+    """One step of which nothing is compiled beforehand."""
+    state, k = program.state, Eager(program.backend, program.resident)
+    r = program.blank(min(batch_size, source.n - state.row), k)
+    source.fill({name: k.fetch(ref) for name, ref in r.batch.named.items()}, state.epoch, state.row)
+    program.position[:2] = state.epoch, state.step
     program.s[:] = scalars[0]
     program.record(r)
-    state.row += len(r.batch.x)
+    state.row += r.batch.n
     state.step += 1
 
 
@@ -112,14 +114,15 @@ def test_half_batches_add_up_to_the_whole() -> None:
 
 def _gradient(program: Program, source: MemorySource, start: int, stop: int) -> tuple[Array, float]:
     """(∇L, Σ w ℓ) of the rows [start, stop)."""
-    r = program.blank(stop - start, Eager(program.backend))
-    source.fill(r.batch, 0, start)
+    k = Eager(program.backend, program.resident)
+    r = program.blank(stop - start, k)
+    source.fill({name: k.fetch(ref) for name, ref in r.batch.named.items()}, 0, start)
     program.record_gradient(r)
     return program.gradient.copy(), float(program.state.loss)
 
 
 @dataclass(frozen=True)
-class Whitened:
+class Whitened(Grouped):
     """A toy matrix rule: the momentum of the gradient, divided by its own norm."""
 
     lr: float = 0.05
@@ -128,10 +131,16 @@ class Whitened:
     def vectors(self) -> tuple[str, ...]:
         return ("momentum",)
 
-    def direction(self, k: Tape, g: Array, state: Mapping[str, Array], d: Array) -> None:
+    def update(self, g: Expr, θ: Expr, state: Any, lr: Expr, decay: Expr | None, t: Expr) -> dict[str, Expr]:
+        return {"θ": (θ if decay is None else θ * (1.0 - lr * decay)) - lr * g}
+
+    def direction(self, k: Tape, g: Ref, state: Refs, d: Ref) -> None:
         m = state["momentum"]
-        k.apply(Formula({"m": 0.9 * Sym("m") + Sym("g")}), {"m": m, "g": g}, {"m": m})
-        k.call(lambda: np.divide(m, np.linalg.norm(m, axis=(-2, -1), keepdims=True), d))
+        k.add(Apply(Formula({"m": 0.9 * Sym("m") + Sym("g")}), {"m": m, "g": g}, {"m": m}))
+        k.add(Host(self._whiten, {"m": m, "d": d}))
+
+    def _whiten(self, at: Arrays) -> None:
+        np.divide(at["m"], np.linalg.norm(at["m"], axis=(-2, -1), keepdims=True), at["d"])
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ class SlowBias:
 def test_a_matrix_rule_on_weights_with_adamw_elsewhere(clip_norm: float | None) -> None:
     """Its own rule on each W, AdamW on the rest, bias rate × 0.1, decay on W alone: as a slow reference computes it."""
     net: Any = [SlowBias(Dense(5, Tanh(), GlorotNormal())), SlowBias(Dense(3, Identity(), GlorotNormal()))]
-    setup = Setup(net=net, rule=AdamW(lr=0.01, weight_decay=0.5), matrix=Whitened(), clip_norm=clip_norm)
+    setup = Setup(net=net, rule=AdamW(lr=0.01, weight_decay=0.5, groups=[Whitened(match="W*")]), clip_norm=clip_norm)
     program, source = setup.program(), setup.source()
     layout, schedule = program.network.layout, Cosine()
     start = {name: view.copy() for name, view in layout.views(program.state.θ).items()}
@@ -198,7 +207,7 @@ class AtEpoch:
     source: MemorySource
     epoch: int
 
-    def fill(self, batch: Batch, epoch: int, start: int) -> None:
+    def fill(self, batch: Arrays, epoch: int, start: int) -> None:
         self.source.fill(batch, self.epoch, start)
 
 
@@ -215,6 +224,13 @@ class Categories:
 
     levels: int
     width: int = 2
+    name: Literal["categories"] = "categories"
+
+    def settled(self, given: Given) -> Categories:
+        return self
+
+    def described(self) -> tuple[str, str]:
+        return f"categories {self.levels}", "normal"
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
         return n_in + self.width, [
@@ -223,33 +239,45 @@ class Categories:
             Slot("seen", (self.levels,), "buffer"),
         ]
 
-    def init(self, p: Arrays, q: Arrays, key: Array, layer: int, z: Array) -> None:
+    def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         p["scale"][...] = 1 / z.std(axis=-2)
-        p["E"][...] = random.normal(p["E"].size, key, layer).reshape(p["E"].shape)
+        p["E"][...] = random.normal(p["E"].size, key.words, key.place).reshape(p["E"].shape)
         q["seen"][...] = 0
 
-    def forward(self, k: Tape, p: Arrays, q: Arrays, ws: Workspace, z: Array, s: Arrays) -> Array:
+    def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         n, c = z.shape[-1], ws.batch.c
         assert c is not None
         z_out = ws.new("z_out", n + self.width)
-        ws.keep("z", z)
-        k.apply(Formula({"z": Sym("z") * Sym("scale")}), {"z": z, "scale": p["scale"]}, {"z": z_out[..., :n]})
-        k.call(lambda: np.copyto(z_out[..., n:], p["E"][c[:, 0]]))
+        k.add(Apply(Formula({"z": Sym("z") * Sym("scale")}), {"z": z, "scale": p["scale"]}, {"z": z_out[..., :n]}))
+        k.add(Host(self._look_up, {"z": z_out[..., n:], "E": p["E"], "c": c}))
         if ws.train:
-            k.call(np.add.at, q["seen"], c[:, 0], 1)
+            k.add(Host(self._count, {"seen": q["seen"], "c": c}))
         return z_out
 
-    def backward(
-        self, k: Tape, p: Arrays, q: Arrays, g: Arrays, ws: Workspace, δ: Array, s: Arrays, need_dz: bool
-    ) -> Array | None:
+    def backward(self, k: Tape, p: Refs, q: Refs, g: Refs, ws: Workspace, δ: Ref) -> Ref | None:
         z, c = ws["z"], ws.batch.c
         assert c is not None
         n = z.shape[-1]
-        k.call(lambda: np.copyto(g["scale"], (δ[..., :n] * z).sum(axis=-2)))
-        k.call(g["E"].fill, 0)
-        k.call(np.add.at, g["E"], c[:, 0], δ[..., n:])
-        assert not need_dz
+        k.add(Host(self._scale, {"g": g["scale"], "δ": δ[..., :n], "z": z}))
+        k.add(Host(self._spread, {"g": g["E"], "δ": δ[..., n:], "c": c}))
+        assert not ws.needed
         return None
+
+    def equations(self, n: Names) -> Iterator[Equation]:
+        yield Equation("forward", f"{n.z_out} = ({n('s')} ∘ {n.z}, {n('E')}[c])", self.forward, {"z_out": n.outputs})
+
+    def _look_up(self, at: Arrays) -> None:
+        at["z"][...] = at["E"][at["c"][:, 0]]
+
+    def _count(self, at: Arrays) -> None:
+        np.add.at(at["seen"], at["c"][:, 0], 1)
+
+    def _scale(self, at: Arrays) -> None:
+        at["g"][...] = (at["δ"] * at["z"]).sum(axis=-2)
+
+    def _spread(self, at: Arrays) -> None:
+        at["g"][...] = 0
+        np.add.at(at["g"], at["c"][:, 0], at["δ"])
 
 
 def categories() -> Setup:
@@ -325,12 +353,12 @@ class Chunks:
     def order(self, epoch: int, start: int, stop: int) -> Array:
         return self.source.order(epoch, start, stop)
 
-    def fill(self, batch: Batch, epoch: int, start: int) -> None:
-        rows = self.order(epoch, start, start + len(batch.x))
+    def fill(self, batch: Arrays, epoch: int, start: int) -> None:
+        rows = self.order(epoch, start, start + len(batch["x"]))
         for block in self.blocks:
             here = np.isin(rows, block)
-            batch.x[here] = self.source.x[block][rows[here] - block[0]]
-            batch.y[here] = np.eye(3)[self.source.y[block][rows[here] - block[0]]]
+            batch["x"][here] = self.source.x[block][rows[here] - block[0]]
+            batch["y"][here] = np.eye(3)[self.source.y[block][rows[here] - block[0]]]
 
 
 def test_rows_in_chunks_give_the_same_run() -> None:

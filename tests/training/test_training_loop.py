@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training_cases import PLAN, Setup, draw, epochs, layers, run, whole
+from training_cases import PLAN, Setup, alone, draw, epochs, layers, run, whole
 
 from fcnet.backends import choice
 from fcnet.backends.base import Array
@@ -130,7 +130,8 @@ def test_m23_patience_and_best_survive_a_resume(stop: int) -> None:
 def test_m20_m21_m22_every_optimizer_and_schedule_resumes_bit_for_bit(rule: str, schedule: str) -> None:
     """In the middle of an epoch or between two: rate, bias correction, step count and dropout go on where they were."""
     options = {"momentum": 0.9} if rule in ("sgd", "rmsprop") else {}
-    setup = Setup(rule=OPTIMIZERS[rule](lr=0.01, weight_decay=0.1, **options), dtype=np.float32, clip_norm=1.0)
+    made = alone(OPTIMIZERS[rule](lr=0.01, weight_decay=0.1, **options))
+    setup = Setup(rule=made, dtype=np.float32, clip_norm=1.0)
     plan = replace(PLAN, schedule=SCHEDULES[schedule](warmup=0.2), pause_every=1)
     straight = setup.program()
     expected = epochs(run(straight, setup.source(), plan))
@@ -288,7 +289,7 @@ def test_m4_a_rate_far_too_high_ends_the_run(monkeypatch: pytest.MonkeyPatch, dt
 def test_what_is_not_finite_after_a_chunk_is_found(name: str, bad: float) -> None:
     """One bad number anywhere in the state before a chunk is found after it, unless it has gone."""
     for backend in BACKENDS:
-        setup = Setup(rule=OPTIMIZERS[name]())
+        setup = Setup(rule=alone(OPTIMIZERS[name]()))
         program, source, found = setup.program(choice.make(backend, 2)), setup.source(), 0
         scalars = program.update.scalars(np.arange(1, 4), np.ones(3))
         kept = program.state.copy()

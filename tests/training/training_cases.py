@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 
 from fcnet import random
-from fcnet.backends.base import Array, Backend
+from fcnet.backends.base import Backend
 from fcnet.backends.numpy import NumpyBackend
+from fcnet.backends.ops import Array
 from fcnet.data.source import MemorySource
 from fcnet.nn.activations import Identity, Relu
 from fcnet.nn.initializers import GlorotNormal, HeNormal
 from fcnet.nn.layers import Dense, Dropout, Layer
 from fcnet.nn.losses import CrossEntropy, Loss
 from fcnet.nn.network import Network
-from fcnet.optim.rules import Adam, Optimizer
+from fcnet.optim.rules import Adam, Optimizer, Sgd, of_matrices
 from fcnet.optim.schedules import Constant
-from fcnet.optim.update import MatrixRule, Update
+from fcnet.optim.update import Update
 from fcnet.training.events import Epoch, Progress
 from fcnet.training.loop import Plan, train
 from fcnet.training.program import Forward, Program
@@ -31,6 +32,13 @@ PLAN = Plan(epochs=3, batch_size=8, schedule=Constant())
 def draw(seed: int, purpose: str, *shape: int) -> Array:
     """Normal numbers of this shape, float64."""
     return random.normal(int(np.prod(shape)), random.key(seed, purpose)).reshape(shape)
+
+
+def alone(rule: Optimizer) -> Optimizer:
+    """The rule as one of its own; one for matrices in a group, with plain descent of the same rates for the rest."""
+    if not of_matrices(rule):
+        return rule
+    return Sgd(lr=rule.lr, weight_decay=rule.weight_decay, groups=[replace(rule, match="W*")])
 
 
 def layers(*units: int, outputs: int, dropout: float = 0.0) -> list[Layer]:
@@ -59,7 +67,8 @@ class Setup:
     seed: int = 0
     members: tuple[int, ...] = ()
     clip_norm: float | None = None
-    matrix: MatrixRule | None = None
+    average: float | None = None
+    driven: tuple[str, ...] = ()
     share: float = 1.0
     shuffle: bool = True
 
@@ -75,8 +84,8 @@ class Setup:
         """A program with initial weights, before its first step."""
         source = self.source()
         net = self.net or layers(6, 5, outputs=3, dropout=0.2)
-        network = Network(net, source.x.shape[1], self.members)
-        update = Update(self.rule, network.layout, self.clip_norm, self.matrix)
+        network = Network(net, source.x.shape[1], self.members, self.driven)
+        update = Update(self.rule, network.layout, self.clip_norm, self.average)
         state = State.new(network, update.names, self.dtype)
         program = Program(
             backend or NumpyBackend(),
@@ -89,9 +98,10 @@ class Setup:
             seed=self.seed,
             share=self.share,
         )
-        batch = program.batch(source.n)
-        source.fill(batch, 0, 0)
-        network.initialise(state.θ, state.q, self.seed, batch)
+        rows = source.order(0, 0, source.n)
+        c = None if self.c is None else self.c[rows]
+        network.initialise(state.θ, state.q, self.seed, source.x[rows], c)
+        state.scored[...] = state.θ
         return program
 
 
@@ -113,5 +123,5 @@ def whole(state: State) -> dict[str, Any]:
 
 def outputs(program: Program, x: Array) -> Array:
     """z_N of rows, without dropout."""
-    forward = Forward(program.backend, program.network, program.state.θ, program.state.q, 64)
+    forward = Forward(program.backend, program.network, program.state.scored, program.state.q, 64)
     return forward(x.astype(program.dtype))

@@ -6,14 +6,14 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from fcnet.backends.base import Array, Call, Segment, Words, aligned
+from fcnet.backends.base import Binding, Call, HostBackend, aligned
 from fcnet.backends.numba import kernels, product
 from fcnet.backends.numba.native import (
     COUNTER,
@@ -39,7 +39,23 @@ from fcnet.backends.numba.printer import POINTERS, Groups, print_kernel
 from fcnet.backends.numba.system import CLOCK, MONOTONIC
 from fcnet.backends.numba.team import team
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.formulas import Formula, Sym, row_sum
+from fcnet.backends.ops import (
+    Accumulate,
+    Advance,
+    Apply,
+    Array,
+    Gather,
+    GatherOneHot,
+    Lap,
+    Load,
+    Matmul,
+    Norm,
+    Op,
+    Ref,
+    Update,
+    Words,
+)
+from fcnet.formulas import Formula, row_sum
 from fcnet.formulas.transform import expand_erf
 
 _BUILT: Any = np.show_config(mode="dicts")  # entries without a value are left out of it
@@ -96,7 +112,7 @@ class Least:
     norm: int = 2**15
 
 
-class NumbaBackend:
+class NumbaBackend(HostBackend):
     """Fused loops for formulas and blocks in registers for products; what has no kernel here falls back to NumPy.
 
     Large calls are cut into a piece for each of the `threads`: by rows of the batch where there are enough, so that a
@@ -113,7 +129,6 @@ class NumbaBackend:
         self.plain = NumpyBackend(threads)
         self.even = Cut(tuple(range(0, GRID * self.threads + 1, GRID)), self.least.line)
         self._pads: dict[np.dtype[Any], list[Array]] = {}
-        self._copies: dict[int, list[Array]] = {}  # of what a step loads, by its address: one for each thread
 
     def blas_threads(self, largest: int) -> int:
         """One where the team makes the products."""
@@ -183,31 +198,55 @@ class NumbaBackend:
                 rows.add(place)
         return frozenset(rows)
 
-    def matmul(self, a: Array, b: Array, out: Array) -> list[Call]:
-        """out = a b, one product for each member."""
+    def bind(self, op: Op, at: Binding) -> list[Call]:
+        """The calls that make one operation; those that there is no kernel for are NumPy's."""
+        found: Sequence[Native] | None = None
+        match op:
+            case Matmul(a, b, out):
+                found = self._matmul(at(a), at(b), at(out))
+            case Apply(formula, arrays, outs, sums):
+                groups = at.all(arrays), at.all(outs), at.all(sums)
+                expanded = expand_erf(formula, single=next(iter((outs or sums).values())).dtype == np.float32)
+                if print_kernel(expanded, *groups) is not None:
+                    found = [self._formula(*part) for part in _parts(expanded, groups)]
+            case Update():
+                found = [self._update(op, at)]
+            case Accumulate(values, total):
+                array = at(values)
+                if array.flags.c_contiguous:
+                    kernel, sizes = typed("accumulate", array), block(array, at(total), array.size)
+                    found = [alone(kernel, sizes, (array,), (at(total),))]
+            case Norm(g, out):
+                found = self._norm(at(g), at(out))
+            case Words(key, layer, position, out):
+                worth = self._worth(out.size / self.least.words, out.size, COUNTER)
+                found = [WordsCall(at(out), key, layer, at(position), worth)]
+            case Gather(x, order, position, out):
+                array = at(x)
+                if array.flags.c_contiguous and array.dtype in POINTERS:
+                    found = [self._gather("gather", array, at(order), at(position), at(out))]
+            case GatherOneHot(labels, order, position, out):
+                found = [self._gather("gather_one_hot", at(labels), at(order), at(position), at(out))]
+            case Load(table, position, out):
+                at.loaded.add(out.buffer.name)
+                found = [LoadCall(at(table), at(position), self._copies(out, at))]
+            case Advance(rows, position):
+                found = [alone(kernels.advance, block(at(position), rows), (), (at(position),))]
+            case Lap(done, since, total) if CLOCK:
+                found = [self._lap(at.all(done), at(since), at(total))]
+        return self.plain.bind(op, at) if found is None else [(native, ()) for native in found]
+
+    def _matmul(self, a: Array, b: Array, out: Array) -> list[Native] | None:
+        """One product for each member."""
         if ACCELERATE or out.dtype not in POINTERS or out.strides[-1] != out.itemsize:
-            return self.plain.matmul(a, b, out)
+            return None
         if out.dtype not in self._pads:
             self._pads[out.dtype] = [aligned(product.pad(out.dtype), out.dtype) for _ in range(self.threads)]
         pads = self._pads[out.dtype]
         lead = out.shape[:-2]
         a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
         worth = self._worth(math.prod(out.shape[-2:]) * a.shape[-1] / self.least.product, max(out.shape[-2:]))
-        return [(ProductCall(a[i], b[i], out[i], worth, pads), ()) for i in np.ndindex(*lead)]
-
-    def apply(
-        self,
-        formula: Formula,
-        arrays: Mapping[str, Array],
-        outs: Mapping[str, Array],
-        sums: Mapping[str, Array] | None = None,
-    ) -> list[Call]:
-        """The formula as one printed kernel, with the sums over rows of some results."""
-        groups = arrays, outs, sums or {}
-        expanded = expand_erf(formula, single=next(iter(outs.values())).dtype == np.float32)
-        if print_kernel(expanded, *groups) is None:
-            return self.plain.apply(formula, arrays, outs, sums)
-        return [(self._formula(expanded, groups), ())]
+        return [ProductCall(a[i], b[i], out[i], worth, pads) for i in np.ndindex(*lead)]
 
     def _formula(self, formula: Formula, groups: Groups) -> FormulaCall:
         """The formula, to be cut along the axes that all of its results have and that are long enough; units may belong
@@ -228,19 +267,7 @@ class NumbaBackend:
         """The size, where threads can share 0 … n."""
         return size if self.threads > 1 and self.even.can(n, grain) else 0.0
 
-    def sum_rows(self, e: Array, out: Array) -> list[Call]:
-        """out = Σ over the rows of e."""
-        if not (e.strides[-1] == e.itemsize and out.flags.c_contiguous):
-            return self.plain.sum_rows(e, out)
-        return [(self._formula(Formula({"e": Sym("e")}), ({"e": e}, {}, {"e": out})), ())]
-
-    def accumulate(self, values: Array, total: Array) -> list[Call]:
-        """total += Σ values."""
-        if not values.flags.c_contiguous:
-            return self.plain.accumulate(values, total)
-        return [(alone(typed("accumulate", values), block(values, total, values.size), (values,), (total,)), ())]
-
-    def norm(self, g: Array, out: Array) -> list[Call]:
+    def _norm(self, g: Array, out: Array) -> list[Native]:
         """out = ‖g‖, over blocks that are the same, and summed up in the same order, on however many threads."""
         n, kernel = self.least.norm, typed("squares", g)
         squares = np.zeros((max(1, -(-g.size // n)), 8))  # a cache line each
@@ -251,72 +278,37 @@ class NumbaBackend:
         shared = self._worth(g.size / self.least.operations, g.size) >= 1 and len(pieces) >= self.threads
         edges = np.linspace(0, len(pieces), (self.threads if shared else 1) + 1).round().astype(int)
         root = alone(typed("root", out), block(squares, len(squares), 8, out), (squares,), (out,))
-        return [(FixedCall([pieces[a:b] for a, b in itertools.pairwise(edges)]), ()), (root, ())]
+        return [FixedCall([pieces[a:b] for a, b in itertools.pairwise(edges)]), root]
 
-    def words(self, out: Array, words: Words) -> list[Call]:
-        """out = raw words."""
-        return [(WordsCall(out, words, self._worth(out.size / self.least.words, out.size, COUNTER)), ())]
-
-    def gather(self, x: Array, order: Array, position: Array, out: Array) -> list[Call]:
-        """out = the rows of x (n_all, n) at the place of the step."""
-        if not x.flags.c_contiguous or x.dtype not in POINTERS:
-            return self.plain.gather(x, order, position, out)
+    def _gather(self, kernel: str, x: Array, order: Array, position: Array, out: Array) -> Native:
         worth = self._worth(out.size / self.least.gather, len(out))
-        return [(GatherCall(typed("gather", out), x, order, position, out, worth), ())]
+        return GatherCall(typed(kernel, out), x, order, position, out, worth)
 
-    def gather_one_hot(self, labels: Array, order: Array, position: Array, out: Array) -> list[Call]:
-        """out = one-hot rows of the labels at the place of the step."""
-        worth = self._worth(out.size / self.least.gather, len(out))
-        return [(GatherCall(typed("gather_one_hot", out), labels, order, position, out, worth), ())]
+    def _copies(self, ref: Ref, at: Binding) -> list[Array]:
+        """Of numbers that are loaded for each step: each thread has its own, the first everybody's."""
+        if ref.buffer.name not in at.loaded:
+            return [at(ref)] * self.threads
+        names = [ref.buffer.name, *(f"{ref.buffer.name}@{i}" for i in range(1, self.threads))]
+        return [at(replace(ref, buffer=replace(ref.buffer, name=name))) for name in names]
 
-    def load(self, table: Array, position: Array, out: Array) -> list[Call]:
-        """out = the step's row of the table."""
-        copies = self._copies[address(out)] = [out, *(np.zeros_like(out) for _ in range(self.threads - 1))]
-        return [(LoadCall(table, position, copies), ())]
-
-    def _own(self, scalar: Array, thread: int) -> Array:
-        """The thread's copy of a number that is loaded for each step, or the number."""
-        for start, copies in self._copies.items():
-            place = (address(scalar) - start) // scalar.itemsize
-            if 0 <= place < copies[0].size and copies[0].dtype == scalar.dtype and not scalar.ndim:
-                return copies[thread][place : place + 1].reshape(())
-        return scalar
-
-    def advance(self, position: Array, rows: int) -> list[Call]:
-        """The next step."""
-        return [(alone(kernels.advance, block(position, rows), (), (position,)), ())]
-
-    def lap(self, calls: Sequence[Call], since: Array, total: Array) -> list[Call]:
+    def _lap(self, done: Mapping[str, Array], since: Array, total: Array) -> Native:
         """By the system's clock, when every thread has done its pieces."""
-        if not CLOCK:
-            return self.plain.lap(calls, since, total)
-        done = tuple(a for call, _ in calls if isinstance(call, Native) for a in call.writes)
         time = np.zeros(2, np.int64)
         values = block(CLOCK, MONOTONIC, time, since, total)
-        return [(alone(kernels.lap, values, (*done, time), (since, total, time), True), ())]
+        return alone(kernels.lap, values, (*done.values(), time), (since, total, time), True)
 
-    def update(
-        self,
-        formula: Formula,
-        vectors: Mapping[str, Array],
-        segments: Sequence[Segment],
-        watch: list[Array] | None = None,
-    ) -> list[Call]:
-        """The formula over every segment, each in one pass, in which the sum of all results is watched."""
-        total = row_sum(functools.reduce(operator.add, formula.results.values()))
-        formula = Formula({**formula.results, "watch": total})
-        calls: list[Call] = []
-        for start, stop, scalars in segments:
-            size = stop - start
-            worth = self._worth(size * len(list(formula.nodes())) / self.least.operations, size)
-            views = {name: vector[start:stop] for name, vector in vectors.items()}
-            dtype = next(iter(views.values())).dtype
-            cells = [aligned(1, dtype) for _ in range(self.threads if worth else 1)]
-            own = [{name: self._own(scalar, i) for name, scalar in scalars.items()} for i in range(self.threads)]
-            calls.append((UpdateCall(formula, views, own, cells, worth), ()))
-            if watch is not None:
-                watch += cells
-        return calls
+    def _update(self, op: Update, at: Binding) -> Native:
+        """The formula in one pass, in which the sum of all results is watched."""
+        total = row_sum(functools.reduce(operator.add, op.formula.results.values()))
+        formula = Formula({**op.formula.results, "watch": total})
+        views = at.all(op.vectors)
+        first = next(iter(views.values()))
+        worth = self._worth(first.size * len(list(formula.nodes())) / self.least.operations, first.size)
+        cells = [aligned(1, first.dtype) for _ in range(self.threads if worth else 1)]
+        own = {name: self._copies(ref, at) for name, ref in op.scalars.items()}
+        at.watched += cells
+        scalars = [{name: copies[i] for name, copies in own.items()} for i in range(self.threads)]
+        return UpdateCall(formula, views, scalars, cells, worth)
 
 
 class Alone:
@@ -434,3 +426,21 @@ def _matched(natives: Sequence[Native], cut: Cut) -> list[Native]:
         return next((found for other in natives if (found := native.like(other, cut))), native)
 
     return [match(native) for native in natives]
+
+
+def _parts(formula: Formula, groups: Groups) -> Iterator[tuple[Formula, Groups]]:
+    """Sums of what is not kept apart from the rest, and before it: a result may overwrite what they are made of. So
+    each has one kernel, and equal bits, whether units or rows are shared out."""
+    arrays, outs, sums = groups
+    alone = [name for name in formula.results if outs and name not in outs]
+    for names in (*([name] for name in alone), [name for name in formula.results if name not in alone]):
+        own = Formula({name: formula.results[name] for name in names})
+        used = {name: arrays[name] for name in own.symbols()}
+        yield (
+            own,
+            (
+                used,
+                {name: outs[name] for name in names if name in outs},
+                {name: sums[name] for name in names if name in sums},
+            ),
+        )

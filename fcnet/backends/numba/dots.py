@@ -13,10 +13,10 @@ import numpy as np
 from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
-from fcnet.backends.base import Array
 from fcnet.backends.numba.pointers import call, f4, f8, i8
 from fcnet.backends.numba.product import INDEX, ROWS, VECTORS, Vectors, repeat
 from fcnet.backends.numba.store import kept
+from fcnet.backends.ops import Array
 
 FEW, LONG = 12, 128
 """Up to so many columns, and from so many products for an element on; below, a step would gain little by it."""

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from fcnet.backends.base import Array, Words, aligned
+from fcnet.backends.base import aligned
 from fcnet.backends.numba import dots, kernels, product, store
 from fcnet.backends.numba.pointers import address, block, replay
 from fcnet.backends.numba.printer import POINTERS, Group, Groups, Printed, print_kernel, signature
+from fcnet.backends.ops import Array
 from fcnet.formulas import Formula, Sym
 from fcnet.formulas.expression import REDUCTIONS
 
@@ -296,9 +297,9 @@ class UpdateCall(Native):
 class WordsCall(Native):
     """out (…, n) = raw words; each thread has a part of them."""
 
-    def __init__(self, out: Array, words: Words, worth: float) -> None:
-        self.out, self.words, self.worth = out, words, worth
-        self.reads, self.writes = (words.position,), (out,)
+    def __init__(self, out: Array, key: tuple[int, int], layer: int, position: Array, worth: float) -> None:
+        self.out, self.key, self.layer, self.position, self.worth = out, key, layer, position, worth
+        self.reads, self.writes = (position,), (out,)
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
         """By words."""
@@ -315,13 +316,13 @@ class WordsCall(Native):
 
     def touched(self, shape: tuple[int, ...], rows: slice, columns: slice) -> tuple[list[Array], list[Array]]:
         """What is read and written there."""
-        return [self.words.position], [self.out[rows, columns]]
+        return [self.position], [self.out[rows, columns]]
 
     def _piece(self, out: Array, row: int, start: int) -> Piece:
-        k0, k1 = (int(word) for word in self.words.key.view(np.int64))
-        position = self.words.position
-        values = block(k0, k1, self.words.layer, position, out, *out.shape, out.strides[0] // out.itemsize, start, row)
-        return Piece(int(kernels.words.address), values, (position,), (out,))
+        k0, k1 = (int(word) for word in np.array(self.key, np.uint64).view(np.int64))
+        step = out.strides[0] // out.itemsize
+        values = block(k0, k1, self.layer, self.position, out, *out.shape, step, start, row)
+        return Piece(int(kernels.words.address), values, (self.position,), (out,))
 
 
 class ProductCall(Native):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fcnet.backends.base import Array
 from fcnet.backends.numba.native import Cut, Native, Piece, UpdateCall
 from fcnet.backends.numba.pointers import address
 from fcnet.backends.numba.team import START, STOP, TELL, WAIT
+from fcnet.backends.ops import Array
 
 
 @dataclass(frozen=True)

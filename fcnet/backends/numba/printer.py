@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fcnet.backends.base import Array
 from fcnet.backends.numba.pointers import address
+from fcnet.backends.ops import Array
 from fcnet.formulas import Formula
 from fcnet.formulas.expression import COMPARISONS, REDUCTIONS, Expr, is_const
 

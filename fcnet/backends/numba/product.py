@@ -23,10 +23,10 @@ from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fcnet.backends.base import Array
 from fcnet.backends.numba.denormals import X86
 from fcnet.backends.numba.pointers import call, f4, f8, i8
 from fcnet.backends.numba.store import kept
+from fcnet.backends.ops import Array
 
 _FEATURES = binding.get_host_cpu_features()
 _BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx2") else 16  # of a vector register

@@ -20,10 +20,10 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fcnet.backends.base import Array
 from fcnet.backends.numba.denormals import X86, flush, restore
 from fcnet.backends.numba.pointers import address, call, i8
 from fcnet.backends.numba.system import CLOCK, MONOTONIC, NAP, nap, read_clock
+from fcnet.backends.ops import Array
 
 WAIT, TELL, START, STOP = range(4)
 """What a table has in place of a kernel's address where its thread waits for another, tells the others that it has got

@@ -1,0 +1,305 @@
+"""What a step does, as data: operations over named buffers, recorded once and compiled by a backend.
+
+Nothing here computes. Layers, losses and optimizers write operations on a `Tape`; a backend turns the list into a step
+that it can repeat, and whoever wants to know what a step costs or needs reads the same list.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcnet.formulas import Formula
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A piece of memory by its name; steps of other batch sizes use the same one, as large as it must be."""
+
+    name: str
+    size: int
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The elements of a buffer seen as an array, from `start` on; `strides` in elements."""
+
+    buffer: Buffer
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    start: int = 0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its elements."""
+        return self.buffer.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of its axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of its elements."""
+        return math.prod(self.shape)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of its buffer, in order."""
+        return self.start == 0 and self.size == self.buffer.size and self.strides == _strides(self.shape)
+
+    def __getitem__(self, part: slice | tuple[EllipsisType, slice]) -> Ref:
+        """A part of the first axis, or, as in x[..., 2:5], of the last."""
+        axis, along = (0, part) if isinstance(part, slice) else (self.ndim - 1, part[1])
+        start, stop, step = along.indices(self.shape[axis])
+        assert step == 1
+        shape = (*self.shape[:axis], max(stop - start, 0), *self.shape[axis + 1 :])
+        return replace(self, shape=shape, start=self.start + start * self.strides[axis])
+
+    def reshape(self, shape: tuple[int, ...]) -> Ref:
+        """The same elements in order, in another shape."""
+        assert self.strides == _strides(self.shape)
+        assert math.prod(shape) == self.size
+        return replace(self, shape=shape, strides=_strides(shape))
+
+    def swapaxes(self, one: int, other: int) -> Ref:
+        """Two axes exchanged."""
+        shape, strides = list(self.shape), list(self.strides)
+        shape[one], shape[other] = shape[other], shape[one]
+        strides[one], strides[other] = strides[other], strides[one]
+        return replace(self, shape=tuple(shape), strides=tuple(strides))
+
+
+def _strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Of an array in C order."""
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def ref(name: str, shape: int | tuple[int, ...], dtype: Any) -> Ref:
+    """A whole buffer of this shape."""
+    shape = (shape,) if isinstance(shape, int) else shape
+    return Ref(Buffer(name, math.prod(shape), np.dtype(dtype)), shape, _strides(shape))
+
+
+def like(name: str, array: Array) -> Ref:
+    """The buffer that an array is to be resident in."""
+    return ref(name, array.shape, array.dtype)
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation; it reads and writes what its fields say."""
+
+    @property
+    def reads(self) -> tuple[Ref, ...]:
+        """What must be there before."""
+        return tuple(self._refs(written=False))
+
+    @property
+    def writes(self) -> tuple[Ref, ...]:
+        """What it makes or changes."""
+        return tuple(self._refs(written=True))
+
+    def _refs(self, written: bool) -> Iterator[Ref]:
+        for each in fields(self):
+            value, role = getattr(self, each.name), each.metadata.get("role")
+            if role == "changed" or written == (role == "made"):
+                yield from value.values() if isinstance(value, Mapping) else [value] if isinstance(value, Ref) else []
+
+
+def _made() -> Any:
+    return field(metadata={"role": "made"})
+
+
+def _changed() -> Any:
+    return field(metadata={"role": "changed"})
+
+
+@dataclass(frozen=True)
+class Matmul(Op):
+    """out = a b, over the last two axes; leading axes are members."""
+
+    a: Ref
+    b: Ref
+    out: Ref = _made()
+
+
+@dataclass(frozen=True)
+class Apply(Op):
+    """Every result of the formula into its buffer; a result may overwrite a symbol's buffer of the same shape.
+
+    `sums`: results (…, B, n) that are also, or with no entry in `outs` only, summed over their rows, into (…, n).
+    """
+
+    formula: Formula
+    arrays: Mapping[str, Ref]
+    outs: Mapping[str, Ref] = _made()
+    sums: Mapping[str, Ref] = field(default_factory=dict, metadata={"role": "made"})
+
+
+@dataclass(frozen=True)
+class Accumulate(Op):
+    """total += Σ values, the sum and `total`, a 0-d array, in float64."""
+
+    values: Ref
+    total: Ref = _changed()
+
+
+@dataclass(frozen=True)
+class Norm(Op):
+    """out, a 0-d array, = ‖g‖₂ of a flat vector."""
+
+    g: Ref
+    out: Ref = _made()
+
+
+@dataclass(frozen=True)
+class Words(Op):
+    """out uint16 = random words of (key, layer) at the epoch and step of `position`, four from each uint64."""
+
+    key: tuple[int, int]
+    layer: int
+    position: Ref
+    out: Ref = _made()
+
+
+@dataclass(frozen=True)
+class Gather(Op):
+    """out (B, n) = rows of x (n_all, n): those that order (n_rows,) int64 names from the position's row on."""
+
+    x: Ref
+    order: Ref
+    position: Ref
+    out: Ref = _made()
+
+
+@dataclass(frozen=True)
+class GatherOneHot(Op):
+    """out (B, K) = one-hot rows of labels (n_all,) int64, gathered likewise."""
+
+    labels: Ref
+    order: Ref
+    position: Ref
+    out: Ref = _made()
+
+
+@dataclass(frozen=True)
+class Take(Op):
+    """out (…, B, n_cat · d) = for each code of a row its row of the table (…, K, d), side by side; zeros for −1.
+
+    codes (B, n_cat) int32; those of column j count from `first[j]` on.
+    """
+
+    table: Ref
+    codes: Ref
+    first: tuple[int, ...]
+    out: Ref = _made()
+
+
+@dataclass(frozen=True)
+class ScatterAdd(Op):
+    """out (…, K, d) = the sum of those parts of δ (…, B, n_cat · d) that `Take` had made of each of its rows."""
+
+    δ: Ref
+    codes: Ref
+    first: tuple[int, ...]
+    out: Ref = _made()
+
+
+@dataclass(frozen=True)
+class Fill(Op):
+    """out = a number; written once, when the step is compiled, and nothing changes it."""
+
+    value: float
+    out: Ref = _made()
+
+
+@dataclass(frozen=True)
+class Load(Op):
+    """out (n,) = the row of table (steps, n) for the step of the chunk."""
+
+    table: Ref
+    position: Ref
+    out: Ref = _made()
+
+
+@dataclass(frozen=True)
+class Advance(Op):
+    """The position (epoch, step, row of the epoch, step of the chunk) moves on by one step of so many rows."""
+
+    rows: int
+    position: Ref = _changed()
+
+
+@dataclass(frozen=True)
+class Update(Op):
+    """The formula over flat vectors of one length; results are named like the vectors that they overwrite.
+
+    `scalars` are 0-d. A backend that can do so at no cost watches whether all results are finite.
+    """
+
+    formula: Formula
+    scalars: Mapping[str, Ref]
+    vectors: Mapping[str, Ref] = _changed()
+
+    @property
+    def size(self) -> int:
+        """The number of elements of each vector."""
+        return next(iter(self.vectors.values())).size
+
+
+@dataclass(frozen=True)
+class Host(Op):
+    """Whatever else a step does: `function` is called, in Python, with the arrays of `arrays` by name."""
+
+    function: Callable[[Mapping[str, Array]], object]
+    arrays: Mapping[str, Ref] = _changed()
+
+
+@dataclass(frozen=True)
+class Section(Op):
+    """What follows is this phase of that layer: for measuring, where a step's time goes."""
+
+    phase: str
+    layer: int = 0
+
+
+@dataclass(frozen=True)
+class Lap(Op):
+    """total (1,) int64 += the nanoseconds since `since` (1,) int64, which becomes now; after all that is `done`."""
+
+    done: Mapping[str, Ref]
+    since: Ref = _changed()
+    total: Ref = _changed()
+
+
+class Tape:
+    """A list of operations in the order in which they are made."""
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+
+    def add(self, op: Op) -> None:
+        """Write it down."""
+        self.ops.append(op)
+
+
+def buffers(ops: Sequence[Op]) -> dict[str, Buffer]:
+    """Every buffer of the operations by name, the largest of each."""
+    found: dict[str, Buffer] = {}
+    for op in ops:
+        for each in (*op.reads, *op.writes):
+            held = found.get(each.buffer.name)
+            if held is None or held.size < each.buffer.size:
+                found[each.buffer.name] = each.buffer
+    return found

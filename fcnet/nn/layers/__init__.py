@@ -1,0 +1,22 @@
+"""The layers, one in each file; whatever file is put here with a layer in it is one more."""
+
+from __future__ import annotations
+
+import pkgutil
+
+from fcnet.nn.layers.layer import LAYERS, Equation, Given, Hidden, Layer, Names, go, spread
+
+_files = sorted(each.name for each in pkgutil.iter_modules(__path__))
+__all__ = [*_files]  # noqa: PLE0604
+from fcnet.nn.layers import *  # noqa: E402, F403  the files that have just been named
+
+for _module in _files:
+    for _found in vars(globals()[_module]).values():
+        own = isinstance(_found, type) and _found.__module__ == f"{__name__}.{_module}"
+        if own and isinstance(vars(_found).get("name"), str):
+            LAYERS[vars(_found)["name"]] = _found
+
+from fcnet.nn.layers.dense import Dense  # noqa: E402  they are registered by now
+from fcnet.nn.layers.dropout import Dropout  # noqa: E402
+
+__all__ = ["LAYERS", "Dense", "Dropout", "Equation", "Given", "Hidden", "Layer", "Names", "go", "spread"]

@@ -1,0 +1,146 @@
+"""The layer of the derivation: a = W z + b, z_out = f(a)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self
+
+import numpy as np
+
+from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
+from fcnet.formulas import Expr, Formula, Sym
+from fcnet.formulas.notation import line
+from fcnet.formulas.transform import evaluate
+from fcnet.nn.activations import ACTIVATIONS, Activation, Identity, logistic, owned
+from fcnet.nn.initializers import INITIALIZERS, Initializer, best
+from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, row, transpose
+from fcnet.nn.layout import Slot
+from fcnet.nn.workspace import Workspace
+from fcnet.registry import Count, Named, Share
+
+
+@dataclass(frozen=True)
+class Dense:
+    """z_out = f(W z + b). A number alone stands for its units."""
+
+    units: Count
+    """The number of units."""
+    activation: Annotated[Activation, Named(ACTIVATIONS)] | None = None
+    """Its activation; without, `network.activation`."""
+    init: Literal["auto"] | Annotated[Initializer, Named(INITIALIZERS)] | None = None
+    """How its weights start; without, `network.init`."""
+    dropout: Share | None = None
+    """The share of its outputs that are dropped in training; without, `network.dropout`."""
+    name: Literal["dense"] = "dense"
+
+    def settled(self, given: Given) -> Self:
+        """With the section's activation, init and dropout where it has none."""
+        f = given.activation if self.activation is None else self.activation
+        init = given.init if self.init is None else self.init
+        dropout = given.dropout if self.dropout is None else self.dropout
+        return replace(self, activation=f, init=best(f.family) if init == "auto" else init, dropout=dropout)
+
+    @property
+    def f(self) -> Activation:
+        """Its activation."""
+        return self.activation or Identity()
+
+    def described(self) -> tuple[str, str]:
+        """Its activation and its initializer."""
+        return str(getattr(self.f, "name", type(self.f).__name__)), str(getattr(self.init, "name", self.init))
+
+    def slots(self, n_in: int) -> tuple[int, list[Slot]]:
+        """b (n_out,), W (n_out, n_in), and what the activation owns."""
+        own = [Slot("b", (self.units,), "bias"), Slot("W", (self.units, n_in), "weight")]
+        return self.units, [*own, *owned(self.f, self.units)]
+
+    def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
+        """W from the initializer, b = 0."""
+        assert self.init is not None
+        assert self.init != "auto"
+        self.init.fill(p["W"], key.words, key.place)
+        p["b"][...] = 0
+        for slot in owned(self.f, self.units):
+            p[slot.name][...] = slot.start
+
+    def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
+        """A = Z Wᵀ + b, Z_out = f(A)."""
+        a = ws.new("a", self.units)
+        k.add(Matmul(z, transpose(p["W"]), a))
+        pre = Sym("a") + Sym("b")
+        # Where the vjp can do without a, z takes its place and one buffer less is written.
+        needs_a = not ws.frugal or "a" in Formula(self._back()).symbols()
+        results = {"z": self.f.f(pre)} | ({"a": pre} if needs_a else {})
+        z_out = ws.new("z_out", self.units) if needs_a and self.f.f(Sym("a")) is not Sym("a") else a
+        outs = {"z": z_out} | ({"a": a} if needs_a else {})
+        k.add(Apply(Formula(results), {"a": a, "b": row(p["b"]), **self._parameters(p)}, outs))
+        return z_out
+
+    def backward(self, k: Tape, p: Refs, q: Refs, g: Refs, ws: Workspace, δ: Ref) -> Ref | None:
+        """ε = (∂f/∂a)ᵀ δ (1), db = Σ rows ε (3), dW = Eᵀ Z (4), Δ_in = E W (2)."""
+        ε, back = δ, self._back()
+        ws.keep("ε", ε)
+        if back["ε"] is Sym("δ"):
+            k.add(Apply(Formula({"ε": Sym("ε")}), {"ε": ε}, {}, {"ε": g["b"]}))
+        else:
+            arrays = {"a": ws["a"], "z": ws["z_out"], "δ": δ, **self._parameters(p)}
+            sums = {"ε": g["b"], **{name: g[name] for name in back if name != "ε"}}
+            k.add(Apply(Formula(back), {name: arrays[name] for name in Formula(back).symbols()}, {"ε": ε}, sums))
+        k.add(Matmul(transpose(ε), ws["z"], g["W"]))
+        if not ws.needed:
+            return None
+        δ_in = ws.new("δ_in", p["W"].shape[-1])
+        k.add(Matmul(ε, p["W"], δ_in))
+        return δ_in
+
+    def _back(self) -> dict[str, Expr]:
+        """ε, and what the activation's own parameters get from each row."""
+        a, z, δ = Sym("a"), Sym("z"), Sym("δ")
+        return {"ε": self.f.vjp(a, z, δ), **getattr(self.f, "slopes", lambda *_: {})(a, z, δ)}
+
+    def _parameters(self, p: Refs) -> dict[str, Ref]:
+        return {slot.name: row(p[slot.name]) for slot in owned(self.f, self.units)}
+
+    def equations(self, n: Names) -> Iterator[Equation]:
+        """a and z_out, then ε (1), db (3), dW (4) and δ_in (2)."""
+        A, W, b, E, f = n("A"), n("W"), n("b"), n("E"), self.f
+        own = [slot.name for slot in owned(f, self.units)]
+
+        def text(e: Expr) -> str:
+            letters = {"a": A, "z": n.z_out, "δ": n.δ, **{name: n(name) for name in own}}
+            return line(e, letters, {logistic(Sym(x)): f"σ({letters[x]})" for x in ("a", "z", "δ")})
+
+        def z_out(seen: Arrays) -> Array:
+            parameters = {name: seen[f"p.{name}"][None, :] for name in own}
+            return np.asarray(evaluate(f.f(Sym("a")), {"a": seen["a"], **parameters}))
+
+        yield Equation(
+            "forward",
+            f"{A} = {n.z} {W}^{{T}} + {b}",
+            self.forward,
+            {"a": (A, "pre-activations"), "z": n.inputs, "p.W": (W, "weights"), "p.b": (b, "biases")},
+            # by its definition, aʲ = Σₖ Wʲᵏ zᵏ + bʲ, without BLAS
+            expected=lambda seen: np.einsum("rk,jk->rj", seen["z"], seen["p.W"], optimize=False) + seen["p.b"],
+        )
+        parameters = {f"p.{name}": (n(name), "parameters of the activation") for name in own}
+        made = {"z_out": n.outputs, **parameters}
+        yield Equation("forward", f"{n.z_out} = {text(f.f(Sym('a')))}", f.f, made, expected=z_out)
+        back = self._back()
+        yield Equation(
+            "backward",
+            f"{E} = {text(back['ε'])}",
+            f.vjp,
+            {"ε": (E, "∂L/∂A, gradient at the pre-activations"), "δ": (n.δ, "∂L/∂Z, gradient at the outputs")},
+            "(1)",
+            slope=("a", z_out),
+        )
+        bias = {"g.b": (f"d{b}", "gradient of the biases")}
+        yield Equation("backward", f"d{b} = Σ_{{r}} {E}", self.backward, bias, "(3)")
+        for name in own:
+            shown = {f"g.{name}": (f"d{n(name)}", "gradient of the activation's parameters")}
+            yield Equation("backward", f"d{n(name)} = Σ_{{r}} {text(back[name])}", f.vjp, shown)
+        weights = {"g.W": (f"d{W}", "gradient of the weights"), "z": (n.z, "inputs of the layer")}
+        yield Equation("backward", f"d{W} = {E}^{{T}} {n.z}", self.backward, weights, "(4)")
+        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs"), "p.W": (W, "weights")}
+        yield Equation("backward", f"{n.δ_in} = {E} {W}", self.backward, below, "(2)")

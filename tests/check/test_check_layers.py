@@ -1,0 +1,89 @@
+"""What `check` and `explain` say about every layer that is registered, and what a config may say of layers."""
+
+import pytest
+from check_cases import prepared, settings
+
+from fcnet import config
+from fcnet.errors import ConfigError
+from fcnet.nn.layers import LAYERS
+from fcnet.reports import explain
+from fcnet.training.gradcheck import Trial, check
+
+SETTINGS = {"dense": {"units": 5}, "dropout": {"rate": 0.3}, "glu": {"units": 5}, "residual": {"layers": [4, 5]}}
+
+
+def layers(name):
+    """The layer between others and inside a block."""
+    own = {"name": name, **SETTINGS.get(name, {})}
+    return [5, own, {"name": "residual", "layers": [own, 5]}, 4]
+
+
+def test_an_embedding_wants_codes(tmp_path):
+    """Where the table gives the net no codes to look up, an embedding is refused, and does not pass for a layer."""
+    for levels in ({}, {"levels": [3, 2]}):
+        with pytest.raises(ConfigError, match="embedding looks up codes of categories") as caught:
+            prepared(tmp_path, network={"layers": [{"name": "embedding", **levels}, 5]})
+
+        assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "embedding"])
+def test_every_layer_can_be_checked_and_explained(tmp_path, name):
+    """The gradient is right, each equation holds, and each shows arrays that are there."""
+    network = {"layers": layers(name), "activation": "tanh"}
+
+    found = explain.explanation(settings(tmp_path, network=network), everything=True)
+
+    assert all(c.passed for c in check(Trial(prepared(tmp_path, network=network))))
+    assert all(c.passed for c in found.checks), found.checks
+    equations = [e for sections in found.parts.values() for section in sections for e in section.equations]
+    assert equations
+    assert all(e.text and e.code for e in equations)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_config_with_any_layer_reads_back(tmp_path, name):
+    """Spelled out and read again, and written as YAML, it is the same config."""
+    found = settings(tmp_path, network={"layers": layers(name)})
+
+    assert config.from_mapping(config.to_mapping(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (["layer_nrom"], "did you mean layer_norm"),
+        ([{"name": "residual", "layers": [{"unit": 4}]}], "did you mean units"),
+        ([{"name": "residual", "layers": []}], "network.layers.0.layers"),
+        ([{"name": "scale", "units": 3}], "network.layers.0.units: unknown key"),
+    ],
+)
+def test_what_is_wrong_in_a_layer_is_named(tmp_path, written, said):
+    """A near miss, a wrong key inside a block and an empty block are exit 3, with their place."""
+    with pytest.raises(ConfigError, match=said) as caught:
+        settings(tmp_path, network={"layers": written})
+
+    assert caught.value.exit_code == 3
+
+
+def test_a_block_of_another_width_is_refused_with_its_widths(tmp_path):
+    """A residual block must end as wide as it begins; how wide that is is said."""
+    with pytest.raises(ConfigError, match="a residual block with 5 inputs ends in 4 units") as caught:
+        prepared(tmp_path, network={"layers": [5, {"name": "residual", "layers": [4]}]})
+
+    assert caught.value.exit_code == 3
+
+
+def test_blocks_within_blocks_have_an_end(tmp_path):
+    """A few blocks inside one another work; hundreds are refused as a config, not as a crash."""
+    inner = [5]
+    for _ in range(5):
+        inner = [{"name": "residual", "layers": inner}]
+    assert prepared(tmp_path, network={"layers": [5, *inner]}).network.n_out == 3
+    for _ in range(300):
+        inner = [{"name": "residual", "layers": inner}]
+
+    with pytest.raises(ConfigError) as caught:
+        prepared(tmp_path, network={"layers": [5, *inner]})
+
+    assert caught.value.exit_code == 3
