@@ -212,14 +212,21 @@ def _check_plain(name: bytes, flags: int, method: int) -> None:
 
 
 def _wide(extra: bytes, values: list[int]) -> list[int]:
-    """`values` with each one that reads 0xFFFFFFFF replaced from the extra field of 64-bit sizes."""
+    """`values` with each one that reads 0xFFFFFFFF replaced from the extra field of 64-bit sizes.
+
+    The field holds the values that are replaced, or, as Python before 3.11.4 writes it, all of them once more.
+    """
     if not extra:
         return values
-    wide = [value == _WIDE for value in values]
-    if len(extra) < 4 or struct.unpack_from("<HH", extra) != (1, len(extra) - 4) or len(extra) != 4 + 8 * sum(wide):
+    at = [i for i, value in enumerate(values) if value == _WIDE]
+    if len(extra) == 4 + 8 * len(values):
+        at = list(range(len(values)))
+    if len(extra) < 4 or struct.unpack_from("<HH", extra) != (1, len(extra) - 4) or len(extra) != 4 + 8 * len(at):
         raise Malformed("an extra field is not one that numpy or fcnet writes")
-    numbers = iter(struct.unpack_from(f"<{sum(wide)}Q", extra, 4))
-    return [next(numbers) if is_wide else value for value, is_wide in zip(values, wide, strict=True)]
+    found = dict(zip(at, struct.unpack_from(f"<{len(at)}Q", extra, 4), strict=True))
+    if any(values[i] not in (_WIDE, number) for i, number in found.items()):
+        raise Malformed("an extra field disagrees with the sizes beside it")
+    return [found.get(i, value) for i, value in enumerate(values)]
 
 
 def _local_end(read: Callable[[int, int], bytes], entry: _Entry, directory: int) -> int:

@@ -187,18 +187,38 @@ def test_data_of_every_member_start_on_64_bytes(tmp_path: Path) -> None:
     assert [member.offset % 64 for member in members] == [0] * 6
 
 
-def test_a_checkpoint_that_numpy_wrote_is_read() -> None:
-    """A checkpoint put together by `np.savez`, header and hash as documented, is read, arrays in Fortran order too."""
-    stored = {"W1": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "b1": np.float32(2.0)}
+def saved_by_numpy(stored: dict[str, Any], size: Callable[[int], int]) -> bytes:
+    """A checkpoint by `np.savez`, with `size` of a member's true size in its local header."""
     file = io.BytesIO()
     header = header_of({name: np.asarray(a) for name, a in stored.items()}, later="unknown keys are ignored")
     np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **stored)
-    body = file.getvalue()[:-2] + b"\x40\x00"
+    body = bytearray(file.getvalue()[:-2] + b"\x40\x00")
+    for member in zipfile.ZipFile(file).infolist():
+        struct.pack_into("<II", body, member.header_offset + 18, *[size(member.file_size)] * 2)
+    return sealed(bytes(body))
 
-    found = checkpoint.parse(sealed(body), PATH)
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(lambda size: 0xFFFFFFFF, id="in-the-extra-field"),
+        pytest.param(lambda size: size, id="in-both-as-python-3.11.3"),
+    ],
+)
+def test_a_checkpoint_that_numpy_wrote_is_read(size: Callable[[int], int]) -> None:
+    """A checkpoint put together by `np.savez`, header and hash as documented, is read, arrays in Fortran order too."""
+    stored = {"W1": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "b1": np.float32(2.0)}
+
+    found = checkpoint.parse(saved_by_numpy(stored, size), PATH)
 
     np.testing.assert_array_equal(found.arrays["W1"], stored["W1"], strict=True)
     assert found.arrays["b1"] == 2
+
+
+def test_sizes_that_stand_twice_have_to_agree() -> None:
+    """A member whose local header gives one size in its own field and another in the extra field is refused."""
+    with pytest.raises(CheckpointError, match="disagrees with the sizes beside it"):
+        checkpoint.parse(saved_by_numpy({"W1": W}, lambda size: size + 1), PATH)
 
 
 def test_minor_versions_are_read_and_unknown_keys_ignored() -> None:
