@@ -12,7 +12,7 @@ from types import ModuleType
 from fcnet import files
 from fcnet.errors import StorageError, escape
 
-LEAST = {"numba": (0, 60), "polars": (1, 30)}
+LEAST = {"numba": (0, 60), "polars": (1, 32)}
 """The oldest versions that fcnet knows how to use, as in pyproject.toml."""
 
 

@@ -243,7 +243,7 @@ def test_labels_of_one_source_are_those_of_all_others(tmp_path, name):
 
 
 def as_objects(*values: Any) -> Any:
-    return pd.Series(np.array([*repeated(*values), None], dtype=object)[:-1])
+    return pd.Series(np.array([*repeated(*values), None], dtype=object)[:-1], dtype=object)
 
 
 @pytest.mark.parametrize(
