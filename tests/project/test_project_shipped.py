@@ -82,6 +82,23 @@ def test_the_version_stands_in_one_place() -> None:
     assert f"\n## {fcnet.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_the_lowest_versions_are_the_bounds_of_the_packages() -> None:
+    """tests/lowest.txt holds every lower bound of pyproject.toml to exactly that version, and nothing besides."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    bounds = dict(each.split(">=") for each in needed if ">=" in each)
+
+    held = dict(line.split("==") for line in (ROOT / "tests" / "lowest.txt").read_text(encoding="utf-8").splitlines())
+
+    assert held.keys() == bounds.keys()
+    for name, least in bounds.items():
+        assert re.fullmatch(re.escape(least) + r"(\.0)*", held[name]), f"{name}: {held[name]} is not {least}"
+    assert {each for each in needed if ">=" not in each} == {"types-PyYAML", "types-tqdm"}
+
+
 def definitions(path: Path) -> set[str]:
     """`function`, `Class` and `Class.method` for everything defined at the top of a file or in its classes."""
     names = set()
