@@ -23,9 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from fcnet import npz
 from fcnet.errors import CheckpointError, DivergedError, LimitError, StorageError
 from fcnet.files import Folder
-from fcnet.runs import checkpoint, npz
+from fcnet.runs import checkpoint
 
 PATH = Path("runs/x/best.npz")
 CANARY = "canary_of_the_checkpoint_tests"
