@@ -7,7 +7,7 @@ import hashlib
 import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,14 +17,17 @@ import numpy as np
 import fcnet
 from fcnet import config as configs
 from fcnet import extras, machine
+from fcnet.backends.base import Backend
 from fcnet.backends.ops import Array
 from fcnet.config.schema import Config
+from fcnet.data import Dataset
 from fcnet.data.opened import identity
+from fcnet.data.source import MemorySource
 from fcnet.errors import DataError, DivergedError, Stopped, escape
 from fcnet.metrics import METRICS, trivial
 from fcnet.optim.schedules import factors
 from fcnet.runs import checkpoint, environment, folder, origin
-from fcnet.runs.beginning import Beginning, begin, portable, without_path
+from fcnet.runs.beginning import begin, portable, without_path
 from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import BATCH, check_members
 from fcnet.runs.saver import Saver
@@ -32,7 +35,7 @@ from fcnet.training.estimate import refuse
 from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress, Saving, Started
 from fcnet.training.loop import Plan, train
 from fcnet.training.prepare import Prepared, prepare
-from fcnet.training.program import Forward
+from fcnet.training.program import Forward, Program
 from fcnet.training.scoring import Scorer, summary, truths, weighted_by
 from fcnet.training.state import State
 
@@ -68,17 +71,14 @@ def training(
         held.enter_context(machine.blas(threads))
         watch = _Watch(stop, config.training.max_minutes)
         try:
-            session = _session(config, threads, data, strict, watch)
-            if start.held is not None:
-                session.check(start.held)
-            session.choose_backend(start.held)
-            refuse(session.estimate, start.path or Path(config.output), begun=start.held is not None)
+            ready = _ready(config, threads, data, strict, start.held, watch)
+            refuse(ready.prepared.estimate(), start.path or Path(config.output), begun=start.held is not None)
             run = start.run
             if run is None:
                 output = Path(config.output)
                 opened = folder.overwrite(output, config.name) if overwrite else folder.claim(output, config.name)
                 run = held.enter_context(opened)
-            yield from session.go(run, start, portable(configs.to_mapping(config)))
+            yield from _session(ready, run, start.held, portable(configs.to_mapping(config)), watch).go()
         except _Asked as end:
             raise Stopped(f"stopped {end.why} before the first step", end.code, saved=False) from None
 
@@ -108,88 +108,168 @@ class _Watch:
             raise _Asked(75, "by the time limit")
 
 
-def _session(config: Config, threads: int, data: object, strict: bool, watch: _Watch) -> _Session:
+@dataclass(frozen=True)
+class _Ready:
+    """What is settled about a run before anything is allocated or written.
+
+    `content` is the SHA-256 of the rows where they came from memory and not from a file, `read` what the data files
+    were like when they were read.
+    """
+
+    prepared: Prepared
+    backend: Backend
+    plan: Plan
+    content: str | None
+    read: Mapping[Path, object]
+    notices: tuple[str, ...]
+
+
+def _ready(
+    config: Config, threads: int, data: object, strict: bool, held: checkpoint.Checkpoint | None, watch: _Watch
+) -> _Ready:
+    """Read the data, refuse a checkpoint that does not fit them, settle what `auto` means.
+
+    A resumed run keeps its backend, whatever is installed now.
+    """
     prepared = prepare(config, threads, data=data, strict=strict, poll=watch.poll)
-    content = None
+    loaded, content, settings = prepared.data, None, prepared.settings
+    read = {file.path: identity(file.path) for file in loaded.files}
     if data is not None:
-        loaded, digest = prepared.data, hashlib.sha256()
+        digest = hashlib.sha256()
         fitted = [*loaded.encoder.arrays().values(), *loaded.target.arrays().values()]
         for array in (loaded.x, loaded.y, *fitted, *(() if loaded.w is None else (loaded.w,))):
             digest.update(np.ascontiguousarray(array).data)
         content = digest.hexdigest()
-    return _Session(prepared, content, watch)
+    name: str = settings.backend
+    hint = None
+    if held is not None:
+        _check(held, prepared, content)
+        name = held.header["config"].get("backend", "numpy") if name == "auto" else name
+    if name == "auto":
+        name, hint = prepared.choose()
+    backend = prepared.backend(name)
+    settings = replace(settings, backend=backend.name)  # type: ignore[arg-type]  # a backend of the schema
+    notices = (*loaded.notices, *([hint] if hint else []), *extras.notices())
+    return _Ready(replace(prepared, settings=settings), backend, _plan(prepared), content, read, notices)
 
 
-class _Session:
-    """The net, its state and the files of one run.
-
-    `content` is the SHA-256 of the rows where they came from memory and not from a file.
-    """
-
-    def __init__(self, prepared: Prepared, content: str | None, watch: _Watch) -> None:
-        self.prepared = prepared
-        self.settings, self.data, self.metrics = prepared.settings, prepared.data, prepared.metrics
-        self.network, self.update, self.estimate = prepared.network, prepared.update, prepared.estimate()
-        self.content, self.watch = content, watch
-        self.validated = len(self.data.parts["validation"]) > 0
-        self.plan = self._plan()
-        self.machine = environment.machine(int(self.settings.threads))
-        self.bests: list[float | None] = []  # after each epoch of this process
-        self.read = {file.path: identity(file.path) for file in self.data.files}
-
-    def _plan(self) -> Plan:
-        training = self.settings.training
-        stopping = training.early_stopping
-        monitor = "loss" if self.validated else None
-        if stopping is not None:
-            monitor = stopping.metric.removeprefix("val_")
-        return Plan(
-            training.epochs,
-            self.prepared.batch_size,
-            self.settings.schedule,
-            monitor,
-            monitor in METRICS and METRICS[monitor].greater_is_better,
-            stopping.patience if stopping is not None else None,
-            training.checkpoint.steps,
-            self.settings.schedules.weight_decay,
-            self.settings.schedules.dropout,
+def _check(held: checkpoint.Checkpoint, prepared: Prepared, content: str | None) -> None:
+    """Refuse a checkpoint that is not of these data or not of this net, before anything is allocated."""
+    data, settings = prepared.data, prepared.settings
+    recorded = [(entry.role, entry.sha256) for entry in origin.origins(held.header, held.path)]
+    if recorded != [(file.role, file.sha256) for file in data.files] or held.header.get("content") != content:
+        shown = settings.data.train if data.files else "data"
+        raise DataError("the data have changed since the run was begun; restore them, or start a new run", file=shown)
+    if origin.parts(held.header, held.path) != _parts(data):
+        raise DataError(
+            "the rows of the parts are not those that the run was begun with; resume it with the fcnet that began "
+            "it, or start a new run",
+            file=settings.data.train,
         )
+    check_members(prepared.network, held, settings.dtype, prepared.update.names)
 
-    def check(self, held: checkpoint.Checkpoint) -> None:
-        """Refuse a checkpoint that is not of these data or not of this net, before anything is allocated."""
-        recorded = [(entry.role, entry.sha256) for entry in origin.origins(held.header, held.path)]
-        if recorded != [(file.role, file.sha256) for file in self.data.files] or (
-            held.header.get("content") != self.content
-        ):
-            shown = self.settings.data.train if self.data.files else "data"
-            raise DataError(
-                "the data have changed since the run was begun; restore them, or start a new run", file=shown
-            )
-        if origin.parts(held.header, held.path) != self._parts():
-            raise DataError(
-                "the rows of the parts are not those that the run was begun with; resume it with the fcnet that began "
-                "it, or start a new run",
-                file=self.settings.data.train,
-            )
-        check_members(self.network, held, self.settings.dtype, self.update.names)
 
-    def choose_backend(self, held: checkpoint.Checkpoint | None) -> None:
-        """Settle what `auto` means; a resumed run keeps its backend, whatever is installed now."""
-        self.notices = list(self.data.notices)
-        name: str = self.settings.backend
-        if name == "auto" and held is not None:
-            name = held.header["config"].get("backend", "numpy")
-        if name == "auto":
-            name, hint = self.prepared.choose()
-            self.notices += [hint] if hint else []
-        self.backend = self.prepared.backend(name)
-        self.notices += extras.notices()
-        self.settings = replace(self.settings, backend=self.backend.name)  # type: ignore[arg-type]  # a backend of the schema
+def _plan(prepared: Prepared) -> Plan:
+    settings, training = prepared.settings, prepared.settings.training
+    stopping = training.early_stopping
+    monitor = "loss" if len(prepared.data.parts["validation"]) else None
+    if stopping is not None:
+        monitor = stopping.metric.removeprefix("val_")
+    return Plan(
+        training.epochs,
+        prepared.batch_size,
+        settings.schedule,
+        monitor,
+        monitor in METRICS and METRICS[monitor].greater_is_better,
+        stopping.patience if stopping is not None else None,
+        training.checkpoint.steps,
+        settings.schedules.weight_decay,
+        settings.schedules.dropout,
+    )
 
-    def go(self, run: folder.Run, start: Beginning, given: Mapping[str, Any]) -> Iterator[Event]:
-        """Train to the end in the folder `run`, saving on the way, then score and complete it."""
-        self._build()
-        notices = [*run.notices, *self.notices, *self._begin(run, start.held, given)]
+
+def _parts(data: Dataset) -> dict[str, origin.Part]:
+    return {name: origin.Part(len(rows), data.part_hashes[name]) for name, rows in data.parts.items()}
+
+
+def _session(
+    ready: _Ready, run: folder.Run, held: checkpoint.Checkpoint | None, given: Mapping[str, Any], watch: _Watch
+) -> _Session:
+    """Allocate the state, fill in the initial weights, and what scores and saves it; `given`: the config as given."""
+    prepared, backend, settings, data = ready.prepared, ready.backend, ready.prepared.settings, ready.prepared.data
+    program, source = prepared.begin(backend)
+    state = program.state
+    rows, w = data.parts["train"], data.row_weights
+    n_guess = len(data.target.classes or data.target.names)
+    guess = trivial(truths(data.target, data.y[rows]), n_guess, None if w is None else w[rows])
+    forward = Forward(backend, prepared.network, state.scored, state.q, BATCH)
+    scorer = Scorer(
+        backend,
+        forward,
+        prepared.loss,
+        data.target,
+        prepared.metrics,
+        guess,
+        (data.x, data.y, data.w),
+        data.row_weights,
+        watch.poll,
+    )
+    columns = ["epoch", "step", "lr", "train_loss"]
+    if len(data.parts["validation"]):
+        columns += ["val_loss", *(f"val_{metric.name}" for metric in prepared.metrics)]
+    log = MetricsLog(run.folder, (*columns, "seconds", "elapsed"))
+    now, identity = environment.machine(int(settings.threads)), secrets.token_hex(16)
+    if held is not None:
+        identity, given = held.header.get("run", ""), held.header["given"]
+    header = _header(ready, run, identity, guess, now)
+    fitted = {**data.encoder.arrays(), **data.target.arrays()}
+    saver = Saver(run, log, prepared.network, state, settings.training.checkpoint, header, fitted, given)
+    return _Session(ready, run, held, watch, data, ready.plan, program, state, source, scorer, saver)
+
+
+def _header(ready: _Ready, run: folder.Run, identity: str, guess: Array, now: Mapping[str, Any]) -> dict[str, Any]:
+    """What every checkpoint of the run says, whenever it is written."""
+    settings, data = ready.prepared.settings, ready.prepared.data
+    target = data.target
+    return {
+        "fcnet": fcnet.__version__,
+        "name": settings.name,
+        "run": identity,
+        "task": target.task,
+        "classes": None if target.classes is None else list(target.classes),
+        "config": portable(configs.to_mapping(settings)),
+        "columns": data.encoder.header(),
+        "target": target.header(),
+        "guess": [float(value) for value in guess],
+        "guess_weighted_by": settings.data.weight,
+        "data": origin.record(data.files, run.path),
+        "content": ready.content,
+        "parts": {name: {"rows": part.rows, "sha256": part.sha256} for name, part in _parts(data).items()},
+        "machine": now,
+    }
+
+
+@dataclass(frozen=True)
+class _Session:
+    """A run under way: what is settled, its folder and the checkpoint that it goes on from, the net and its files."""
+
+    ready: _Ready
+    run: folder.Run
+    held: checkpoint.Checkpoint | None
+    watch: _Watch
+    data: Dataset
+    plan: Plan
+    program: Program
+    state: State
+    source: MemorySource
+    scorer: Scorer
+    saver: Saver
+    bests: list[float | None] = field(default_factory=list)  # after each epoch of this process
+
+    def go(self) -> Iterator[Event]:
+        """Train to the end, saving on the way, then score the run and complete it."""
+        run = self.run
+        notices = [*run.notices, *self.ready.notices, *self._begin()]
         for text in notices:
             yield self._say(text)
         yield Started(run.path, self.head())
@@ -204,14 +284,14 @@ class _Session:
             for text in self._unsettled():
                 yield self._say(text)
             yield from self._save()
-            for path, then in self.read.items():
+            for path, then in self.ready.read.items():
                 if identity(path) != then:
                     yield self._say(
                         f"{path.name} has changed since it was read; the run used what it had read, and eval and "
                         "--resume will want that content back"
                     )
-            done = self._score()
-            if self.flat:
+            done, flat = self._score()
+            if flat:
                 yield self._say(
                     "the net gives one value for every row, as it does when its units are dead or its weights start "
                     "alike; try a lower optimizer.lr, or network.activation: leaky_relu"
@@ -228,53 +308,20 @@ class _Session:
 
     def _say(self, text: str) -> Notice:
         """A notice, which stands in log.txt too."""
-        self.saver.run.say(escape(text))
+        self.run.say(escape(text))
         return Notice(text)
 
-    def _build(self) -> None:
-        """Allocate the state, fill in the initial weights, and what scores it."""
-        data = self.data
-        self.program, self.source = self.prepared.begin(self.backend)
-        self.state = self.program.state
-        rows, w = data.parts["train"], data.row_weights
-        n_guess = len(data.target.classes or data.target.names)
-        guess = trivial(truths(data.target, data.y[rows]), n_guess, None if w is None else w[rows])
-        forward = Forward(self.backend, self.network, self.state.scored, self.state.q, BATCH)
-        self.scorer = Scorer(
-            self.backend,
-            forward,
-            self.prepared.loss,
-            data.target,
-            self.metrics,
-            guess,
-            (data.x, data.y, data.w),
-            data.row_weights,
-            self.watch.poll,
-        )
-
-    def _begin(self, run: folder.Run, held: checkpoint.Checkpoint | None, given: Mapping[str, Any]) -> list[str]:
+    def _begin(self) -> list[str]:
         """Write what the folder needs before the first step, or bring it and the state back to the checkpoint."""
-        columns = ["epoch", "step", "lr", "train_loss"]
-        if self.validated:
-            columns += ["val_loss", *(f"val_{metric.name}" for metric in self.metrics)]
-        log = MetricsLog(run.folder, (*columns, "seconds", "elapsed"))
-        identity = secrets.token_hex(16)
-        if held is not None:
-            identity, given = held.header.get("run", ""), held.header["given"]
-        header = self._header(run, identity)
-        self.saver = Saver(
-            run, log, self.network, self.state, self.settings.training.checkpoint, header, self._fitted(), given
-        )
-        config = configs.dump(
-            without_path(configs.to_mapping(configs.seen_from(self.settings, str(run.path))))
-        ).encode()
+        run, held, header, settings = self.run, self.held, self.saver.header, self.ready.prepared.settings
+        config = configs.dump(without_path(configs.to_mapping(configs.seen_from(settings, str(run.path))))).encode()
         if held is None:
             run.write("config.yaml", config)
             about = environment.environment(
-                seed=self.settings.seed, threads=int(self.settings.threads), started=run.now(), files=header["data"]
+                seed=settings.seed, threads=int(settings.threads), started=run.now(), files=header["data"]
             )
-            run.write_json(folder.ENVIRONMENT, {**about, "run": identity})
-            log.start()
+            run.write_json(folder.ENVIRONMENT, {**about, "run": header["run"]})
+            self.saver.log.start()
             return []
         notices = self.saver.take_up(held, self._check_place)
         if header["config"] != held.header["config"]:
@@ -282,7 +329,7 @@ class _Session:
         # A run that goes on is not complete until it is so again.
         run.folder.remove(folder.SUMMARY)
         then = held.header.get("machine")
-        changed = environment.differences(then if isinstance(then, dict) else {}, self.machine)
+        changed = environment.differences(then if isinstance(then, dict) else {}, header["machine"])
         said = f"goes on after epoch {self.state.epoch}, step {self.state.step}"
         bits = [f"bits may differ from the run so far: {'; '.join(changed)}"] if changed else []
         return [
@@ -302,7 +349,7 @@ class _Session:
         )
         if self._ended() or not now > 1.001 * then:
             return []
-        lr, name = self.settings.optimizer.lr, getattr(schedule, "name", "")
+        lr, name = self.ready.prepared.settings.optimizer.lr, getattr(schedule, "name", "")
         longer = f"the {name} schedule ends after {self.plan.epochs} epochs now, not {epochs}"
         return [f"{longer}, so the learning rate rises again, from {lr * then:.2g} to {lr * now:.2g}"]
 
@@ -315,15 +362,14 @@ class _Session:
             raise ValueError(f"the place: epoch {state.epoch}, row {state.row}, step {state.step}")
 
     def _save(self) -> Iterator[Saving]:
-        yield Saving(self.saver.run.path / folder.LAST)
+        yield Saving(self.run.path / folder.LAST)
         self.saver.save()
 
     def _steps(self) -> Iterator[Progress | Epoch | Saving | Notice]:
         """The loop, with a checkpoint where one is due and a look at the watch after every chunk."""
         validation = self.data.parts["validation"]
-        for event in train(
-            self.program, self.source, self.plan, (lambda: self._validate(validation)) if self.validated else None
-        ):
+        validate = (lambda: self._validate(validation)) if len(validation) else None
+        for event in train(self.program, self.source, self.plan, validate):
             self.watch.stepped = True
             if isinstance(event, Notice):
                 self._say(event.text)
@@ -349,7 +395,7 @@ class _Session:
         more = f"training.epochs={2 * epochs}"
         # Rows from memory, or from a pipe, are not there to go on with.
         kept = self.data.files and not any(file.path.parent.name.startswith("fcnet-") for file in self.data.files)
-        words = ["fcnet", "train", f"--resume={self.saver.run.path}", more]
+        words = ["fcnet", "train", f"--resume={self.run.path}", more]
         how = f"to go on: {shlex.join(words)}" if kept else f"resume it with {more} to go on"
         rising = "rising" if self.plan.greater else "falling"
         return [f"val_{self.plan.monitor} was still {rising} when the epochs ran out; {how}"]
@@ -358,8 +404,8 @@ class _Session:
         loss, values = self.scorer(rows)
         return {"loss": loss, **{name: value["value"] for name, value in values.items()}}
 
-    def _score(self) -> dict[str, Any]:
-        """The summary: the best epoch's loss and metrics on every part."""
+    def _score(self) -> tuple[dict[str, Any], bool]:
+        """The summary, the best epoch's loss and metrics on every part, and whether all predictions are one value."""
         state, best = self.state, self.saver.best
         done: dict[str, Any] = {
             "best_epoch": best.epoch,
@@ -372,10 +418,10 @@ class _Session:
             state.scored[...], state.q[...] = best.θ, best.q
             for name, rows in self.data.parts.items():
                 done[name] = summary(*self.scorer(rows)) if len(rows) else None
-            self.flat = self.scorer.flat(self.data.parts["train"])
+            flat = self.scorer.flat(self.data.parts["train"])
         finally:
             state.scored[...], state.q[...] = kept
-        return done | weighted_by(self.data)
+        return done | weighted_by(self.data), flat
 
     def _ended(self) -> bool:
         return self.state.finished is not None or self.state.epoch >= self.plan.epochs
@@ -384,7 +430,7 @@ class _Session:
         if not self.state.step:
             return f"stopped {end.why} before the first step"
         self.saver.save()
-        run = self.saver.run
+        run = self.run
         where = "after the last epoch" if self._ended() else f"in epoch {self.state.epoch + 1}"
         text = f"stopped {end.why} {where}, step {self.state.step}; saved {run.path / folder.LAST}"
         run.say(escape(text))
@@ -393,7 +439,7 @@ class _Session:
     def _diverged(self, error: DivergedError) -> DivergedError:
         """The error with what is left: the best epoch is on the disk before it goes on its way."""
         self.saver.save_best()
-        run = self.saver.run
+        run = self.run
         names = run.folder.names()
         if run.folder.path != run.path:
             kept = f"no checkpoint was saved before; the old run stays in {run.path}"
@@ -410,7 +456,7 @@ class _Session:
 
     def head(self) -> Head:
         """The run at a glance."""
-        data, settings = self.data, self.settings
+        data, settings, network = self.data, self.ready.prepared.settings, self.ready.prepared.network
         kinds = [feature.kind for feature in data.encoder.features]
         parts = {name: len(rows) for name, rows in data.parts.items()}
         return Head(
@@ -424,36 +470,10 @@ class _Session:
             parts["train"],
             parts["validation"],
             parts["test"],
-            *self.network.outline,
-            self.network.layout.count,
+            *network.outline,
+            network.layout.count,
             str(getattr(settings.optimizer, "name", "")),
             settings.optimizer.lr,
             settings.backend,
             int(settings.threads),
         )
-
-    def _header(self, run: folder.Run, identity: str) -> dict[str, Any]:
-        """What every checkpoint of the run says, whenever it is written."""
-        target = self.data.target
-        return {
-            "fcnet": fcnet.__version__,
-            "name": self.settings.name,
-            "run": identity,
-            "task": target.task,
-            "classes": None if target.classes is None else list(target.classes),
-            "config": portable(configs.to_mapping(self.settings)),
-            "columns": self.data.encoder.header(),
-            "target": target.header(),
-            "guess": [float(value) for value in self.scorer.guess],
-            "guess_weighted_by": self.settings.data.weight,
-            "data": origin.record(self.data.files, run.path),
-            "content": self.content,
-            "parts": {name: {"rows": part.rows, "sha256": part.sha256} for name, part in self._parts().items()},
-            "machine": self.machine,
-        }
-
-    def _fitted(self) -> dict[str, Array]:
-        return {**self.data.encoder.arrays(), **self.data.target.arrays()}
-
-    def _parts(self) -> dict[str, origin.Part]:
-        return {name: origin.Part(len(rows), self.data.part_hashes[name]) for name, rows in self.data.parts.items()}
