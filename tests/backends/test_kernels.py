@@ -29,7 +29,9 @@ from fcnet.backends.ops import (
     Norm,
     Op,
     Ref,
+    ScatterAdd,
     Section,
+    Take,
     Words,
     buffers,
     ref,
@@ -137,6 +139,16 @@ class PlainStep:
             case GatherOneHot(labels, order, position, out):
                 taken = at(order)[at(position)[2] :][: len(at(out))]
                 at(out)[...] = at(labels)[taken, None] == np.arange(out.shape[-1])
+            case Take(table, codes, first, out):
+                whole = np.insert(at(table), 0, 0, axis=-2)  # a first row of zeros, for −1
+                taken = np.where(at(codes) < 0, 0, at(codes) + first + 1)
+                at(out)[...] = whole[..., taken, :].reshape(out.shape)
+            case ScatterAdd(δ, codes, first, out):
+                at(out)[...] = 0
+                for (b, j), code in np.ndenumerate(at(codes)):
+                    if code >= 0:
+                        part = at(δ)[..., b, j * out.shape[-1] :][..., : out.shape[-1]]
+                        at(out)[..., first[j] + code, :] += part
             case Load(table, position, out):
                 at(out)[...] = at(table)[at(position)[3]]
             case Advance(rows, position):
@@ -483,6 +495,33 @@ def test_rows_are_gathered_in_order(backend: Backend, dtype: Any) -> None:
         np.testing.assert_array_equal(one_hot, np.eye(3)[labels[taken]])
         np.testing.assert_array_equal(line, table[step])
         assert position.tolist() == [3, 11 + step, 2 * (step + 1), step + 1]
+
+
+@pytest.mark.parametrize("members", [(), (3,), (2, 2)], ids=str)
+def test_a_lookup_and_its_gradient(backend: Backend, dtype: Any, members: tuple[int, ...]) -> None:
+    """Each code's row of the table stands beside the others, zeros for −1; back come the rows of each level, added up
+    in the rows' order, so that all backends have the same bits."""
+    first, levels, d, rows = (0, 3, 4), 6, 2, 9
+    codes = np.array([[b % 4 - 1, b % 2 - 1, b * b % 3 - 1] for b in range(rows)], np.int32)
+    table, δ = draw(3, dtype, *members, levels, d), draw(4, dtype, *members, rows, 1 + 3 * d)
+    z, g = np.full_like(δ, np.nan), np.full_like(table, np.nan)
+    tape = ArrayTape(backend)
+    at = tape.ref(codes)
+    tape.add(Take(tape.ref(table), at, first, tape.ref(z)[..., 1 : 1 + 3 * d]))
+    tape.add(ScatterAdd(tape.ref(δ)[..., 1 : 1 + 3 * d], at, first, tape.ref(g)))
+
+    tape.run(2)
+
+    expected = np.zeros_like(table)
+    for b, j in np.ndindex(rows, 3):
+        part = slice(1 + j * d, 1 + (j + 1) * d)
+        at_level = first[j] + codes[b, j]
+        found = z[..., b, part]
+        np.testing.assert_array_equal(found, table[..., at_level, :] if codes[b, j] >= 0 else np.zeros_like(found))
+        if codes[b, j] >= 0:
+            expected[..., at_level, :] += δ[..., b, part]
+    assert np.isnan(z[..., 0]).all()
+    assert g.tobytes() == expected.tobytes()
 
 
 def test_a_tape_runs_as_often_as_it_is_told(backend: Backend, dtype: Any) -> None:

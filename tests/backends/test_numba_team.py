@@ -29,7 +29,7 @@ from fcnet.backends.numba.plan import Plan, extent, in_step, overlapping
 from fcnet.backends.numba.pointers import i8
 from fcnet.backends.numba.team import START, STOP, TELL, WAIT
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.backends.ops import Accumulate, Apply, Array, Lap, Matmul
+from fcnet.backends.ops import Accumulate, Apply, Array, Lap, Matmul, ScatterAdd, Take
 from fcnet.backends.ops import Update as UpdateOp
 from fcnet.data.source import MemorySource
 from fcnet.formulas import Formula, Sym, exp, row_sum
@@ -593,6 +593,28 @@ def test_the_smallest_numbers_are_zero_while_kernels_run(threads: int, dtype: An
     assert not x.any()
     assert not y.any()
     assert np.array([1.5 * tiny], dtype)[0] * dtype(0.5) > 0
+
+
+def test_a_lookup_needs_no_python_and_has_the_same_bits_on_a_team() -> None:
+    """A lookup and its gradient are kernels, of which each thread has rows or columns; no bit depends on how many."""
+
+    def drawn(purpose: str, *shape: int) -> Array:
+        return random.normal(math.prod(shape), random.key(1, purpose)).reshape(shape).astype(np.float32)
+
+    ends = []
+    for threads in (1, 2, 3):
+        table, δ = drawn("table", 40, 8), drawn("δ", 64, 32)
+        levels = np.abs(1e3 * drawn("codes", 64, 4)).astype(np.int32) % 11 - 1
+        z, g = np.empty_like(δ), np.empty_like(table)
+        tape = ArrayTape(NumbaBackend(threads, ALL))
+        first, at = (0, 10, 20, 30), tape.ref(levels)
+        tape.add(Take(tape.ref(table), at, first, tape.ref(z)))
+        tape.add(ScatterAdd(tape.ref(δ), at, first, tape.ref(g)))
+        tape.run()
+        ends.append((z.tobytes(), g.tobytes()))
+        assert isinstance(tape.step.linked, Alone if threads == 1 else Together)
+
+    assert len(set(ends)) == 1
 
 
 @pytest.mark.parametrize("edges", [(0, 13, 32), (0, 30, 46, 48)], ids=str)

@@ -26,9 +26,11 @@ from fcnet.backends.numba.native import (
     Native,
     Piece,
     ProductCall,
+    TakeCall,
     UpdateCall,
     WordsCall,
     alone,
+    scatter,
     table,
     together,
     typed,
@@ -52,6 +54,8 @@ from fcnet.backends.ops import (
     Norm,
     Op,
     Ref,
+    ScatterAdd,
+    Take,
     Update,
     Words,
 )
@@ -227,6 +231,10 @@ class NumbaBackend(HostBackend):
                     found = [self._gather("gather", array, at(order), at(position), at(out))]
             case GatherOneHot(labels, order, position, out):
                 found = [self._gather("gather_one_hot", at(labels), at(order), at(position), at(out))]
+            case Take(table, codes, first, out):
+                found = self._take(at(table), at(codes), np.array(first, np.int64), at(out))
+            case ScatterAdd(δ, codes, first, out):
+                found = self._scatter_add(at(δ), at(codes), np.array(first, np.int64), at(out))
             case Load(table, position, out):
                 at.loaded.add(out.buffer.name)
                 found = [LoadCall(at(table), at(position), self._copies(out, at))]
@@ -283,6 +291,23 @@ class NumbaBackend(HostBackend):
     def _gather(self, kernel: str, x: Array, order: Array, position: Array, out: Array) -> Native:
         worth = self._worth(out.size / self.least.gather, len(out))
         return GatherCall(typed(kernel, out), x, order, position, out, worth)
+
+    def _take(self, table: Array, codes: Array, first: Array, out: Array) -> list[Native] | None:
+        """Row by row."""
+        tables, outs = _members(table), _members(out)
+        if tables is None or outs is None or not codes.flags.c_contiguous:
+            return None
+        return [TakeCall(tables, codes, first, outs, self._worth(out.size / self.least.gather, len(codes)))]
+
+    def _scatter_add(self, δ: Array, codes: Array, first: Array, out: Array) -> list[Native] | None:
+        """Column by column, of which each thread has some."""
+        gradients, outs = _members(δ), _members(out)
+        if gradients is None or outs is None or not codes.flags.c_contiguous:
+            return None
+        pieces = scatter(gradients, codes, first, outs)
+        shared = self.threads > 1 and len(pieces) > 1 and δ.size + out.size >= self.least.gather
+        edges = np.linspace(0, len(pieces), (self.threads if shared else 1) + 1).round().astype(int)
+        return [FixedCall([pieces[a:b] for a, b in itertools.pairwise(edges)])]
 
     def _copies(self, ref: Ref, at: Binding) -> list[Array]:
         """Of numbers that are loaded for each step: each thread has its own, the first everybody's."""
@@ -426,6 +451,14 @@ def _matched(natives: Sequence[Native], cut: Cut) -> list[Native]:
         return next((found for other in natives if (found := native.like(other, cut))), native)
 
     return [match(native) for native in natives]
+
+
+def _members(x: Array) -> Array | None:
+    """x (…, n, k) with one axis of members in front, (M, n, k); None where that would be a copy, or its rows are."""
+    if x.dtype not in POINTERS or x.strides[-1] != x.itemsize:
+        return None
+    found = x.reshape(-1, *x.shape[-2:])
+    return found if np.may_share_memory(found, x) else None
 
 
 def _parts(formula: Formula, groups: Groups) -> Iterator[tuple[Formula, Groups]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import cfunc, njit, types
 
-from fcnet.backends.numba.pointers import f4, f8, i8, product, u2, u8
+from fcnet.backends.numba.pointers import f4, f8, i4, i8, product, u2, u8
 from fcnet.backends.numba.system import read_clock
 
 SIGNATURE = types.void(types.int64)
@@ -35,6 +35,43 @@ def _gather_one_hot(labels: Any, order: Any, position: Any, out: Any, rows: Any,
         out[i] = 0
     for b in range(rows):
         out[b * n + labels[order[start + b]]] = 1
+
+
+@_loop
+def _take(
+    table: Any, codes: Any, first: Any, out: Any, M: Any, B: Any, C: Any, d: Any, member: Any, out_m: Any, out_b: Any
+) -> None:
+    """out (M, B, C · d) = for each code of a row its row of the table (M, K, d), zeros for −1.
+
+    Members of the table are `member` elements apart, those of out `out_m` and its rows `out_b`.
+    """
+    for m in range(M):
+        for i in range(B * C):
+            code, target = codes[i], m * out_m + i // C * out_b + i % C * d
+            source = m * member + (first[i % C] + max(code, 0)) * d
+            for j in range(d):
+                out[target + j] = table[source + j]
+            if code < 0:
+                for j in range(d):
+                    out[target + j] = 0
+
+
+@_loop
+def _scatter_add(
+    δ: Any, codes: Any, first: Any, out: Any, M: Any, B: Any, C: Any, d: Any, δ_m: Any, δ_b: Any, member: Any,
+    column: Any, last: Any,
+) -> None:  # fmt: skip
+    """out (M, K, d) = the parts of δ (M, B, C · d) that belong to each level of a column, added up row by row; of
+    rows `first[column]` to `last` of it, which are that column's, all that no code names is 0."""
+    for m in range(M):
+        for j in range(first[column] * d, last * d):
+            out[m * member + j] = 0
+        for b in range(B):
+            code, source = codes[b * C + column], m * δ_m + b * δ_b + column * d
+            target = m * member + (first[column] + max(code, 0)) * d
+            if code >= 0:
+                for j in range(d):
+                    out[target + j] += δ[source + j]
 
 
 @_loop
@@ -93,6 +130,30 @@ def gather_one_hot_f4(block: Any) -> None:
 def gather_one_hot_f8(block: Any) -> None:
     q = i8(block)
     _gather_one_hot(i8(q[0]), i8(q[1]), i8(q[2]), f8(q[3]), q[4], q[5])
+
+
+@cfunc(SIGNATURE, cache=True)
+def take_f4(block: Any) -> None:
+    q = i8(block)
+    _take(f4(q[0]), i4(q[1]), i8(q[2]), f4(q[3]), q[4], q[5], q[6], q[7], q[8], q[9], q[10])
+
+
+@cfunc(SIGNATURE, cache=True)
+def take_f8(block: Any) -> None:
+    q = i8(block)
+    _take(f8(q[0]), i4(q[1]), i8(q[2]), f8(q[3]), q[4], q[5], q[6], q[7], q[8], q[9], q[10])
+
+
+@cfunc(SIGNATURE, cache=True)
+def scatter_add_f4(block: Any) -> None:
+    q = i8(block)
+    _scatter_add(f4(q[0]), i4(q[1]), i8(q[2]), f4(q[3]), q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11], q[12])
+
+
+@cfunc(SIGNATURE, cache=True)
+def scatter_add_f8(block: Any) -> None:
+    q = i8(block)
+    _scatter_add(f8(q[0]), i4(q[1]), i8(q[2]), f8(q[3]), q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11], q[12])
 
 
 @cfunc(SIGNATURE, cache=True)

@@ -175,6 +175,38 @@ class GatherCall(Native):
         return Piece(int(self._kernel.address), values, self.reads, (out[part],))
 
 
+class TakeCall(Native):
+    """out (M, B, C · d) = rows of the table (M, K, d) that the codes (B, C) name; each thread has rows of the batch."""
+
+    def __init__(self, table: Array, codes: Array, first: Array, out: Array, worth: float) -> None:
+        self.table, self.codes, self.first, self.out, self.worth = table, codes, first, out, worth
+        self.reads, self.writes = (table, codes, first), (out,)
+
+    def pieces(self, cut: Cut) -> list[list[Piece]]:
+        """By rows."""
+        made, kernel = [], typed("take", self.out)
+        for part in self._parts(cut, len(self.codes)):
+            codes, out, item = self.codes[part], self.out[:, part], self.out.itemsize
+            sizes = len(out), *codes.shape, self.table.shape[-1], self.table.strides[0] // item
+            steps = out.strides[0] // item, out.strides[1] // item
+            values = block(self.table, codes, self.first, out, *sizes, *steps)
+            made.append([Piece(int(kernel.address), values, (self.table, codes, self.first), (out,))])
+        return made
+
+
+def scatter(δ: Array, codes: Array, first: Array, out: Array) -> list[Piece]:
+    """For each column of codes (B, C) a piece that adds the rows of δ (M, B, C · d) up into its part of out (M, K, d).
+
+    Each of its sums goes by the rows' order, whoever makes the piece.
+    """
+    made, kernel, item = [], typed("scatter_add", out), out.itemsize
+    for column, (start, stop) in enumerate(itertools.pairwise([*first.tolist(), out.shape[1]])):
+        sizes = len(out), *codes.shape, out.shape[-1], δ.strides[0] // item, δ.strides[1] // item
+        values = block(δ, codes, first, out, *sizes, out.strides[0] // item, column, stop)
+        made.append(Piece(int(kernel.address), values, (δ, codes, first), (out[:, start:stop],)))
+    return made
+
+
 class _Kernels:
     """The kernels of a formula; one is printed once for all arrays of the same signature."""
 
