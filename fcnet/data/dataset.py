@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,15 @@ def load(
     dtype: str = "float32",
     data: object = None,
     fitted: tuple[Encoder, Target] | None = None,
+    order: Sequence[str] = (),
     strict: bool = False,
     poll: Callable[[], object] = quietly,
 ) -> Dataset:
     """The data that the config describes; files are relative to `base`, `data` stands in for `train`.
 
-    With `fitted`, nothing is fitted: the same rows go through an encoder and a target of before. `strict` turns columns
-    left out, extra columns and unseen categories into errors. Raises DataError, ConfigError, LimitError, StorageError.
+    With `fitted`, nothing is fitted: the same rows go through an encoder and a target of before. `order`: columns in
+    the order of the inputs of a run that goes on. `strict` turns columns left out, extra columns and unseen categories
+    into errors. Raises DataError, ConfigError, LimitError, StorageError.
     """
     _check(options)
     spelling = replace(grammar(options, dtype), settled=fitted is not None)
@@ -143,7 +145,7 @@ def load(
             table, training, task, roles.targets, options, spelling, preprocess.target == "standard"
         )
         notices += more
-        encoder, more = fit_encoder(table, roles.features, training, preprocess, dtype)
+        encoder, more = fit_encoder(table, roles.features, training, preprocess, dtype, order)
         notices += more
     else:
         encoder, target = fitted
@@ -492,7 +494,7 @@ def _in_place(loaded: Mapping[str, _Loaded], encoder: Encoder, dtype: str) -> Ar
         matrix is not None
         and matrix.dtype == dtype
         and matrix.shape == (len(part.rows), encoder.n_in)
-        and encoder.columns == table.names[: encoder.n_in]
+        and tuple(feature.name for feature in encoder.features) == table.names[: encoder.n_in]
         and all(feature.kind == "number" for feature in encoder.features)
     )
     return matrix if fits else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Any, Literal
 
 import numpy as np
@@ -93,9 +93,26 @@ class Encoder:
         return sum(feature.width for feature in self.features)
 
     @property
+    def numbers(self) -> int:
+        """How many of the inputs, the first ones, are columns of numbers."""
+        return sum(1 for _ in takewhile(lambda feature: feature.kind == "number", self.features))
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns that are predicted from."""
-        return tuple(feature.name for feature in self.features)
+        """The names of the columns that are predicted from, in the order of the file."""
+        return tuple(feature.name for feature in self.in_file)
+
+    @property
+    def in_file(self) -> tuple[Feature, ...]:
+        """The features in the order of the training file."""
+        place = {name: i for i, name in enumerate(self.names)}
+        return tuple(sorted(self.features, key=lambda feature: place[feature.name]))
+
+    @property
+    def _starts(self) -> dict[str, int]:
+        """The first input of each column."""
+        widths = accumulate((feature.width for feature in self.features), initial=0)
+        return {feature.name: start for feature, start in zip(self.features, widths, strict=False)}
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -105,7 +122,7 @@ class Encoder:
     @property
     def ranks(self) -> Array:
         """The place of each input, (n_in,), were the columns in the order of their names: it follows the column."""
-        starts = dict(zip(self.columns, accumulate((f.width for f in self.features), initial=0), strict=False))
+        starts = self._starts
         widths = {feature.name: feature.width for feature in self.features}
         ranks = np.empty(self.n_in, dtype=np.int64)
         at = 0
@@ -149,7 +166,7 @@ class Encoder:
         With `consume` the table's features are taken out of it and given back to the system as they are encoded.
         """
         x = self.matrix(table.n if rows is None else len(rows)) if out is None else out
-        places = dict(zip(self.columns, accumulate((f.width for f in self.features), initial=0), strict=False))
+        places = self._starts
         take = table.columns.pop if consume else table.columns.__getitem__
         columns = {feature.name: take(feature.name) for feature in self.features}
         numbers = [feature for feature in self.features if feature.kind == "number"]
@@ -159,7 +176,7 @@ class Encoder:
             at = [places[feature.name] for feature in numbers]
             found = encode_numbers(numbers, chunks, table.file, rows, x, tally.ranges, at)
             odd = dict(zip((feature.name for feature in numbers), found, strict=True))
-        for feature in self.features:
+        for feature in self.in_file:
             if feature.kind == "category":
                 start = places[feature.name]
                 _one_hot(feature, columns[feature.name], table, tally, rows, x[:, start : start + feature.width])
@@ -215,9 +232,17 @@ class Encoder:
 
 
 def fit_encoder(
-    table: Table, names: Sequence[str], training: Array, preprocess: Preprocess, dtype: str
+    table: Table,
+    names: Sequence[str],
+    training: Array,
+    preprocess: Preprocess,
+    dtype: str,
+    order: Sequence[str] = (),
 ) -> tuple[Encoder, list[str]]:
-    """The encoder of the named columns, fitted on the training rows of a table, and notices."""
+    """The encoder of the named columns, fitted on the training rows of a table, and notices.
+
+    Numbers come first, then categories, each in the order of the table; or all in the `order` that a run began with.
+    """
     with ThreadPoolExecutor(PAIR) as pool:
         fitted = list(pool.map(lambda name: _fit(table.columns[name], training, preprocess, dtype), names))
     constant = [found.feature.name for found in fitted if found.constant]
@@ -241,7 +266,7 @@ def fit_encoder(
             f"numbers too small for {dtype}, which count as 0: {said}{more}; set preprocess.numeric: standard, or give "
             "them in a smaller unit"
         )
-    encoder = Encoder(tuple(found.feature for found in fitted), table.names, dtype)
+    encoder = Encoder(_ordered([found.feature for found in fitted], order), table.names, dtype)
     wide = [feature for feature in encoder.features if feature.kind == "category" and feature.width > MANY_LEVELS]
     width = sum(feature.width for feature in wide)
     if 2 * width > encoder.n_in:
@@ -250,6 +275,14 @@ def fit_encoder(
             "under data.exclude what is of no use"
         )
     return encoder, notices
+
+
+def _ordered(features: Sequence[Feature], order: Sequence[str]) -> tuple[Feature, ...]:
+    """Numbers first, so that they are a slice of the inputs; or as in `order`, if it has all of them."""
+    places = {name: i for i, name in enumerate(order)}
+    if all(feature.name in places for feature in features):
+        return tuple(sorted(features, key=lambda feature: places[feature.name]))
+    return tuple(sorted(features, key=lambda feature: feature.kind != "number"))
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:

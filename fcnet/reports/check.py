@@ -130,7 +130,7 @@ def mapping(found: Examination) -> dict[str, Any]:
             "parts": {part: len(rows) for part, rows in data.parts.items()},
             "columns": [
                 {"name": f.name, "type": f.kind, "inputs": f.width, "levels": list(f.levels)}
-                for f in data.encoder.features
+                for f in data.encoder.in_file
             ],
             "left_out": list(data.resolved.exclude),
             "files": [{"file": file.path.name, "sha256": file.sha256, "rows": file.rows} for file in data.files],
@@ -170,7 +170,7 @@ def lines(found: Examination, following: str, width: int | None, everything: boo
     parts = [f"{len(rows):,} {part}" for part, rows in data.parts.items() if len(rows)]
     told = [
         *fold(settings.name, [count(len(data.x), "row"), f"{data.task}: {target}", ", ".join(parts)], width, indent),
-        *_columns(data.encoder.features, width, indent, everything),
+        *_columns(data.encoder.in_file, width, indent, everything),
     ]
     if data.resolved.exclude:
         names = [shorten(name, 30) for name in data.resolved.exclude]

@@ -174,7 +174,7 @@ def _target(found: Dataset) -> str:
 
 
 def _features(found: Dataset) -> list[str]:
-    features = found.encoder.features
+    features = found.encoder.in_file
     numbers = [f.name for f in features if f.kind == "number"]
     texts = [f"{f.name} ({len(f.levels)})" for f in features if f.kind == "category"]
     rows = [

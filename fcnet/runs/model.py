@@ -110,7 +110,7 @@ def understand(held: checkpoint.Checkpoint) -> Parts:
         encoder = Encoder.restore(held.header["columns"], held.arrays)
         target = Target.restore(held.header["target"], held.arrays)
         _check_preprocessing(encoder, target, held.arrays)
-        settings = build.resolve(settings, target.task, 1, validated=True, threads=1)
+        settings = build.resolve(settings, target.task, 1, validated=True, threads=1, numbers=encoder.numbers)
         metrics = chosen(settings.metrics, target.task)
     except CheckpointError:
         raise

@@ -131,7 +131,8 @@ def _ready(
 
     A resumed run keeps its backend, whatever is installed now.
     """
-    prepared = prepare(config, threads, data=data, strict=strict, poll=watch.poll)
+    order = [] if held is None else [column["name"] for column in held.header["columns"]["columns"]]
+    prepared = prepare(config, threads, data=data, order=order, strict=strict, poll=watch.poll)
     loaded, content, settings = prepared.data, None, prepared.settings
     read = {file.path: identity(file.path) for file in loaded.files}
     if data is not None:

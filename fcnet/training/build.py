@@ -24,10 +24,18 @@ _LOSS_BY_TASK: dict[str, Loss] = {
 
 
 def resolve(
-    config: Config, task: Task, training_rows: int, validated: bool, threads: int, levels: tuple[int, ...] = ()
+    config: Config,
+    task: Task,
+    training_rows: int,
+    validated: bool,
+    threads: int,
+    *,
+    numbers: int = 0,
+    levels: tuple[int, ...] = (),
 ) -> Config:
     """The config with every `auto` of the training side decided but that of `backend`.
 
+    `numbers` and `levels` are as layers are given them.
     Raises ConfigError where loss and task do not fit.
     """
     loss = _LOSS_BY_TASK[task] if config.loss == "auto" else config.loss
@@ -45,14 +53,14 @@ def resolve(
         config,
         loss=loss,
         training=training,
-        network=_spelled(config.network, levels),
+        network=_spelled(config.network, numbers, levels),
         threads=threads if config.threads == "auto" else config.threads,
     )
 
 
-def _spelled(network: NetworkOptions, levels: tuple[int, ...]) -> NetworkOptions:
+def _spelled(network: NetworkOptions, numbers: int, levels: tuple[int, ...]) -> NetworkOptions:
     """Every hidden layer with all that it left to the section."""
-    given = Given(network.activation, network.init, network.dropout, levels)
+    given = Given(network.activation, network.init, network.dropout, numbers, levels)
     return replace(network, layers=[layer.settled(given) for layer in network.layers])
 
 

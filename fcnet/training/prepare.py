@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -114,23 +114,32 @@ def prepare(
     threads: int,
     *,
     data: object = None,
+    order: Sequence[str] = (),
     strict: bool = False,
     poll: Callable[[], object] = lambda: None,
 ) -> Prepared:
-    """Read the data and settle the config; `data` stands in for data.train, `poll` is called while reading.
+    """Read the data and settle the config; `data` stands in for data.train, `poll` is called while reading; `order`:
+    columns in the order of the inputs of a run that goes on.
 
     Raises every FcnetError that a config or its data can have, LimitError for what cannot fit.
     """
     refuse_layers(config)
     if data is None:
         refuse_table(config.data, Path(), config.dtype)
-    loaded = tables.load(config.data, config.preprocess, dtype=config.dtype, data=data, strict=strict, poll=poll)
+    loaded = tables.load(
+        config.data, config.preprocess, dtype=config.dtype, data=data, order=order, strict=strict, poll=poll
+    )
     validated = len(loaded.parts["validation"]) > 0
     stopping = config.training.early_stopping
     if stopping is not None and not validated and stopping != type(config.training)().early_stopping:
         raise ConfigError("needs a validation part, and the split column has none", key="training.early_stopping")
     settings = build.resolve(
-        replace(config, data=loaded.resolved), loaded.target.task, len(loaded.parts["train"]), validated, threads
+        replace(config, data=loaded.resolved),
+        loaded.target.task,
+        len(loaded.parts["train"]),
+        validated,
+        threads,
+        numbers=loaded.encoder.numbers,
     )
     metrics = chosen(settings.metrics, loaded.target.task)
     settings = replace(settings, metrics=[metric.name for metric in metrics])

@@ -311,7 +311,7 @@ def test_the_remedies_named_work(folder, table):
     text = text_of([*table, "n/a!,1,1.5"])
 
     assert folder.load(text, missing=["n/a!"]).encoder.features[0].kind == "number"
-    assert folder.load(text, categorical=["a"]).encoder.features[0].kind == "category"
+    assert folder.load(text, categorical=["a"]).encoder.in_file[0].kind == "category"
 
 
 def test_all_problems_come_at_once_in_the_order_of_the_file(folder, table):

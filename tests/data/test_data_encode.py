@@ -28,6 +28,15 @@ def test_numbers_are_standardised_and_missing_ones_are_the_median(folder):
     assert np.allclose(found.x[:, 0], want, rtol=1e-14)
 
 
+def test_numbers_stand_before_categories(folder):
+    """The inputs are all numbers, then all categories, each in the order of the file."""
+    found = folder.load("c,a,d,b,y\n" + "".join(f"{'uv'[i % 2]},{i},{'pq'[i % 2]},{-i},{i}.5\n" for i in range(9)))
+
+    assert found.encoder.inputs == ("a", "b", "c=u", "c=v", "d=p", "d=q")
+    assert found.encoder.numbers == 2
+    assert found.x[0, 2:].tolist() == [1, 0, 1, 0]
+
+
 def test_numbers_may_stay_as_they_are(folder):
     """`numeric: none` leaves the numbers alone."""
     found = folder.load(with_column(["1", "2", "30"]), preprocess=Preprocess(numeric="none"))

@@ -55,8 +55,8 @@ def test_a_frame_is_read_by_its_columns():
 
     found = loaded(frame)
 
-    assert found.encoder.inputs == ("a", "b", "c=u", "c=v", "c=", "d=False", "d=True", "e")
-    assert found.x[1].tolist() == [2, 2.5, 0, 0, 1, 1, 0, 2]
+    assert found.encoder.inputs == ("a", "b", "e", "c=u", "c=v", "c=", "d=False", "d=True")
+    assert found.x[1].tolist() == [2, 2.5, 2, 0, 0, 1, 1, 0]
     assert found.files == ()
     assert 'missing cells: "b" 1, "c" 1, "e" 1' in found.notices
 

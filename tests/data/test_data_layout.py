@@ -329,7 +329,7 @@ def test_lines_of_units_and_totals_are_named_with_a_command_that_works(folder, t
     (problem,) = error.value.problems
     assert (problem.line, problem.text.partition(";")[0]) == (line, said)
     found = folder.load(run_as_shown(folder, problem.text))
-    assert found.encoder.features[0].name == text[0]
+    assert found.encoder.columns[0] == text[0]
 
 
 def test_totals_that_are_read_as_data_are_said(folder):

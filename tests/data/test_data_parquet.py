@@ -167,7 +167,7 @@ def test_categories_that_pandas_declared_stay_categories(folder, categories):
 
     found = folder.load(None, "t.parquet")
 
-    assert [(feature.name, feature.kind) for feature in found.encoder.features] == [("c", "category"), ("z", "number")]
+    assert [(feature.name, feature.kind) for feature in found.encoder.features] == [("z", "number"), ("c", "category")]
     labels = folder.load(None, "t.parquet", target="c")
     assert labels.target.classes == tuple(sorted(set(categories)))
     for note in ("", "[]", '{"columns": 3}', '{"columns": [[]]}', '{"columns": [{"field_name": {}}]}', "[" * 9999):

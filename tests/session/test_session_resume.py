@@ -13,6 +13,7 @@ from session_runs import Crash, crash_at, differing, go, outcome, settings, writ
 
 from fcnet import api, config
 from fcnet.backends import choice
+from fcnet.data import encode
 from fcnet.errors import CheckpointError, ConfigError, DataError, DivergedError, FcnetError, Stopped
 from fcnet.files import Folder
 from fcnet.optim.rules import OPTIMIZERS, of_matrices
@@ -55,6 +56,24 @@ def test_m20_m21_m22_every_optimizer_and_schedule_resumes_bit_for_bit(place, opt
 
     assert crashes == 2
     assert differing(resumed, uninterrupted(mapping)) == []
+
+
+def test_run_with_another_order_of_inputs_goes_on_in_its_own(place, monkeypatch):
+    """A run whose checkpoint has categories before numbers, as earlier ones may, keeps them there."""
+    lines = [line.split(",") for line in Path("people.csv").read_text().splitlines()]
+    Path("people.csv").write_text("".join(",".join([*rest[2:3], *rest[:2], *rest[3:]]) + "\n" for rest in lines))
+    mapping = settings(training={"epochs": 3})
+
+    with monkeypatch.context() as before:
+        before.setattr(encode, "_ordered", lambda features, order: tuple(features))
+        whole = uninterrupted(mapping)
+        with pytest.raises(Crash):
+            go(mapping, stop=crash_at(7), resume=True)
+    run = go(mapping, resume=True)[-1].run
+    names = [column["name"] for column in checkpoint.read(run / "last.npz").header["columns"]["columns"]]
+
+    assert names == ["job", "age", "height"]
+    assert differing(outcome(run), whole) == []
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -25,11 +25,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Given:
-    """What the section above the layers says where a layer says nothing."""
+    """What the section above the layers says where a layer says nothing, and what the columns are."""
 
     activation: Activation
     init: Initializer | Literal["auto"]
     dropout: float
+    numbers: int = 0
+    """How many of the net's inputs, the first ones, are columns of numbers: they are x[..., 0:numbers]."""
     levels: tuple[int, ...] = ()
     """The number of levels of each column of codes."""
 
