@@ -367,7 +367,8 @@ def test_moments_are_those_of_exact_arithmetic(values):
     array = np.array(values)
     exact = [Fraction(v) for v in values]
     mean = sum(exact) / len(exact)
-    spread = float(sum((v - mean) ** 2 for v in exact) / len(exact)) ** 0.5
+    unit = max(map(abs, exact)) or Fraction(1)  # so that no square is too small for a float
+    spread = float(sum(((v - mean) / unit) ** 2 for v in exact) / len(exact)) ** 0.5 * float(unit)
 
     found_mean, found_scale = moments(array)
 
