@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import threading
 from collections import deque
@@ -98,6 +99,27 @@ def _set(numbers: Iterable[int]) -> None:
         free(force=True)
         library.set_num_threads(number)
         free(force=True)
+
+
+@cache
+def cpu() -> str:
+    """The processor's name."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return name[1].strip() if name else platform.machine()
+
+
+def blas_name() -> str:
+    """Name, version and kernel of the BLAS: the last decides about bits."""
+    found = [
+        " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if pool.get(key))
+        for pool in (library.info() for library in _libraries())
+        if pool.get("user_api") == "blas"
+    ]
+    return ", ".join(sorted(set(found))) or "unknown"
 
 
 class _Turns:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 
@@ -129,11 +130,25 @@ def team(threads: int, largest: int | None = None) -> int:
     return min(threads, machine.cores(), busy)
 
 
-def make(name: str, threads: int = 1, largest: int | None = None) -> Backend:
+@dataclass(frozen=True)
+class Products:
+    """Those of a training step: for each layer's weights rows of the batch, inputs and outputs."""
+
+    shapes: tuple[tuple[int, int, int], ...]
+    dtype: np.dtype[Any]
+
+
+def make(
+    name: str,
+    threads: int = 1,
+    largest: int | None = None,
+    products: Products | Literal["own", "blas"] = "own",
+) -> Backend:
     """The backend of that name, on so many threads; ConfigError where its package is missing or broken.
 
     `largest`: multiplications of the largest product of a step. A team has as many threads as there are processors and
-    as have enough to do: more would change no bit, and wait for one another.
+    as have enough to do: more would change no bit, and wait for one another. `products`: who makes those of compiled
+    steps, or from what a trial finds that out.
     """
     found = fault(name)
     if found is not None:
@@ -141,7 +156,10 @@ def make(name: str, threads: int = 1, largest: int | None = None) -> Backend:
             raise found.storage
         raise ConfigError(f"{name} {found.what}; {found.cure}, or choose numpy", key="backend")
     if name == "numba":
-        from fcnet.backends.numba.backend import NumbaBackend  # an extra, and slow to import
+        from fcnet.backends.numba import trial  # an extra, and slow to import
+        from fcnet.backends.numba.backend import NumbaBackend
 
-        return NumbaBackend(team(threads, largest))
+        if isinstance(products, Products):
+            products = trial.chosen(products.shapes, products.dtype)
+        return NumbaBackend(team(threads, largest), products=products)
     return NumpyBackend(min(threads, machine.cores()), alike=largest is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -68,8 +69,12 @@ class Network:
 
     def largest_product(self, rows: int) -> int:
         """Multiplications of the largest matrix product of a step with so many rows."""
+        return max(map(math.prod, self.products(rows)), default=0)
+
+    def products(self, rows: int) -> list[tuple[int, int, int]]:
+        """Rows, inputs and outputs of each layer's products in a step with so many rows."""
         weights = [slot.shape for slot in self.layout.slots if slot.kind == "weight"]
-        return max((rows * n_out * n_in for *_, n_out, n_in in weights), default=0)
+        return [(rows, n_in, n_out) for *_, n_out, n_in in weights]
 
     def views(self, vector: Vector, layout: Layout) -> list[dict[str, Vector]]:
         """Per layer, the slots of a vector under the layer's own names."""

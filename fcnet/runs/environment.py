@@ -11,9 +11,9 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
-import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 
 import fcnet
+from fcnet import machine as machines
 
 # an absolute path inside a word: after "=", a bracket, a quote, a comma or a blank
 _ABSOLUTE = re.compile(r"""(?<=[=\[{,:"'\s])(?:[/~]|[A-Za-z]:[\\/])[^,\]}"']*""")
@@ -26,8 +26,8 @@ def machine(threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
-        "blas": _blas(),
+        "cpu": machines.cpu(),
+        "blas": machines.blas_name(),
         "threads": threads,
     }
 
@@ -74,22 +74,3 @@ def _relative(path: str) -> str:
         relative = Path(path).relative_to(Path.cwd())
         return str(relative)
     return PureWindowsPath(path).name or path  # this class takes both kinds of slashes
-
-
-def _cpu() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor() or platform.machine()
-    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return name[1].strip() if name else platform.machine()
-
-
-def _blas() -> str:
-    """Name, version and kernel of the BLAS: the last decides about bits."""
-    found = [
-        " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if pool.get(key))
-        for pool in threadpoolctl.threadpool_info()
-        if pool.get("user_api") == "blas"
-    ]
-    return ", ".join(sorted(set(found))) or "unknown"

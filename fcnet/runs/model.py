@@ -169,6 +169,8 @@ class Model:
         self._state = State.new(self.network, (), np.dtype(self.config.dtype))
         restore(self.network, self._state, held, optimizer=False)
         self._backend = choice.usable(self.config.backend)
+        shapes = tuple(self.network.products(int(self.config.training.batch_size)))
+        self._products = choice.Products(shapes, np.dtype(self.config.dtype))
         small = self.network.layout.size <= READING * self.encoder.n_in
         self._threads = 1 if small else machine.cores()
         self._idle: list[Engine] = []
@@ -187,7 +189,7 @@ class Model:
         try:
             engine = self._idle.pop()
         except IndexError:
-            backend = choice.make(self._backend, self._threads)
+            backend = choice.make(self._backend, self._threads, products=self._products)
             engine = Engine(backend, Forward(backend, self.network, self._state.θ, self._state.q, BATCH))
         try:
             with machine.agreed(engine.backend.blas_threads(self.network.largest_product(BATCH))):

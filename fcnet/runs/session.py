@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -148,10 +148,18 @@ def _ready(
         name = held.header["config"].get("backend", "numpy") if name == "auto" else name
     if name == "auto":
         name, hint = prepared.choose()
-    backend = prepared.backend(name)
+    backend = prepared.backend(name, _products(held, settings))
     settings = replace(settings, backend=backend.name)  # type: ignore[arg-type]  # a backend of the schema
     notices = (*loaded.notices, *([hint] if hint else []), *extras.notices())
     return _Ready(replace(prepared, settings=settings), backend, _plan(prepared), content, read, notices)
+
+
+def _products(held: checkpoint.Checkpoint | None, settings: Config) -> Literal["own", "blas"] | None:
+    """Who makes the products of a run that goes on where it began: before this was a question, own kernels did."""
+    then = held.header.get("machine") if held is not None else None
+    if not isinstance(then, dict) or environment.differences(then, environment.machine(int(settings.threads))):
+        return None
+    return "blas" if then.get("products") == "blas" else "own"
 
 
 def _check(held: checkpoint.Checkpoint, prepared: Prepared, content: str | None) -> None:
@@ -220,6 +228,8 @@ def _session(
         columns += ["val_loss", *(f"val_{metric.name}" for metric in prepared.metrics)]
     log = MetricsLog(run.folder, (*columns, "seconds", "elapsed"))
     now, identity = environment.machine(int(settings.threads)), secrets.token_hex(16)
+    products = getattr(ready.backend, "products", None)
+    now |= {} if products is None else {"products": products}
     if held is not None:
         identity, given = held.header.get("run", ""), held.header["given"]
     header = _header(ready, run, identity, guess, now)
@@ -321,7 +331,7 @@ class _Session:
             about = environment.environment(
                 seed=settings.seed, threads=int(settings.threads), started=run.now(), files=header["data"]
             )
-            run.write_json(folder.ENVIRONMENT, {**about, "run": header["run"]})
+            run.write_json(folder.ENVIRONMENT, {**about, **header["machine"], "run": header["run"]})
             self.saver.log.start()
             return []
         notices = self.saver.take_up(held, self._check_place)
@@ -330,7 +340,8 @@ class _Session:
         # A run that goes on is not complete until it is so again.
         run.folder.remove(folder.SUMMARY)
         then = held.header.get("machine")
-        changed = environment.differences(then if isinstance(then, dict) else {}, header["machine"])
+        then = {"products": "own", **then} if isinstance(then, dict) else {}
+        changed = environment.differences(then, header["machine"])
         said = f"goes on after epoch {self.state.epoch}, step {self.state.step}"
         bits = [f"bits may differ from the run so far: {'; '.join(changed)}"] if changed else []
         return [

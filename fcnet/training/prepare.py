@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 
@@ -86,9 +87,14 @@ class Prepared:
             spent.append(perf_counter() - start)
         return min(spent)
 
-    def backend(self, name: str) -> Backend:
-        """The backend of that name, for the steps of this run; ConfigError where its package is missing."""
-        return choice.make(name, int(self.settings.threads), self.network.largest_product(self.batch_size))
+    def backend(self, name: str, products: Literal["own", "blas"] | None = None) -> Backend:
+        """The backend of that name, for the steps of this run; ConfigError where its package is missing.
+
+        `products`: who makes those of compiled steps, where that is settled.
+        """
+        shapes = tuple(self.network.products(self.batch_size))
+        asked = products or choice.Products(shapes, np.dtype(self.settings.dtype))
+        return choice.make(name, int(self.settings.threads), self.network.largest_product(self.batch_size), asked)
 
     def begin(self, backend: Backend) -> tuple[Program, MemorySource]:
         """The program with initial weights, before its first step, and the rows of training.

@@ -470,6 +470,29 @@ def test_other_machine_is_said(place, monkeypatch):
     assert [text for text in notices if "bits may differ" in text and "9.9 now" in text]
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_run_keeps_its_products(place, monkeypatch, elsewhere):
+    """A verdict that would be another one now changes no bit of a run that goes on where it began; on another machine
+    it counts, and the user is told that bits may differ."""
+    trial = pytest.importorskip("fcnet.backends.numba.trial")
+    mapping, real = settings(backend="numba"), environment.machine
+    monkeypatch.setattr(trial, "chosen", lambda shapes, dtype: "own")
+    whole = uninterrupted(mapping)
+    folder = interrupted(mapping)
+    assert checkpoint.read(folder / "last.npz").header["machine"]["products"] == "own"
+
+    with monkeypatch.context() as now:
+        now.setattr(trial, "chosen", lambda shapes, dtype: "blas")
+        if elsewhere:
+            now.setattr(environment, "machine", lambda threads: {**real(threads), "cpu": "another"})
+        events = go(mapping, resume=True)
+
+    said = [e.text for e in events if isinstance(e, Notice) and "bits may differ" in e.text]
+    assert ["products: own then, blas now" in text for text in said] == ([True] if elsewhere else [])
+    assert json.loads((folder / "environment.json").read_text())["products"] == "own"
+    assert elsewhere or differing(outcome(folder), whole) == []
+
+
 def test_same_machine_is_not_mentioned(place):
     """Where equal bits are to be expected, nothing is said of it."""
     interrupted(settings())

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -62,10 +62,8 @@ from fcnet.backends.ops import (
 from fcnet.formulas import Formula, row_sum
 from fcnet.formulas.transform import expand_erf
 
-_BUILT: Any = np.show_config(mode="dicts")  # entries without a value are left out of it
-ACCELERATE = _BUILT.get("Build Dependencies", {}).get("blas", {}).get("name", "").lower() == "accelerate"
-"""Whether NumPy's products are Apple's: they have units of their own for matrices, and are left to them."""
-
+Products = Literal["own", "blas"]
+"""Who makes matrix products: kernels of our own, which threads share with all else, or NumPy's BLAS."""
 
 MUCH = 8
 """From what worth of a product on nearly everything else of a step is shared, too: its threads stay busy then, and one
@@ -117,7 +115,8 @@ class Least:
 
 
 class NumbaBackend(HostBackend):
-    """Fused loops for formulas and blocks in registers for products; what has no kernel here falls back to NumPy.
+    """Fused loops for formulas and blocks in registers for products; what has no kernel here falls back to NumPy, and
+    so do products by `blas`, which has the threads then.
 
     Large calls are cut into a piece for each of the `threads`: by rows of the batch where there are enough, so that a
     thread needs nobody between layers, otherwise by units (columns), so that what it has computed of a layer is mostly
@@ -126,25 +125,28 @@ class NumbaBackend(HostBackend):
 
     name = "numba"
 
-    def __init__(self, threads: int = 1, least: Least = Least()) -> None:
-        self.least = least
-        self.threads = 1 if ACCELERATE else threads
+    def __init__(self, threads: int = 1, least: Least = Least(), products: Products = "own") -> None:
+        self.least, self.products = least, products
+        self.threads = threads if products == "own" else 1
         self.now = self.threads
-        self.plain = NumpyBackend(threads)
+        self.plain = NumpyBackend(threads, alike=products == "blas")
         self.even = Cut(tuple(range(0, GRID * self.threads + 1, GRID)), self.least.line)
         self._pads: dict[np.dtype[Any], list[Array]] = {}
 
     def blas_threads(self, largest: int) -> int:
         """One where the team makes the products."""
-        return self.plain.blas_threads(largest) if ACCELERATE else 1
+        return 1 if self.products == "own" else self.plain.blas_threads(largest)
 
     def most(self, largest: int) -> int:
-        """As many as the team has."""
-        return self.threads
+        """As many as the team has, or BLAS."""
+        return self.threads if self.products == "own" else self.plain.most(largest)
 
     def use(self, threads: int) -> None:
         """The whole team from now on, or one thread that makes everybody's pieces."""
-        self.now = threads
+        if self.products == "own":
+            self.now = threads
+        else:
+            self.plain.use(threads)
 
     def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
         """Kernels that follow one another become one call; a step of kernels alone is repeated without Python."""
@@ -246,7 +248,7 @@ class NumbaBackend(HostBackend):
 
     def _matmul(self, a: Array, b: Array, out: Array) -> list[Native] | None:
         """One product for each member."""
-        if ACCELERATE or out.dtype not in POINTERS or out.strides[-1] != out.itemsize:
+        if self.products == "blas" or out.dtype not in POINTERS or out.strides[-1] != out.itemsize:
             return None
         if out.dtype not in self._pads:
             self._pads[out.dtype] = [aligned(product.pad(out.dtype), out.dtype) for _ in range(self.threads)]

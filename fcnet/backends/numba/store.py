@@ -132,6 +132,11 @@ def _own() -> Path | Exception:
     return path
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether it is gone with this process."""
+    return path.parent in _private
+
+
 def _leave() -> Path:
     """A temporary folder from now on, removed at the end; StorageError where there is none."""
     try:
