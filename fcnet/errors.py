@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,18 @@ def escape(text: str) -> str:
         c if c == " " or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else _escaped(c)
         for c in text
     )
+
+
+def more(n: int, kind: str) -> str:
+    """How many of a kind, which is a plural, are not spelled out.
+
+    >>> more(2_000, "rows without a target"), more(1, 'cells of column "ages" that are not numbers')
+    ('and 2,000 more rows without a target', 'and 1 more cell of column "ages" that is not a number')
+    """
+    if n == 1:
+        kind = re.sub(r"s\b", "", kind, count=1).replace("are not numbers", "is not a number")
+        kind = kind.replace("that are", "that is").replace("that occur", "that occurs")
+    return f"and {n:,} more {kind}"
 
 
 def _escaped(c: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from fcnet.errors import ConfigError, Problem
+from fcnet.errors import ConfigError, Problem, more
 
 Path = tuple[str | int, ...]
 Plain = Any  # None, bool, int, float, str, list of these, dict from str to these
@@ -139,7 +139,7 @@ def failure(findings: Iterable[Finding]) -> ConfigError:
             problems.append(Problem(finding.text, place.file, place.line, place.column, key))
     for kind, count in seen.items():
         if count > SHOWN:
-            problems.append(Problem(f"and {count - SHOWN} more {kind}", order[0].place.file))
+            problems.append(Problem(more(count - SHOWN, kind), order[0].place.file))
     return ConfigError(problems)
 
 

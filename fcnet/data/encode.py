@@ -20,7 +20,7 @@ from fcnet.data.spelling import Lookup, keys
 from fcnet.data.table import Column, Table
 from fcnet.data.tally import Tally
 from fcnet.data.target import moments, vanishing
-from fcnet.errors import LimitError
+from fcnet.errors import LimitError, more
 
 Array = NDArray[Any]
 
@@ -261,9 +261,9 @@ def fit_encoder(
     small = [found for found in fitted if found.vanishing]
     if small:
         said = ", ".join(f'"{found.feature.name}" {found.vanishing:,}' for found in small[:10])
-        more = f" and {len(small) - 10:,} more columns" if len(small) > 10 else ""
+        rest = f" {more(len(small) - 10, 'columns')}" if len(small) > 10 else ""
         notices.append(
-            f"numbers too small for {dtype}, which count as 0: {said}{more}; set preprocess.numeric: standard, or give "
+            f"numbers too small for {dtype}, which count as 0: {said}{rest}; set preprocess.numeric: standard, or give "
             "them in a smaller unit"
         )
     encoder = Encoder(_ordered([found.feature for found in fitted], order), table.names, dtype)

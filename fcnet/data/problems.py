@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from fcnet.errors import DataError, Problem
+from fcnet.errors import DataError, Problem, more
 
 SHOWN = 5
 """Of each kind this many problems are spelled out; the rest are counted."""
@@ -58,10 +58,10 @@ class Problems:
         for kind, found in self._found.items():
             for line, text in found:
                 rows.append((line, 0, Problem(text, file=self.file, line=line or None)))
-            more = self._counts[kind] - len(found)
-            if more:
+            left = self._counts[kind] - len(found)
+            if left:
                 last = found[-1][0] if found else 0
-                rows.append((last, 1, Problem(f"and {more:,} more {kind}{self._advice.get(kind, '')}", file=self.file)))
+                rows.append((last, 1, Problem(f"{more(left, kind)}{self._advice.get(kind, '')}", file=self.file)))
         rows.sort(key=lambda row: row[:2])
         return DataError(problem for _, _, problem in rows)
 

@@ -9,6 +9,7 @@ import numpy as np
 from fcnet.data.numbers import AUTO_MISSING, BLANKS, Grammar
 from fcnet.data.spelling import keys
 from fcnet.data.table import Column
+from fcnet.errors import more
 
 GROUPS = 3
 """So many groups of a kind are spelled out."""
@@ -53,9 +54,7 @@ def _groups(texts: Iterable[str], by: Callable[[str], Hashable]) -> list[str]:
             found.setdefault(common, []).append(text)
     groups = [group for group in found.values() if len(group) > 1]
     quoted = [_quoted(group, "and") for group in groups[:GROUPS]]
-    return (
-        [*quoted[:-1], f"{quoted[-1]} (and {len(groups) - GROUPS:,} more such groups)"] if groups[GROUPS:] else quoted
-    )
+    return [*quoted[:-1], f"{quoted[-1]} ({more(len(groups) - GROUPS, 'such groups')})"] if groups[GROUPS:] else quoted
 
 
 def _quoted(texts: Sequence[str], last: str) -> str:

@@ -12,7 +12,7 @@ from fcnet.data.encode import Encoder, listed
 from fcnet.data.options import Data
 from fcnet.data.problems import SHOWN
 from fcnet.data.target import Target
-from fcnet.errors import ConfigError, DataError, Problem
+from fcnet.errors import ConfigError, DataError, Problem, more
 
 LONGEST = 100
 """Characters of a name to which others are compared, and which is compared to them."""
@@ -116,9 +116,9 @@ def lacking(options: Data, names: Sequence[str]) -> list[Problem]:
     if len(found) == 1:
         key, text = texts[0]
         return [Problem(f"{text}{'' if text.endswith('?') else ';'} {columns}", key=key)]
-    more = f"and {len(found) - SHOWN} more columns that are not there; " if len(found) > SHOWN else ""
+    rest = f"{more(len(found) - SHOWN, 'columns that are not there')}; " if len(found) > SHOWN else ""
     problems = [Problem(text, key=key) for key, text in texts]
-    return [*problems, Problem(more + columns, file=options.train or "data")] if found else []
+    return [*problems, Problem(rest + columns, file=options.train or "data")] if found else []
 
 
 def _meant(key: str, name: str, names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcnet.data.problems import SHOWN
-from fcnet.errors import DataError, Problem
+from fcnet.errors import DataError, Problem, more
 
 Array = NDArray[Any]
 
@@ -132,5 +132,5 @@ class Table:
         found = list(rows)
         problems = [self.problem(row, text) for row, text in found[:SHOWN]]
         if len(found) > SHOWN:
-            problems.append(Problem(f"and {len(found) - SHOWN:,} more {kind}", file=self.file))
+            problems.append(Problem(more(len(found) - SHOWN, kind), file=self.file))
         return DataError(problems)

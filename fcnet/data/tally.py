@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fcnet.data.problems import SHOWN
 from fcnet.data.table import Table
-from fcnet.errors import DataError, Problem
+from fcnet.errors import DataError, Problem, more
 
 Array = NDArray[Any]
 
@@ -71,9 +71,9 @@ class Tally:
         """DataError if `strict` and anything was unseen or out of range."""
         if self._problems:
             problems = sorted(self._problems, key=lambda problem: problem.line or 0)
-            more = self._more - len(problems)
-            if more:
-                problems.append(Problem(f"and {more:,} more such cells", file=problems[0].file))
+            left = self._more - len(problems)
+            if left:
+                problems.append(Problem(more(left, "such cells"), file=problems[0].file))
             raise DataError(problems)
 
     def notices(self, *, usual: bool = True) -> list[str]:
@@ -83,11 +83,11 @@ class Tally:
             result.append(f"missing cells: {_counted(self._missing)}")
         for column, counter in self._unseen.items():
             values = ", ".join(f'"{text}" {n:,}' for text, n in counter.most_common(3))
-            more = f" and {len(counter) - 3:,} more" if len(counter) > 3 else ""
+            rest = f" and {len(counter) - 3:,} more" if len(counter) > 3 else ""
             one = counter.total() == 1
             cells = "1 cell holds a category" if one else f"{counter.total():,} cells hold categories"
             result.append(
-                f'column "{column}": {cells} that training has not seen ({values}{more}); '
+                f'column "{column}": {cells} that training has not seen ({values}{rest}); '
                 f"{'it counts' if one else 'they count'} as unknown"
             )
         if self._outside:
@@ -96,5 +96,5 @@ class Tally:
 
 
 def _counted(counter: Counter[str], most: int = 10) -> str:
-    more = f" and {len(counter) - most:,} more columns" if len(counter) > most else ""
-    return ", ".join(f'"{column}" {n:,}' for column, n in list(counter.items())[:most]) + more
+    rest = f" {more(len(counter) - most, 'columns')}" if len(counter) > most else ""
+    return ", ".join(f'"{column}" {n:,}' for column, n in list(counter.items())[:most]) + rest

@@ -339,6 +339,25 @@ def test_more_than_five_bad_cells_are_counted(folder):
 
 
 @pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            [f"{'bad' if i % 25 == 0 else i},{i}.5" for i in range(150)],
+            '1 more cell of column "a" that is not a number;',
+        ),
+        ([f"{i},{'' if i % 25 == 0 else i}" for i in range(150)], "1 more row without a target"),
+        ([f"{i},{i},{i}" if i % 25 == 0 else f"{i},{i}" for i in range(150)], "1 more row of a wrong width"),
+    ],
+)
+def test_the_sixth_alone_is_one(folder, lines, said):
+    """Where one problem is left that is not spelled out, the sentence that counts it is in the singular."""
+    with pytest.raises(DataError) as error:
+        folder.load("\n".join(["a,y", *lines]))
+
+    assert f"and {said}" in f"{error.value};"
+
+
+@pytest.mark.parametrize(
     ("cells", "said"),
     [
         pytest.param([f"{i},5" for i in range(40)], "set data.decimal=, or", id="V25-whole-column"),
