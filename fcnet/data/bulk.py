@@ -5,6 +5,7 @@ By polars where it is installed and the block is large enough, else, where all i
 
 from __future__ import annotations
 
+import codecs
 import mmap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -219,8 +220,11 @@ def _short_fields(text: bytes, mark: bytes) -> bool:
 
 
 def _utf8(text: bytes) -> bool:
+    """Whether it is UTF-8 without the mark that stands where files were joined."""
     if text.isascii():
         return True
+    if codecs.BOM_UTF8 in text:
+        return False
     try:
         text.decode()
     except UnicodeDecodeError:

@@ -171,6 +171,7 @@ class Delimited:
         self._units: list[str] = []
         self._header: list[str] | None = None
         self._header_bytes = b""
+        self._words: set[int] = set()
         self._start = 0
         self._first: list[tuple[int, list[str]]] = []
         if headless is None:
@@ -181,6 +182,7 @@ class Delimited:
             self._units = layout.units(rows[1:], grammar)
             self._header = fields if len(fields) > 1 else None
             self._header_bytes = self.delimiter.join(fields).encode() if len(fields) > 1 else b""
+            self._words = {j for j, name in enumerate(fields) if name.strip() and grammar.number(name) is None}
             self.names = self._layout.names
         else:
             self._layout = layout.plain(len(fields))
@@ -418,9 +420,10 @@ class Delimited:
 
     def _converted(self, text: bytes, numbers: Collection[int]) -> Frame | Numbers | None:
         """A block converted as a whole, its lines counted from 0, or None; then nothing has happened."""
-        if not self._grammar.plain or (self._header_bytes and self._header_bytes in text):
+        if not self._grammar.plain:
             return None
-        if not text.isascii() and codecs.BOM_UTF8 in text:  # of a file that was joined to another
+        # A repeated header is a wrong cell in a column of numbers: where there is one, it need not be looked for.
+        if self._header_bytes and self._words.isdisjoint(numbers) and self._header_bytes in text:
             return None
         return convert(text, self.delimiter, self._layout.width, self._grammar, numbers)
 
@@ -592,11 +595,12 @@ def _whole_lines(source: Iterator[bytes], file: str) -> Iterator[bytes]:
 def _few_lines(block: bytes) -> Iterator[bytes]:
     """Whole lines, as they are or in parts of at most LINES lines."""
     end = b"\n" if b"\n" in block else b"\r"
-    if block.count(end) <= LINES:
+    ends = np.frombuffer(block, dtype=np.uint8) == end[0]
+    if np.count_nonzero(ends) <= LINES:
         yield block
         return
-    ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == end[0])[LINES - 1 :: LINES] + 1
-    for start, stop in itertools.pairwise([0, *ends.tolist(), len(block)]):
+    cuts = np.flatnonzero(ends)[LINES - 1 :: LINES] + 1
+    for start, stop in itertools.pairwise([0, *cuts.tolist(), len(block)]):
         if start < stop:
             yield block[start:stop]
 

@@ -165,7 +165,8 @@ def find_task(
 
 
 def _count_labels(column: Column, rows: Array, grammar: Grammar) -> int:
-    return len(np.unique(labels_of(column, grammar)[0][rows]))
+    codes = labels_of(column, grammar)[0][rows]
+    return int(np.count_nonzero(np.bincount(codes + 1)))
 
 
 def fit_target(
@@ -347,7 +348,7 @@ def labels_of(column: Column, grammar: Grammar) -> tuple[Array, list[Label]]:
     codes, cells = _cells(column, grammar)
     if not all(isinstance(cell, str) for cell in cells):
         return codes, cells
-    texts = [str(cells[i]) for i in np.unique(codes[codes >= 0]).tolist()]
+    texts = [str(cells[i]) for i in np.flatnonzero(np.bincount(codes[codes >= 0])).tolist()]
     same = dict(zip(texts, keys(texts), strict=True))
     said: dict[str, str] = {}
     for text, key in same.items():
