@@ -6,7 +6,50 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Ge, Le, Lt
+
+@dataclass(frozen=True)
+class Ge:
+    """A number of at least `ge`."""
+
+    ge: float
+
+
+@dataclass(frozen=True)
+class Gt:
+    """A number greater than `gt`."""
+
+    gt: float
+
+
+@dataclass(frozen=True)
+class Le:
+    """A number of at most `le`."""
+
+    le: float
+
+
+@dataclass(frozen=True)
+class Lt:
+    """A number less than `lt`."""
+
+    lt: float
+
+
+@dataclass(frozen=True)
+class Len:
+    """A list of at least so many items, and at most so many; None: of any number."""
+
+    least: int
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Such:
+    """A text or a list of which `holds` is true; `said` is what to call it, as in `text (64 digits)`."""
+
+    holds: Callable[[Any], bool]
+    said: str
+
 
 MAX_COUNT = 2**31 - 1
 Count = Annotated[int, Ge(1), Le(MAX_COUNT)]
@@ -24,21 +67,9 @@ class Named:
     default: str | None = None
     bare: str | None = None
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """The tagged union of the registry as it is now, so that whatever is registered is accepted."""
-        from pydantic_core import core_schema  # pydantic is loaded when a config is validated, no sooner
-
-        choices = {name: handler.generate_schema(member) for name, member in self.registry.items()}
-        return core_schema.tagged_union_schema(choices, discriminator="name")
-
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
     """Marks a text that must be one of the names that `names` gives when it is asked."""
 
     names: Callable[[], Iterable[str]]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema  # as above
-
-        return core_schema.literal_schema(list(self.names()))

@@ -167,18 +167,6 @@ def polling() -> Iterator[None]:
         _state.raising, _state.saves = before
 
 
-@contextlib.contextmanager
-def waiting() -> Iterator[None]:
-    """Inside, a signal does not raise; where it would raise outside, it does so at the end."""
-    before, _state.raising = _state.raising, False
-    try:
-        yield
-    finally:
-        _state.raising = before
-    if _state.raising and _state.code is not None:
-        raise Interrupted(_state.code)
-
-
 def _handle(number: int, frame: FrameType | None) -> None:
     if _state.code is not None:
         _leave(_state.code)

@@ -1,6 +1,6 @@
 """What may stand at each key of the config, read off the classes' annotations.
 
-Messages, the table and the JSON Schema all speak from this.
+The check, its messages, the table and the JSON Schema all go by this.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Le, Len, Lt
-
 from fcnet.config.places import Path, Plain
 from fcnet.config.schema import Config
-from fcnet.registry import Named, OneOf
+from fcnet.registry import Ge, Gt, Le, Len, Lt, Named, OneOf, Such
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,9 @@ class Number:
 
 @dataclass(frozen=True)
 class Text:
-    """Any text."""
+    """Any text, or one such as `such` says."""
+
+    such: Such | None = None
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,18 @@ class Null:
 
 
 @dataclass(frozen=True)
+class Anything:
+    """Whatever there is."""
+
+
+@dataclass(frozen=True)
 class Items:
-    """A list; `most` is the largest number of its items."""
+    """A list of `least` to `most` items, which are such as `such` says."""
 
     item: tuple[Kind, ...]
+    least: int = 0
     most: int | None = None
+    such: Such | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class Member:
     bare: str | None = None
 
 
-Kind = Constants | Number | Text | Flag | Null | Items | Pairs | Section | Member
+Kind = Constants | Number | Text | Flag | Null | Anything | Items | Pairs | Section | Member
 Kinds = tuple[Kind, ...]  # the alternatives, in the order of the annotation
 
 
@@ -177,14 +184,15 @@ def _kinds(hint: Any, metadata: tuple[Any, ...] = ()) -> Iterator[Kind]:
         if isinstance(mark, OneOf):
             yield Constants(tuple(mark.names()))
             return
+    such = next((mark for mark in metadata if isinstance(mark, Such)), None)
     if origin in (Union, types.UnionType):
         for option in get_args(hint):
             yield from _kinds(option)
     elif origin is Literal:
         yield Constants(get_args(hint))
     elif origin is list:
-        most = next((mark.max_length for mark in metadata if isinstance(mark, Len)), None)
-        yield Items(tuple(_kinds(*get_args(hint))), most)
+        length = next((mark for mark in metadata if isinstance(mark, Len)), Len(0))
+        yield Items(tuple(_kinds(*get_args(hint))), length.least, length.most, such)
     elif origin is dict:
         yield Pairs(tuple(_kinds(get_args(hint)[1])))
     elif hint in (int, float):
@@ -196,8 +204,10 @@ def _kinds(hint: Any, metadata: tuple[Any, ...] = ()) -> Iterator[Kind]:
         if hint is int and "lt" in limits:
             limits["le"] = limits.pop("lt") - 1
         yield Number(hint is int, **limits)
-    elif hint in (str, bool, type(None)):
-        yield Text() if hint is str else Flag() if hint is bool else Null()
+    elif hint is str:
+        yield Text(such)
+    elif hint in (bool, type(None), Any):
+        yield Flag() if hint is bool else Anything() if hint is Any else Null()
     else:
         assert is_dataclass(hint), f"the config cannot describe {hint!r}"
         assert isinstance(hint, type)
@@ -217,14 +227,17 @@ def _said(kind: Kind) -> str:
         case Number():
             what = "a whole number" if kind.whole else "a number"
             return f"{what} {limits(kind)}".rstrip()
-        case Text():
-            return "text"
+        case Text(such):
+            return f"text ({such.said})" if such else "text"
         case Flag():
             return "true or false"
         case Null():
             return "null"
-        case Items(item, most):
-            return f"a list ({f'at most {most}, ' if most else ''}each {words(item)})"
+        case Anything():
+            return "anything"
+        case Items(item, _, most, such):
+            about = [f"at most {most}"] if most else []
+            return f"a list ({', '.join([*about, f'each {words(item)}', *([such.said] if such else [])])})"
         case Pairs(value):
             return f"a mapping (each {words(value)})"
         case Section(cls):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
@@ -179,6 +180,8 @@ def _hint(value: Plain, place: Place, kinds: Kinds) -> str:
         return _near(text, list(constants(kinds))).rstrip(";")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
+    if Number in has and abs(value) > sys.float_info.max:
+        return "it is too large; numbers must be finite"
     shown = shortened(place.text or repr(value))
     whole = any(isinstance(kind, Number) and kind.whole for kind in kinds)
     if isinstance(value, float) and value.is_integer() and whole and abs(value) < 2**53:

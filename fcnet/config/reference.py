@@ -13,6 +13,7 @@ from typing import Any
 
 from fcnet.config.docstrings import about, meanings
 from fcnet.config.kinds import (
+    Anything,
     Constants,
     Flag,
     Items,
@@ -118,6 +119,8 @@ def _type_of(kind: Kind, full: str, homes: Homes) -> str:
             return "true or false"
         case Null():
             return "null"
+        case Anything():
+            return "anything"
         case Items(item):
             return f"list of ({_type(item, full, homes)})"
         case Pairs(value):
@@ -255,7 +258,9 @@ def _options(kind: Kind, definitions: dict[str, Any], default: Any) -> Iterator[
             yield {"type": "boolean"}
         case Null():
             yield {"type": "null"}
-        case Items(item, most):
+        case Anything():
+            yield {}
+        case Items(item, _, most):
             yield {"type": "array", "items": _any(item, definitions)} | ({"maxItems": most} if most else {})
         case Pairs(value):
             yield {"type": "object", "additionalProperties": _any(value, definitions)}

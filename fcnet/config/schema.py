@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le, Len, Lt
-
 from fcnet.data.options import Data, Preprocess
 from fcnet.metrics import METRICS
 from fcnet.nn.activations import ACTIVATIONS, Activation, Relu
@@ -19,7 +17,7 @@ from fcnet.nn.layers import Dense, Hidden
 from fcnet.nn.losses import LOSSES, Loss
 from fcnet.optim.rules import OPTIMIZERS, Adam, Optimizer
 from fcnet.optim.schedules import SCHEDULES, Constant, Schedule
-from fcnet.registry import Count, Named, OneOf, Share
+from fcnet.registry import Count, Ge, Gt, Le, Len, Lt, Named, OneOf, Share
 
 
 def _metrics() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Lt
+from fcnet.registry import Ge, Lt
 
 Fraction = Annotated[float, Ge(0), Lt(1)]
 

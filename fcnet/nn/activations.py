@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Protocol
 
-from annotated_types import Ge, Gt, Lt
-
 from fcnet.formulas import Expr, Sym, absolute, erf, exp, expm1, log1p, maximum, minimum, row_max, row_sum, tanh, where
 from fcnet.nn.layout import Slot
-from fcnet.registry import Named
+from fcnet.registry import Ge, Gt, Lt, Named
 
 
 class Activation(Protocol):

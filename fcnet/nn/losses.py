@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Protocol
 
-from annotated_types import Ge, Gt, Lt
-
 from fcnet.backends.ops import Accumulate, Apply, Ref, Tape
 from fcnet.formulas import (
     Expr,
@@ -29,6 +27,7 @@ from fcnet.formulas import (
     width,
 )
 from fcnet.nn.activations import Activation, Identity, Sigmoid, Softmax, logistic
+from fcnet.registry import Ge, Gt, Lt
 
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
 

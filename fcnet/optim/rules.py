@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol, TypeGuard
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
 
 from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape, ref
 from fcnet.formulas import Expr, Formula, Sym, power, row_sum, sqrt
-from fcnet.registry import Named
+from fcnet.registry import Ge, Gt, Lt, Named
 
 _REGISTRY: dict[str, type[Optimizer]] = {}  # filled at the end: a rule may have others in its groups
 Rate = Annotated[float, Gt(0)]

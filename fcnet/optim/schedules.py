@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
-from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
+
+from fcnet.registry import Ge, Gt, Le, Lt
 
 Array = NDArray[Any]
 Warmup = Annotated[float, Ge(0), Lt(1)]

@@ -9,13 +9,13 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from annotated_types import Ge, Le, Len, Predicate
-
+from fcnet.config.kinds import Section, words
 from fcnet.config.schema import Config
+from fcnet.config.strict import Fault, made
 from fcnet.nn.losses import Task
+from fcnet.registry import Ge, Le, Len, Such
 
 T = TypeVar("T")
 
@@ -39,12 +39,11 @@ def _unlike(texts: list[T]) -> bool:
 
 
 Count = Annotated[int, Ge(0), Le(2**53)]
-Number = Annotated[float, Predicate(math.isfinite)]
-Seconds = Annotated[float, Ge(0), Predicate(math.isfinite)]
-Hash = Annotated[str, Predicate(_is_hash)]
-HexFloat = Annotated[str, Predicate(_is_hex_float)]
-Names = Annotated[list[str], Predicate(_unlike)]
-Label = str | bool | int | Number
+Seconds = Annotated[float, Ge(0)]
+Hash = Annotated[str, Such(_is_hash, "64 hexadecimal digits")]
+HexFloat = Annotated[str, Such(_is_hex_float, "a finite hexadecimal number")]
+Names = Annotated[list[str], Such(_unlike, "no two alike")]
+Label = str | bool | int | float
 
 
 @dataclass(frozen=True)
@@ -134,11 +133,11 @@ class Header:
     config: dict[str, Any]
     columns: Columns
     target: Aim
-    guess: list[Number]
+    guess: list[float]
     data: list[File]
     parts: Parts
-    metrics: dict[str, Number | None] | None
-    machine: dict[str, str | bool | int | Number | None]
+    metrics: dict[str, float | None] | None
+    machine: dict[str, str | bool | int | float | None]
     content: Hash | None = None
     guess_weighted_by: str | None = None
     state: Place | None = None
@@ -147,42 +146,22 @@ class Header:
 
 def problems(header: Mapping[str, Any], settings: Config) -> list[str]:
     """Everything that is wrong with a header, each with its path in it; `settings` is the config inside."""
-    from pydantic import ValidationError  # with the config's
-
-    try:
-        # JSON in, as for the config: only there strict means what we mean
-        found: Header = _schema().validate_json(json.dumps(header), strict=True)
-    except ValidationError as error:
-        told = error.errors(include_url=False, include_context=False)
-        by_path: dict[str, str] = {}  # a value with several alternatives fails each of them
-        for each in told:
-            by_path.setdefault(*_told(each["loc"], each["type"], each["msg"], header))
-        return [f"{path}{text}" for path, text in by_path.items()]
-    return list(_contradictions(found, settings))
+    faults: list[Fault] = []
+    found: Header = made((Section(Header),), header, faults, others=True)  # a later minor version may have more keys
+    return [_told(fault, header) for fault in faults] or list(_contradictions(found, settings))
 
 
-@cache
-def _schema() -> Any:
-    from pydantic import TypeAdapter  # as above
-
-    return TypeAdapter(Header)
-
-
-def _told(loc: tuple[str | int, ...], kind: str, message: str, header: Any) -> tuple[str, str]:
-    """("target.classes[1]", ": it should be a valid string, and it is []"); pydantic also names members of unions."""
-    path, node = "", header
-    for part in loc:
-        if isinstance(node, Mapping) and part in node:
-            path, node = f"{path}.{part}" if path else str(part), node[part]
-        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-            path, node = f"{path}[{part}]", node[part]
-        elif kind == "missing":
-            return (f"{path}.{part}" if path else str(part)), ", which is missing"
-    shown = json.dumps(node, ensure_ascii=False)
+def _told(fault: Fault, header: Mapping[str, Any]) -> str:
+    """`target.classes[1]: it should be text, and it is []`."""
+    at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault.path).removeprefix(".")
+    if fault.kind == "missing":
+        return f"{at}, which is missing"
+    value: Any = header
+    for part in fault.path:
+        value = value[part]
+    shown = json.dumps(value, ensure_ascii=False)
     shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
-    if "predicate" in kind:
-        return path, f": {'something stands twice in it' if isinstance(node, list) else f'{shown} cannot stand there'}"
-    return path, f": {message.replace('Input should', 'it should')}, and it is {shown}"
+    return f"{at}: it should be {words(fault.expected)}, and it is {shown}"
 
 
 def _contradictions(header: Header, settings: Config) -> Iterator[str]:

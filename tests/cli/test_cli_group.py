@@ -18,7 +18,7 @@ from fcnet.cli import group
 from fcnet.cli.group import COMMANDS, ELSEWHERE
 
 NO_OPTION = NoSuchOption("--epochs").format_message().rstrip(".")  # releases of click put it differently
-HEAVY = ("numpy", "polars", "pydantic", "yaml", "tqdm")
+HEAVY = ("numpy", "polars", "yaml", "tqdm")
 
 run = partial(subprocess.run, check=False)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 import pytest
-from annotated_types import Gt
 
 from fcnet.config import from_mapping, to_mapping
 from fcnet.config.reference import jsonschema, table
@@ -18,6 +17,7 @@ from fcnet.nn.initializers import INITIALIZERS
 from fcnet.nn.losses import LOSSES
 from fcnet.optim.rules import OPTIMIZERS
 from fcnet.optim.schedules import SCHEDULES
+from fcnet.registry import Gt
 
 REGISTRIES: dict[str, MutableMapping[str, Any]] = {
     "network.activation": ACTIVATIONS,

@@ -9,8 +9,13 @@ from fcnet.config.kinds import at
 from fcnet.config.messages import wrong_name
 from fcnet.config.schema import Config
 from fcnet.config.synonyms import KEYS, NAMES, NEAREST, bare, key
-from fcnet.config.validate import ACTIVATIONS, INITIALIZERS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
 from fcnet.errors import ConfigError
+from fcnet.metrics import METRICS
+from fcnet.nn.activations import ACTIVATIONS
+from fcnet.nn.initializers import INITIALIZERS
+from fcnet.nn.losses import LOSSES
+from fcnet.optim.rules import OPTIMIZERS
+from fcnet.optim.schedules import SCHEDULES
 
 REGISTRIES = {
     "loss": LOSSES,

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from annotated_types import Gt
 
 from fcnet.backends.ops import Apply, Array, Fill, Ref, Tape
 from fcnet.formulas import Formula, Sym, sqrt
 from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, row
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
-from fcnet.registry import Share
+from fcnet.registry import Gt, Share
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from annotated_types import Gt
 
 from fcnet import random
 from fcnet.backends.ops import Apply, Array, Ref, ScatterAdd, Take, Tape
@@ -18,7 +17,7 @@ from fcnet.formulas import Formula, Sym
 from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
-from fcnet.registry import Count
+from fcnet.registry import Count, Gt
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
-from annotated_types import Len
-
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.errors import ConfigError
 from fcnet.formulas import Formula, Sym
 from fcnet.nn.layers.layer import Arrays, Equation, Given, Hidden, Key, Layer, Names, Refs, driven, go, spread, within
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
+from fcnet.registry import Len
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from annotated_types import Gt
-
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Formula, Sym
 from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, row
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
+from fcnet.registry import Gt
 
 
 @dataclass(frozen=True)
