@@ -31,6 +31,7 @@ from fcnet.nn.initializers import GlorotUniform
 from fcnet.nn.layers import Dense, Dropout
 from fcnet.nn.losses import CrossEntropy
 from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
 from fcnet.optim.rules import OPTIMIZERS, Adam, Optimizer
 from fcnet.optim.update import Update
 from fcnet.training.program import MAX_STEPS, Program
@@ -74,11 +75,11 @@ class Step:
         random = np.random.default_rng(0)
         x = random.standard_normal((variant.batch * 8, n_in), dtype=np.float32)
         y = random.integers(n_out, size=len(x))
-        network.initialise(state.θ, state.q, 0, x[:8])
+        network.initialise(state.θ, state.q, 0, Rows(x[:8]))
         made = make(backend, threads)
         self.blas = made.blas_threads(network.largest_product(variant.batch))
         self.program = Program(made, network, CrossEntropy(), update, state)
-        source = MemorySource(x, y, one_hot=np.eye(n_out, dtype=np.float32))
+        source = MemorySource(Rows(x), y, one_hot=np.eye(n_out, dtype=np.float32))
         with machine.blas(self.blas):
             self.program.run(source, update.scalars(np.arange(1, 9), np.full(8, 1e-6)), variant.batch)
             self.step = self.program.step(variant.batch)

@@ -121,9 +121,9 @@ class Model:
         source = Path(data) if isinstance(data, str) else data
         outputs, tally = len(net.target.classes or net.target.names), Tally()
         rows = tables.stream(source, net.config.data, net.encoder, net.target, tally, outputs=outputs)
-        found = [np.asarray(of(net.probabilities(x))) for x, _ in rows]
+        found = [np.asarray(of(net.probabilities(inputs))) for inputs, _ in rows]
         if not found:
-            found = [np.asarray(of(net.probabilities(np.empty((0, net.encoder.n_in), net.config.dtype))))]
+            found = [np.asarray(of(net.probabilities(net.encoder.rows(0))))]
         return joined(found), tally.notices(usual=False)
 
 
@@ -324,13 +324,13 @@ def predict(
     try:
         inputs = [] if path is None else [path]
         with contextlib.closing(chunks), writing(output, form, inputs) as write:
-            for x, kept in chunks:
-                p = net.probabilities(x)
+            for batch, kept in chunks:
+                p = net.probabilities(batch)
                 carried, decided = [kept[name] for name in keep], net.decide(p)
                 write(carried, decided, p)
                 formulas += form.formulas(carried, decided)
-                rows += len(x)
-                del x, kept, p
+                rows += len(batch)
+                del batch, kept, p
                 code = stop()
                 if code is not None:
                     raise Stopped("stopped; nothing was written", code)

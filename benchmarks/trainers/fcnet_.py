@@ -17,6 +17,7 @@ from fcnet.nn.initializers import GlorotUniform, HeNormal
 from fcnet.nn.layers import Dense
 from fcnet.nn.losses import CrossEntropy
 from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
 from fcnet.optim.rules import Adam
 from fcnet.optim.schedules import Constant
 from fcnet.optim.update import Update
@@ -48,11 +49,11 @@ def _trainer(case: Case, name: str) -> tuple[Callable[[], float], Callable[[], f
     network = Network([*layers, Dense(n_out, Identity(), GlorotUniform())], n_in)
     update = Update(Adam(lr=LEARNING_RATE), network.layout)
     state = State.new(network, update.names, np.float32)
-    network.initialise(state.θ, state.q, 0, x[:8])
+    network.initialise(state.θ, state.q, 0, Rows(x[:8]))
     backend = make(name, int(os.environ["OMP_NUM_THREADS"]))
     machine.blas(backend.blas_threads(network.largest_product(case.batch)))
     program = Program(backend, network, CrossEntropy(), update, state)
-    source = MemorySource(x, y, one_hot=np.eye(n_out, dtype=np.float32))
+    source = MemorySource(Rows(x), y, one_hot=np.eye(n_out, dtype=np.float32))
     events = train(program, source, Plan(1_000_000, case.batch, Constant()), None)
 
     def epoch() -> float:

@@ -38,6 +38,7 @@ from fcnet.data.target import (
     missing_rows,
 )
 from fcnet.errors import ConfigError, DataError, Problem
+from fcnet.nn.rows import Rows
 
 Array = NDArray[Any]
 
@@ -48,15 +49,15 @@ MANY_LEVELS = 20
 class Dataset:
     """Rows ready for a network, and all that was learned on the way.
 
-    `x` (n, n_in) of the dtype. `y`: class indices (n,) int64 for binary and multiclass, else (n, n_out) of the dtype
+    `inputs`: what the net gets. `y`: class indices (n,) int64 for binary and multiclass, else (n, n_out) of the dtype
     (multilabel: 0 or 1; regression: standardised if asked for). `w` (n,) float64 or None: row weight × class weight,
     scaled to mean 1 over the training rows, which weighs the loss; `row_weights` (n,) float64 or None, which weigh
-    the scores. `parts`: rows of x by part, (·,) int64, sorted. `part_hashes`: SHA-256 of
+    the scores. `parts`: rows of the inputs by part, (·,) int64, sorted. `part_hashes`: SHA-256 of
     each part's row numbers in its file. `resolved`: the config's section with everything found out written down.
     """
 
     task: str
-    x: Array
+    inputs: Rows
     y: Array
     w: Array | None
     row_weights: Array | None
@@ -67,6 +68,11 @@ class Dataset:
     resolved: Data
     files: tuple[FileRecord, ...]
     notices: tuple[str, ...]
+
+    @property
+    def x(self) -> Array:
+        """The numbers among the inputs, (n, n_in) of the dtype."""
+        return self.inputs.x
 
 
 @dataclass(frozen=True)
@@ -168,11 +174,11 @@ def load(
     row_weights = row_weights if target.class_weights is not None else w
     if fitted is None and target.class_weights is not None:
         notices.append("data.class_weight weighs the loss (val_loss too), and no metric")
-    x, more = _inputs(loaded, encoder, dtype, strict)
+    inputs, more = _inputs(loaded, encoder, dtype, strict)
     notices += more
     files = tuple(part.file for part in loaded.values() if part.file is not None)
     hashes = {name: rows_hash(rows) for name, rows in hashed.items()}
-    return Dataset(task, x, y, w, row_weights, parts, hashes, encoder, target, resolved, files, tuple(notices))
+    return Dataset(task, inputs, y, w, row_weights, parts, hashes, encoder, target, resolved, files, tuple(notices))
 
 
 def score(
@@ -208,12 +214,12 @@ def score(
         more.append(f'no column "{options.weight}": every row has weight 1')
     row_weights = _row_weights({"test": part}, weight)
     w = _loss_weights(row_weights, target, y)
-    x, counted = _inputs({"test": part}, encoder, encoder.dtype, strict, ranges=True)
+    inputs, counted = _inputs({"test": part}, encoder, encoder.dtype, strict, ranges=True)
     more += counted
     none = np.zeros(0, dtype=np.int64)
     return Dataset(
         target.task,
-        x,
+        inputs,
         y,
         w,
         row_weights,
@@ -465,11 +471,10 @@ def _outputs(
 
 def _inputs(
     loaded: Mapping[str, _Loaded], encoder: Encoder, dtype: str, strict: bool, ranges: bool = False
-) -> tuple[Array, list[str]]:
-    """One x for all tables, in their order, and notices. The tables' columns are used up: both would not fit."""
-    x = _in_place(loaded, encoder, dtype)
-    if x is None:
-        x = encoder.matrix(sum(len(part.rows) for part in loaded.values()))
+) -> tuple[Rows, list[str]]:
+    """The inputs of all tables, in their order, and notices. The tables' columns are used up: both would not fit."""
+    matrix = _in_place(loaded, encoder, dtype)
+    inputs = encoder.rows(sum(len(part.rows) for part in loaded.values())) if matrix is None else Rows(matrix)
     notices: list[str] = []
     at = 0
     for part in loaded.values():
@@ -477,11 +482,11 @@ def _inputs(
         for name in columns.keys() - set(encoder.columns):
             del columns[name]
         tally = Tally(strict, ranges)
-        encoder.encode(part.table, tally, part.rows, x[at : at + len(part.rows)], consume=True)
+        encoder.encode(part.table, tally, part.rows, inputs[at : at + len(part.rows)], consume=True)
         at += len(part.rows)
         prefix = f"{part.table.file}: " if len(loaded) > 1 else ""
         notices += [prefix + text for text in tally.notices()]
-    return x, notices
+    return inputs, notices
 
 
 def _in_place(loaded: Mapping[str, _Loaded], encoder: Encoder, dtype: str) -> Array | None:

@@ -21,6 +21,7 @@ from fcnet.data.table import Column, Table
 from fcnet.data.tally import Tally
 from fcnet.data.target import moments, vanishing
 from fcnet.errors import LimitError, more
+from fcnet.nn.rows import Rows
 
 Array = NDArray[Any]
 
@@ -131,12 +132,12 @@ class Encoder:
             at += widths[name]
         return ranks
 
-    def matrix(self, n: int) -> Array:
-        """Room for the inputs of n rows, (n, n_in); LimitError, before it is asked for, where it cannot fit."""
+    def rows(self, n: int) -> Rows:
+        """Room for n rows; LimitError, before it is asked for, where it cannot fit."""
         needed = n * self.n_in * np.dtype(self.dtype).itemsize
         tight = next((limit for limit in machine.memory() if needed > limit.free), None) if needed > SMALL else None
         if tight is None:
-            return aligned((n, self.n_in), self.dtype)
+            return Rows(aligned((n, self.n_in), self.dtype))
         widest = max(self.features, key=lambda feature: feature.width)
         most = 2 * widest.width > self.n_in
         of = f', {widest.width:,} of them the categories of "{widest.name}",' if most else ""
@@ -146,26 +147,21 @@ class Encoder:
             key="data.exclude" if most else "data.train",
         )
 
-    def transform(self, table: Table, strict: bool = False) -> tuple[Array, list[str]]:
-        """The inputs of all rows, (n, n_in), and notices of what was missing, unseen or out of range."""
-        tally = Tally(strict)
-        x = self.encode(table, tally)
-        return x, tally.notices()
-
     def encode(
         self,
         table: Table,
         tally: Tally,
         rows: Array | None = None,
-        out: Array | None = None,
+        out: Rows | None = None,
         *,
         consume: bool = False,
-    ) -> Array:
-        """The inputs (B, n_in) of the given rows (sorted; default all), counted in `tally`; into `out` where given.
+    ) -> Rows:
+        """The inputs of the given rows (sorted; default all), counted in `tally`; into `out` where given.
 
         With `consume` the table's features are taken out of it and given back to the system as they are encoded.
         """
-        x = self.matrix(table.n if rows is None else len(rows)) if out is None else out
+        inputs = self.rows(table.n if rows is None else len(rows)) if out is None else out
+        x = inputs.x
         places = self._starts
         take = table.columns.pop if consume else table.columns.__getitem__
         columns = {feature.name: take(feature.name) for feature in self.features}
@@ -187,7 +183,7 @@ class Encoder:
             if len(noted.rows):
                 tally.outside(table, feature.name, noted.rows, noted.values)
         tally.check()
-        return x
+        return inputs
 
     def header(self) -> dict[str, Any]:
         """The part that is text, for the checkpoint's header."""

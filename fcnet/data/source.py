@@ -11,6 +11,7 @@ from fcnet import random
 from fcnet.backends.ops import Array, Gather, GatherOneHot, Tape, like
 from fcnet.data.target import Target
 from fcnet.nn.losses import Loss
+from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch
 
 
@@ -48,27 +49,26 @@ def fill_targets(y: Array, one_hot: Array | None, rows: Array, out: Array) -> No
 class MemorySource:
     """Rows of arrays in memory; only row numbers are shuffled, no row is moved.
 
-    x (n, n_num); y (n, n_out) of x's dtype, or class numbers (n,), which become rows of the table `one_hot`;
-    w (n,) or None; c (n, n_cat) int32 or None; `rows`: the rows to use, all by default.
+    y (n, n_out) of x's dtype, or class numbers (n,), which become rows of the table `one_hot`; w (n,) or None; `rows`:
+    those of the inputs to use, all by default.
     """
 
     def __init__(
         self,
-        x: Array,
+        inputs: Rows,
         y: Array,
         w: Array | None = None,
-        c: Array | None = None,
         *,
         rows: Array | None = None,
         one_hot: Array | None = None,
         seed: int = 0,
         shuffle: bool = True,
     ) -> None:
-        self.x, self.c = x, c
+        self.inputs = inputs
         self.one_hot = one_hot
         self.y = y
-        self.w = None if w is None else w.astype(x.dtype).reshape(-1, 1)
-        self.rows = np.arange(len(x)) if rows is None else np.asarray(rows, dtype=np.int64)
+        self.w = None if w is None else w.astype(inputs.x.dtype).reshape(-1, 1)
+        self.rows = np.arange(len(inputs)) if rows is None else np.asarray(rows, dtype=np.int64)
         self.key = random.key(seed, "shuffle")
         self.shuffle = shuffle
         self._epoch = -1
@@ -97,25 +97,24 @@ class MemorySource:
     def resident(self, batch: Batch) -> dict[str, Array]:
         """All rows, by the names of the buffers that the recorded operations read them from."""
         y = self.y if self.one_hot is not None else self._columns()
-        found = {"order": self._order, "all/x": self.x, "all/y": y}
+        found = {"all/y": y, **{f"all/{name}": array for name, array in self.inputs.arrays.items()}}
         if batch.w is not None:
-            found["all/w"] = np.ones_like(self.x[:, :1]) if self.w is None else self.w
-        if batch.c is not None and self.c is not None:
-            found["all/c"] = self.c
-        return found
+            found["all/w"] = np.ones_like(self.inputs.x[:, :1]) if self.w is None else self.w
+        there = {name: array for name, array in found.items() if name.removeprefix("all/") in batch.named}
+        return {"order": self._order, **there}
 
     def _columns(self) -> Array:
-        return np.ascontiguousarray(self.y.reshape(len(self.y), -1), dtype=self.x.dtype)
+        return np.ascontiguousarray(self.y.reshape(len(self.y), -1), dtype=self.inputs.x.dtype)
 
     def fill(self, batch: Mapping[str, Array], epoch: int, start: int) -> None:
         """Gather the rows. mode="clip" spares np.take a buffered copy; row numbers are always in range."""
         rows = self.order(epoch, start, start + len(batch["x"]))
-        np.take(self.x, rows, 0, batch["x"], "clip")
+        for name, array in self.inputs.arrays.items():
+            if name in batch:
+                np.take(array, rows, 0, batch[name], "clip")
         fill_targets(self.y, self.one_hot, rows, batch["y"])
         if "w" in batch:
             if self.w is None:
                 batch["w"][...] = 1
             else:
                 np.take(self.w, rows, 0, batch["w"], "clip")
-        if "c" in batch and self.c is not None:
-            np.take(self.c, rows, 0, batch["c"], "clip")

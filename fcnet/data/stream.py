@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
-
-from numpy.typing import NDArray
+from typing import BinaryIO
 
 from fcnet.data.columns import Want
 from fcnet.data.encode import Encoder, listed
@@ -20,8 +18,7 @@ from fcnet.data.table import Table
 from fcnet.data.tally import Tally
 from fcnet.data.target import Target
 from fcnet.errors import DataError, UsageError
-
-Array = NDArray[Any]
+from fcnet.nn.rows import Rows
 
 INPUTS, OUTPUTS = 1 << 22, 1 << 20
 """At most so many inputs are made at a time, and so few rows that they become no more outputs."""
@@ -44,8 +41,8 @@ def stream(
     outputs: int = 1,
     shown: str | None = None,
     poll: Callable[[], object] = quietly,
-) -> Generator[tuple[Array, Mapping[str, Sequence[str]]]]:
-    """Chunks of (x (B, n_in), kept columns by name, B cells each as they stand in the file), in the order of the rows.
+) -> Generator[tuple[Rows, Mapping[str, Sequence[str]]]]:
+    """Chunks of (B rows, kept columns by name, B cells each as they stand in the file), in the order of the rows.
 
     `source`: a file, a binary stream such as stdin, or a frame or arrays. `options`: the resolved section of the
     training. `outputs`: how many cells a row becomes, kept ones among them: they and the inputs bound the rows of a
@@ -115,7 +112,7 @@ def stream(
         del table  # nothing is held while others work on the rows
         for piece in pieces:
             raw = piece.raw
-            x = encoder.encode(piece, tally, consume=True)
+            inputs = encoder.encode(piece, tally, consume=True)
             del piece
-            yield x, raw
-            del x, raw
+            yield inputs, raw
+            del inputs, raw

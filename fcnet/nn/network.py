@@ -16,6 +16,7 @@ from fcnet.backends.ops import Array, Ref, Section, Tape, ref
 from fcnet.nn.layers import Layer, go, spread
 from fcnet.nn.layers.layer import driven as moved
 from fcnet.nn.layout import Layout, Vector
+from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
 
 
@@ -23,14 +24,20 @@ class Network:
     """Layers with their slots numbered as in the derivation: b1, W1 belong to the first layer that has parameters.
 
     `members`: leading axes of an ensemble trained as one batched product; () is one net. `driven`: the rates that
-    schedules move.
+    schedules move. `n_cat`: the columns of codes beside the n_in numbers of a row.
     """
 
     def __init__(
-        self, layers: Sequence[Layer], n_in: int, members: tuple[int, ...] = (), driven: Collection[str] = ()
+        self,
+        layers: Sequence[Layer],
+        n_in: int,
+        members: tuple[int, ...] = (),
+        driven: Collection[str] = (),
+        *,
+        n_cat: int = 0,
     ) -> None:
         self.layers = tuple(spread(layers))
-        self.n_in = n_in
+        self.n_in, self.n_cat = n_in, n_cat
         self.members = members
         self.names: list[dict[str, str]] = []  # per layer: its own slot's key -> name in the layout
         self.widths = [n_in]
@@ -81,21 +88,15 @@ class Network:
         named = layout.views(vector)
         return [{own: named[name] for own, name in names.items() if name in named} for names in self.names]
 
-    def initialise(
-        self, θ: Array, q: Array, seed: int, x: Array, c: Array | None = None, ranks: Array | None = None
-    ) -> None:
-        """Fill θ and the buffers q, layer by layer, each seeing its inputs for the rows x (B, n_in) and c (B, n_cat).
+    def initialise(self, θ: Array, q: Array, seed: int, rows: Rows, ranks: Array | None = None) -> None:
+        """Fill θ and the buffers q, layer by layer, each seeing its inputs for some rows.
 
         Layer i draws from (seed, "init", i) alone: another layer added does not move it. Input j of the net takes what
         is drawn for place `ranks[j]` (n_in,), so that inputs which change places take their weights along.
         """
-        resident = {
-            "θ": θ,
-            "q": q,
-            "x": np.ascontiguousarray(x, θ.dtype),
-            **({} if c is None else {"c": np.ascontiguousarray(c, np.int32)}),
-        }
-        batch = Batch.of(len(x), self.n_in, self.n_out, θ.dtype, n_cat=0 if c is None else c.shape[1])
+        inputs = {name: np.ascontiguousarray(array) for name, array in rows.astype(θ.dtype).arrays.items()}
+        resident = {"θ": θ, "q": q, **inputs}
+        batch = Batch.of(len(rows), self.n_in, self.n_out, θ.dtype, n_cat=self.n_cat)
         spaces = self.workspaces(batch, train=False, seed=seed, dtype=θ.dtype)
         key = random.key(seed, "init")
         mixing = next((i for i, names in enumerate(self.names) if "W" in names), 0)  # up to there inputs stay apart

@@ -123,7 +123,7 @@ def mapping(found: Examination) -> dict[str, Any]:
         "name": prepared.settings.name,
         "config": configs.to_mapping(prepared.settings),
         "data": {
-            "rows": len(data.x),
+            "rows": len(data.inputs),
             "task": data.task,
             "target": list(data.target.names),
             "classes": None if data.target.classes is None else list(data.target.classes),
@@ -168,8 +168,9 @@ def lines(found: Examination, following: str, width: int | None, everything: boo
     indent = label_width(settings.name)
     target = outputs(data.target.task, data.target.names, len(data.target.classes or ()))
     parts = [f"{len(rows):,} {part}" for part, rows in data.parts.items() if len(rows)]
+    about = [count(len(data.inputs), "row"), f"{data.task}: {target}", ", ".join(parts)]
     told = [
-        *fold(settings.name, [count(len(data.x), "row"), f"{data.task}: {target}", ", ".join(parts)], width, indent),
+        *fold(settings.name, about, width, indent),
         *_columns(data.encoder.in_file, width, indent, everything),
     ]
     if data.resolved.exclude:

@@ -87,7 +87,7 @@ def _text(settings: Config, found: Dataset) -> str:
     stopping, validated = spelled["training"]["early_stopping"], len(found.parts["validation"]) > 0
     comments: dict[str, dict[str, str]] = {
         "data": {
-            "train": count(len(found.x), "row"),
+            "train": count(len(found.inputs), "row"),
             **({"target": _target(found)} if spelled["data"]["target"] is not None else {}),
             "task": "binary, multiclass, multilabel or regression",
             "decimal": "how numbers are written here",

@@ -23,6 +23,7 @@ from fcnet.errors import CheckpointError, FcnetError
 from fcnet.metrics import Metric, chosen
 from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
 from fcnet.runs import checkpoint, header
 from fcnet.training import build
 from fcnet.training.program import Forward
@@ -197,16 +198,16 @@ class Model:
         finally:
             self._idle.append(engine)
 
-    def probabilities(self, x: Array) -> Array:
-        """Predictions float64 of encoded rows x (n, n_in): probabilities (n, K) or (n, L), or numbers (n, n_out)."""
+    def probabilities(self, inputs: Rows) -> Array:
+        """Predictions float64 of encoded rows: probabilities (n, K) or (n, L), or numbers (n, n_out)."""
         quietly = np.errstate(all="ignore")  # an absurd input may overflow, which its prediction shows
         with self.engine() as engine, quietly:
-            return predictions(engine.backend, self.loss, self.target, engine.forward(x))
+            return predictions(engine.backend, self.loss, self.target, engine.forward(inputs))
 
     def scores(self, data: Dataset, rows: Array, guess: Array) -> dict[str, Any]:
         """Loss and metrics, as in metrics.json, of the given rows; `guess` is as Scorer wants it."""
         with self.engine() as engine:
-            about = self.loss, self.target, self.metrics, guess, (data.x, data.y, data.w), data.row_weights
+            about = self.loss, self.target, self.metrics, guess, (data.inputs, data.y, data.w), data.row_weights
             return summary(*Scorer(engine.backend, engine.forward, *about)(rows))
 
     def decide(self, p: Array) -> Any:

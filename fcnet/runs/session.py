@@ -138,7 +138,7 @@ def _ready(
     if data is not None:
         digest = hashlib.sha256()
         fitted = [*loaded.encoder.arrays().values(), *loaded.target.arrays().values()]
-        for array in (loaded.x, loaded.y, *fitted, *(() if loaded.w is None else (loaded.w,))):
+        for array in (*loaded.inputs.arrays.values(), loaded.y, *fitted, *(() if loaded.w is None else (loaded.w,))):
             digest.update(np.ascontiguousarray(array).data)
         content = digest.hexdigest()
     name: str = settings.backend
@@ -219,7 +219,7 @@ def _session(
         data.target,
         prepared.metrics,
         guess,
-        (data.x, data.y, data.w),
+        (data.inputs, data.y, data.w),
         data.row_weights,
         watch.poll,
     )
@@ -474,7 +474,7 @@ class _Session:
         return Head(
             settings.name,
             data.target.task,
-            len(data.x),
+            len(data.inputs),
             kinds.count("number"),
             kinds.count("category"),
             data.target.names,

@@ -126,7 +126,7 @@ def _one_row(network: Network, loss: Loss, dtype: str) -> tuple[list[Op], list[O
     """What a step does with a batch of one row, and a pass without dropout whose outputs are scored, as recorded."""
     step = blank(network, 1, dtype, weighted=True)
     record_gradient(step, network, loss, ref("scale", (), dtype))
-    tape, batch = Tape(), Batch.of(1, network.n_in, network.n_out, dtype)
+    tape, batch = Tape(), Batch.of(1, network.n_in, network.n_out, dtype, n_cat=network.n_cat)
     network.forward(tape, network.workspaces(batch, train=False, seed=0, dtype=dtype), batch)
     value(tape, loss, ref("a", (1, network.n_out), dtype), batch.y, ref("ℓ", (1, 1), dtype))
     return step.tape.ops, tape.ops

@@ -56,20 +56,21 @@ class Trial:
         settings, data, self.network, self.loss = prepared.settings, prepared.data, prepared.network, prepared.loss
         assert settings.training.batch_size != "auto"
         table = one_hot(self.loss, data.target, np.float64)
-        source = MemorySource(data.x, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
+        source = MemorySource(data.inputs, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
         self.rows = source.order(0, 0, min(settings.training.batch_size, source.n, ROWS)).copy()
         self.n = len(self.rows)
         y = data.y[self.rows]
         target = np.zeros((self.n, self.network.n_out))
         fill_targets(y if y.dtype.kind == "i" else y.astype(np.float64), table, np.arange(self.n), target)
-        x, n_in, n_out = data.x[self.rows].astype(np.float64), self.network.n_in, self.network.n_out
-        self.batch = Batch.of(self.n, n_in, n_out, np.float64, weighted=data.w is not None)
-        self.arrays = {"x": x, "y": target, "position": np.zeros(4, np.int64), "scale": np.full((), 1.0 / self.n)}
+        inputs, n_in, n_out = data.inputs[self.rows].astype(np.float64), self.network.n_in, self.network.n_out
+        self.batch = Batch.of(self.n, n_in, n_out, np.float64, n_cat=self.network.n_cat, weighted=data.w is not None)
+        self.arrays = {"y": target, "position": np.zeros(4, np.int64), "scale": np.full((), 1.0 / self.n)}
+        self.arrays |= inputs.arrays
         if data.w is not None:
             self.arrays["w"] = data.w[self.rows].astype(np.float64).reshape(-1, 1)
         self.backend = choice.make("numpy" if settings.backend == "auto" else settings.backend)
         self.θ, self.q = self.network.layout.zeros(np.float64), self.network.buffers.zeros(np.float64)
-        self.network.initialise(self.θ, self.q, settings.seed, x, ranks=data.encoder.ranks)
+        self.network.initialise(self.θ, self.q, settings.seed, inputs, ranks=data.encoder.ranks)
         key = random.key(settings.seed, "check")
         for i, view in enumerate(self.network.layout.views(self.θ).values()):
             view[...] += 0.01 * random.normal(view.size, key, i).reshape(view.shape)

@@ -53,7 +53,7 @@ class Prepared:
             self.settings,
             self.network,
             self.update,
-            rows=len(self.data.x),
+            rows=len(self.data.inputs),
             training_rows=len(self.data.parts["train"]),
             scored_rows=max(parts),
         )
@@ -106,11 +106,11 @@ class Prepared:
         dtype = np.dtype(settings.dtype)
         state = State.new(network, self.update.names, dtype)
         table = one_hot(self.loss, data.target, dtype)
-        source = MemorySource(data.x, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
+        source = MemorySource(data.inputs, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
         weighted = data.w is not None
         program = Program(backend, network, self.loss, self.update, state, weighted=weighted, seed=settings.seed)
         sample = source.order(0, 0, min(SAMPLE, source.n))
-        network.initialise(state.θ, state.q, settings.seed, data.x[sample], ranks=data.encoder.ranks)
+        network.initialise(state.θ, state.q, settings.seed, data.inputs[sample], ranks=data.encoder.ranks)
         state.scored[...] = state.θ
         return program, source
 

@@ -14,6 +14,7 @@ from fcnet.backends.ops import Advance, Array, Host, Load, Ref, Section, Tape, l
 from fcnet.data.source import MemorySource, Source
 from fcnet.nn.losses import Loss, LossArrays, forward_backward
 from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
 from fcnet.optim.update import Update
 from fcnet.training.state import State
@@ -35,11 +36,9 @@ class Recorded:
     loss: LossArrays
 
 
-def blank(
-    network: Network, rows: int, dtype: Any, *, n_cat: int = 0, weighted: bool = False, seed: int = 0
-) -> Recorded:
+def blank(network: Network, rows: int, dtype: Any, *, weighted: bool = False, seed: int = 0) -> Recorded:
     """The buffers of a step, with nothing on its tape."""
-    batch = Batch.of(rows, network.n_in, network.n_out, dtype, n_cat=n_cat, weighted=weighted)
+    batch = Batch.of(rows, network.n_in, network.n_out, dtype, n_cat=network.n_cat, weighted=weighted)
     lead = (*network.members, rows)
     ε, ℓ = ref("ε", (*lead, network.n_out), dtype), ref("ℓ", (*lead, 1), dtype)
     spaces = network.workspaces(batch, train=True, seed=seed, dtype=dtype)
@@ -71,12 +70,11 @@ class Program:
         state: State,
         *,
         weighted: bool = False,
-        n_cat: int = 0,
         seed: int = 0,
         share: float = 1.0,
     ) -> None:
         self.backend, self.network, self.loss, self.update, self.state = backend, network, loss, update, state
-        self.weighted, self.n_cat, self.seed, self.share = weighted, n_cat, seed, share
+        self.weighted, self.seed, self.share = weighted, seed, share
         self.dtype = state.θ.dtype
         self.gradient = network.layout.zeros(self.dtype)
         self.s = np.zeros(update.n_scalars, self.dtype)
@@ -124,7 +122,7 @@ class Program:
 
     def blank(self, rows: int, tape: Tape | None = None) -> Recorded:
         """The buffers of a step, with nothing on its tape."""
-        made = blank(self.network, rows, self.dtype, n_cat=self.n_cat, weighted=self.weighted, seed=self.seed)
+        made = blank(self.network, rows, self.dtype, weighted=self.weighted, seed=self.seed)
         return made if tape is None else replace(made, tape=tape)
 
     def record(self, r: Recorded) -> None:
@@ -215,37 +213,36 @@ class Forward:
 
     def __init__(self, backend: Backend, network: Network, θ: Array, q: Array, rows: int) -> None:
         self.backend, self.network, self.θ, self.q, self.rows = backend, network, θ, q, rows
-        self._compiled: dict[tuple[int, int], tuple[Step, Batch, Ref]] = {}
+        self._compiled: dict[int, tuple[Step, Batch, Ref]] = {}
 
-    def __call__(self, x: Array, rows: Array | None = None, c: Array | None = None) -> Array:
-        """(…, n, n_out) for the rows of x (n_all, n_in) and codes c (n_all, n_cat), all of them by default."""
-        n = len(x) if rows is None else len(rows)
+    def __call__(self, inputs: Rows, rows: Array | None = None) -> Array:
+        """(…, n, n_out) for those of the inputs that `rows` names, all of them by default."""
+        n = len(inputs) if rows is None else len(rows)
         out = np.empty((*self.network.members, n, self.network.n_out), self.θ.dtype)
         for start in range(0, n, self.rows):
             stop = min(start + self.rows, n)
             filled = stop - start
-            step, batch, a = self._step(
-                min(FEW, self.rows) if filled <= FEW else self.rows, 0 if c is None else c.shape[1]
-            )
-            for inputs, given in ((batch.x, x), (batch.c, c)):
-                if inputs is None or given is None:
+            step, batch, a = self._step(min(FEW, self.rows) if filled <= FEW else self.rows)
+            for name, given in inputs.arrays.items():
+                if name not in batch.named:
                     continue
-                block = np.zeros(inputs.shape, inputs.dtype)
+                buffer = batch.named[name]
+                block = np.zeros(buffer.shape, buffer.dtype)
                 if rows is None:
                     block[:filled] = given[start:stop]
                 else:
                     np.take(given, rows[start:stop], 0, block[:filled], "clip")
-                step.put(inputs, block)
+                step.put(buffer, block)
             step.run()
             out[..., start:stop, :] = step.fetch(a)[..., :filled, :]
         return out
 
-    def _step(self, rows: int, n_cat: int) -> tuple[Step, Batch, Ref]:
+    def _step(self, rows: int) -> tuple[Step, Batch, Ref]:
         """The pass over a block of so many rows, with its inputs and its outputs, in memory of its own."""
-        if (rows, n_cat) not in self._compiled:
+        if rows not in self._compiled:
             tape, dtype = Tape(), self.θ.dtype
-            batch = Batch.of(rows, self.network.n_in, 0, dtype, n_cat=n_cat)
+            batch = Batch.of(rows, self.network.n_in, 0, dtype, n_cat=self.network.n_cat)
             a = self.network.forward(tape, self.network.workspaces(batch, train=False, seed=0, dtype=dtype), batch)
             step = self.backend.compile(tape.ops, {"θ": self.θ, "q": self.q})
-            self._compiled[rows, n_cat] = step, batch, a
-        return self._compiled[rows, n_cat]
+            self._compiled[rows] = step, batch, a
+        return self._compiled[rows]

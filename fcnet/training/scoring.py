@@ -15,6 +15,7 @@ from fcnet.data.target import Target
 from fcnet.formulas import Formula, Sym
 from fcnet.metrics import CELLS, Decided, Metric, score
 from fcnet.nn.losses import Loss, in_nats, value
+from fcnet.nn.rows import Rows
 from fcnet.training.program import Forward
 
 
@@ -44,7 +45,7 @@ def truths(target: Target, y: Array) -> Array:
 class Scorer:
     """Loss and metrics of any rows of a data set under the parameters that `forward` reads.
 
-    x, y, w are a whole data set's, as `fcnet.data` gives them; w weighs the loss, and `row_weights` the metrics.
+    Inputs, y, w are a whole data set's, as `fcnet.data` gives them; w weighs the loss, and `row_weights` the metrics.
     `guess` is what one would predict from the training targets alone. `poll` is called between batches and may raise,
     to stop.
     """
@@ -57,13 +58,13 @@ class Scorer:
         target: Target,
         metrics: Sequence[Metric],
         guess: Array,
-        data: tuple[Array, Array, Array | None],
+        data: tuple[Rows, Array, Array | None],
         row_weights: Array | None = None,
         poll: Callable[[], object] = lambda: None,
     ) -> None:
         self.backend, self.forward, self.loss, self.target = backend, forward, loss, target
         self.metrics, self.guess, self.poll = metrics, guess, poll
-        self.x, self.y, self.w = data
+        self.inputs, self.y, self.w = data
         self.row_weights = row_weights
         n_out, dtype = forward.network.n_out, forward.θ.dtype
         self.one_hot = one_hot(loss, target, dtype)
@@ -109,7 +110,7 @@ class Scorer:
                 self.poll()
                 part = rows[start : start + len(self._a)]
                 n = len(part)
-                a[start : start + n] = self._a[:n] = self.forward(self.x, part)
+                a[start : start + n] = self._a[:n] = self.forward(self.inputs, part)
                 fill_targets(self.y, self.one_hot, part, self._y[:n])
                 self._step.run()
                 ℓ[start : start + n] = self._ℓ[:n, 0]
@@ -121,10 +122,10 @@ class Scorer:
         """Whether the net's outputs are one and the same for rows whose inputs differ; the first rows are looked at."""
         part = rows[: len(self._a)]
         with np.errstate(all="ignore"):
-            a = self.forward(self.x, part)
+            a = self.forward(self.inputs, part)
             spread = a.max(axis=0) - a.min(axis=0)
             same = bool((spread <= 4 * np.finfo(a.dtype).eps * np.abs(a).max(axis=0)).all())
-        return same and bool((self.x[part] != self.x[part[0]]).any())
+        return same and any(bool((array[part] != array[part[0]]).any()) for array in self.inputs.arrays.values())
 
 
 def weighted_by(data: Dataset) -> dict[str, str]:

@@ -66,6 +66,7 @@ from fcnet.nn.initializers import GlorotNormal
 from fcnet.nn.layers import Dense, Dropout
 from fcnet.nn.losses import LOSSES, CrossEntropy
 from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
 from fcnet.optim.rules import OPTIMIZERS, Adam
 from fcnet.optim.schedules import Cosine
 from fcnet.optim.update import Update
@@ -617,16 +618,16 @@ def test_training_is_the_same_on_a_backend_made_here(wrap: Callable[[MemorySourc
         rule = Adam(lr=0.01, weight_decay=0.1)
         state = State.new(network, rule.vectors(), np.float64)
         x = draw(1, np.float64, 50, 4)
-        source = MemorySource(x, np.arange(50) % 3, np.abs(x[:, 0]), one_hot=np.eye(3))
+        source = MemorySource(Rows(x), np.arange(50) % 3, np.abs(x[:, 0]), one_hot=np.eye(3))
         update = Update(rule, network.layout, clip_norm=0.05)
         program = Program(kind(), network, CrossEntropy(), update, state, weighted=True)
-        network.initialise(state.θ, state.q, 0, x)
+        network.initialise(state.θ, state.q, 0, Rows(x))
         start = state.θ.copy()
 
         events = list(train(program, wrap(source), Plan(6, 16, Cosine()), None))
 
         assert np.abs(state.θ - start).max() > 0.01
-        z = Forward(program.backend, network, state.θ, state.q, 16)(x, np.arange(49, -1, -1))
+        z = Forward(program.backend, network, state.θ, state.q, 16)(Rows(x), np.arange(49, -1, -1))
         ends.append((state.θ, [getattr(e, "train_loss", 0) for e in events if hasattr(e, "best")], z))
     np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(ends[0][1], ends[1][1], rtol=1e-9)

@@ -38,6 +38,7 @@ from fcnet.nn.initializers import HeNormal
 from fcnet.nn.layers import Dense, Dropout
 from fcnet.nn.losses import CrossEntropy
 from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
 from fcnet.optim.rules import AdamW
 from fcnet.optim.update import Update
 from fcnet.training.program import Program
@@ -56,9 +57,9 @@ def program(
     update = Update(AdamW(lr=1e-3), network.layout, clip_norm=0.1)
     state = State.new(network, update.names, dtype)
     x = random.normal(640 * 50, random.key(0, "team")).reshape(640, 50).astype(dtype)
-    source = MemorySource(x, np.arange(640) % 3, np.abs(x[:, 0]), one_hot=np.eye(3, dtype=dtype))
+    source = MemorySource(Rows(x), np.arange(640) % 3, np.abs(x[:, 0]), one_hot=np.eye(3, dtype=dtype))
     made = Program(NumbaBackend(threads, ALL), network, CrossEntropy(), update, state, weighted=True)
-    network.initialise(state.θ, state.q, 0, x[:64])
+    network.initialise(state.θ, state.q, 0, Rows(x[:64]))
     return made, source
 
 
@@ -348,7 +349,7 @@ def test_threads_that_have_rows_do_not_wait_between_layers(monkeypatch: pytest.M
     )
     update = Update(AdamW(lr=1e-3), network.layout)
     state = State.new(network, update.names, np.float32)
-    source = MemorySource(np.ones((640, 50), np.float32), np.arange(640) % 3, one_hot=np.eye(3, dtype=np.float32))
+    source = MemorySource(Rows(np.ones((640, 50), np.float32)), np.arange(640) % 3, one_hot=np.eye(3, dtype=np.float32))
     made = Program(NumbaBackend(2, ALL), network, CrossEntropy(), update, state)
 
     made.run(source, update.scalars(np.arange(1, 2), np.ones(1)), 64)
@@ -638,13 +639,12 @@ def test_no_layer_depends_on_how_the_step_is_cut(
         layers = [*chain(case, Prelu(), 64)[:-1], Dense(64, Prelu(), HeNormal()), Dense(3, Identity(), HeNormal())]
         ends = []
         for of in (NumpyBackend(), NumbaBackend(len(edges) - 1, ALL)):
-            network = Network(layers, WIDTH, members)
+            network = Network(layers, WIDTH, members, n_cat=0 if c is None else 2)
             update = Update(AdamW(lr=1e-3), network.layout, clip_norm=0.1)
             state = State.new(network, update.names, np.float64)
-            source = MemorySource(x, y, np.abs(x[:, 0]), c, one_hot=np.eye(3))
-            n_cat = 0 if c is None else 2
-            made = Program(of, network, CrossEntropy(), update, state, weighted=True, n_cat=n_cat)
-            network.initialise(state.θ, state.q, 0, x, c)
+            source = MemorySource(Rows(x, c), y, np.abs(x[:, 0]), one_hot=np.eye(3))
+            made = Program(of, network, CrossEntropy(), update, state, weighted=True)
+            network.initialise(state.θ, state.q, 0, Rows(x, c))
             made.run(source, update.scalars(np.arange(1, 3), np.ones(2)), 64)
             ends.append(state)
         for name, vector in ends[1].arrays().items():

@@ -39,19 +39,19 @@ def taken(subject):
     data, loss = subject.data, subject.loss
     dtype = np.dtype(subject.settings.dtype)
     table = one_hot(loss, data.target, dtype)
-    source = MemorySource(data.x, data.y, data.w, rows=data.parts["train"], one_hot=table)
+    source = MemorySource(data.inputs, data.y, data.w, rows=data.parts["train"], one_hot=table)
     backend = NumpyBackend()
     tracemalloc.start()
     try:
         state = State.new(subject.network, subject.update.names, dtype)
         program = Program(backend, subject.network, loss, subject.update, state)
-        subject.network.initialise(state.θ, state.q, 0, data.x[:32])
+        subject.network.initialise(state.θ, state.q, 0, data.inputs[:32])
         best, kept = (state.θ.copy(), state.q.copy()), state.copy()
         forward = Forward(backend, subject.network, state.θ, state.q, BATCH)
         program.run(
             source, subject.update.scalars(np.array([1]), np.array([1.0])), subject.settings.training.batch_size
         )
-        forward(data.x)
+        forward(data.inputs)
         assert best
         assert kept
         return tracemalloc.get_traced_memory()[1]

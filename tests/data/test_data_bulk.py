@@ -167,7 +167,7 @@ def test_the_data_set_is_the_same_with_and_without_polars(folder, monkeypatch):
     path = folder.path / "t.csv"
     streamed = stream(path, fast.resolved, fast.encoder, fast.target, Tally(), keep=["a", "c"])
     pieces = list(streamed)
-    assert np.array_equal(np.concatenate([x for x, _ in pieces]), slow.x)
+    assert np.array_equal(np.concatenate([inputs.x for inputs, _ in pieces]), slow.x)
     assert [cell for _, kept in pieces for cell in kept["a"]] == [line.split(",")[0] for line in lines]
 
 

@@ -41,7 +41,7 @@ def aligned(text: str) -> str:
 
 def predicted(source, fitted, tally: Tally | None = None) -> np.ndarray:
     chunks = stream(source, fitted.resolved, fitted.encoder, fitted.target, tally or Tally())
-    return np.concatenate([x for x, _ in chunks])
+    return np.concatenate([inputs.x for inputs, _ in chunks])
 
 
 # --- what is taken ---------------------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def test_a_parquet_file_is_predicted_in_slices(folder, monkeypatch):
     pieces = list(stream(path, fitted.resolved, fitted.encoder, fitted.target, Tally(), keep=["b"]))
 
     assert len(pieces) > 4
-    assert np.array_equal(np.concatenate([x for x, _ in pieces]), fitted.x)
+    assert np.array_equal(np.concatenate([inputs.x for inputs, _ in pieces]), fitted.x)
     assert [cell for _, kept in pieces for cell in kept["b"]] == list(map(str, table["b"].to_list()))
     assert np.array_equal(score(path, fitted.resolved, fitted.encoder, fitted.target).x, fitted.x)
     broken = table.with_columns(a=pl.Series([0.0] * 450 + [float("inf")] * 50))

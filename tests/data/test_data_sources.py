@@ -182,7 +182,7 @@ def matrix(at: Path) -> str:
 def inputs(source: Any, net: Any) -> Any:
     """What a net gets to see of a table, of which no cell may be unknown to it."""
     chunks = stream(source, net.resolved, net.encoder, net.target, Tally(strict=True))
-    return np.concatenate([x for x, _ in chunks])
+    return np.concatenate([inputs.x for inputs, _ in chunks])
 
 
 def test_the_matrix_of_sources_and_kinds_is_that_of_the_documentation(tmp_path):

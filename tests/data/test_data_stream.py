@@ -28,7 +28,7 @@ def chunks(source, fitted, tally=None, **options):
 
 
 def matrix(source, fitted, tally=None, **options):
-    return np.concatenate([x for x, _ in chunks(source, fitted, tally, **options)])
+    return np.concatenate([inputs.x for inputs, _ in chunks(source, fitted, tally, **options)])
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_rows_times_outputs_bound_a_chunk(folder, fitted, outputs, suffix):
     got = chunks(source, fitted, tally, keep=["c"], outputs=outputs)
 
     assert max(len(x) for x, _ in got) * outputs <= max(1 << 20, outputs)
-    assert np.array_equal(np.concatenate([x for x, _ in got]), whole)
+    assert np.array_equal(np.concatenate([inputs.x for inputs, _ in got]), whole)
     assert [cell for _, kept in got for cell in kept["c"]] == c.tolist()
 
 

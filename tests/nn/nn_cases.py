@@ -72,13 +72,10 @@ class Objective:
         c: Array | None = None,
         members: tuple[int, ...] = (),
     ) -> None:
-        self.network = Network(layers, x.shape[-1], members)
+        self.network = Network(layers, x.shape[-1], members, n_cat=0 if c is None else c.shape[-1])
         self.state = State.new(self.network, (), np.float64)
-        n_cat = 0 if c is None else c.shape[-1]
         update = Update(Sgd(), self.network.layout)
-        self.program = Program(
-            NumpyBackend(), self.network, loss, update, self.state, weighted=w is not None, n_cat=n_cat, seed=5
-        )
+        self.program = Program(NumpyBackend(), self.network, loss, update, self.state, weighted=w is not None, seed=5)
         self.recorded = self.program.blank(len(x))
         self.program.record_gradient(self.recorded)
         self.step = self.program.backend.compile(self.recorded.tape.ops, self.program.resident)

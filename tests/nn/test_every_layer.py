@@ -15,6 +15,7 @@ from fcnet.backends.numpy import NumpyBackend
 from fcnet.nn.activations import PLAIN, Parametric, Tanh
 from fcnet.nn.layers import LAYERS, go
 from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
 
 ROWS = 5
@@ -91,9 +92,9 @@ def test_another_layer_elsewhere_moves_no_words(case: str) -> None:
     more = [*own[:-1], dropout, sample("scale", Tanh()), own[-1]]
 
     def made(layers: Any) -> tuple[Any, list[str]]:
-        network = Network(layers, WIDTH)
+        network = Network(layers, WIDTH, n_cat=c.shape[1])
         θ, q = network.layout.zeros(np.float64), network.buffers.zeros(np.float64)
-        network.initialise(θ, q, 0, x, c)
+        network.initialise(θ, q, 0, Rows(x, c))
         return network.layout.views(θ), network.paths
 
     short, longer = made(own), made(more)

@@ -20,6 +20,7 @@ from fcnet.nn.initializers import GlorotUniform
 from fcnet.nn.layers import Dense
 from fcnet.nn.losses import CrossEntropy, LossArrays, forward_backward
 from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
 from fcnet.optim.rules import OPTIMIZERS, Adam, AdamW, Optimizer, RmsProp, Sgd
 from fcnet.optim.schedules import SCHEDULES, Constant, Cosine, CosLog, Exponential, FlatCos, Linear, Schedule, Step
 from fcnet.optim.update import Update
@@ -234,9 +235,9 @@ def made(rule: Optimizer, clip_norm: float | None = None) -> tuple[Program, Memo
     θ = network.layout.views(state.θ)
     for name, view in θ.items():
         view[...] = 0.5 * numbers(11, name, *view.shape)
-    source = MemorySource(numbers(11, "x", N, 4), np.arange(N) % 3, one_hot=np.eye(3), seed=4)
+    source = MemorySource(Rows(numbers(11, "x", N, 4)), np.arange(N) % 3, one_hot=np.eye(3), seed=4)
     program = Program(NumpyBackend(), network, CrossEntropy(), Update(rule, network.layout, clip_norm), state)
-    return program, source, source.x
+    return program, source, source.inputs.x
 
 
 def by_pytorch(rule: Optimizer, rate: str, clip_norm: float | None) -> dict[str, Array]:

@@ -19,6 +19,7 @@ from fcnet.nn.activations import ACTIVATIONS, Identity, Relu, Selu, owned
 from fcnet.nn.initializers import INITIALIZERS, GlorotUniform, HeNormal, Zeros
 from fcnet.nn.layers import Dense, Dropout, Layer, go
 from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
 from fcnet.training.build import resolve
 
@@ -53,7 +54,7 @@ def initial(
     """The initial parameters of a net of three inputs."""
     network = Network(layers, 3, members)
     θ = network.layout.zeros(dtype)
-    network.initialise(θ, network.buffers.zeros(dtype), seed, numbers(1, "x", 5, 3).astype(dtype))
+    network.initialise(θ, network.buffers.zeros(dtype), seed, Rows(numbers(1, "x", 5, 3).astype(dtype)))
     return network.layout.views(θ)
 
 
@@ -217,7 +218,7 @@ def test_buffers_do_not_move_between_batch_sizes() -> None:
     """A short batch works in the memory of the long one, and both give what they would alone."""
     network = Network([dense(4), Dense(2, Identity(), Zeros())], 3)
     x, θ = numbers(7, "x", 8, 3), network.layout.zeros(np.float64)
-    network.initialise(θ, network.buffers.zeros(np.float64), 0, x)
+    network.initialise(θ, network.buffers.zeros(np.float64), 0, Rows(x))
     p = network.layout.views(θ)
     resident = {"θ": θ, "q": network.buffers.zeros(np.float64)}
     arrays, steps = [], []

@@ -15,6 +15,7 @@ from fcnet.data.target import Target
 from fcnet.files import Folder
 from fcnet.metrics import chosen
 from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy
+from fcnet.nn.rows import Rows
 from fcnet.runs import checkpoint
 from fcnet.training.scoring import Scorer
 
@@ -159,7 +160,7 @@ def scored(loss, a):
         Target("binary", ("y",), ("no", "yes")),
         chosen(["log_loss"], "binary"),
         np.array([0.5, 0.5]),
-        (a, np.array([0]), None),
+        (Rows(a), np.array([0]), None),
     )
     return scorer(np.array([0]))[1]["log_loss"]["value"]
 

@@ -35,7 +35,7 @@ SHORT = replace(PLAN, batch_size=12)
 def scores(program: Any, given: Setup) -> Array:
     """The outputs for all rows, outside training."""
     network, state = program.network, program.state
-    return Forward(program.backend, network, state.scored, state.q, 16)(given.source().x, c=given.c)
+    return Forward(program.backend, network, state.scored, state.q, 16)(given.source().inputs)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
@@ -112,8 +112,7 @@ def test_a_prediction_is_a_rows_own(case: str) -> None:
     forward = Forward(program.backend, program.network, program.state.θ, program.state.q, 1)
 
     for i in (0, 17, 36):
-        c = None if given.c is None else given.c[i : i + 1]
-        np.testing.assert_allclose(forward(given.source().x[i : i + 1], c=c)[0], both[i], rtol=1e-12)
+        np.testing.assert_allclose(forward(given.source().inputs[i : i + 1])[0], both[i], rtol=1e-12)
     np.testing.assert_array_equal(scores(program, given), both)
     np.testing.assert_array_equal(program.state.q, q)
 

@@ -14,6 +14,7 @@ from fcnet.nn.activations import Identity, Tanh
 from fcnet.nn.initializers import GlorotNormal
 from fcnet.nn.layers import Dense
 from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
+from fcnet.nn.rows import Rows
 from fcnet.optim.rules import OPTIMIZERS, Adam, Muon, RmsProp, Sgd
 from fcnet.optim.schedules import Cosine, Linear
 from fcnet.training.program import Forward
@@ -115,7 +116,7 @@ def test_m26_the_order_of_the_classes_does_not_matter() -> None:
 
     run(renamed, replace(setup, y=order[np.arange(37) % 3]).source(), replace(PLAN, epochs=10))
 
-    x = setup.source().x
+    x = setup.source().inputs.x
     np.testing.assert_allclose(outputs(renamed, x)[:, order], outputs(plain, x), rtol=1e-9, atol=1e-12)
 
 
@@ -124,15 +125,15 @@ def test_m12_m13_outputs_do_not_depend_on_the_grouping_of_rows() -> None:
     setup = Setup(dtype=np.float32)
     program = setup.program()
     run(program, setup.source(), replace(PLAN, schedule=Cosine()))
-    x = setup.source().x
+    x = setup.source().inputs.x
     every = outputs(program, x)
 
     for size in (1, 7, 37, 64):
         forward = _forward(program, size)
-        np.testing.assert_allclose(forward(x), every, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(forward(Rows(x)), every, rtol=1e-5, atol=1e-6)
         rows = np.array([5, 5, 36, 0])
-        np.testing.assert_allclose(forward(x, rows), every[rows], rtol=1e-5, atol=1e-6)
-    assert _forward(program, 7)(x[:0]).shape == (0, 3)
+        np.testing.assert_allclose(forward(Rows(x), rows), every[rows], rtol=1e-5, atol=1e-6)
+    assert _forward(program, 7)(Rows(x[:0])).shape == (0, 3)
 
 
 def _forward(program: Any, rows: int) -> Any:
@@ -144,13 +145,13 @@ def test_scoring_sees_the_weights_of_the_moment() -> None:
     setup = Setup(net=layers(6, outputs=3, dropout=0.5))
     program, source = setup.program(), setup.source()
     forward = _forward(program, 64)
-    before = forward(source.x).copy()
+    before = forward(source.inputs).copy()
 
-    np.testing.assert_array_equal(forward(source.x), before)
+    np.testing.assert_array_equal(forward(source.inputs), before)
     run(program, source)
 
-    assert np.abs(forward(source.x) - before).max() > 1e-3
-    np.testing.assert_array_equal(forward(source.x), outputs(program, source.x))
+    assert np.abs(forward(source.inputs) - before).max() > 1e-3
+    np.testing.assert_array_equal(forward(source.inputs), outputs(program, source.inputs.x))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])

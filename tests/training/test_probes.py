@@ -83,7 +83,9 @@ def test_an_ensemble_is_its_members_trained_alone() -> None:
         for name, view in alone.network.layout.views(alone.state.θ).items():
             part = together.network.layout.views(together.state.θ)[name][member]
             np.testing.assert_allclose(part, view, rtol=1e-10, atol=1e-13, err_msg=name)
-        np.testing.assert_allclose(outputs(together, source.x)[member], outputs(alone, source.x), rtol=1e-10)
+        np.testing.assert_allclose(
+            outputs(together, source.inputs.x)[member], outputs(alone, source.inputs.x), rtol=1e-10
+        )
     np.testing.assert_allclose([e.train_loss for e in found], np.sum(losses, axis=0), rtol=1e-12)
 
 
@@ -292,7 +294,7 @@ def test_a_layer_of_ones_own_starts_from_the_data() -> None:
 
     views = program.network.layout.views(program.state.θ)
     assert list(views) == ["b2", "b3", "W2", "W3", "scale1", "E1"]
-    np.testing.assert_allclose(views["scale1"], 1 / categories().source().x.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(views["scale1"], 1 / categories().source().inputs.x.std(axis=0), rtol=1e-12)
     assert list(program.network.buffers.views(program.state.q)) == ["seen1"]
 
 
@@ -343,7 +345,7 @@ class Chunks:
     """Rows in blocks of five, as a file would give them: no array of all rows is ever seen."""
 
     def __init__(self, source: MemorySource) -> None:
-        self.blocks = [np.arange(at, min(at + 5, len(source.x))) for at in range(0, len(source.x), 5)]
+        self.blocks = [np.arange(at, min(at + 5, len(source.inputs.x))) for at in range(0, len(source.inputs.x), 5)]
         self.source = source
 
     @property
@@ -357,7 +359,7 @@ class Chunks:
         rows = self.order(epoch, start, start + len(batch["x"]))
         for block in self.blocks:
             here = np.isin(rows, block)
-            batch["x"][here] = self.source.x[block][rows[here] - block[0]]
+            batch["x"][here] = self.source.inputs.x[block][rows[here] - block[0]]
             batch["y"][here] = np.eye(3)[self.source.y[block][rows[here] - block[0]]]
 
 

@@ -18,6 +18,7 @@ from fcnet.nn.initializers import GlorotNormal, HeNormal
 from fcnet.nn.layers import Dense, Dropout, Layer
 from fcnet.nn.losses import CrossEntropy, Loss
 from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
 from fcnet.optim.rules import Adam, Optimizer, Sgd, of_matrices
 from fcnet.optim.schedules import Constant
 from fcnet.optim.update import Update
@@ -78,13 +79,14 @@ class Setup:
         y = np.arange(len(x)) % 3 if self.y is None else self.y
         one_hot = np.eye(3, dtype=self.dtype) if self.one_hot is None and y.ndim == 1 else self.one_hot
         x = x.astype(self.dtype)
-        return MemorySource(x, y, self.w, self.c, one_hot=one_hot, seed=self.seed, shuffle=self.shuffle)
+        return MemorySource(Rows(x, self.c), y, self.w, one_hot=one_hot, seed=self.seed, shuffle=self.shuffle)
 
     def program(self, backend: Backend | None = None) -> Program:
         """A program with initial weights, before its first step."""
         source = self.source()
         net = self.net or layers(6, 5, outputs=3, dropout=0.2)
-        network = Network(net, source.x.shape[1], self.members, self.driven)
+        n_cat = 0 if self.c is None else self.c.shape[1]
+        network = Network(net, source.inputs.x.shape[1], self.members, self.driven, n_cat=n_cat)
         update = Update(self.rule, network.layout, self.clip_norm, self.average)
         state = State.new(network, update.names, self.dtype)
         program = Program(
@@ -94,13 +96,11 @@ class Setup:
             update,
             state,
             weighted=self.w is not None,
-            n_cat=0 if self.c is None else self.c.shape[1],
             seed=self.seed,
             share=self.share,
         )
         rows = source.order(0, 0, source.n)
-        c = None if self.c is None else self.c[rows]
-        network.initialise(state.θ, state.q, self.seed, source.x[rows], c)
+        network.initialise(state.θ, state.q, self.seed, source.inputs[rows])
         state.scored[...] = state.θ
         return program
 
@@ -124,4 +124,4 @@ def whole(state: State) -> dict[str, Any]:
 def outputs(program: Program, x: Array) -> Array:
     """z_N of rows, without dropout."""
     forward = Forward(program.backend, program.network, program.state.scored, program.state.q, 64)
-    return forward(x.astype(program.dtype))
+    return forward(Rows(x.astype(program.dtype)))
