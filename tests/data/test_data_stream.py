@@ -295,7 +295,7 @@ def test_pieces_of_a_table_know_their_rows(folder, fitted, monkeypatch):
     got = chunks(path, fitted, tally)
 
     assert [len(x) for x, _ in got] == [8, 8, 6]
-    assert got[-1][0][-1, 1:].tolist() == [1, 0, 0]
+    assert got[-1][0].x[-1, 1:].tolist() == [1, 0, 0]
     assert 'missing cells: "c" 1' in tally.notices()
     assert any("20 cells hold categories" in notice for notice in tally.notices())
     with pytest.raises(DataError) as error:
