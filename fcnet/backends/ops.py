@@ -20,6 +20,10 @@ from fcnet.formulas import Formula
 Array = NDArray[Any]
 
 
+AXES = ("feature", "row", "unit")
+"""What the last axes of an operation's arrays are, behind those of members; most have no features, vectors no rows."""
+
+
 @dataclass(frozen=True)
 class Buffer:
     """A piece of memory by its name; steps of other batch sizes use the same one, as large as it must be."""
@@ -71,6 +75,24 @@ class Ref:
         assert self.strides == _strides(self.shape)
         assert math.prod(shape) == self.size
         return replace(self, shape=shape, strides=_strides(shape))
+
+    def split(self, parts: int) -> Ref:
+        """The last axis as two: so many parts of equal length, and what is in each."""
+        n, step = self.shape[-1] // parts, self.strides[-1]
+        assert n * parts == self.shape[-1]
+        return replace(self, shape=(*self.shape[:-1], parts, n), strides=(*self.strides[:-1], n * step, step))
+
+    def on(self, *names: str) -> Ref:
+        """The array as an operation on features takes it: its last axes, which have these names, in the order of `AXES`
+        behind those of members; one that it lacks has length 1, so that it is the same for all of that axis.
+
+        So axes meet by their names: z.on("row", "feature") and w.on("feature", "unit") give z[r, f] w[f, u].
+        """
+        lead, kept = self.ndim - len(names), dict(zip(names, range(-len(names), 0), strict=True))
+        assert kept.keys() <= {*AXES}
+        shape = (*self.shape[:lead], *(self.shape[kept[name]] if name in kept else 1 for name in AXES))
+        strides = (*self.strides[:lead], *(self.strides[kept[name]] if name in kept else 0 for name in AXES))
+        return replace(self, shape=shape, strides=strides)
 
     def swapaxes(self, one: int, other: int) -> Ref:
         """Two axes exchanged."""
@@ -127,7 +149,7 @@ def _changed() -> Any:
 
 @dataclass(frozen=True)
 class Matmul(Op):
-    """out = a b, over the last two axes; leading axes are members."""
+    """out = a b, over the last two axes, for each of the leading ones: members and features."""
 
     a: Ref
     b: Ref
@@ -138,6 +160,7 @@ class Matmul(Op):
 class Apply(Op):
     """Every result of the formula into its buffer; a result may overwrite a symbol's buffer of the same shape.
 
+    Axes meet from the last one on, as `AXES` has them; `Ref.on` puts arrays into that order by their axes' names.
     `sums`: results (…, B, n) that are also, or with no entry in `outs` only, summed over their rows, into (…, n).
     """
 

@@ -498,6 +498,51 @@ def test_rows_are_gathered_in_order(backend: Backend, dtype: Any) -> None:
         assert position.tolist() == [3, 11 + step, 2 * (step + 1), step + 1]
 
 
+@pytest.mark.parametrize("members", [(), (2,), (2, 3)], ids=str)
+def test_formulas_over_features(backend: Backend, dtype: Any, members: tuple[int, ...]) -> None:
+    """z[r, f, u] = cos(w[f, u] x[r, f] + b[f, u]) into a part of the units, what comes back to w, b and x, and a linear
+    map of each feature: axes meet by their names, and members stand in front of all of them."""
+    rows, n, k, v = 5, 3, 4, 2
+    x, δ = draw(1, dtype, *members, rows, n), draw(2, dtype, *members, rows, n * k)
+    w, b, V = (draw(3 + i, dtype, *members, *shape) for i, shape in enumerate([(n, k), (n, k), (n, v, k)]))
+    z, y = np.full((*members, rows, 1 + n * k), np.nan, dtype), np.empty((*members, rows, n * v), dtype)
+    dx, dw, db, dV = np.empty_like(x), np.empty_like(w), np.empty_like(b), np.empty_like(V)
+    tape = ArrayTape(backend)
+    at = tape.refs({"x": x, "δ": δ, "w": w, "b": b, "V": V, "z": z, "y": y, "dx": dx, "dw": dw, "db": db, "dV": dV})
+    units = "row", "feature", "unit"
+    zs, δs, ys = (part.split(n).on(*units) for part in (at["z"][..., 1 : 1 + n * k], at["δ"], at["y"]))
+    xs, ws, bs = at["x"].on("row", "feature"), at["w"].on("feature", "unit"), at["b"].on("feature", "unit")
+    phase, turned = Sym("w") * Sym("x") + Sym("b"), cos(Sym("w") * Sym("x") + Sym("b") - 0.5 * np.pi)
+    tape.add(Apply(Formula({"z": cos(phase)}), {"x": xs, "w": ws, "b": bs}, {"z": zs}))
+    tape.add(Matmul(zs, at["V"].swapaxes(-1, -2), ys))
+    tape.add(Matmul(ys.swapaxes(-1, -2), zs, at["dV"]))
+    arrays = {"δ": δs, "x": xs, "w": ws, "b": bs}
+    tape.add(Apply(Formula({"δ": -(Sym("δ") * turned)}), arrays, {"δ": δs}, {"δ": at["db"]}))
+    tape.add(Apply(Formula({"dw": Sym("δ") * Sym("x")}), {"δ": δs, "x": xs}, {}, {"dw": at["dw"]}))
+    dxs = at["dx"].on("row", "feature")
+    tape.add(Apply(Formula({"dx": row_sum(Sym("δ") * Sym("w"))}), {"δ": δs, "w": ws}, {"dx": dxs}))
+
+    given = x, w, b, V, δ.copy().reshape(*members, rows, n, k)
+    tape.run()
+
+    x, w, b, V, δ = (each.astype(np.float64) for each in given)
+    phases = np.einsum("...rf,...fu->...rfu", x, w) + b[..., None, :, :]
+    back = -δ * np.sin(phases)
+    close = {"rtol": 1e-5 if dtype == np.float32 else 1e-12, "atol": 2e-6 if dtype == np.float32 else 1e-13}
+    shape = (*members, rows, n, k)
+    np.testing.assert_allclose(z[..., 1:].reshape(shape), np.cos(phases), **close)
+    np.testing.assert_allclose(
+        y.reshape(*shape[:-1], v), np.einsum("...rfu,...fvu->...rfv", np.cos(phases), V), **close
+    )
+    np.testing.assert_allclose(
+        dV, np.einsum("...rfv,...rfu->...fvu", y.reshape(*shape[:-1], v), np.cos(phases)), **close
+    )
+    np.testing.assert_allclose(db, back.sum(axis=-3), **close)
+    np.testing.assert_allclose(dw, np.einsum("...rfu,...rf->...fu", back, x), **close)
+    np.testing.assert_allclose(dx, np.einsum("...rfu,...fu->...rf", back, w), **close)
+    assert np.isnan(z[..., 0]).all()
+
+
 @pytest.mark.parametrize("members", [(), (3,), (2, 2)], ids=str)
 def test_a_lookup_and_its_gradient(backend: Backend, dtype: Any, members: tuple[int, ...]) -> None:
     """Each code's row of the table stands beside the others, zeros for −1; back come the rows of each level, added up

@@ -33,6 +33,7 @@ with np.errstate(all="ignore"):
     ).astype(np.float32)
 SPECIAL = np.array([0, -0.0, np.inf, -np.inf, np.nan, 200, -200, -1, -2, 1], np.float32)
 FUNCTIONS: dict[str, tuple[Any, Callable[[Array], Array]]] = {
+    "cos": (functions.cos4, np.cos),
     "exp": (functions.exp4, np.exp),
     "expm1": (functions.expm1_4, np.expm1),
     "log": (functions.log4, np.log),

@@ -23,6 +23,7 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
     "transposed rows": lambda x: x.swapaxes(-1, -2)[..., :2],
     "in a row": lambda x: x.reshape((1, 60)),
     "a number": lambda x: x.reshape((60,))[7:][:1].reshape(()),
+    "units of two features": lambda x: x[..., 1:].split(2) if isinstance(x, Ref) else x[..., 1:].reshape(3, 4, 2, 2),
     "rows of rows": lambda x: x[2:].reshape((4, 5))[1:3],
 }
 
@@ -47,6 +48,20 @@ def test_parts_of_a_buffer_are_views_as_numpy_makes_them(name: str) -> None:
     assert (expected == -1).all()
     assert np.count_nonzero(held == -1) == expected.size
     assert part.whole == (name in ("all", "in a row"))
+
+
+def test_axes_meet_by_their_names() -> None:
+    """Whatever axes an array lacks it is the same along, and the others stand where those of that name do."""
+    z, w, members = np.arange(8.0).reshape(2, 4), np.arange(12.0).reshape(4, 3), np.arange(24.0).reshape(2, 4, 3)
+    names = {"z": (z, ("row", "feature")), "w": (w, ("feature", "unit")), "m": (members, ("feature", "unit"))}
+    at = Binding({name: array for name, (array, _) in names.items()})
+
+    on = {name: at(like(name, array).on(*axes)) for name, (array, axes) in names.items()}
+
+    np.testing.assert_array_equal(on["z"] * on["w"], np.einsum("rf,fu->fru", z, w))
+    np.testing.assert_array_equal(on["z"] + on["m"], z.T[None, :, :, None] + members[:, :, None, :])
+    parts = at(like("z", z).split(2).on("row", "feature", "unit"))
+    np.testing.assert_array_equal(parts, z.reshape(2, 2, 2).transpose(1, 0, 2))
 
 
 def test_an_operation_says_what_it_reads_and_writes() -> None:

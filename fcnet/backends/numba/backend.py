@@ -18,6 +18,7 @@ from fcnet.backends.numba import kernels, product
 from fcnet.backends.numba.native import (
     COUNTER,
     LINE,
+    BatchCall,
     Cut,
     FixedCall,
     FormulaCall,
@@ -247,7 +248,7 @@ class NumbaBackend(HostBackend):
         return self.plain.bind(op, at) if found is None else [(native, ()) for native in found]
 
     def _matmul(self, a: Array, b: Array, out: Array) -> list[Native] | None:
-        """One product for each member."""
+        """A product for each member; those of features, and of small members, together."""
         if self.products == "blas" or out.dtype not in POINTERS or out.strides[-1] != out.itemsize:
             return None
         if out.dtype not in self._pads:
@@ -255,7 +256,10 @@ class NumbaBackend(HostBackend):
         pads = self._pads[out.dtype]
         lead = out.shape[:-2]
         a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
-        worth = self._worth(math.prod(out.shape[-2:]) * a.shape[-1] / self.least.product, max(out.shape[-2:]))
+        size = math.prod(out.shape[-2:]) * a.shape[-1] / self.least.product
+        if size < 1 < math.prod(lead):
+            return [BatchCall(a, b, out, size * math.prod(lead), pads)]
+        worth = self._worth(size, max(out.shape[-2:]))
         return [ProductCall(a[i], b[i], out[i], worth, pads) for i in np.ndindex(*lead)]
 
     def _formula(self, formula: Formula, groups: Groups) -> FormulaCall:

@@ -432,6 +432,28 @@ class ProductCall(Native):
         return places and apart and all(same(x, y) for x, y in pairs if np.shares_memory(x, y))
 
 
+class BatchCall(Native):
+    """out (…, rows, n) = a b for each of many small products; each thread makes some, with a pad of its own."""
+
+    def __init__(self, a: Array, b: Array, out: Array, worth: float, pads: Sequence[Array]) -> None:
+        self.a, self.b, self.out, self.pads = a, b, out, pads
+        self.reads, self.writes = (a, b), (out, *pads)
+        self._many = list(np.ndindex(*out.shape[:-2]))
+        self.worth = worth if len(self._many) >= len(pads) > 1 else 0.0
+
+    def pieces(self, cut: Cut) -> list[list[Piece]]:
+        """Product by product."""
+        edges = cut.edges if self.shared(cut) else (0, 1)
+        ends = [round(len(self._many) * edge / edges[-1]) for edge in edges]
+        return [
+            [self._piece(i, pad) for i in self._many[slice(*part)]]
+            for part, pad in zip(itertools.pairwise(ends), self.pads, strict=False)
+        ]
+
+    def _piece(self, i: tuple[int, ...], pad: Array) -> Piece:
+        return ProductCall(self.a[i], self.b[i], self.out[i], 0.0, [pad]).pieces(Cut())[0][0]
+
+
 def together(formula: Formula) -> bool:
     """Whether a unit's results need other units."""
     return any(node.op in REDUCTIONS or node.op == "width" for node in formula.nodes())

@@ -21,7 +21,7 @@ from fcnet.formulas.expression import COMPARISONS, REDUCTIONS, Expr, is_const
 POINTERS = {np.dtype(np.float32): "f4", np.dtype(np.float64): "f8", np.dtype(np.uint16): "u2"}
 TYPES = {"f4": "np.float32", "f8": "np.float64", "u2": "np.uint16"}
 _SCALAR = {"exp": "math.exp", "expm1": "math.expm1", "log": "math.log", "log1p": "math.log1p", "tanh": "math.tanh"}
-_VECTOR = {"exp": "exp4", "expm1": "expm1_4", "log": "log4", "log1p": "log1p4", "tanh": "tanh4"}
+_VECTOR = {"cos": "cos4", "exp": "exp4", "expm1": "expm1_4", "log": "log4", "log1p": "log1p4", "tanh": "tanh4"}
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 FEW = 5
@@ -39,7 +39,7 @@ import math
 import numpy as np
 from numba import cfunc, types
 
-from fcnet.backends.numba.functions import exp4, expm1_4, log1p4, log4, most, over4, tanh4
+from fcnet.backends.numba.functions import cos4, exp4, expm1_4, log1p4, log4, most, over4, tanh4
 from fcnet.backends.numba.pointers import f4, f8, i8, u2, wide
 '''
 
@@ -51,10 +51,13 @@ Groups = tuple[Group, Group, Group]
 
 @dataclass(frozen=True)
 class Operand:
-    """An array as the kernel sees it: its type and its step in elements along members, rows and units."""
+    """An array as the kernel sees it: its type and its step in elements along members, features, rows and units.
+
+    Members and features that lie side by side in all arrays are one axis.
+    """
 
     kind: str
-    steps: tuple[int, int, int]
+    steps: tuple[int, ...]
 
 
 @dataclass
@@ -67,14 +70,16 @@ class Printed:
     scratch: int = 0  # elements of scratch that the last argument points to
     places: list[tuple[int, str]] = field(default_factory=list)  # of the arrays: their group, and what they are in it
     flat: bool = False  # whether all of an array is one row
+    lead: int = 1  # axes in front of rows
     rows: int = 0  # of scratch
 
     def over(self, groups: Groups) -> Printed:
         """The same kernel over other arrays, outs and sums of the same signature."""
         shape = (1, 1, *np.broadcast_shapes(*(a.shape for group in groups[:2] for a in group.values())))
-        whole = (1, 1, math.prod(shape)) if self.flat else (math.prod(shape[:-2]), *shape[-2:])
+        whole = (1, math.prod(shape)) if self.flat else shape[-2:]
         arrays = [groups[group][name] for group, name in self.places]
-        return replace(self, sizes=[*whole, *self.sizes[3:]], arrays=arrays, scratch=max(1, self.rows * whole[-1]))
+        sizes = [*self.sizes[: self.lead], *whole, *self.sizes[self.lead + 2 :]]
+        return replace(self, sizes=sizes, arrays=arrays, scratch=max(1, self.rows * whole[-1]))
 
 
 def signature(groups: Groups) -> Hashable:
@@ -82,7 +87,7 @@ def signature(groups: Groups) -> Hashable:
     which of them share memory."""
     arrays, outs = [a for group in groups for a in group.values()], list(groups[1].values())
     shape = np.broadcast_shapes(*(a.shape for group in groups[:2] for a in group.values()))
-    kinds = [(a.dtype, a.strides, *(min(n, WIDE) for n in a.shape)) for a in arrays]
+    kinds = [(a.dtype, a.strides, *a.shape[:-2], *(min(n, WIDE) for n in a.shape[-2:])) for a in arrays]
     whole = [a.flags.c_contiguous and a.shape == shape for a in arrays]
     near = [np.may_share_memory(a, b) and 1 + (address(a) == address(b)) for a in arrays for b in outs]
     return tuple(kinds), tuple(whole), tuple(near)
@@ -119,7 +124,7 @@ class _Printer:
         shape = np.broadcast_shapes(*(a.shape for a in self.named.values()))
         while len(shape) < 3:
             shape = (1, *shape)
-        self.shape = (int(np.prod(shape[:-2])), shape[-2], shape[-1])
+        self.shape = shape
         self.operands: dict[str, Operand] = {}
         self.variables: dict[str, str] = {}  # operand -> the pointer variable; one for the same memory
         self.printed: Printed | None = None
@@ -133,24 +138,19 @@ class _Printer:
         full = int(np.prod(shape))
         contiguous = all(a.size == 1 or (a.size == full and a.flags.c_contiguous) for a in self.named.values())
         self.flat = flat and contiguous
+        steps: dict[str, tuple[int, ...]]
         if self.flat:
             self.shape = (1, 1, full)
             steps = {name: (0, 0, int(a.size > 1 or full == 1)) for name, a in self.named.items()}
             steps = {name: s if self.named[name].size == full else (0, 0, 0) for name, s in steps.items()}
         else:
-            steps = {}
-            for name, a in self.named.items():
-                whole = a.reshape((1,) * (len(shape) - a.ndim) + a.shape)
-                wide = np.broadcast_to(a, shape) if name.startswith("in_") else whole
-                size = a.dtype.itemsize
-                moves = [0 if n == 1 else s // size for n, s in zip(wide.shape, wide.strides, strict=True)]
-                lead = [m for m, n in zip(moves[:-2], wide.shape[:-2], strict=True) if n > 1]
-                if len(lead) > 1:
-                    return False
-                steps[name] = (lead[0] if lead else 0, moves[-2], moves[-1])
-        if any(s[2] not in (0, 1) for s in steps.values()):
+            moves = {name: _moves(a, shape) for name, a in self.named.items()}
+            moves |= {f"sum_{name}": _moves(total[..., None, :], shape) for name, total in self.sums.items()}
+            self.shape, steps = _merged(shape, moves)
+        self.totals = {name: steps.pop(f"sum_{name}") for name in self.sums}
+        if any(s[-1] not in (0, 1) for s in steps.values()):
             return False
-        seen: dict[tuple[int, tuple[int, int, int]], str] = {}
+        seen: dict[tuple[int, tuple[int, ...]], str] = {}
         for name, a in self.named.items():
             if a.dtype not in POINTERS:
                 return False
@@ -163,8 +163,9 @@ class _Printer:
         order = list(self.formula.nodes())
         self._levels(order)
         self._phases(order)
-        self.few = self.last > 0 and 1 < self.shape[2] <= FEW
-        self.units = [str(unit) for unit in range(self.shape[2])] if self.few else ["j"]
+        n = self.shape[-1]
+        self.few = self.last > 0 and 1 < n <= FEW
+        self.units = [str(unit) for unit in range(n)] if self.few else ["j"]
         pointers = list(dict.fromkeys(self.variables.values()))
         first = self.first = {p: next(n for n, v in self.variables.items() if v == p) for p in pointers}
         sums = list(self.sums)
@@ -173,34 +174,32 @@ class _Printer:
         kinds = [self.operands[first[p]].kind for p in pointers]
         names = [*pointers, *(f"sum{i}" for i in range(len(sums)))]
         kinds += [self.kind] * len(sums)
-        steps = [f"m_{p}" for p in pointers] + [f"b_{p}" for p in pointers] + [f"m_sum{i}" for i in range(len(sums))]
-        arguments = ["M", "B", "n", *steps, *names, "row"]
-        body = [*(["wide()"] if self.flat or self.few or self.shape[2] >= WIDE else []), *self._body(pointers, sums)]
-        count = 3 + len(steps)
+        lead = range(len(self.shape) - 2)
+        steps = [f"m{m}_{name}" for m in lead for name in names] + [f"b_{p}" for p in pointers]
+        arguments = [*(f"M{m}" for m in lead), "B", "n", *steps, *names, "row"]
+        body = [*(["wide()"] if self.flat or self.few or n >= WIDE else []), *self._body(pointers, sums)]
+        count = len(self.shape) + len(steps)
         values = [f"q[{i}]" for i in range(count)]
         values += [f"{kind}(q[{count + i}])" for i, kind in enumerate(kinds)]
         values += [f"{self.kind}(q[{count + len(kinds)}])"]
         unpacked = [f"{name} = {value}" for name, value in zip(arguments, values, strict=True)]
         lines = [HEADER, "", f"@cfunc(types.void(types.int64), cache=True, {OPTIONS})", "def kernel(block):"]
         lines += ["    " + line for line in ["q = i8(block)", *unpacked, *body]] + [""]
-        sizes = [*self.shape]
-        sizes += [self.operands[first[p]].steps[0] for p in pointers]
-        sizes += [self.operands[first[p]].steps[1] for p in pointers]
-        sizes += [
-            self.sums[name].strides[-2] // self.sums[name].itemsize if self.sums[name].ndim > 1 else 0 for name in sums
-        ]
+        along = [*(self.operands[first[p]].steps for p in pointers), *(self.totals[name] for name in sums)]
+        sizes = [*self.shape, *(moves[m] for m in lead for moves in along)]
+        sizes += [moves[-2] for moves in along[: len(pointers)]]
         arrays = [self.named[first[p]] for p in pointers] + [self.sums[name] for name in sums]
         places = [(int(group == "out"), name) for group, _, name in (first[p].partition("_") for p in pointers)]
         places += [(2, name) for name in sums]
-        scratch = max(1, len(stored) * self.shape[2])
-        return Printed("\n".join(lines), sizes, arrays, scratch, places, self.flat, len(stored))
+        scratch = max(1, len(stored) * n)
+        return Printed("\n".join(lines), sizes, arrays, scratch, places, self.flat, len(lead), len(stored))
 
     def _levels(self, order: list[Expr]) -> None:
         """Whether a node has one value a row ("row") or one a unit ("full"); numbers and 0-d symbols count as row."""
         self.level: dict[int, str] = {}
         for node in order:
             if node.op == "sym":
-                full = self.operands[f"in_{node.value}"].steps[2] == 1
+                full = self.operands[f"in_{node.value}"].steps[-1] == 1
             elif node.op in REDUCTIONS or node.op == "width":
                 full = False
             else:
@@ -248,27 +247,33 @@ class _Printer:
     def _body(self, pointers: list[str], sums: list[str]) -> list[str]:
         order = list(self.formula.nodes())
         lines = []
-        scalars = [n for n in order if n.op == "sym" and self.operands[f"in_{n.value}"].steps == (0, 0, 0)]
+        scalars = [n for n in order if n.op == "sym" and not any(self.operands[f"in_{n.value}"].steps)]
         self.text: dict[int, str] = {}
         for node in scalars:
             name = self._name(node)
             lines.append(f"{name} = {self.variables[f'in_{node.value}']}[0]")
             self.text[id(node)] = name
-        lines.append("for m in range(M):")
-        inner = [f"{p}_ = m * m_{p}" for p in pointers]
+        lead = range(len(self.shape) - 2)
+
+        def start(name: str) -> str:
+            return f"{name}_ = " + " + ".join(f"m{m} * m{m}_{name}" for m in lead)
+
+        inner = [start(p) for p in pointers]
         for i, _ in enumerate(sums):
             inner += [
-                f"sum{i}_ = m * m_sum{i}",
+                start(f"sum{i}"),
                 "for j in range(n):",
                 f"    sum{i}[sum{i}_ + j] = {TYPES[self.kind]}(0.0)",
             ]
         inner.append("for b in range(B):")
-        moves = {p: self.operands[self.first[p]].steps[1] if self.few else f"b_{p}" for p in pointers}
+        moves = {p: self.operands[self.first[p]].steps[-2] if self.few else f"b_{p}" for p in pointers}
         row = [f"{p}b = {p}_ + b * {moves[p]}" for p in pointers]
         for phase in range(self.last + 1):
             row += self._phase_lines(order, phase, sums)
         inner += ["    " + line for line in row]
-        return [*lines, *("    " + line for line in inner)]
+        for m in reversed(lead):
+            inner = [f"for m{m} in range(M{m}):", *("    " + line for line in inner)]
+        return [*lines, *inner]
 
     def _phase_lines(self, order: list[Expr], phase: int, sums: list[str]) -> list[str]:
         lines: list[str] = []
@@ -358,7 +363,7 @@ class _Printer:
 
     def _full(self, name: str) -> bool:
         """Whether a result has a value for each unit; one that is only summed has."""
-        return f"out_{name}" not in self.operands or self.operands[f"out_{name}"].steps[2] == 1
+        return f"out_{name}" not in self.operands or self.operands[f"out_{name}"].steps[-1] == 1
 
     def _row_value(self, node: Expr) -> list[str]:
         name = self._name(node)
@@ -428,6 +433,30 @@ class _Printer:
         if not hasattr(self, "_names"):
             self._names: dict[int, str] = {}
         return self._names.setdefault(id(node), f"v{len(self._names)}")
+
+
+def _moves(a: Array, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The steps of an array along axes of this shape, in elements; 0 where it is the same along one."""
+    wide = np.broadcast_to(a, shape)
+    return tuple(0 if n == 1 else step // a.itemsize for n, step in zip(shape, wide.strides, strict=True))
+
+
+def _merged(
+    shape: tuple[int, ...], moves: Mapping[str, tuple[int, ...]]
+) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
+    """Shape and steps with as few axes in front of rows as do: without those of length 1, and with neighbours that lie
+    side by side in every array as one; but there is one at least."""
+    kept: list[int] = [axis for axis, n in enumerate(shape[:-2]) if n > 1][:1]
+    sizes = [shape[axis] for axis in kept]
+    for axis in range(kept[0] + 1 if kept else len(shape), len(shape) - 2):
+        if shape[axis] == 1:
+            continue
+        if all(steps[kept[-1]] == steps[axis] * shape[axis] for steps in moves.values()):
+            kept[-1], sizes[-1] = axis, sizes[-1] * shape[axis]
+        else:
+            kept, sizes = [*kept, axis], [*sizes, shape[axis]]
+    lead = {name: tuple(steps[axis] for axis in kept) or (0,) for name, steps in moves.items()}
+    return (*(sizes or [1]), *shape[-2:]), {name: (*lead[name], *steps[-2:]) for name, steps in moves.items()}
 
 
 def _literal(value: float, kind: str) -> str:
