@@ -21,6 +21,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dropout": {"rate": 0.3},
     "embedding": {"size": 2, "levels": LEVELS},
     "glu": {"units": WIDTH, "init": GlorotUniform()},
+    "cosine": {"size": 3, "numbers": 2},
+    "pbld": {"frequencies": 3, "size": 3, "numbers": 3},
+    "periodic": {"frequencies": 3, "size": 2, "scale": 0.5},
+    "piecewise": {"bins": 4, "size": 2, "numbers": 3},
 }
 FIRST = ("embedding",)  # they stand where the batch's codes are
 

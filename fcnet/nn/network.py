@@ -100,7 +100,10 @@ class Network:
         spaces = self.workspaces(batch, train=False, seed=seed, dtype=θ.dtype)
         key = random.key(seed, "init")
         mixing = next((i for i, names in enumerate(self.names) if "W" in names), 0)  # up to there inputs stay apart
-        spaces = [replace(ws, key=key, ranks=ranks if i == mixing else None) for i, ws in enumerate(spaces)]
+        for i, ws in enumerate(spaces):
+            spaces[i] = replace(ws, key=key, ranks=ranks if i <= mixing else None)
+            move = getattr(self.layers[i], "ranked", None)  # only of layers that make more or fewer of their inputs
+            ranks = move(ranks) if move is not None and ranks is not None and i < mixing else ranks
         self.forward(Eager(NumpyBackend(), resident), spaces, batch)
 
     def workspaces(self, batch: Batch, train: bool, seed: int, dtype: Any, *, frugal: bool = True) -> list[Workspace]:

@@ -15,7 +15,7 @@ SETTINGS = {"dense": {"units": 5}, "dropout": {"rate": 0.3}, "glu": {"units": 5}
 def layers(name):
     """The layer between others and inside a block."""
     own = {"name": name, **SETTINGS.get(name, {})}
-    return [5, own, {"name": "residual", "layers": [own, 5]}, 4]
+    return [5, own, 5, {"name": "residual", "layers": [own, 5]}, 4]
 
 
 def test_an_embedding_wants_codes(tmp_path):
@@ -72,6 +72,24 @@ def test_a_block_of_another_width_is_refused_with_its_widths(tmp_path):
         prepared(tmp_path, network={"layers": [5, {"name": "residual", "layers": [4]}]})
 
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("name", ["cosine", "pbld", "periodic", "piecewise"])
+def test_numbers_are_embedded_and_all_else_passes(tmp_path, name):
+    """A net is told by its data how many inputs are numbers; told otherwise, or behind a narrower layer, it is refused
+    with the counts."""
+    first = prepared(tmp_path, network={"layers": [name, 5]}).network
+    size = first.layers[0].size
+    assert (first.widths[1] - first.n_in) % (size - 1) == 0
+    assert 0 < first.layers[0].numbers <= first.n_in
+
+    for written, said in [
+        ([{"name": name, "numbers": 1}, 5], f"{name} was made for 1 numbers, and these data have"),
+        ([1, name], f"{name} takes the . numbers of the data, and has 1 inputs"),
+    ]:
+        with pytest.raises(ConfigError, match=said) as caught:
+            prepared(tmp_path, network={"layers": written})
+        assert caught.value.exit_code == 3
 
 
 def test_blocks_within_blocks_have_an_end(tmp_path):

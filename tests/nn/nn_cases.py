@@ -83,6 +83,7 @@ class Objective:
         for name, ref in self.recorded.batch.named.items():
             self.step.put(ref, given[name])
         self.program.position[:] = (2, 7, 0, 0)
+        self.network.initialise(self.state.θ, self.state.q, 5, x, c)
         self.q = self.state.q.copy()
         flags = self.network.layout.zeros(np.float64)
         for view in self.network.layout.views(flags).values():

@@ -7,7 +7,7 @@ itself; `__init__` finds them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 from fcnet.backends.base import Eager
@@ -102,10 +102,18 @@ class Names:
 
 @dataclass(frozen=True)
 class Key:
-    """Where a layer's random words come from: a Philox key, (2,) uint64, and the layer's path in the net."""
+    """Where a layer's random words come from: a Philox key, (2,) uint64, and the layer's path in the net.
+
+    `ranks`: the places (n_in,) that its inputs take theirs from; None for their own.
+    """
 
     words: Array
     path: str
+    ranks: Array | None = None
+
+    def at(self, name: str) -> Key:
+        """That of one of several parameters."""
+        return replace(self, path=f"{self.path}.{name}")
 
     @property
     def place(self) -> int:
@@ -171,7 +179,7 @@ def go(layer: Layer, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
     if ws.key is not None:
         assert isinstance(k, Eager)
         own, held = ({name: k.fetch(view) for name, view in views.items()} for views in (p, q))
-        layer.start(own, held, Key(ws.key, ws.path), k.fetch(z))
+        layer.start(own, held, Key(ws.key, ws.path, ws.ranks), k.fetch(z))
         if ws.ranks is not None and "W" in own and own["W"].shape[-1] == len(ws.ranks):
             own["W"][...] = own["W"][..., ws.ranks]
     ws.keep("z", z)

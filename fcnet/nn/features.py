@@ -1,0 +1,124 @@
+"""What layers share that make several values of each number: features are an axis of their own.
+
+Of a layer's inputs (…, B, n_in) the first ones are numbers. Each becomes `size` values, side by side; the other inputs
+stand behind them as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fcnet import random
+from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
+from fcnet.errors import ConfigError
+from fcnet.formulas import Expr, Formula, Sym
+from fcnet.nn.layers.layer import Given, Key, transpose
+from fcnet.nn.workspace import Workspace
+
+
+def counted(layer: Any, given: Given) -> int:
+    """How many numbers the data have; ConfigError where the layer was told of another number."""
+    if layer.numbers not in (None, given.numbers):
+        raise ConfigError(
+            f"{layer.name} was made for {layer.numbers:,} numbers, and these data have {given.numbers:,}; "
+            "leave its numbers out",
+            key="network.layers",
+        )
+    return given.numbers
+
+
+def among(numbers: int | None, n_in: int, name: str) -> int:
+    """How many of n_in inputs are numbers; ConfigError where there are fewer, but for 0, of which nothing is known."""
+    if numbers is not None and 0 < n_in < numbers:
+        raise ConfigError(
+            f"{name} takes the {numbers:,} numbers of the data, and has {n_in:,} inputs; put it in front of the layers "
+            "with units",
+            key="network.layers",
+        )
+    return n_in if numbers is None else numbers
+
+
+def number(z: Ref, n: int) -> Ref:
+    """The first n inputs, one number a feature: (…, n, B, 1)."""
+    return z[..., 0:n].on("row", "feature")
+
+
+def values(z: Ref, n: int, size: int) -> Ref:
+    """The values of n features: (…, n, B, size)."""
+    return z[..., 0 : n * size].split(n).on("row", "feature", "unit")
+
+
+def vector(p: Ref) -> Ref:
+    """A parameter of each feature's units (…, n, units), the same for all rows."""
+    return p.on("feature", "unit")
+
+
+def outputs(k: Tape, ws: Workspace, z: Ref, n: int, size: int) -> Ref:
+    """Room for z_out, with the other inputs in their place already."""
+    rest = z.shape[-1] - n
+    z_out = ws.new("z_out", n * size + rest)
+    if rest:
+        made = {"z": z_out[..., n * size : n * size + rest]}
+        k.add(Apply(Formula({"z": Sym("z")}), {"z": z[..., n : n + rest]}, made))
+    return z_out
+
+
+def inputs(k: Tape, ws: Workspace, δ: Ref, n: int, size: int) -> Ref:
+    """Room for δ_in, with that of the other inputs in its place already."""
+    rest = δ.shape[-1] - n * size
+    δ_in = ws.new("δ_in", n + rest)
+    if rest:
+        made = {"δ": δ_in[..., n : n + rest]}
+        k.add(Apply(Formula({"δ": Sym("δ")}), {"δ": δ[..., n * size : n * size + rest]}, made))
+    return δ_in
+
+
+def mapped(k: Tape, V: Ref, c: Ref, h: Ref, out: Ref, f: Callable[[Expr], Expr] = lambda a: a) -> None:
+    """out = f(V h + c) feature by feature: V (…, n, size, units), h (…, n, B, units), out (…, n, B, size)."""
+    k.add(Matmul(h, transpose(V), out))
+    k.add(Apply(Formula({"a": f(Sym("a") + Sym("c"))}), {"a": out, "c": vector(c)}, {"a": out}))
+
+
+def mapped_back(k: Tape, V: Ref, h: Ref, ε: Ref, g: Mapping[str, Ref], δ: Ref | None) -> None:
+    """dc = Σ rows ε and dV = Eᵀ H; δ at h = E V, where it is asked for."""
+    k.add(Apply(Formula({"ε": Sym("ε")}), {"ε": ε}, {}, {"ε": g["c"]}))
+    k.add(Matmul(transpose(ε), h, g["V"]))
+    if δ is not None:
+        k.add(Matmul(ε, V, δ))
+
+
+def draw(p: Array, axes: int, key: Key, kind: str, scale: float) -> None:
+    """Fill a parameter, of so many axes behind the members: N(0, scale²), that cut off at ±3 scale, or U(±scale).
+
+    Each feature takes what is drawn for its place, whatever the order of the columns.
+    """
+    for member, each in enumerate(p.reshape(-1, *p.shape[-axes:])):
+        if kind == "uniform":
+            drawn = 2.0 * random.uniform(each.size, key.words, key.place, member) - 1.0
+        else:
+            drawn = random.normal(each.size, key.words, key.place, member)
+        drawn = drawn.reshape(each.shape)
+        if kind == "cut normal":
+            drawn = np.where(np.abs(drawn) > 3, drawn / 2, drawn)
+        each[...] = scale * (drawn if key.ranks is None else drawn[ordered(key.ranks[: len(each)])])
+
+
+def ordered(ranks: Array) -> Array:
+    """The places 0 … n−1 in the order of n ranks."""
+    places: Array = np.argsort(np.argsort(ranks))
+    return places
+
+
+def ranked(ranks: Array, n: int, size: int) -> Array:
+    """The places of the outputs, where the first n of the inputs, of these places, become `size` values each."""
+    own = (ranks[:n, None] * size + np.arange(size)).reshape(-1)
+    return ordered(np.concatenate([own, ranks[n:] * size]))
+
+
+def each(seen: Mapping[str, Array], name: str, n: int) -> Array:
+    """What was seen of n features, (B, n, units)."""
+    x = seen[name]
+    return x[:, : x.shape[1] // n * n].reshape(len(x), n, -1)

@@ -1,0 +1,138 @@
+"""Cosine embeddings of numbers: the number and cosines of it, each with a factor and a shift of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+
+from fcnet.backends.ops import Apply, Array, Ref, Tape
+from fcnet.formulas import Expr, Formula, Sym, cos, row_sum
+from fcnet.nn import features
+from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs
+from fcnet.nn.layout import Slot
+from fcnet.nn.workspace import Workspace
+from fcnet.registry import MAX_COUNT
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Each number x becomes a ∘ (cos(2π (w x + b)), x) + c, w, b, a and c of its own (TabPack, 2026).
+
+    a and c start at 0. The other inputs stand behind these values as they are.
+    """
+
+    size: Annotated[int, Ge(2), Le(MAX_COUNT)] = 16
+    """How many values a number becomes, itself among them."""
+    scale: Annotated[float, Gt(0)] = 1.0
+    """The standard deviation that w starts with."""
+    lr: Annotated[float, Gt(0)] = 1.0
+    """A factor on the learning rate."""
+    numbers: Annotated[int, Ge(0), Le(MAX_COUNT)] | None = None
+    """How many inputs are numbers, the first ones; found in the data."""
+    name: Literal["cosine"] = "cosine"
+
+    def settled(self, given: Given) -> Self:
+        """With the numbers of the data; ConfigError where they are others."""
+        return replace(self, numbers=features.counted(self, given))
+
+    def described(self) -> tuple[str, str]:
+        """Its name and size, and how it starts."""
+        return f"cosine {self.size}", "normal, zeros"
+
+    def slots(self, n_in: int) -> tuple[int, list[Slot]]:
+        """w, b (n, size − 1), a and c (n, size) for n numbers."""
+        n = features.among(self.numbers, n_in, self.name)
+        units = {"w": self.size - 1, "b": self.size - 1, "a": self.size, "c": self.size}
+        own = [Slot(name, (n, m), "embedding", self.lr) for name, m in units.items() if n]
+        return n * self.size + n_in - n, own
+
+    def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
+        """w ~ N(0, scale²) within ±3 scale, all else 0."""
+        for name in p:
+            p[name][...] = 0
+        if p:
+            features.draw(p["w"], 2, key.at("w"), "cut normal", self.scale)
+
+    def ranked(self, ranks: Array) -> Array:
+        """The places of its outputs."""
+        n = features.among(self.numbers, len(ranks), self.name)
+        return features.ranked(ranks, n, self.size)
+
+    def _turn(self) -> Expr:
+        return (2.0 * math.pi) * (Sym("w") * Sym("x") + Sym("b"))
+
+    def _parts(self, x: Ref) -> tuple[Ref, Ref]:
+        """Of the cosines, and of the number itself."""
+        m = self.size - 1
+        return x[..., 0:m], x[..., m : m + 1]
+
+    def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
+        """Feature by feature; the cosines are kept."""
+        if not p:
+            return z
+        n, m = p["w"].shape[-2:]
+        z_out, h = features.outputs(k, ws, z, n, self.size), features.values(ws.new("h", n * m), n, m)
+        x, made = features.number(z, n), self._parts(features.values(z_out, n, self.size))
+        a, c = (self._parts(features.vector(p[name])) for name in "ac")
+        arrays = {"x": x, "w": features.vector(p["w"]), "b": features.vector(p["b"]), "a": a[0], "c": c[0]}
+        wave = cos(self._turn())
+        k.add(Apply(Formula({"z": Sym("a") * wave + Sym("c"), "h": wave}), arrays, {"z": made[0], "h": h}))
+        arrays = {"x": x, "a": a[1], "c": c[1]}
+        k.add(Apply(Formula({"z": Sym("a") * Sym("x") + Sym("c")}), arrays, {"z": made[1]}))
+        return z_out
+
+    def backward(self, k: Tape, p: Refs, q: Refs, g: Refs, ws: Workspace, δ: Ref) -> Ref | None:
+        """dc = Σ δ, da = Σ δ ∘ (h, x); with e = −2π sin(2π (w x + b)) a δ: db = Σ e, dw = Σ e x, δ_in = a δ + Σ e w."""
+        if not p:
+            return δ
+        n, m = p["w"].shape[-2:]
+        above, x = features.values(δ, n, self.size), features.number(ws["z"], n)
+        h = features.values(ws["h"], n, m)
+        k.add(Apply(Formula({"δ": Sym("δ")}), {"δ": above}, {}, {"δ": g["c"]}))
+        da, formula = self._parts(g["a"]), Formula({"da": Sym("δ") * Sym("h")})
+        waves, straight = self._parts(above)
+        k.add(Apply(formula, {"δ": waves, "h": h}, {}, {"da": da[0]}))
+        k.add(Apply(formula, {"δ": straight, "h": x}, {}, {"da": da[1]}))
+        a, w, b = (features.vector(p[name]) for name in "awb")
+        formula = Formula({"e": (-2.0 * math.pi) * (Sym("a") * Sym("δ")) * cos(self._turn() - math.pi / 2)})
+        arrays = {"a": self._parts(a)[0], "δ": waves, "x": x, "w": w, "b": b}
+        k.add(Apply(formula, arrays, {"e": h}, {"e": g["b"]}))
+        k.add(Apply(Formula({"dw": Sym("e") * Sym("x")}), {"e": h, "x": x}, {}, {"dw": g["w"]}))
+        if not ws.needed:
+            return None
+        δ_in = features.inputs(k, ws, δ, n, self.size)
+        formula = Formula({"δ": Sym("a") * Sym("δ") + row_sum(Sym("e") * Sym("w"))})
+        arrays = {"a": self._parts(a)[1], "δ": straight, "e": h, "w": w}
+        k.add(Apply(formula, arrays, {"δ": features.number(δ_in, n)}))
+        return δ_in
+
+    def equations(self, n: Names) -> Iterator[Equation]:
+        """The values, and the gradients."""
+        w, b, a, c, E = n("w"), n("b"), n("a"), n("c"), n("E")
+
+        def made(seen: Arrays) -> Array:
+            z, of = seen["z"], len(seen["p.w"])
+            x = z[:, :of, None]
+            both = np.concatenate([np.cos(2 * np.pi * (seen["p.w"] * x + seen["p.b"])), x], axis=-1)
+            return np.hstack([(seen["p.a"] * both + seen["p.c"]).reshape(len(z), -1), z[:, of:]])
+
+        if self.numbers == 0:
+            return
+        shown = {"z_out": n.outputs, "z": n.inputs, "p.w": (w, "frequencies"), "p.b": (b, "phases in turns")}
+        shown |= {"p.a": (a, "factors"), "p.c": (c, "shifts")}
+        H = f"(cos(2π ({w} {n.z} + {b})), {n.z})"
+        yield Equation("forward", f"{n.z_out} = {a} ∘ {H} + {c}", self.forward, shown, expected=made)
+        yield Equation("backward", f"d{c} = Σ_{{r}} {n.δ}", self.backward, {"g.c": (f"d{c}", "gradient of the shifts")})
+        factors = {"g.a": (f"d{a}", "gradient of the factors")}
+        yield Equation("backward", f"d{a} = Σ_{{r}} {n.δ} ∘ {H}", self.backward, factors)
+        text = f"{E} = −2π sin(2π ({w} {n.z} + {b})) ∘ {a} ∘ {n.δ},  d{b} = Σ_{{r}} {E}"
+        yield Equation("backward", text, self.backward, {"g.b": (f"d{b}", "gradient of the phases")})
+        frequencies = {"g.w": (f"d{w}", "gradient of the frequencies")}
+        yield Equation("backward", f"d{w} = Σ_{{r}} {n.z} {E}", self.backward, frequencies)
+        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
+        yield Equation("backward", f"{n.δ_in} = {a} {n.δ} + {w}^{{T}} {E}", self.backward, below)

@@ -1,0 +1,142 @@
+"""Periodic embeddings of numbers with a phase, made small again and put beside the number itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+
+from fcnet.backends.ops import Apply, Array, Ref, Tape
+from fcnet.formulas import Expr, Formula, Sym, cos, row_sum
+from fcnet.nn import features
+from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs
+from fcnet.nn.layout import Slot
+from fcnet.nn.workspace import Workspace
+from fcnet.registry import MAX_COUNT, Count
+
+
+@dataclass(frozen=True)
+class Pbld:
+    """Each number x becomes (V h + c, x) with h = cos(2π w x + φ), V, c, w and φ of its own (Holzmüller et al. 2024).
+
+    The other inputs stand behind these values as they are.
+    """
+
+    frequencies: Count = 16
+    """The length of h."""
+    size: Annotated[int, Ge(2), Le(MAX_COUNT)] = 4
+    """How many values a number becomes, itself among them."""
+    scale: Annotated[float, Gt(0)] = 0.1
+    """The standard deviation that w starts with."""
+    lr: Annotated[float, Gt(0)] = 0.1
+    """A factor on the learning rate."""
+    numbers: Annotated[int, Ge(0), Le(MAX_COUNT)] | None = None
+    """How many inputs are numbers, the first ones; found in the data."""
+    name: Literal["pbld"] = "pbld"
+
+    def settled(self, given: Given) -> Self:
+        """With the numbers of the data; ConfigError where they are others."""
+        return replace(self, numbers=features.counted(self, given))
+
+    def described(self) -> tuple[str, str]:
+        """Its name and size, and how it starts."""
+        return f"pbld {self.size}", "normal, uniform"
+
+    def slots(self, n_in: int) -> tuple[int, list[Slot]]:
+        """w, φ (n, frequencies), V (n, size − 1, frequencies) and c (n, size − 1) for n numbers; weights decay."""
+        n = features.among(self.numbers, n_in, self.name)
+        m, d = self.frequencies, self.size - 1
+        shapes = {"w": (n, m), "φ": (n, m), "V": (n, d, m), "c": (n, d)}
+        own = [Slot(name, shape, "embedding", self.lr, 1.0) for name, shape in shapes.items() if n]
+        return n * self.size + n_in - n, own
+
+    def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
+        """w ~ N(0, scale²), φ ~ U(±π), V and c ~ U(±1 / √frequencies)."""
+        if not p:
+            return
+        bound = 1.0 / math.sqrt(self.frequencies)
+        features.draw(p["w"], 2, key.at("w"), "normal", self.scale)
+        features.draw(p["φ"], 2, key.at("φ"), "uniform", math.pi)
+        features.draw(p["V"], 3, key.at("V"), "uniform", bound)
+        features.draw(p["c"], 2, key.at("c"), "uniform", bound)
+
+    def ranked(self, ranks: Array) -> Array:
+        """The places of its outputs."""
+        n = features.among(self.numbers, len(ranks), self.name)
+        return features.ranked(ranks, n, self.size)
+
+    def _phase(self, quarters: int) -> Expr:
+        """2π w x + φ, so many quarters of a turn back: the cosine of one quarter is the sine."""
+        return (2.0 * math.pi) * (Sym("w") * Sym("x")) + (Sym("φ") - quarters * math.pi / 2)
+
+    def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
+        """Feature by feature."""
+        if not p:
+            return z
+        n = p["w"].shape[-2]
+        z_out = features.outputs(k, ws, z, n, self.size)
+        h = features.values(ws.new("h", n * self.frequencies), n, self.frequencies)
+        x, made = features.number(z, n), features.values(z_out, n, self.size)
+        arrays = {"x": x, "w": features.vector(p["w"]), "φ": features.vector(p["φ"])}
+        k.add(Apply(Formula({"h": cos(self._phase(0))}), arrays, {"h": h}))
+        features.mapped(k, p["V"], p["c"], h, made[..., 0 : self.size - 1])
+        k.add(Apply(Formula({"x": Sym("x")}), {"x": x}, {"x": made[..., self.size - 1 : self.size]}))
+        return z_out
+
+    def backward(self, k: Tape, p: Refs, q: Refs, g: Refs, ws: Workspace, δ: Ref) -> Ref | None:
+        """With e = −sin(2π w x + φ) ∘ Vᵀ δ: dφ = Σ e, dw = Σ 2π x e, δ_in = δ + Σ 2π w e."""
+        if not p:
+            return δ
+        n, units = p["w"].shape[-2:]
+        x, above = features.number(ws["z"], n), features.values(δ, n, self.size)
+        e = features.values(ws.new("e", n * units), n, units)
+        h = features.values(ws["h"], n, units)
+        features.mapped_back(k, p["V"], h, above[..., 0 : self.size - 1], g, e)
+        w, φ = features.vector(p["w"]), features.vector(p["φ"])
+        formula = Formula({"e": -(Sym("e") * cos(self._phase(1)))})
+        k.add(Apply(formula, {"e": e, "x": x, "w": w, "φ": φ}, {"e": e}, {"e": g["φ"]}))
+        turn = 2.0 * math.pi * Sym("e")
+        k.add(Apply(Formula({"dw": turn * Sym("x")}), {"e": e, "x": x}, {}, {"dw": g["w"]}))
+        if not ws.needed:
+            return None
+        δ_in = features.inputs(k, ws, δ, n, self.size)
+        formula = Formula({"δ": Sym("δ") + row_sum(turn * Sym("w"))})
+        arrays = {"δ": above[..., self.size - 1 : self.size], "e": e, "w": w}
+        k.add(Apply(formula, arrays, {"δ": features.number(δ_in, n)}))
+        return δ_in
+
+    def equations(self, n: Names) -> Iterator[Equation]:
+        """The waves, what is made of them, and the gradients."""
+        H, w, φ, V, c = n("H"), n("w"), n("φ"), n("V"), n("c")
+
+        def waves(seen: Arrays) -> Array:
+            x = features.each(seen, "z", 1)[:, 0, : len(seen["p.w"]), None]
+            return np.asarray(np.cos(2 * np.pi * seen["p.w"] * x + seen["p.φ"]).reshape(len(x), -1))
+
+        def made(seen: Arrays) -> Array:
+            z, of = seen["z"], len(seen["p.w"])
+            h = seen["h"].reshape(len(z), of, -1)
+            y = np.einsum("rfu,fvu->rfv", h, seen["p.V"], optimize=False) + seen["p.c"]
+            both = np.concatenate([y, z[:, :of, None]], axis=-1).reshape(len(z), -1)
+            return np.hstack([both, z[:, of:]])
+
+        if self.numbers == 0:
+            return
+        shown = {"h": (H, "waves of each number"), "z": n.inputs, "p.w": (w, "frequencies"), "p.φ": (φ, "phases")}
+        yield Equation("forward", f"{H} = cos(2π {w} {n.z} + {φ})", self.forward, shown, expected=waves)
+        shown = {"z_out": n.outputs, "p.V": (V, "weights"), "p.c": (c, "biases")}
+        yield Equation("forward", f"{n.z_out} = ({V} {H} + {c}, {n.z})", self.forward, shown, expected=made)
+        yield Equation("backward", f"d{c} = Σ_{{r}} {n.δ}", self.backward, {"g.c": (f"d{c}", "gradient of the biases")})
+        weights = {"g.V": (f"d{V}", "gradient of the weights")}
+        yield Equation("backward", f"d{V} = Σ_{{r}} {n.δ} ⊗ {H}", self.backward, weights)
+        e = {"e": (n("E"), "gradient at the phases"), "g.φ": (f"d{φ}", "gradient of the phases")}
+        text = f"{n('E')} = −sin(2π {w} {n.z} + {φ}) ∘ {V}^{{T}} {n.δ},  d{φ} = Σ_{{r}} {n('E')}"
+        yield Equation("backward", text, self.backward, {"g.φ": e["g.φ"], "e": e["e"]})
+        shown = {"g.w": (f"d{w}", "gradient of the frequencies")}
+        yield Equation("backward", f"d{w} = Σ_{{r}} 2π {n.z} {n('E')}", self.backward, shown)
+        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
+        yield Equation("backward", f"{n.δ_in} = {n.δ} + 2π {w}^{{T}} {n('E')}", self.backward, below)
