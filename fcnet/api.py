@@ -31,7 +31,7 @@ from fcnet.reports.text import count, figures
 from fcnet.runs import folder, origin
 from fcnet.runs.checkpoint import peek
 from fcnet.runs.model import Model as Net
-from fcnet.runs.predictions import PARQUET, Form, digits, writing
+from fcnet.runs.predictions import PARQUET, Form, writing
 from fcnet.runs.session import training
 from fcnet.training.events import Epoch, Event, Finished, Notice, Progress
 from fcnet.training.scoring import weighted_by
@@ -97,13 +97,13 @@ class Model:
 
         Warns with FcnetWarning of what training has not seen, as `predict_proba` does. Any number of threads may call.
         """
-        decided, notices = self._each(data, self._net.decide)
+        decided, notices = self._each(data, self._net.target.decide)
         _warn(notices)
         return decided[:, 0] if decided.ndim == 2 and decided.shape[1] == 1 else decided
 
     def predict_proba(self, data: object) -> Array:
         """Probabilities (n, K) in the order of `classes`, or (n, L) for several labels; UsageError for regression."""
-        if self._net.target.task == "regression":
+        if not self._net.target.shares:
             raise UsageError("a regression has no probabilities; use predict", file=str(self._net.path))
         p, notices = self._each(data, np.asarray)
         _warn(notices)
@@ -119,7 +119,7 @@ class Model:
         """`of` the probabilities of all rows, found for a few of them at a time, and notices."""
         net = self._net
         source = Path(data) if isinstance(data, str) else data
-        outputs, tally = len(net.target.classes or net.target.names), Tally()
+        outputs, tally = net.head.width, Tally()
         rows = tables.stream(source, net.config.data, net.encoder, net.target, tally, outputs=outputs)
         found = [np.asarray(of(net.probabilities(inputs))) for inputs, _ in rows]
         if not found:
@@ -311,7 +311,7 @@ def predict(
     net = Net.read(folder.resolve(checkpoint))
     tally = Tally(strict)
     target = net.target
-    form = Form(target.task, target.names, target.classes, tuple(keep), digits(target, net.config.dtype))
+    form = Form.of(net.head, tuple(keep), net.config.dtype)
     rows, formulas = 0, Counter[str]()
     path = None if source == "-" else Path(source)
     table: Path | _Start = path or _Start(sys.stdin.buffer)
@@ -326,7 +326,7 @@ def predict(
         with contextlib.closing(chunks), writing(output, form, inputs) as write:
             for batch, kept in chunks:
                 p = net.probabilities(batch)
-                carried, decided = [kept[name] for name in keep], net.decide(p)
+                carried, decided = [kept[name] for name in keep], target.decide(p)
                 write(carried, decided, p)
                 formulas += form.formulas(carried, decided)
                 rows += len(batch)

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet.data.options import Task
+from fcnet.data.target import TASKS, Classes, Labels, Numbers, Target
 from fcnet.errors import ConfigError, Problem
-from fcnet.nn.losses import Task
 
 Array = NDArray[Any]
 Formula = Callable[[Array, Array, Array], float]
@@ -34,19 +35,24 @@ class Decided:
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of merit: which tasks it is for, which direction is better, and its formula.
+    """A figure of merit: which kinds of targets it is for, which direction is better, and its formula.
 
     `formula(y, p, w)` sees at least one row, finite p and weights w (n,) float64 whose sum is positive. `in_nats`: it
     is the mean over the rows of what each costs in nats, which a net's outputs tell more exactly than p does.
     """
 
     name: str
-    tasks: tuple[Task, ...]
+    kinds: tuple[type[Target], ...]
     greater_is_better: bool
     formula: Formula
     in_nats: bool = False
     by_decision: bool = False
     """Whether it asks of the probabilities of classes only which is the largest: `Decided` is enough."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that have such targets."""
+        return tuple(task for task, kind in TASKS.items() if issubclass(kind, self.kinds))
 
     def value(self, y: Array, p: Array | Decided, w: Array | None = None, nats: Array | None = None) -> float:
         """The metric of predictions p for targets y with row weights w (n,), None for equal ones.
@@ -140,22 +146,10 @@ def r2(y: Array, p: Array, w: Array) -> float:
     return 1.0 - _mean_of_ratios(residual, np.where(np.ptp(_columns(y), axis=0) > 0, total, 0.0))
 
 
-def trivial(y: Array, n_out: int, w: Array | None = None) -> Array:
-    """What one predicts for every row who has seen nothing but the training targets y and their weights w: (n_out,).
-
-    Class indices (n,): the share of each of the n_out classes; its most probable class is the majority. Labels and
-    numbers (n, n_out): their mean, for labels again a share.
-    """
-    if y.ndim == 1:
-        counts = np.bincount(y, weights=w, minlength=n_out).astype(np.float64)
-        return np.asarray(counts / counts.sum())
-    return np.asarray(np.average(y.astype(np.float64), axis=0, weights=w))
-
-
 def score(
     metrics: Iterable[Metric], y: Array, p: Array | Decided, w: Array | None, guess: Array, nats: Array | None = None
 ) -> dict[str, dict[Literal["value", "trivial"], float]]:
-    """Every metric of p, and beside it that of the same `guess` (n_out,) for every row; see `trivial`."""
+    """Every metric of p, and beside it that of the same `guess` (n_out,) for every row; see `Target.guess`."""
     everywhere: Array = np.broadcast_to(guess, p.shape)
     # NumPy would write the same row out n times to look for the largest of each.
     same = Decided(np.full(len(y), guess.argmax()), p.shape, bool(np.isfinite(guess).all())) if y.ndim == 1 else None
@@ -169,12 +163,12 @@ def score(
 
 
 def chosen(names: Literal["auto"] | Sequence[str], task: Task) -> tuple[Metric, ...]:
-    """The metrics called `names`, in that order; `auto` is `AUTO[task]`.
+    """The metrics called `names`, in that order; `auto` is what the task says.
 
     Raises ConfigError for every name that is unknown or not for this task.
     """
     if names == "auto":
-        names = AUTO[task]
+        names = TASKS[task].metrics
     fitting = ", ".join(name for name, metric in METRICS.items() if task in metric.tasks)
     problems = [
         Problem(f'"{name}" is no metric for a {task} target; choose from {fitting}', key="metrics")
@@ -242,24 +236,13 @@ def _error(y: Array, p: Array) -> Array:
     return _columns(y) - _columns(p)
 
 
-_CLASSES: tuple[Task, ...] = ("binary", "multiclass")
-_LABELS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
-_NUMBERS: tuple[Task, ...] = ("regression",)
-
-AUTO: dict[Task, tuple[str, ...]] = {
-    "binary": ("accuracy", "log_loss", "balanced_accuracy", "roc_auc"),
-    "multiclass": ("accuracy", "log_loss"),
-    "multilabel": ("accuracy", "log_loss", "f1_macro", "roc_auc"),
-    "regression": ("rmse", "mae", "r2"),
-}
-
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", _LABELS, True, accuracy, by_decision=True),
-    "balanced_accuracy": Metric("balanced_accuracy", _CLASSES, True, balanced_accuracy, by_decision=True),
-    "log_loss": Metric("log_loss", _LABELS, False, log_loss, in_nats=True),
-    "f1_macro": Metric("f1_macro", _LABELS, True, f1_macro, by_decision=True),
-    "roc_auc": Metric("roc_auc", _LABELS, True, roc_auc),
-    "rmse": Metric("rmse", _NUMBERS, False, rmse),
-    "mae": Metric("mae", _NUMBERS, False, mae),
-    "r2": Metric("r2", _NUMBERS, True, r2),
+    "accuracy": Metric("accuracy", (Classes, Labels), True, accuracy, by_decision=True),
+    "balanced_accuracy": Metric("balanced_accuracy", (Classes,), True, balanced_accuracy, by_decision=True),
+    "log_loss": Metric("log_loss", (Classes, Labels), False, log_loss, in_nats=True),
+    "f1_macro": Metric("f1_macro", (Classes, Labels), True, f1_macro, by_decision=True),
+    "roc_auc": Metric("roc_auc", (Classes, Labels), True, roc_auc),
+    "rmse": Metric("rmse", (Numbers,), False, rmse),
+    "mae": Metric("mae", (Numbers,), False, mae),
+    "r2": Metric("r2", (Numbers,), True, r2),
 }

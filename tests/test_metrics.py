@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fcnet.data.target import TASKS, Binary, Classes, Labels, Numbers
 from fcnet.errors import ConfigError
-from fcnet.metrics import AUTO, METRICS, Array, Decided, Metric, chosen, score, trivial
+from fcnet.metrics import METRICS, Array, Decided, Metric, chosen, score
 from fcnet.random import key, uniform
 
 # printed by scikit-learn 1.9.1 (accuracy_score, balanced_accuracy_score, log_loss, f1_score, roc_auc_score,
@@ -73,6 +74,11 @@ SKLEARN = {
 def draw(what: str, *shape: int) -> Array:
     """Numbers in [0, 1) that are the same on every machine."""
     return uniform(int(np.prod(shape)), key(7, what)).reshape(shape)
+
+
+def numbers(n: int) -> Numbers:
+    """A target of n numbers as they are."""
+    return Numbers(tuple(f"y{j}" for j in range(n)), mean=np.zeros(n), scale=np.ones(n))
 
 
 def table(task: str) -> tuple[Array, Array, Array]:
@@ -249,10 +255,13 @@ def test_sums_run_in_float64() -> None:
 
 def test_the_trivial_predictor_guesses_shares_and_means() -> None:
     """It gives every row the training classes' shares, hence the majority, or the training mean."""
-    assert trivial(np.array([0, 1, 1, 1]), 3).tolist() == [0.25, 0.75, 0.0]
-    assert trivial(np.array([0, 1, 1, 1]), 2, np.array([3.0, 1.0, 0.0, 0.0])).tolist() == [0.75, 0.25]
-    assert trivial(np.array([[0, 1], [1, 1]]), 2).tolist() == [0.5, 1.0]
-    assert trivial(np.array([[1.0], [4.0]]), 1, np.array([2.0, 1.0])).tolist() == [2.0]
+    two, three = Binary(("y",), ("a", "b")), Classes(("y",), ("a", "b", "c"))
+    one = Numbers(("y",), mean=np.array([1.0]), scale=np.array([3.0]))
+
+    assert three.guess(np.array([0, 1, 1, 1])).tolist() == [0.25, 0.75, 0.0]
+    assert two.guess(np.array([0, 1, 1, 1]), np.array([3.0, 1.0, 0.0, 0.0])).tolist() == [0.75, 0.25]
+    assert Labels(("y", "z")).guess(np.array([[0, 1], [1, 1]])).tolist() == [0.5, 1.0]
+    assert one.guess(np.array([[0.0], [1.0]]), np.array([2.0, 1.0])).tolist() == [2.0]
 
 
 def test_m28_every_figure_stands_beside_the_trivial_predictors() -> None:
@@ -260,7 +269,7 @@ def test_m28_every_figure_stands_beside_the_trivial_predictors() -> None:
     y = np.array([0, 0, 0, 1])
     p = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
 
-    scores = score(chosen("auto", "binary"), y, p, None, trivial(y, 2))
+    scores = score(chosen("auto", "binary"), y, p, None, Binary(("y",), ("a", "b")).guess(y))
 
     assert scores["accuracy"] == {"value": 0.75, "trivial": 0.75}
     assert scores["log_loss"]["trivial"] == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
@@ -272,7 +281,7 @@ def test_guessing_the_mean_explains_nothing() -> None:
     """R² of the mean on the rows that it was taken from is 0, and its RMSE their standard deviation."""
     y, p, _ = table("regression")
 
-    scores = score(chosen("auto", "regression"), y, p, None, trivial(y, 2))
+    scores = score(chosen("auto", "regression"), y, p, None, numbers(2).guess(y))
 
     assert scores["r2"]["trivial"] == pytest.approx(0, abs=1e-12)
     assert scores["rmse"]["trivial"] == pytest.approx(y.std(axis=0).mean())
@@ -280,8 +289,8 @@ def test_guessing_the_mean_explains_nothing() -> None:
 
 def test_auto_names_metrics_of_the_task() -> None:
     """What `metrics: auto` stands for is registered, and meant for the task."""
-    for task, names in AUTO.items():
-        assert tuple(m.name for m in chosen("auto", task)) == names
+    for task, kind in TASKS.items():
+        assert tuple(m.name for m in chosen("auto", task)) == kind.metrics
 
 
 def test_a_metric_for_another_task_is_refused_by_name() -> None:
@@ -303,10 +312,10 @@ def test_a_metric_joins_by_being_registered(monkeypatch: pytest.MonkeyPatch) -> 
     def largest_error(y: Array, p: Array, w: Array) -> float:
         return float(np.abs(y - p)[w > 0].max())
 
-    monkeypatch.setitem(METRICS, "largest_error", Metric("largest_error", ("regression",), False, largest_error))
+    monkeypatch.setitem(METRICS, "largest_error", Metric("largest_error", (Numbers,), False, largest_error))
     y = np.array([[1.0], [2.0]])
 
-    scores = score(chosen(["largest_error"], "regression"), y, y + [[0.0], [3.0]], None, trivial(y, 1))
+    scores = score(chosen(["largest_error"], "regression"), y, y + [[0.0], [3.0]], None, numbers(1).guess(y))
 
     assert scores == {"largest_error": {"value": 3.0, "trivial": 0.5}}
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from fcnet.config.names import flaw
 from fcnet.config.places import Finding, Path, Tree, dotted, shortened
 from fcnet.config.schema import Config
+from fcnet.data.target import TASKS, Classes, Numbers
 from fcnet.metrics import METRICS
-from fcnet.nn.activations import Identity
 from fcnet.nn.losses import LOSSES, Loss
 from fcnet.optim.rules import Sgd
 from fcnet.optim.schedules import Step
@@ -148,8 +148,9 @@ def _tasks(config: Config) -> Iterator[Clash]:
     if watched != "loss" and task not in METRICS[watched].tasks:
         text = f"val_{watched} does not fit data.task: {task}; watch val_loss or one of {_fitting(task)}"
         yield Clash(("training", "early_stopping", "metric"), text, asked)
-    if not isinstance(config.loss, str) and task not in config.loss.tasks:
-        fit = ", ".join(name for name, loss in LOSSES.items() if task in loss.tasks)
+    kind = TASKS[task]
+    if not isinstance(config.loss, str) and config.loss.learns not in kind.gives:
+        fit = ", ".join(name for name, loss in LOSSES.items() if loss.learns in kind.gives)
         text = f"{_loss_name(config.loss)} does not fit data.task: {task}; those that do are {fit}"
         yield Clash(("loss",), text, asked)
     for name in names:
@@ -157,9 +158,9 @@ def _tasks(config: Config) -> Iterator[Clash]:
             yield Clash(
                 ("metrics",), f"{name} does not fit data.task: {task}; those that do are {_fitting(task)}", asked
             )
-    if task == "regression" and config.data.class_weight != "none":
-        yield Clash(("data", "class_weight"), "there are no classes with data.task: regression; remove it", asked)
-    if task in ("regression", "multilabel") and config.data.split.stratify is True:
+    if issubclass(kind, Numbers) and config.data.class_weight != "none":
+        yield Clash(("data", "class_weight"), f"there are no classes with data.task: {task}; remove it", asked)
+    if not issubclass(kind, Classes) and config.data.split.stratify is True:
         text = f"rows cannot be dealt out by class with data.task: {task}; write stratify: auto"
         yield Clash(("data", "split", "stratify"), text, asked)
 
@@ -177,13 +178,13 @@ def _output(config: Config) -> Iterator[Clash]:
     if config.network.output_activation is None:
         return
     key: Path = ("network", "output_activation")
-    values = ", ".join(name for name, loss in LOSSES.items() if isinstance(loss.link, Identity))
-    if not isinstance(config.loss, str) and not isinstance(config.loss.link, Identity):
+    values = ", ".join(name for name, loss in LOSSES.items() if loss().on_values)
+    if not isinstance(config.loss, str) and not config.loss.on_values:
         text = (
             f"does not go with loss: {_loss_name(config.loss)}, which has its own; remove it, or take one of {values}"
         )
         yield Clash(key, text, (("loss",),))
-    elif isinstance(config.loss, str) and config.data.task not in ("auto", "regression"):
+    elif isinstance(config.loss, str) and config.data.task != "auto" and not TASKS[config.data.task].loss.on_values:
         text = f"does not go with data.task: {config.data.task}, whose loss has its own; remove it"
         yield Clash(key, text, (("data", "task"),))
 

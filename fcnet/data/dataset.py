@@ -20,7 +20,7 @@ from fcnet.data.looks import Look, looks_like_numbers
 from fcnet.data.numbering import numbering
 from fcnet.data.numbers import Grammar, grammar
 from fcnet.data.opened import FileRecord
-from fcnet.data.options import Data, Preprocess
+from fcnet.data.options import Data, Preprocess, Task
 from fcnet.data.problems import together
 from fcnet.data.readers import Request, quietly, reader
 from fcnet.data.resemblance import resemblances
@@ -29,15 +29,18 @@ from fcnet.data.split import PARTS, random_split, rows_hash
 from fcnet.data.table import Table
 from fcnet.data.tally import Tally
 from fcnet.data.target import (
+    TASKS,
+    Classes,
     Target,
+    Wanted,
     check_blanks,
     check_labels,
     find_task,
-    fit_target,
     labels_of,
     missing_rows,
 )
 from fcnet.errors import ConfigError, DataError, Problem
+from fcnet.nn.losses import Learnt
 from fcnet.nn.rows import Rows
 
 Array = NDArray[Any]
@@ -90,6 +93,7 @@ def load(
     *,
     base: Path = Path(),
     dtype: str = "float32",
+    learnt: Learnt = "numbers",
     data: object = None,
     fitted: tuple[Encoder, Target] | None = None,
     order: Sequence[str] = (),
@@ -98,9 +102,9 @@ def load(
 ) -> Dataset:
     """The data that the config describes; files are relative to `base`, `data` stands in for `train`.
 
-    With `fitted`, nothing is fitted: the same rows go through an encoder and a target of before. `order`: columns in
-    the order of the inputs of a run that goes on. `strict` turns columns left out, extra columns and unseen categories
-    into errors. Raises DataError, ConfigError, LimitError, StorageError.
+    With `fitted`, nothing is fitted: the same rows go through an encoder and a target of before. `learnt` is what the
+    loss wants of the target. `order`: columns in the order of the inputs of a run that goes on. `strict` turns columns
+    left out, extra columns and unseen categories into errors. Raises DataError, ConfigError, LimitError, StorageError.
     """
     _check(options)
     spelling = replace(grammar(options, dtype), settled=fitted is not None)
@@ -132,7 +136,7 @@ def load(
         notices += alike(table.names)
         notices += giveaways(table, main.rows, roles)
         named = [(name, "category") for name in roles.features]
-        named += [(roles.targets[0], "label")] if task in ("binary", "multiclass") else []
+        named += [(roles.targets[0], "label")] if issubclass(TASKS[task], Classes) else []
         notices += [text for name, what in named for text in resemblances(table.columns[name], spelling, what)]
     else:
         main, dropped = _with_target(main, roles.targets, options)
@@ -147,9 +151,8 @@ def load(
         for name in roles.features:
             if table.columns[name].codes is not None:
                 check_blanks(table.columns[name], table)
-        target, more = fit_target(
-            table, training, task, roles.targets, options, spelling, preprocess.target == "standard"
-        )
+        wanted = Wanted(learnt, preprocess.target == "standard")
+        target, more = TASKS[task].fit(table, training, roles.targets, options, spelling, wanted)
         notices += more
         encoder, more = fit_encoder(table, roles.features, training, preprocess, dtype, order)
         notices += more
@@ -415,7 +418,7 @@ def _left_out(
 
 
 def _split(
-    main: _Loaded, roles: Roles, options: Data, task: str, spelling: Grammar
+    main: _Loaded, roles: Roles, options: Data, task: Task, spelling: Grammar
 ) -> tuple[dict[str, Array], list[str]]:
     """The parts among the rows that have a target, as positions in them."""
     table = main.table
@@ -425,7 +428,7 @@ def _split(
     classes: Array | None = None
     labels: list[str] = []
     stratify = options.split.stratify
-    classification = task in ("binary", "multiclass")
+    classification = issubclass(TASKS[task], Classes)
     if stratify is True and not classification:
         raise ConfigError(f"stratify needs classes, and the task is {task}", key="data.split.stratify")
     if stratify and classification:

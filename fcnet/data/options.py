@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from fcnet.registry import Ge, Lt
 
+Task = Literal["binary", "multiclass", "multilabel", "regression"]
 Fraction = Annotated[float, Ge(0), Lt(1)]
 
 
@@ -38,7 +39,7 @@ class Data:
     """How the rows are dealt out."""
     target: str | int | list[str | int] | None = None
     """The column to predict, or a list of columns; optional for NPZ."""
-    task: Literal["auto", "binary", "multiclass", "multilabel", "regression"] = "auto"
+    task: Literal["auto", Task] = "auto"
     """What is predicted; `auto` looks at the target's values and says what it found."""
     features: Literal["all"] | list[str] = "all"
     """The columns to predict from. `all`, with a notice for each that it leaves out, is without columns that have no

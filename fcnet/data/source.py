@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from fcnet import random
 from fcnet.backends.ops import Array, Gather, GatherOneHot, Tape, like
-from fcnet.data.target import Target
-from fcnet.nn.losses import Loss
 from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch
 
@@ -27,13 +25,6 @@ class Source(Protocol):
 
     def fill(self, batch: Mapping[str, Array], epoch: int, start: int) -> None:
         """Fill the arrays x, y, c, w that a batch has with the rows at [start, start + B) of an epoch."""
-
-
-def one_hot(loss: Loss, target: Target, dtype: Any) -> Array | None:
-    """The (K, K) table of one-hot rows, where the loss wants one column a class; None where y is numbers."""
-    if target.classes is None or not loss.one_hot:
-        return None
-    return np.eye(len(target.classes), dtype=dtype)
 
 
 def fill_targets(y: Array, one_hot: Array | None, rows: Array, out: Array) -> None:

@@ -2,65 +2,200 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fcnet.data.looks import Look
 from fcnet.data.numbers import BLANKS, Grammar
-from fcnet.data.options import Data
+from fcnet.data.options import Data, Task
 from fcnet.data.spelling import TRUTHS, Label, Lookup, is_plain, keys, plain_number, shortest
 from fcnet.data.table import Column, Table
 from fcnet.errors import ConfigError, DataError
+from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy, Learnt, Loss, Said, SquaredError
 
 Array = NDArray[Any]
-Task = Literal["binary", "multiclass", "multilabel", "regression"]
 
 FEW_LABELS = 20
 ROWS_A_LABEL = 5
 
 
 @dataclass(frozen=True)
-class Target:
-    """What is predicted, fitted on the training rows.
+class Target(ABC):
+    """What is predicted, fitted on the training rows: a class for each kind of task, which answers for all of it.
 
-    `classes`: the labels, in the order of the classes; None without classes. They are numbers where every label is a
-    plain number, booleans where the source has those, else texts as they stand in the file; by value where all are
-    numbers. `mean` and `scale` (n_out,) float64 standardise regression targets, y = (original − mean) / scale.
-    `class_weights` (n_classes,) float64, or None.
+    `names`: its columns. `classes`: the labels, in the order of the classes; None without classes. They are numbers
+    where every label is a plain number, booleans where the source has those, else texts as they stand in the file; by
+    value where all are numbers. `class_weights` (n_classes,) float64, or None.
     """
 
-    task: Task
     names: tuple[str, ...]
     classes: tuple[Label, ...] | None = None
     numeric: bool = False
     """Whether all labels are numbers, however they are written."""
-    mean: Array | None = None
-    scale: Array | None = None
     class_weights: Array | None = None
 
+    task: ClassVar[Task]
+    gives: ClassVar[tuple[Learnt, ...]]
+    """The forms in which a loss can have it."""
+    loss: ClassVar[Loss]
+    """What training makes small unless the config names another."""
+    metrics: ClassVar[tuple[str, ...]]
+    """What `metrics: auto` computes."""
+    shares: ClassVar[bool] = True
+    """Whether predictions are probabilities."""
+    cells: ClassVar[str]
+    """What its columns hold, for people."""
+    unit: ClassVar[tuple[str, str]]
+    """What one output is, what several are."""
+    trivial: ClassVar[str] = "the majority"
+    """What one predicts who has seen no inputs."""
+
+    @classmethod
+    @abstractmethod
+    def fit(
+        cls, table: Table, training: Array, names: Sequence[str], options: Data, grammar: Grammar, wanted: Wanted
+    ) -> tuple[Target, list[str]]:
+        """The target fitted on the training rows of a table, and notices."""
+
+    @abstractmethod
     def encode(self, table: Table, rows: Array, grammar: Grammar, dtype: str) -> Array:
         """Class indices (B,) int64, or 0/1 or standardised numbers (B, n_out), of the given rows of a table.
 
         DataError names labels that training does not know and cells that are no number.
         """
-        columns = [table.columns[name] for name in self.names]
-        if self.classes is not None:
-            return self._classes(columns[0], table, rows, grammar)
-        values = np.column_stack([numbers_of(column, table)[rows] for column in columns])
-        if self.task == "multilabel":
-            for j, column in enumerate(columns):
-                _check_binary(table, column, values[:, j], rows)
-            return values.astype(dtype)
-        assert self.mean is not None
-        assert self.scale is not None
-        return ((values - self.mean) / self.scale).astype(dtype)
 
-    def _classes(self, column: Column, table: Table, rows: Array, grammar: Grammar) -> Array:
+    @property
+    def width(self) -> int:
+        """How many classes there are, or labels, or numbers."""
+        return len(self.classes or self.names)
+
+    def columns(self, learnt: Learnt) -> int:
+        """The columns of y in the form in which a loss learns it."""
+        return self.width
+
+    def truths(self, y: Array) -> Array:
+        """Targets as metrics want them: class indices (n,), labels (n, L), or numbers (n, n_out) in their own units."""
+        return y
+
+    def guess(self, y: Array, w: Array | None = None) -> Array:
+        """What one predicts for every row who has seen nothing but the training targets y and their weights w (n,).
+
+        The share of each class, (n_classes,), whose most probable is the majority; the mean of labels or numbers.
+        """
+        return np.asarray(np.average(self.truths(y).astype(np.float64), axis=0, weights=w))
+
+    def point(self, p: Array) -> Array:
+        """The part (n, width) of predictions p that metrics judge."""
+        return p
+
+    @abstractmethod
+    def decide(self, p: Array) -> Any:
+        """What `prediction` says for each row of p: labels, 0/1 (n, L), or numbers (n, n_out)."""
+
+    def digits(self, dtype: str) -> tuple[str, ...]:
+        """For each column the type whose digits hold all that a net of `dtype` knows of it, and hardly more.
+
+        That is the net's own, but for numbers that lie so far from 0 that float32 has no digits left for how they
+        differ.
+        """
+        return (dtype,) * len(self.names)
+
+    @classmethod
+    @abstractmethod
+    def heading(cls, names: Sequence[str], classes: Sequence[Label], said: Sequence[Said]) -> list[str]:
+        """The columns of a file of predictions."""
+
+    @classmethod
+    @abstractmethod
+    def filled(cls, prediction: Any, p: Any) -> list[tuple[Any, int | None]]:
+        """What stands in these columns, each with the number of the target whose digits it has: arrays (n,), and
+        labels as a list (n,). `prediction` is what `decide` gives of p."""
+
+    @classmethod
+    def misfit(cls, targets: int, classes: int | None) -> str | None:
+        """Why so many columns and classes are none of this task; None where they are."""
+        return None if classes is None else "they do not fit the task"
+
+    def for_loss(self, loss: Loss) -> Target:
+        """The same, with what its loss wants of it."""
+        return self
+
+    def header(self) -> dict[str, Any]:
+        """The part that is text, for the checkpoint's header."""
+        classes = None if self.classes is None else list(self.classes)
+        return {"task": self.task, "targets": list(self.names), "classes": classes, "numeric_labels": self.numeric}
+
+    def arrays(self) -> dict[str, Array]:
+        """The part that is numbers, (width,) float64, by the checkpoint's names."""
+        return {} if self.class_weights is None else {"preprocess/class_weights": self.class_weights}
+
+    @staticmethod
+    def restore(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Target:
+        """The target that `header` and `arrays` describe."""
+        classes = header["classes"]
+        return TASKS[header["task"]].restored(
+            tuple(header["targets"]),
+            None if classes is None else tuple(classes),
+            bool(header["numeric_labels"]),
+            arrays,
+        )
+
+    @classmethod
+    def restored(
+        cls,
+        names: tuple[str, ...],
+        classes: tuple[Label, ...] | None,
+        numeric: bool,
+        arrays: Mapping[str, Array],
+    ) -> Target:
+        """That of this kind."""
+        return cls(names, classes, numeric, arrays.get("preprocess/class_weights"))
+
+
+class Classes(Target):
+    """One of several classes: y is their indices."""
+
+    task: ClassVar[Task] = "multiclass"
+    gives: ClassVar[tuple[Learnt, ...]] = ("one_hot",)
+    loss: ClassVar[Loss] = CrossEntropy()
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
+    cells = "classes"
+    unit = ("class", "classes")
+
+    @classmethod
+    def fit(
+        cls, table: Table, training: Array, names: Sequence[str], options: Data, grammar: Grammar, wanted: Wanted
+    ) -> tuple[Target, list[str]]:
+        """The labels of the training rows, and their weights."""
+        (name,) = names
+        column = table.columns[name]
+        codes, labels = labels_of(column, grammar)
+        present = np.bincount(codes[training], minlength=len(labels))
+        classes = _classes([label for label, count in zip(labels, present, strict=True) if count], column.declared)
+        counts = present[present > 0]
+        if len(classes) < 2:
+            raise DataError(
+                f'column "{name}": only the label "{classes[0]}" in training; a classification needs at least two',
+                file=table.file,
+            )
+        if cls.misfit(1, len(classes)):
+            raise DataError(
+                f'column "{name}": {len(classes)} labels, and the task is {cls.task}; set data.task=multiclass',
+                file=table.file,
+            )
+        numbers = column.numeric or all(isinstance(label, int | float) for label in classes)
+        weights = _class_weights(classes, counts, options, grammar)
+        return cls((name,), classes, numbers and not column.boolean, weights), []
+
+    def encode(self, table: Table, rows: Array, grammar: Grammar, dtype: str) -> Array:
+        """Indices (B,) int64."""
         assert self.classes is not None
+        column = table.columns[self.names[0]]
         codes, labels = _cells(column, grammar)
         known = Lookup(self.classes, grammar)
         found = [known.find(label) for label in labels]
@@ -78,40 +213,231 @@ class Target:
         result: Array = y
         return result
 
-    def decode(self, prediction: Array) -> Array | list[Label]:
-        """Labels of class indices (B,), or numbers (B, n_out) in original units, float64."""
-        if self.classes is not None:
-            return [self.classes[i] for i in prediction.tolist()]
-        if self.task == "multilabel":
-            return np.asarray(prediction)
-        assert self.mean is not None
-        assert self.scale is not None
-        result: Array = np.asarray(prediction, dtype=np.float64) * self.scale + self.mean
-        return result
+    def columns(self, learnt: Learnt) -> int:
+        """One for each class, or one for the second of two."""
+        return self.width if learnt == "one_hot" else 1
 
-    def header(self) -> dict[str, Any]:
-        """The part that is text, for the checkpoint's header."""
-        classes = None if self.classes is None else list(self.classes)
-        return {"task": self.task, "targets": list(self.names), "classes": classes, "numeric_labels": self.numeric}
+    def guess(self, y: Array, w: Array | None = None) -> Array:
+        """The share of each class."""
+        counts = np.bincount(y, weights=w, minlength=self.width).astype(np.float64)
+        return np.asarray(counts / counts.sum())
+
+    def decide(self, p: Array) -> list[Label]:
+        """The label of the most probable class."""
+        assert self.classes is not None
+        return [self.classes[i] for i in p.argmax(axis=1).tolist()]
+
+    @classmethod
+    def heading(cls, names: Sequence[str], classes: Sequence[Label], said: Sequence[Said]) -> list[str]:
+        """The label, and the probability of each."""
+        return ["prediction", *(f"p({label})" for label in classes)]
+
+    @classmethod
+    def filled(cls, prediction: Any, p: Any) -> list[tuple[Any, int | None]]:
+        """Probabilities have the digits of the net."""
+        return [(list(prediction), None), *((share, 0) for share in np.asarray(p).T)]
+
+    @classmethod
+    def misfit(cls, targets: int, classes: int | None) -> str | None:
+        """One column, at least two classes."""
+        if classes is None:
+            return "they do not fit the task"
+        return "how many there are does not fit the task" if targets > 1 or classes < 2 else None
+
+
+class Binary(Classes):
+    """One of two classes."""
+
+    task = "binary"
+    gives = ("one_hot", "bits")
+    loss = BinaryCrossEntropy()
+    metrics = ("accuracy", "log_loss", "balanced_accuracy", "roc_auc")
+
+    @classmethod
+    def misfit(cls, targets: int, classes: int | None) -> str | None:
+        """One column, two classes."""
+        return super().misfit(targets, classes if classes in (None, 2) else 0)
+
+
+class Labels(Target):
+    """Several labels that each are there or not: y is 0 and 1."""
+
+    task = "multilabel"
+    gives = ("bits",)
+    loss = BinaryCrossEntropy()
+    metrics = ("accuracy", "log_loss", "f1_macro", "roc_auc")
+    cells = "labels, 0 or 1 each"
+    unit = ("label", "labels")
+
+    @classmethod
+    def fit(
+        cls, table: Table, training: Array, names: Sequence[str], options: Data, grammar: Grammar, wanted: Wanted
+    ) -> tuple[Target, list[str]]:
+        """There is nothing to fit."""
+        _refuse_class_weights(options, cls.task)
+        return cls(tuple(names)), []
+
+    def encode(self, table: Table, rows: Array, grammar: Grammar, dtype: str) -> Array:
+        """0 and 1 (B, L)."""
+        values = _numbers(table, self.names, rows)
+        for j, name in enumerate(self.names):
+            bad = np.flatnonzero((values[:, j] != 0) & (values[:, j] != 1))
+            if len(bad):
+                said = [(int(rows[i]), f'column "{name}": {values[i, j]:g} is neither 0 nor 1') for i in bad]
+                raise table.error(said, "such cells")
+        return values.astype(dtype)
+
+    def decide(self, p: Array) -> Array:
+        """1 for what is more probable than not."""
+        return (p > 0.5).astype(np.int64)
+
+    @classmethod
+    def heading(cls, names: Sequence[str], classes: Sequence[Label], said: Sequence[Said]) -> list[str]:
+        """For each label whether it is there, and the probability."""
+        return [f"{what}({name})" for name in names for what in ("prediction", "p")]
+
+    @classmethod
+    def filled(cls, prediction: Any, p: Any) -> list[tuple[Any, int | None]]:
+        """Whole numbers, and probabilities."""
+        pairs = enumerate(zip(np.asarray(prediction).T, np.asarray(p).T, strict=True))
+        return [each for j, (yes, share) in pairs for each in ((yes.astype(np.int64), None), (share, j))]
+
+
+@dataclass(frozen=True)
+class Numbers(Target):
+    """Numbers: y = (original − mean) / scale.
+
+    `mean` and `scale` (n_out,) float64. `amounts`: whether they must be 0 or more, and are learnt as multiples of their
+    mean, unmoved.
+    """
+
+    mean: Array = field(kw_only=True)
+    scale: Array = field(kw_only=True)
+    amounts: bool = field(default=False, kw_only=True)
+
+    task = "regression"
+    gives = ("numbers", "amounts")
+    loss = SquaredError()
+    metrics = ("rmse", "mae", "r2")
+    shares = False
+    cells = "numbers"
+    unit = ("number", "numbers")
+    trivial = "the mean"
+
+    @classmethod
+    def fit(
+        cls, table: Table, training: Array, names: Sequence[str], options: Data, grammar: Grammar, wanted: Wanted
+    ) -> tuple[Target, list[str]]:
+        """Mean and deviation of the training rows, of amounts the mean alone; (0, 1) unless they are standardised."""
+        _refuse_class_weights(options, cls.task)
+        mean, scale, notices = np.zeros(len(names)), np.ones(len(names)), []
+        amounts = wanted.learnt == "amounts"
+        for j, name in enumerate(names):
+            values = numbers_of(table.columns[name], table)[training]
+            if values.min() == values.max():
+                notices.append(f'target "{name}" is constant in training')
+            if wanted.standard:
+                mean[j], scale[j] = moments(values)
+            if wanted.standard and amounts:
+                mean[j], scale[j] = 0.0, mean[j] if mean[j] > 0 else 1.0
+            lost = vanishing(values, mean[j], scale[j], grammar.dtype)
+            if lost:
+                notices.append(
+                    f'target "{name}": {lost:,} numbers are too small for {grammar.dtype}; leave preprocess.target: '
+                    "standard, or give them in a smaller unit"
+                )
+        return cls(tuple(names), mean=mean, scale=scale, amounts=amounts), notices
+
+    def encode(self, table: Table, rows: Array, grammar: Grammar, dtype: str) -> Array:
+        """Standardised numbers (B, n_out); DataError where amounts are below 0."""
+        values = _numbers(table, self.names, rows)
+        bad = np.argwhere(values < 0) if self.amounts else ()
+        if len(bad):
+            wanted = "and the loss learns amounts of 0 and more; mend the row, or choose another loss"
+            said = [(int(rows[i]), f'column "{self.names[j]}": {values[i, j]:g} is below 0, {wanted}') for i, j in bad]
+            raise table.error(said, "such cells")
+        return ((values - self.mean) / self.scale).astype(dtype)
+
+    def decode(self, y: Array, *, spread: bool = False) -> Array:
+        """Numbers (n, n_out) in original units, float64; a `spread` is no place, and is not moved."""
+        result: Array = np.asarray(y, dtype=np.float64) * self.scale
+        return result if spread else result + self.mean
+
+    def truths(self, y: Array) -> Array:
+        """In original units."""
+        return self.decode(y)
+
+    def point(self, p: Array) -> Array:
+        """What a loss says first."""
+        return p[:, : self.width]
+
+    def decide(self, p: Array) -> Array:
+        """The same."""
+        return self.point(p)
+
+    def digits(self, dtype: str) -> tuple[str, ...]:
+        """float64 where the mean is more than `FAR` deviations from 0, or float32 has not their size."""
+        near = (np.abs(self.mean) <= FAR * self.scale) & (self.scale > 1e-30) & (self.scale < 1e20)
+        return tuple(dtype if fits else "float64" for fits in near)
+
+    @classmethod
+    def heading(cls, names: Sequence[str], classes: Sequence[Label], said: Sequence[Said]) -> list[str]:
+        """What the loss says of each number."""
+        targets = [f"({name})" for name in names] if len(names) > 1 else [""]
+        return [each.column.replace("{}", target) for target in targets for each in said]
+
+    @classmethod
+    def filled(cls, prediction: Any, p: Any) -> list[tuple[Any, int | None]]:
+        """First the prediction; what else is said stands in p behind it."""
+        point = np.asarray(prediction)
+        point = point.reshape(len(point), -1)
+        n = point.shape[1]
+        more = [] if p is None else np.split(np.asarray(p), np.asarray(p).shape[1] // n, axis=1)[1:]
+        return [(each[:, j], j) for j in range(n) for each in (point, *more)]
+
+    def for_loss(self, loss: Loss) -> Target:
+        """Whether they are amounts."""
+        return replace(self, amounts=loss.learns == "amounts")
 
     def arrays(self) -> dict[str, Array]:
-        """The part that is numbers, float64, by the checkpoint's names."""
-        arrays = {"target_mean": self.mean, "target_scale": self.scale, "class_weights": self.class_weights}
-        return {f"preprocess/{name}": array for name, array in arrays.items() if array is not None}
+        """What moves and scales them."""
+        return {"preprocess/target_mean": self.mean, "preprocess/target_scale": self.scale}
 
-    @staticmethod
-    def restore(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Target:
-        """The target that `header` and `arrays` describe."""
-        classes = header["classes"]
-        return Target(
-            header["task"],
-            tuple(header["targets"]),
-            None if classes is None else tuple(classes),
-            bool(header["numeric_labels"]),
-            arrays.get("preprocess/target_mean"),
-            arrays.get("preprocess/target_scale"),
-            arrays.get("preprocess/class_weights"),
+    @classmethod
+    def restored(
+        cls,
+        names: tuple[str, ...],
+        classes: tuple[Label, ...] | None,
+        numeric: bool,
+        arrays: Mapping[str, Array],
+    ) -> Target:
+        """With the two arrays, which must be there."""
+        return cls(
+            names,
+            classes,
+            numeric,
+            mean=arrays["preprocess/target_mean"],
+            scale=arrays["preprocess/target_scale"],
         )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """In what form a loss wants its target: what it learns of them, and whether they are standardised."""
+
+    learnt: Learnt = "numbers"
+    standard: bool = True
+
+
+FAR = 1_000
+"""Numbers whose mean is more than so many deviations from 0 are written in float64."""
+
+TASKS: dict[Task, type[Target]] = {kind.task: kind for kind in (Binary, Classes, Labels, Numbers)}
+
+
+def tasks_of(loss: Loss | type[Loss]) -> tuple[Task, ...]:
+    """What a loss can learn."""
+    return tuple(task for task, kind in TASKS.items() if loss.learns in kind.gives)
 
 
 def missing_rows(table: Table, names: Sequence[str]) -> Array:
@@ -129,12 +455,12 @@ def find_task(
     columns = [table.columns[name] for name in names]
     quoted = ", ".join(f'"{name}"' for name in names[:3]) + (", …" if len(names) > 3 else "")
     several = len(names) > 1
-    if several and options.task in ("binary", "multiclass"):
-        raise ConfigError(
-            f"{len(names)} target columns cannot be {options.task}; give one, or multilabel or regression",
-            key="data.task",
-        )
     if options.task != "auto":
+        if several and issubclass(TASKS[options.task], Classes):
+            raise ConfigError(
+                f"{len(names)} target columns cannot be {options.task}; give one, or multilabel or regression",
+                key="data.task",
+            )
         return options.task, None
     change = "; set data.task if that is not meant"
     if several:
@@ -169,30 +495,9 @@ def _count_labels(column: Column, rows: Array, grammar: Grammar) -> int:
     return int(np.count_nonzero(np.bincount(codes + 1)))
 
 
-def fit_target(
-    table: Table, training: Array, task: Task, names: Sequence[str], options: Data, grammar: Grammar, standard: bool
-) -> tuple[Target, list[str]]:
-    """The target fitted on the training rows of a table, and notices."""
-    if task in ("binary", "multiclass"):
-        return _fit_classes(table, training, task, names[0], options, grammar), []
+def _refuse_class_weights(options: Data, task: str) -> None:
     if options.class_weight != "none":
         raise ConfigError(f"class weights need classes, and the task is {task}", key="data.class_weight")
-    if task == "multilabel":
-        return Target("multilabel", tuple(names)), []
-    mean, scale, notices = np.zeros(len(names)), np.ones(len(names)), []
-    for j, name in enumerate(names):
-        values = numbers_of(table.columns[name], table)[training]
-        if values.min() == values.max():
-            notices.append(f'target "{name}" is constant in training')
-        if standard:
-            mean[j], scale[j] = moments(values)
-        lost = vanishing(values, mean[j], scale[j], grammar.dtype)
-        if lost:
-            notices.append(
-                f'target "{name}": {lost:,} numbers are too small for {grammar.dtype}; leave preprocess.target: '
-                "standard, or give them in a smaller unit"
-            )
-    return Target("regression", tuple(names), mean=mean, scale=scale), notices
 
 
 def check_labels(table: Table, task: Task, name: str, grammar: Grammar, look: Look | None = None) -> None:
@@ -201,7 +506,7 @@ def check_labels(table: Table, task: Task, name: str, grammar: Grammar, look: Lo
     `look`: what the labels look like, where they look like numbers.
     """
     column = table.columns[name]
-    if task not in ("binary", "multiclass"):
+    if not issubclass(TASKS[task], Classes):
         return
     if column.codes is not None and not column.numeric:
         check_blanks(column, table)
@@ -216,28 +521,7 @@ def check_labels(table: Table, task: Task, name: str, grammar: Grammar, look: Lo
         raise DataError(f'column "{name}": {len(labels):,} distinct labels on {cells:,} rows{meant}', file=table.file)
 
 
-def _fit_classes(table: Table, training: Array, task: Task, name: str, options: Data, grammar: Grammar) -> Target:
-    column = table.columns[name]
-    codes, labels = labels_of(column, grammar)
-    present = np.bincount(codes[training], minlength=len(labels))
-    classes = _classes([label for label, count in zip(labels, present, strict=True) if count], column.declared)
-    counts = present[present > 0]
-    if len(classes) < 2:
-        raise DataError(
-            f'column "{name}": only the label "{classes[0]}" in training; a classification needs at least two',
-            file=table.file,
-        )
-    if task == "binary" and len(classes) != 2:
-        raise DataError(
-            f'column "{name}": {len(classes)} labels, and the task is binary; set data.task=multiclass',
-            file=table.file,
-        )
-    numbers = column.numeric or all(isinstance(label, int | float) for label in classes)
-    target = Target(task, (name,), classes, numbers and not column.boolean)
-    return replace(target, class_weights=_class_weights(target, counts, options, grammar))
-
-
-def _class_weights(target: Target, counts: Array, options: Data, grammar: Grammar) -> Array | None:
+def _class_weights(classes: tuple[Label, ...], counts: Array, options: Data, grammar: Grammar) -> Array | None:
     """(n_classes,): n / (k nᵢ) for `balanced`, the config's numbers with 1 for labels not named, None for none."""
     wanted = options.class_weight
     if wanted == "none":
@@ -245,13 +529,12 @@ def _class_weights(target: Target, counts: Array, options: Data, grammar: Gramma
     if wanted == "balanced":
         result: Array = counts.sum() / (len(counts) * counts.astype(np.float64))
         return result
-    assert target.classes is not None
-    lookup = Lookup(target.classes, grammar)
-    weights = np.ones(len(target.classes))
+    lookup = Lookup(classes, grammar)
+    weights = np.ones(len(classes))
     for label, weight in wanted.items():
         i = lookup.find(label)
         if i is None:
-            known = ", ".join(f'"{label}"' for label in target.classes[:20])
+            known = ", ".join(f'"{label}"' for label in classes[:20])
             raise ConfigError(f'no class "{label}"; the classes are {known}', key="data.class_weight")
         weights[i] = weight
     if not weights.any():
@@ -298,6 +581,11 @@ def vanishing(values: Array, mean: float, scale: float, dtype: str) -> int:
         return 0
     away = np.abs(values - mean)
     return int(np.count_nonzero((away > 0) & (away < np.finfo(dtype).tiny)))
+
+
+def _numbers(table: Table, names: Sequence[str], rows: Array) -> Array:
+    """The numbers (B, n) of several columns."""
+    return np.column_stack([numbers_of(table.columns[name], table)[rows] for name in names])
 
 
 def numbers_of(column: Column, table: Table) -> Array:
@@ -384,11 +672,3 @@ def check_blanks(column: Column, table: Table) -> None:
                     f'column "{column.name}": "{text}" and "{other}" differ only by blanks; write them alike',
                 )
             )
-
-
-def _check_binary(table: Table, column: Column, values: Array, rows: Array) -> None:
-    bad = np.flatnonzero((values != 0) & (values != 1))
-    if len(bad):
-        raise table.error(
-            [(int(rows[i]), f'column "{column.name}": {values[i]:g} is neither 0 nor 1') for i in bad], "such cells"
-        )

@@ -1,15 +1,19 @@
 """Losses on a_N: value and gradient come out of one function, so that they cannot disagree.
 
 The loss of a batch is L = (1/B) Σ w ℓ. Each class gives ℓ and ∂ℓ/∂a as expressions of the output layer's
-pre-activations a and the targets y; it owns its link, the function that makes a prediction of a.
+pre-activations a and the targets y, and says all else that its outputs need: how many there are for each column of y,
+what prediction follows from them, and how it stands in a file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Literal
 
-from fcnet.backends.ops import Accumulate, Apply, Ref, Tape
+import numpy as np
+
+from fcnet.backends.ops import Accumulate, Apply, Array, Ref, Tape
 from fcnet.formulas import (
     Expr,
     Formula,
@@ -26,42 +30,93 @@ from fcnet.formulas import (
     where,
     width,
 )
-from fcnet.nn.activations import Activation, Identity, Sigmoid, Softmax, logistic
-from fcnet.registry import Ge, Gt, Lt
+from fcnet.nn.activations import Sigmoid, Softmax, Softplus, logistic
+from fcnet.registry import Ge, Gt, Len, Lt
 
-Task = Literal["binary", "multiclass", "multilabel", "regression"]
+Learnt = Literal["one_hot", "bits", "numbers", "amounts"]
+"""What y is: one column a class, columns of 0 and 1, numbers, or numbers that are 0 or more."""
+
+Exprs = tuple[Expr, ...]
 
 
-class Loss(Protocol):
-    """ℓ of one row, its gradient, and the link."""
+@dataclass(frozen=True)
+class Said:
+    """A number that is predicted of each target: its column in a file, where {} stands for the target's name.
 
-    tasks: ClassVar[tuple[Task, ...]]
-    """What it can learn."""
-    link: ClassVar[Activation]
-    """prediction = link(a). With the identity the loss is one on values, and the net may have an output activation."""
-    one_hot: ClassVar[bool]
-    """Whether a binary or multiclass target is one column a class; otherwise one column of 0 and 1."""
+    A `spread` is a length in the target's units, and no place.
+    """
 
-    def terms(self, a: Expr, y: Expr) -> tuple[Expr, Expr]:
-        """(ℓ (…, B, 1), ∂ℓ/∂a (…, B, n)) for pre-activations a and targets y, both (…, B, n)."""
+    column: str = "prediction{}"
+    spread: bool = False
+
+
+class Loss(ABC):
+    """ℓ of one row, its gradient, and what a prediction is."""
+
+    name: str
+    learns: ClassVar[Learnt] = "numbers"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The symbols of what the net says of each column of y; a has their columns (…, B, n) side by side."""
+        return ("a",)
+
+    @abstractmethod
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
+        """(ℓ (…, B, 1), ∂ℓ/∂a of each part (…, B, n)) for the parts of a and targets y, all (…, B, n)."""
+
+    def link(self, a: Exprs) -> Exprs:
+        """The prediction of each part of a. Where it is a itself, the net may have an output activation."""
+        return a
+
+    @property
+    def said(self) -> tuple[Said, ...]:
+        """What is predicted of each target; the first is what metrics judge."""
+        return (Said(),)
+
+    def say(self, p: Array) -> Array:
+        """That (n, said, n_targets), of the predictions of all parts (n, parts, n_targets)."""
+        return p
+
+    @property
+    def nats(self) -> Loss | None:
+        """The loss that says what a prediction costs in nats, −ln p(truth): itself, but for its own additions, such as
+        smoothed labels. None where p is none of its."""
+        return None
+
+    @property
+    def on_values(self) -> bool:
+        """Whether a prediction is what the net says."""
+        return self.link(self.symbols) == self.symbols
+
+    @property
+    def symbols(self) -> Exprs:
+        """The parts as symbols."""
+        return tuple(map(Sym, self.parts))
+
+    def split(self, a: Ref) -> dict[str, Ref]:
+        """The columns of each part in a (…, B, parts · n)."""
+        n = a.shape[-1] // len(self.parts)
+        return {part: a[..., i * n : (i + 1) * n] for i, part in enumerate(self.parts)}
 
 
 def forward_backward(k: Tape, loss: Loss, a: Ref, y: Ref, w: Ref | None, scale: Ref, out: LossArrays) -> None:
     """Record ε = scale · w · ∂ℓ/∂a into `out.ε` and add Σ w ℓ to `out.total`, in one formula.
 
-    a, y (…, B, n); w (B, 1) or None for ones; scale 0-d, 1 / rows of the global batch.
+    a (…, B, n_out), y (…, B, n_out / parts); w (B, 1) or None for ones; scale 0-d, 1 / rows of the global batch.
     """
-    ℓ, dℓ = loss.terms(Sym("a"), Sym("y"))
+    ℓ, slopes = loss.terms(loss.symbols, Sym("y"))
     weight = Sym("w") if w is not None else 1.0
-    formula = Formula({"ℓ": weight * ℓ, "ε": (Sym("scale") * weight) * dℓ})
-    arrays = {"a": a, "y": y, "scale": scale} | ({} if w is None else {"w": w})
-    k.add(Apply(formula, arrays, {"ℓ": out.ℓ, "ε": out.ε}))
+    ε = {f"ε/{part}": (Sym("scale") * weight) * slope for part, slope in zip(loss.parts, slopes, strict=True)}
+    arrays = {**loss.split(a), "y": y, "scale": scale} | ({} if w is None else {"w": w})
+    outs = {f"ε/{part}": ref for part, ref in loss.split(out.ε).items()}
+    k.add(Apply(Formula({"ℓ": weight * ℓ, **ε}), arrays, {"ℓ": out.ℓ, **outs}))
     k.add(Accumulate(out.ℓ, out.total))
 
 
 def value(k: Tape, loss: Loss, a: Ref, y: Ref, ℓ: Ref) -> None:
     """Record ℓ (…, B, 1) of every row, without weights or gradient."""
-    k.add(Apply(Formula({"ℓ": loss.terms(Sym("a"), Sym("y"))[0]}), {"a": a, "y": y}, {"ℓ": ℓ}))
+    k.add(Apply(Formula({"ℓ": loss.terms(loss.symbols, Sym("y"))[0]}), {**loss.split(a), "y": y}, {"ℓ": ℓ}))
 
 
 @dataclass(frozen=True)
@@ -74,56 +129,47 @@ class LossArrays:
 
 
 @dataclass(frozen=True)
-class SquaredError:
+class SquaredError(Loss):
     """ℓ = mean over outputs of (a − y)²; PyTorch's MSELoss. Not halved."""
 
     name: Literal["squared_error"] = "squared_error"
-    tasks: ClassVar[tuple[Task, ...]] = ("regression",)
-    link: ClassVar[Activation] = Identity()
-    one_hot: ClassVar[bool] = False
 
-    def terms(self, a: Expr, y: Expr) -> tuple[Expr, Expr]:
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
         """∂ℓ/∂a = 2 (a − y) / n."""
-        d = a - y
-        return row_mean(d * d), _per_output(2.0 * d, a)
+        d = a[0] - y
+        return row_mean(d * d), (_per_output(2.0 * d, y),)
 
 
 @dataclass(frozen=True)
-class AbsoluteError:
+class AbsoluteError(Loss):
     """ℓ = mean over outputs of |a − y|; PyTorch's L1Loss."""
 
     name: Literal["absolute_error"] = "absolute_error"
-    tasks: ClassVar[tuple[Task, ...]] = ("regression",)
-    link: ClassVar[Activation] = Identity()
-    one_hot: ClassVar[bool] = False
 
-    def terms(self, a: Expr, y: Expr) -> tuple[Expr, Expr]:
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
         """∂ℓ/∂a = sign(a − y) / n, 0 where they are equal."""
-        d = a - y
+        d = a[0] - y
         sign = where(d > 0.0, 1.0, 0.0) - where(d < 0.0, 1.0, 0.0)
-        return row_mean(absolute(d)), _per_output(sign, a)
+        return row_mean(absolute(d)), (_per_output(sign, y),)
 
 
 @dataclass(frozen=True)
-class Huber:
+class Huber(Loss):
     """ℓ = mean over outputs of ½ d² for |d| ≤ delta, else delta (|d| − ½ delta), d = a − y; PyTorch's HuberLoss."""
 
     name: Literal["huber"] = "huber"
     delta: Annotated[float, Gt(0)] = 1.0
     """Where the parabola becomes a line, in units of the (standardised) target."""
-    tasks: ClassVar[tuple[Task, ...]] = ("regression",)
-    link: ClassVar[Activation] = Identity()
-    one_hot: ClassVar[bool] = False
 
-    def terms(self, a: Expr, y: Expr) -> tuple[Expr, Expr]:
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
         """With c = d clipped to ±delta: ℓ = c (d − ½ c), ∂ℓ/∂a = c / n."""
-        d = a - y
+        d = a[0] - y
         c = minimum(maximum(d, -self.delta), self.delta)
-        return row_mean(c * (d - 0.5 * c)), _per_output(c, a)
+        return row_mean(c * (d - 0.5 * c)), (_per_output(c, y),)
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Loss):
     """ℓ = −Σ y ln p, p = softmax(a), with y one-hot; PyTorch's CrossEntropyLoss without class weights.
 
     With `label_smoothing` s the targets are (1 − s) y + s / n (Szegedy et al. 2015). With class weights PyTorch divides
@@ -133,50 +179,161 @@ class CrossEntropy:
     name: Literal["cross_entropy"] = "cross_entropy"
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """How much of each target is spread evenly over all classes."""
-    tasks: ClassVar[tuple[Task, ...]] = ("binary", "multiclass")
-    link: ClassVar[Activation] = Softmax()
-    one_hot: ClassVar[bool] = True
+    learns: ClassVar[Learnt] = "one_hot"
 
-    def terms(self, a: Expr, y: Expr) -> tuple[Expr, Expr]:
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
         """∂ℓ/∂a = p − y: softmax's Jacobian and the logarithm's derivative collapse. ln p = a − max a − ln Σ e."""
-        shifted = a - row_max(a)
+        shifted = a[0] - row_max(a[0])
         e = exp(shifted)
         s = row_sum(e)
         if not self.label_smoothing:
-            return log(s) - row_sum(y * shifted), e / s - y
+            return log(s) - row_sum(y * shifted), (e / s - y,)
         # −Σ y' ln p = ln s − Σ y' shifted, since Σ y' = 1
         mean = row_mean(shifted)
         picked = (1.0 - self.label_smoothing) * row_sum(y * shifted) + self.label_smoothing * mean
-        return log(s) - picked, e / s - ((1.0 - self.label_smoothing) * y + _per_output(self.label_smoothing, a))
+        smooth = (1.0 - self.label_smoothing) * y + _per_output(self.label_smoothing, y)
+        return log(s) - picked, (e / s - smooth,)
+
+    def link(self, a: Exprs) -> Exprs:
+        """p = softmax(a)."""
+        return (Softmax().f(a[0]),)
+
+    @property
+    def nats(self) -> Loss:
+        """Without smoothing."""
+        return replace(self, label_smoothing=0.0)
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy:
+class BinaryCrossEntropy(Loss):
     """ℓ = mean over outputs of −y ln p − (1 − y) ln(1 − p), p = σ(a); PyTorch's BCEWithLogitsLoss."""
 
     name: Literal["binary_cross_entropy"] = "binary_cross_entropy"
-    tasks: ClassVar[tuple[Task, ...]] = ("binary", "multilabel")
-    link: ClassVar[Activation] = Sigmoid()
-    one_hot: ClassVar[bool] = False
+    learns: ClassVar[Learnt] = "bits"
 
-    def terms(self, a: Expr, y: Expr) -> tuple[Expr, Expr]:
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
         """ℓ = mean of max(a, 0) − a y + ln(1 + exp(−|a|)); ∂ℓ/∂a = (p − y) / n."""
-        ℓ = maximum(a, 0.0) - a * y + log1p(exp(-absolute(a)))
-        return row_mean(ℓ), _per_output(logistic(a) - y, a)
+        ℓ = maximum(a[0], 0.0) - a[0] * y + log1p(exp(-absolute(a[0])))
+        return row_mean(ℓ), (_per_output(logistic(a[0]) - y, y),)
+
+    def link(self, a: Exprs) -> Exprs:
+        """p = σ(a)."""
+        return (Sigmoid().f(a[0]),)
+
+    @property
+    def nats(self) -> Loss:
+        """Itself."""
+        return self
 
 
-def _per_output(x: Expr | float, a: Expr) -> Expr:
-    """x / n, n the number of a row's outputs: ℓ is a mean over them."""
-    return x * (1.0 / width(a))
+@dataclass(frozen=True)
+class Quantile(Loss):
+    """ℓ = mean over levels τ and outputs of max(τ d, (τ − 1) d), d = y − a, with an output for each level (Koenker and
+    Bassett 1978).
 
-
-def in_nats(loss: Loss) -> Loss | None:
-    """The loss that says what a prediction by the same link costs in nats, −ln p(truth); None where p is none of its.
-
-    It is the loss itself but for its own additions, such as smoothed labels.
+    The prediction is the level nearest to one half. Where the outputs of a row are not in the order of their levels,
+    the predictions are the same numbers in order (Chernozhukov, Fernández-Val and Galichon 2010).
     """
-    plain: tuple[Loss, ...] = (CrossEntropy(), BinaryCrossEntropy())
-    return next((p for p in plain if (p.link, p.one_hot) == (loss.link, loss.one_hot)), None)
+
+    name: Literal["quantile"] = "quantile"
+    levels: Annotated[list[Annotated[float, Gt(0), Lt(1)]], Len(1, 32)] = field(default_factory=lambda: [0.1, 0.5, 0.9])
+    """The shares of rows that are to lie below each number that is predicted, in any order."""
+
+    @property
+    def ascending(self) -> list[float]:
+        """The levels from the lowest on, each once."""
+        return sorted(set(self.levels))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """One for each level."""
+        return tuple(f"a{i}" for i in range(1, len(self.ascending) + 1))
+
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
+        """∂ℓ/∂a = (−τ for d > 0, 1 − τ for d < 0, 0 where they are equal) / n / levels."""
+        ℓ: list[Expr] = []
+        slopes: list[Expr] = []
+        share = 1.0 / len(a)
+        for τ, part in zip(self.ascending, a, strict=True):
+            d = y - part
+            ℓ.append(share * row_mean(maximum(τ * d, (τ - 1.0) * d)))
+            sign = (1.0 - τ) * where(d < 0.0, 1.0, 0.0) - τ * where(d > 0.0, 1.0, 0.0)
+            slopes.append(_per_output(share * sign, y))
+        return sum(ℓ[1:], ℓ[0]), tuple(slopes)
+
+    @property
+    def said(self) -> tuple[Said, ...]:
+        """The prediction, then every level."""
+        return (Said(), *(Said(f"prediction{{}}@{level:g}") for level in self.ascending))
+
+    def say(self, p: Array) -> Array:
+        """In order."""
+        ordered = np.sort(p, axis=1)
+        middle = min(range(len(self.ascending)), key=lambda i: abs(self.ascending[i] - 0.5))
+        return np.concatenate([ordered[:, middle : middle + 1], ordered], axis=1)
+
+
+@dataclass(frozen=True)
+class Gaussian(Loss):
+    """ℓ = mean over outputs of ln σ + ½ ((y − μ) / σ)², σ = softplus(s) + floor, with two outputs μ and s for each
+    target (Nix and Weigend 1994); PyTorch's GaussianNLLLoss of the variance σ²."""
+
+    name: Literal["gaussian"] = "gaussian"
+    floor: Annotated[float, Gt(0)] = 1e-3
+    """The least deviation, in units of the (standardised) target."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Mean and spread."""
+        return ("μ", "s")
+
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
+        """With u = (μ − y) / σ: ∂ℓ/∂μ = u / σ / n, ∂ℓ/∂s = (1 − u²) / σ · softplus'(s) / n."""
+        μ, σ = self.link(a)
+        u = (μ - y) / σ
+        slope = (1.0 - u * u) / σ * logistic(a[1])
+        return row_mean(log(σ) + 0.5 * (u * u)), (_per_output(u / σ, y), _per_output(slope, y))
+
+    def link(self, a: Exprs) -> Exprs:
+        """μ and σ."""
+        return a[0], Softplus().f(a[1]) + self.floor
+
+    @property
+    def said(self) -> tuple[Said, ...]:
+        """The mean, and the standard deviation."""
+        return Said(), Said("deviation{}", spread=True)
+
+
+_STEEP = 50.0  # float32 ends at e⁸⁸
+
+
+@dataclass(frozen=True)
+class Poisson(Loss):
+    """ℓ = mean over outputs of m − y + y ln(y / m), m = eᵃ the mean, y ≥ 0: half the deviance of counts, which is
+    0 where they are equal; PyTorch's PoissonNLLLoss but for y ln y − y, which no parameter changes.
+
+    Beyond a = 50 it goes on as a straight line, so that one step too far does not make it infinite.
+    """
+
+    name: Literal["poisson"] = "poisson"
+    learns: ClassVar[Learnt] = "amounts"
+
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
+        """∂ℓ/∂a = (m − y) / n."""
+        near = minimum(a[0], _STEEP)
+        m = exp(near)
+        least = maximum(y, 1e-37)  # 0 ln 0 is 0
+        ℓ = m * (1.0 + (a[0] - near)) - y + y * (log(least) - a[0])
+        return row_mean(ℓ), (_per_output(m - y, y),)
+
+    def link(self, a: Exprs) -> Exprs:
+        """m = eᵃ."""
+        return (exp(a[0]),)
+
+
+def _per_output(x: Expr | float, y: Expr) -> Expr:
+    """x / n, n the number of a row's columns: ℓ is a mean over them."""
+    return x * (1.0 / width(y))
 
 
 LOSSES: dict[str, type[Loss]] = {
@@ -185,4 +342,7 @@ LOSSES: dict[str, type[Loss]] = {
     "huber": Huber,
     "cross_entropy": CrossEntropy,
     "binary_cross_entropy": BinaryCrossEntropy,
+    "quantile": Quantile,
+    "gaussian": Gaussian,
+    "poisson": Poisson,
 }

@@ -192,14 +192,13 @@ def lines(found: Examination, following: str, width: int | None, everything: boo
 
 def _settings(prepared: Prepared) -> list[str]:
     settings, training = prepared.settings, prepared.settings.training
-    assert training.batch_size != "auto"
-    steps = -(-len(prepared.data.parts["train"]) // training.batch_size)
+    steps = -(-len(prepared.data.parts["train"]) // prepared.batch_size)
     stopping = training.early_stopping
     return [
-        str(getattr(prepared.loss, "name", "")),
+        prepared.head.loss.name,
         f"{getattr(settings.optimizer, 'name', '')} {compact(settings.optimizer.lr)}",
         str(getattr(settings.schedule, "name", "")),
-        f"batches of {training.batch_size:,}",
+        f"batches of {prepared.batch_size:,}",
         f"at most {count(training.epochs, 'epoch')} of {count(steps, 'step')}",
         "no early stopping" if stopping is None else f"best by {stopping.metric}, patience {stopping.patience}",
         settings.dtype,

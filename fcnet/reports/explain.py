@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ def explain(trial: Trial, everything: bool) -> Explanation:
     backward = [_section(p, "backward") for p in reversed(shown)]
     return Explanation(
         settings.name,
-        f"{chain(*network.outline)} · {count(network.layout.count, 'parameter')} · {_loss_name(trial)}",
+        f"{chain(*network.outline)} · {count(network.layout.count, 'parameter')} · {trial.loss.name}",
         batch,
         {
             "Forward": tuple(_section(p, "forward") for p in shown),
@@ -155,19 +155,23 @@ def _loss(trial: Trial, found: Trace) -> Section:
     end, loss = found.ending, trial.loss
     n = trial.network.numbers[-1]
     z, δ = f"Z_{{{n + 1}}}", f"Δ_{{{n}}}"
-    names, link = {"a": z, "y": "Y"}, loss.link.f(Sym("a"))
-    # The prediction has a name of its own in what follows; a link that changes nothing needs none.
-    known = {} if link is Sym("a") else {link: "P"}
-    ℓ, slope = loss.terms(Sym("a"), Sym("y"))
+    parts, several = loss.symbols, len(loss.parts) > 1
+    names = {"y": "Y", **({part: part for part in loss.parts} if several else {loss.parts[0]: z})}
+    links = loss.link(parts)
+    # The predictions have names of their own in what follows; a link that changes nothing needs none.
+    pairs = enumerate(zip(links, parts, strict=True), 1)
+    known = {link: f"P_{{{i}}}" if several else "P" for i, (link, part) in pairs if link is not part}
+    ℓ, slopes = loss.terms(parts, Sym("y"))
+    which = f",  ({', '.join(loss.parts)}) = {z}" if several else ""
     weights = (_about("w", "row weights", end.w),) if end.w is not None else ()
     w = "w ∘ " if end.w is not None else ""
     return Section(
-        f"{_loss_name(trial)}, {count(trial.network.n_out, 'output')}",
+        f"{trial.loss.name}, {count(trial.network.n_out, 'output')}",
         (
             _equation(
                 "",
-                f"P = {_line(link, {'a': z}, {})}",
-                loss.link.f,
+                f"P = {_tuple([_line(link, names, {}) for link in links])}{which}",
+                loss.link,
                 None,
                 _about("P", "predictions", end.p),
                 _about(z, "outputs of the net", end.z),
@@ -184,7 +188,7 @@ def _loss(trial: Trial, found: Trace) -> Section:
             ),
             _equation(
                 "",
-                f"{δ} = {w}∂ℓ/∂{z} / B,  ∂ℓ/∂{z} = {_line(slope, names, known)}",
+                f"{δ} = {w}∂ℓ/∂{z} / B,  ∂ℓ/∂{z} = {_tuple([_line(slope, names, known) for slope in slopes])}",
                 forward_backward,
                 end.checks["δ"],
                 _about(δ, "∂L/∂Z, gradient at the net's outputs", end.δ),
@@ -193,8 +197,8 @@ def _loss(trial: Trial, found: Trace) -> Section:
     )
 
 
-def _loss_name(trial: Trial) -> str:
-    return str(getattr(trial.loss, "name", type(trial.loss).__name__))
+def _tuple(lines: Sequence[str]) -> str:
+    return lines[0] if len(lines) == 1 else f"({', '.join(lines)})"
 
 
 def _update(update: Update, found: Trace) -> Section:

@@ -10,10 +10,12 @@ from typing import Any
 
 from fcnet import config, data
 from fcnet.config import Config
+from fcnet.config.kinds import any_of
 from fcnet.config.places import COMMAND_LINE
 from fcnet.data import Dataset
 from fcnet.data.numbers import HINTS
 from fcnet.data.options import Data, Preprocess
+from fcnet.data.target import TASKS
 from fcnet.errors import ConfigError, DataError, UsageError, escape
 from fcnet.reports.text import count, shorten
 
@@ -89,7 +91,7 @@ def _text(settings: Config, found: Dataset) -> str:
         "data": {
             "train": count(len(found.inputs), "row"),
             **({"target": _target(found)} if spelled["data"]["target"] is not None else {}),
-            "task": "binary, multiclass, multilabel or regression",
+            "task": any_of(tuple(TASKS)),
             "decimal": "how numbers are written here",
             "thousands": "how numbers are written here",
             "validation": parts["validation"] + (", to choose the best epoch" if validated else ""),
@@ -169,7 +171,7 @@ def _line(key: str, value: Any, comment: str, indent: str = "  ") -> list[str]:
 def _target(found: Dataset) -> str:
     classes = found.target.classes
     if classes is None:
-        return "numbers" if found.task == "regression" else "labels, 0 or 1 each"
+        return found.target.cells
     return f"{count(len(classes), 'class', 'classes')}: {_listed([str(label) for label in classes])}"
 
 

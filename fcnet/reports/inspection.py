@@ -26,7 +26,7 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
     parts = understand(found)
     chain = net(*parts.network.outline)
     optimizer = f"{getattr(parts.config.optimizer, 'name', '')} {compact(parts.config.optimizer.lr)}"
-    classes = parts.target.classes or ()
+    classes = parts.head.target.classes or ()
     indent = label_width(header["name"])
 
     def line(label: str, *said: str) -> list[str]:
@@ -44,7 +44,7 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
     rows = [
         f"{part['rows']:,} {escape(name)}" for name, part in header["parts"].items() if name in PARTS and part["rows"]
     ]
-    what = outputs(parts.target.task, parts.target.names, len(classes))
+    what = outputs(parts.head.target.task, parts.head.target.names, len(classes))
     return [
         *line(header["name"], escape(str(found.path)), when),
         *line("net", chain, count(parts.network.layout.count, "parameter"), parts.config.dtype),

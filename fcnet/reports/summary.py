@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fcnet.data.options import Task
+from fcnet.data.target import TASKS
 from fcnet.formulas.notation import compact
 from fcnet.metrics import METRICS
 from fcnet.reports.text import cells, count, figures, fold, label_width, left, shorten, table
@@ -31,15 +33,13 @@ def head(run: Head, width: int | None) -> list[str]:
     ]
 
 
-def outputs(task: str, targets: tuple[str, ...], classes: int) -> str:
+def outputs(task: Task, targets: tuple[str, ...], classes: int) -> str:
     """What is predicted: `10 classes (digit)`, `progression`, `3 labels (a, b, c)`."""
     names = [shorten(name, 24) for name in targets]
     listed = ", ".join(names if len(names) <= 4 else [*names[:3], "…"])
-    if task in ("binary", "multiclass"):
-        return f"{count(classes, 'class', 'classes')} ({listed})"
-    if len(targets) == 1:
+    if not classes and len(targets) == 1:
         return listed
-    return f"{count(len(targets), 'label' if task == 'multilabel' else 'number')} ({listed})"
+    return f"{count(classes or len(targets), *TASKS[task].unit)} ({listed})"
 
 
 def net(widths: tuple[int, ...], activations: tuple[str, ...]) -> str:
@@ -66,8 +66,8 @@ def scores(
     rows = [
         (name, figures([part[name]["value"] for part in parts.values()], [last[name]["trivial"]])) for name in names
     ]
-    mean = any(name in METRICS and METRICS[name].tasks == ("regression",) for name in names)
-    lines = table(label, first, [*parts, "guessing the mean" if mean else "guessing the majority"], rows, indent)
+    trivial = next((METRICS[name].kinds[0].trivial for name in names if name in METRICS), "the majority")
+    lines = table(label, first, [*parts, f"guessing {trivial}"], rows, indent)
     said = [] if weighted_by is None else [" " * indent + f'rows count by their weight, "{shorten(weighted_by, 40)}"']
     return [*lines, *said]
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from fcnet.config.kinds import Section, words
 from fcnet.config.schema import Config
 from fcnet.config.strict import Fault, made
-from fcnet.nn.losses import Task
+from fcnet.data.options import Task
+from fcnet.data.target import TASKS
 from fcnet.registry import Ge, Le, Len, Such
 
 T = TypeVar("T")
@@ -185,15 +186,15 @@ def _contradictions(header: Header, settings: Config) -> Iterator[str]:
         "training.batch_size": settings.training.batch_size,
     }
     yield from (f"config.{key}: auto is not resolved" for key, value in resolved.items() if value == "auto")
-    if (aim.classes is not None) != (aim.task in ("binary", "multiclass")):
-        yield "target.classes: they do not fit the task"
-    elif aim.classes is not None and (len(aim.targets) > 1 or (aim.task == "binary" and len(aim.classes) != 2)):
-        yield "target.classes: how many there are does not fit the task"
+    kind = TASKS[aim.task]
+    misfit = kind.misfit(len(aim.targets), None if aim.classes is None else len(aim.classes))
+    if misfit:
+        yield f"target.classes: {misfit}"
     elif aim.classes is not None and len(set(map(repr, aim.classes))) < len(aim.classes):
         yield "target.classes: a label stands twice"
     if len(header.guess) != len(aim.classes or aim.targets):
         yield f"guess: it has {len(header.guess)} numbers, and {len(aim.classes or aim.targets)} are needed"
-    elif aim.task != "regression" and min(header.guess) < 0:
+    elif kind.shares and min(header.guess) < 0:
         yield "guess: a share is below 0"
     names = [column.name for column in columns.columns]
     if len(set(names)) < len(names):

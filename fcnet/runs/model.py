@@ -21,13 +21,13 @@ from fcnet.data.encode import Encoder
 from fcnet.data.target import Target
 from fcnet.errors import CheckpointError, FcnetError
 from fcnet.metrics import Metric, chosen
-from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.runs import checkpoint, header
 from fcnet.training import build
+from fcnet.training.head import Head
 from fcnet.training.program import Forward
-from fcnet.training.scoring import Scorer, predictions, summary
+from fcnet.training.scoring import Scorer, summary
 from fcnet.training.state import State
 
 BATCH = 256
@@ -44,8 +44,7 @@ class Parts:
 
     config: Config
     encoder: Encoder
-    target: Target
-    loss: Loss
+    head: Head
     network: Network
     metrics: tuple[Metric, ...]
 
@@ -111,7 +110,8 @@ def understand(held: checkpoint.Checkpoint) -> Parts:
         encoder = Encoder.restore(held.header["columns"], held.arrays)
         target = Target.restore(held.header["target"], held.arrays)
         _check_preprocessing(encoder, target, held.arrays)
-        settings = build.resolve(settings, target.task, 1, validated=True, threads=1, numbers=encoder.numbers)
+        settled = build.resolve(settings, target.task, 1, validated=True, threads=1, numbers=encoder.numbers)
+        settings, head = settled.config, Head(settled.loss, target.for_loss(settled.loss))
         metrics = chosen(settings.metrics, target.task)
     except CheckpointError:
         raise
@@ -119,27 +119,23 @@ def understand(held: checkpoint.Checkpoint) -> Parts:
         raise CheckpointError(f"the config inside is wrong: {error.problems[0]}", file=where) from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(f"its header lacks or garbles {error}", file=where) from None
-    assert settings.loss != "auto"
-    n_out = build.output_width(settings.loss, target.task, len(target.names), len(target.classes or ()))
-    net = build.network(settings.network, encoder.n_in, n_out)
+    net = build.network(settings.network, encoder.n_in, head.n_out)
     check_members(net, held, settings.dtype)
-    return Parts(settings, encoder, target, settings.loss, net, metrics)
+    return Parts(settings, encoder, head, net, metrics)
 
 
 def _check_preprocessing(encoder: Encoder, target: Target, arrays: Mapping[str, Array]) -> None:
     """ValueError for the first thing in the preprocessing that fcnet would not have written."""
     _require(encoder.n_in > 0, "columns: there is none to predict from")
-    width = len(target.classes or target.names)
     n_numbers = sum(feature.kind == "number" for feature in encoder.features)
     for name, array in {**encoder.arrays(), **target.arrays()}.items():
-        shape = (n_numbers if name in encoder.arrays() else width,)
+        shape = (n_numbers if name in encoder.arrays() else target.width,)
         found = arrays[name]
         _require(
             found.shape == shape and found.dtype == np.float64,
             f"{name}: it is {found.dtype.name} {found.shape}, and {shape} numbers of float64 are needed",
         )
         _require(not name.endswith("scale") or bool((array > 0).all()), f"{name}: it must be greater than 0")
-    _require((target.task == "regression") == (target.mean is not None and target.scale is not None), "target_scale")
     known = {**encoder.arrays(), **target.arrays()}
     extra = [name for name in arrays if name.startswith("preprocess/") and name not in known]
     _require(not extra, f"{extra}, which its columns do not use")
@@ -165,7 +161,7 @@ class Model:
         self.header: Mapping[str, Any] = held.header
         self.path = held.path
         parts = understand(held)
-        self.config, self.encoder, self.target, self.loss = parts.config, parts.encoder, parts.target, parts.loss
+        self.config, self.encoder, self.head, self.target = parts.config, parts.encoder, parts.head, parts.head.target
         self.network, self.metrics = parts.network, parts.metrics
         self._state = State.new(self.network, (), np.dtype(self.config.dtype))
         restore(self.network, self._state, held, optimizer=False)
@@ -202,16 +198,10 @@ class Model:
         """Predictions float64 of encoded rows: probabilities (n, K) or (n, L), or numbers (n, n_out)."""
         quietly = np.errstate(all="ignore")  # an absurd input may overflow, which its prediction shows
         with self.engine() as engine, quietly:
-            return predictions(engine.backend, self.loss, self.target, engine.forward(inputs))
+            return self.head.predictions(engine.backend, engine.forward(inputs))
 
     def scores(self, data: Dataset, rows: Array, guess: Array) -> dict[str, Any]:
         """Loss and metrics, as in metrics.json, of the given rows; `guess` is as Scorer wants it."""
         with self.engine() as engine:
-            about = self.loss, self.target, self.metrics, guess, (data.inputs, data.y, data.w), data.row_weights
+            about = self.head, self.metrics, guess, (data.inputs, data.y, data.w), data.row_weights
             return summary(*Scorer(engine.backend, engine.forward, *about)(rows))
-
-    def decide(self, p: Array) -> Any:
-        """What `prediction` says for each row of p: labels, 0/1 (n, L), or numbers (n, n_out)."""
-        if self.target.classes is not None:
-            return self.target.decode(p.argmax(axis=1))
-        return (p > 0.5).astype(np.int64) if self.target.task == "multilabel" else p

@@ -16,13 +16,14 @@ import numpy as np
 
 from fcnet import files
 from fcnet.data.bulk import at_hand, fault
-from fcnet.data.target import Target
+from fcnet.data.options import Task
+from fcnet.data.target import TASKS
 from fcnet.errors import UsageError
+from fcnet.nn.losses import Said
 from fcnet.runs.parquet import appending
+from fcnet.training.head import Head
 
 PARQUET = ".parquet"
-FAR = 1_000
-"""Numbers whose mean is more than so many deviations from 0 are written in float64."""
 MANY = 2_000
 """So many rows at a time are worth the import of polars."""
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
@@ -83,30 +84,26 @@ def label_cell(label: str | float) -> str:
     return text_cell(label) if isinstance(label, str) else repr(label)
 
 
-def digits(target: Target, dtype: str) -> tuple[str, ...]:
-    """For each target the type whose digits hold all that a net of `dtype` knows of it, and hardly more.
-
-    That is the net's own, but for numbers that lie so far from 0 that float32 has no digits left for how they differ.
-    """
-    if target.mean is None or target.scale is None:
-        return (dtype,) * len(target.names)
-    near = (np.abs(target.mean) <= FAR * target.scale) & (target.scale > 1e-30) & (target.scale < 1e20)
-    return tuple(dtype if fits else "float64" for fits in near)
-
-
 @dataclass(frozen=True)
 class Form:
     """What the file's columns are: `keep` of the input first, then the predictions.
 
     `task`, `targets` and `classes` (None where there are none) are those of the checkpoint; `dtypes` are what
-    `digits` gives for each target, none for numbers as they are.
+    `digits` gives for each target, none for numbers as they are; `said` is what the loss says of each number.
     """
 
-    task: str
+    task: Task
     targets: tuple[str, ...]
     classes: tuple[str | float, ...] | None
     keep: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
+    said: tuple[Said, ...] = (Said(),)
+
+    @staticmethod
+    def of(head: Head, keep: tuple[str, ...], dtype: str) -> Form:
+        """The form of a net's predictions."""
+        target = head.target
+        return Form(target.task, target.names, target.classes, keep, target.digits(dtype), head.loss.said)
 
     def __post_init__(self) -> None:
         twice = sorted(name for name, n in Counter(self.header()).items() if n > 1)
@@ -115,28 +112,16 @@ class Form:
 
     def header(self) -> list[str]:
         """The names of the columns."""
-        if self.task in ("binary", "multiclass"):
-            assert self.classes is not None
-            return [*self.keep, "prediction", *(f"p({label})" for label in self.classes)]
-        if self.task == "multilabel":
-            return [*self.keep, *(f"{what}({name})" for name in self.targets for what in ("prediction", "p"))]
-        if len(self.targets) == 1:
-            return [*self.keep, "prediction"]
-        return [*self.keep, *(f"prediction({name})" for name in self.targets)]
+        return [*self.keep, *TASKS[self.task].heading(self.targets, self.classes or (), self.said)]
 
     def columns(self, prediction: Any, p: Any) -> list[Any]:
         """What stands below the header after the kept columns: arrays (n,) of numbers, and labels as a list (n,).
 
         `prediction` is (n,) labels for classes, (n, L) zeros and ones for several labels, (n,) or (n, n_out) numbers in
-        the target's units for regression; `p` is (n, K) or (n, L), and not looked at for regression.
+        the target's units for regression; `p` is (n, K) or (n, L), and for regression needed where more is said.
         """
-        if self.task in ("binary", "multiclass"):
-            return [list(prediction), *(self._typed(share, 0) for share in np.asarray(p).T)]
-        if self.task == "multilabel":
-            pairs = enumerate(zip(np.asarray(prediction).T, np.asarray(p).T, strict=True))
-            return [column for j, (yes, share) in pairs for column in (yes.astype(np.int64), self._typed(share, j))]
-        array = np.asarray(prediction)
-        return [self._typed(column, j) for j, column in enumerate(array.reshape(len(array), len(self.targets)).T)]
+        filled = TASKS[self.task].filled(prediction, p)
+        return [column if target is None else self._typed(column, target) for column, target in filled]
 
     def _typed(self, column: Any, target: int) -> Any:
         with np.errstate(over="ignore"):  # what an absurd input gives is infinite

@@ -24,7 +24,7 @@ from fcnet.data import Dataset
 from fcnet.data.opened import identity
 from fcnet.data.source import MemorySource
 from fcnet.errors import DataError, DivergedError, Stopped, escape
-from fcnet.metrics import METRICS, trivial
+from fcnet.metrics import METRICS
 from fcnet.optim.schedules import factors
 from fcnet.runs import checkpoint, environment, folder, origin
 from fcnet.runs.beginning import begin, portable, without_path
@@ -36,7 +36,7 @@ from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress
 from fcnet.training.loop import Plan, train
 from fcnet.training.prepare import Prepared, prepare
 from fcnet.training.program import Forward, Program
-from fcnet.training.scoring import Scorer, summary, truths, weighted_by
+from fcnet.training.scoring import Scorer, summary, weighted_by
 from fcnet.training.state import State
 
 Stop = Callable[[], int | None]
@@ -209,14 +209,12 @@ def _session(
     program, source = prepared.begin(backend)
     state = program.state
     rows, w = data.parts["train"], data.row_weights
-    n_guess = len(data.target.classes or data.target.names)
-    guess = trivial(truths(data.target, data.y[rows]), n_guess, None if w is None else w[rows])
+    guess = data.target.guess(data.y[rows], None if w is None else w[rows])
     forward = Forward(backend, prepared.network, state.scored, state.q, BATCH)
     scorer = Scorer(
         backend,
         forward,
-        prepared.loss,
-        data.target,
+        prepared.head,
         prepared.metrics,
         guess,
         (data.inputs, data.y, data.w),
@@ -227,7 +225,7 @@ def _session(
     if len(data.parts["validation"]):
         columns += ["val_loss", *(f"val_{metric.name}" for metric in prepared.metrics)]
     log = MetricsLog(run.folder, (*columns, "seconds", "elapsed"))
-    now, identity = environment.machine(int(settings.threads)), secrets.token_hex(16)
+    now, identity = environment.machine(prepared.threads), secrets.token_hex(16)
     products = getattr(ready.backend, "products", None)
     now |= {} if products is None else {"products": products}
     if held is not None:
@@ -329,7 +327,7 @@ class _Session:
         if held is None:
             run.write("config.yaml", config)
             about = environment.environment(
-                seed=settings.seed, threads=int(settings.threads), started=run.now(), files=header["data"]
+                seed=settings.seed, threads=self.ready.prepared.threads, started=run.now(), files=header["data"]
             )
             run.write_json(folder.ENVIRONMENT, {**about, **header["machine"], "run": header["run"]})
             self.saver.log.start()
@@ -487,5 +485,5 @@ class _Session:
             str(getattr(settings.optimizer, "name", "")),
             settings.optimizer.lr,
             settings.backend,
-            int(settings.threads),
+            self.ready.prepared.threads,
         )

@@ -19,10 +19,11 @@ from fcnet.config.schema import Config
 from fcnet.data.options import Data
 from fcnet.errors import LimitError
 from fcnet.machine import size
-from fcnet.nn.losses import Loss, value
+from fcnet.nn.losses import value
 from fcnet.nn.network import Network
 from fcnet.nn.workspace import Batch
 from fcnet.optim.update import Update
+from fcnet.training.head import Head
 from fcnet.training.program import FEW, blank, record_gradient
 
 SCORED = 256
@@ -61,20 +62,26 @@ class Estimate:
 
 
 def estimate(
-    settings: Config, network: Network, update: Update, *, rows: int, training_rows: int, scored_rows: int
+    settings: Config,
+    network: Network,
+    head: Head,
+    update: Update,
+    *,
+    batch_size: int,
+    rows: int,
+    training_rows: int,
+    scored_rows: int,
 ) -> Estimate:
     """The estimate for a resolved config: `rows` of the data in all, of the training part, of the largest part."""
-    assert settings.training.batch_size != "auto"
-    assert settings.loss != "auto"
     item, n_out = np.dtype(settings.dtype).itemsize, network.n_out
-    batch, scored = min(settings.training.batch_size, training_rows), SCORED + FEW
-    numbers = network.n_in + network.n_out
+    batch, scored = min(batch_size, training_rows), SCORED + FEW
+    numbers = network.n_in + head.columns
     loaded = [Part("data", rows * numbers * item, f"{rows:,} rows × {numbers:,} numbers × {item} bytes", "data.train")]
     vectors = update.names
     largest = max((int(np.prod(slot.shape)) for slot in network.layout.slots), default=0)
     memory = _parameters(network.layout.size, vectors, item)
     memory.append(_scratch(update, settings.dtype))
-    step, pass_ = (_numbers(ops, settings.dtype) for ops in _one_row(network, settings.loss, settings.dtype))
+    step, pass_ = (_numbers(ops, settings.dtype) for ops in _one_row(network, head, settings.dtype))
     pass_ += network.n_in  # the rows, before they are put into their buffer
     memory += [
         Part("batch", batch * step * item, f"{batch:,} rows × {step:,} numbers × {item} bytes", "training.batch_size"),
@@ -122,13 +129,13 @@ def _between(op: Op) -> int:
     return max(out.size for out in op.outs.values()) * scratch(op.formula) if isinstance(op, Apply) else 0
 
 
-def _one_row(network: Network, loss: Loss, dtype: str) -> tuple[list[Op], list[Op]]:
+def _one_row(network: Network, head: Head, dtype: str) -> tuple[list[Op], list[Op]]:
     """What a step does with a batch of one row, and a pass without dropout whose outputs are scored, as recorded."""
-    step = blank(network, 1, dtype, weighted=True)
-    record_gradient(step, network, loss, ref("scale", (), dtype))
-    tape, batch = Tape(), Batch.of(1, network.n_in, network.n_out, dtype, n_cat=network.n_cat)
+    step = blank(network, 1, dtype, columns=head.columns, weighted=True)
+    record_gradient(step, network, head.loss, ref("scale", (), dtype))
+    tape, batch = Tape(), Batch.of(1, network.n_in, head.columns, dtype, n_cat=network.n_cat)
     network.forward(tape, network.workspaces(batch, train=False, seed=0, dtype=dtype), batch)
-    value(tape, loss, ref("a", (1, network.n_out), dtype), batch.y, ref("ℓ", (1, 1), dtype))
+    value(tape, head.loss, ref("a", (1, network.n_out), dtype), batch.y, ref("ℓ", (1, 1), dtype))
     return step.tape.ops, tape.ops
 
 

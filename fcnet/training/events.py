@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fcnet.data.options import Task
+
 
 @dataclass(frozen=True)
 class Head:
@@ -17,7 +19,7 @@ class Head:
     """
 
     name: str
-    task: str
+    task: Task
     rows: int
     numbers: int
     categories: int

@@ -11,7 +11,7 @@ from fcnet import random
 from fcnet.backends import choice
 from fcnet.backends.base import Eager
 from fcnet.backends.ops import Array, Ref, Tape, like, ref
-from fcnet.data.source import MemorySource, fill_targets, one_hot
+from fcnet.data.source import MemorySource, fill_targets
 from fcnet.nn.losses import LossArrays, forward_backward
 from fcnet.nn.workspace import Batch, Workspace
 from fcnet.training.prepare import Prepared
@@ -53,17 +53,16 @@ class Trial:
 
     def __init__(self, prepared: Prepared) -> None:
         self.prepared = prepared
-        settings, data, self.network, self.loss = prepared.settings, prepared.data, prepared.network, prepared.loss
-        assert settings.training.batch_size != "auto"
-        table = one_hot(self.loss, data.target, np.float64)
+        settings, data, self.network, self.loss = prepared.settings, prepared.data, prepared.network, prepared.head.loss
+        table, columns = prepared.head.one_hot(np.float64), prepared.head.columns
         source = MemorySource(data.inputs, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
-        self.rows = source.order(0, 0, min(settings.training.batch_size, source.n, ROWS)).copy()
+        self.rows = source.order(0, 0, min(prepared.batch_size, source.n, ROWS)).copy()
         self.n = len(self.rows)
         y = data.y[self.rows]
-        target = np.zeros((self.n, self.network.n_out))
+        target = np.zeros((self.n, columns))
         fill_targets(y if y.dtype.kind == "i" else y.astype(np.float64), table, np.arange(self.n), target)
-        inputs, n_in, n_out = data.inputs[self.rows].astype(np.float64), self.network.n_in, self.network.n_out
-        self.batch = Batch.of(self.n, n_in, n_out, np.float64, n_cat=self.network.n_cat, weighted=data.w is not None)
+        inputs, n_in, n_cat = data.inputs[self.rows].astype(np.float64), self.network.n_in, self.network.n_cat
+        self.batch = Batch.of(self.n, n_in, columns, np.float64, n_cat=n_cat, weighted=data.w is not None)
         self.arrays = {"y": target, "position": np.zeros(4, np.int64), "scale": np.full((), 1.0 / self.n)}
         self.arrays |= inputs.arrays
         if data.w is not None:

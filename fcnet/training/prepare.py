@@ -17,14 +17,14 @@ from fcnet.backends import choice
 from fcnet.backends.base import Backend
 from fcnet.config.schema import Config
 from fcnet.data import Dataset
-from fcnet.data.source import MemorySource, one_hot
+from fcnet.data.source import MemorySource
 from fcnet.errors import ConfigError
 from fcnet.metrics import Metric, chosen
-from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
 from fcnet.optim.update import Update
 from fcnet.training import build
 from fcnet.training.estimate import Estimate, estimate, refuse_layers, refuse_table
+from fcnet.training.head import Head
 from fcnet.training.program import Program
 from fcnet.training.state import State
 
@@ -42,9 +42,11 @@ class Prepared:
     settings: Config
     data: Dataset
     metrics: tuple[Metric, ...]
-    loss: Loss
+    head: Head
     network: Network
     update: Update
+    batch_size: int
+    threads: int
 
     def estimate(self) -> Estimate:
         """What the run will need of memory and disk."""
@@ -52,18 +54,13 @@ class Prepared:
         return estimate(
             self.settings,
             self.network,
+            self.head,
             self.update,
+            batch_size=self.batch_size,
             rows=len(self.data.inputs),
             training_rows=len(self.data.parts["train"]),
             scored_rows=max(parts),
         )
-
-    @property
-    def batch_size(self) -> int:
-        """Rows of a batch."""
-        size = self.settings.training.batch_size
-        assert size != "auto"
-        return size
 
     def work(self) -> choice.Work:
         """How much there is to do, by which `backend: auto` decides."""
@@ -94,7 +91,7 @@ class Prepared:
         """
         shapes = tuple(self.network.products(self.batch_size))
         asked = products or choice.Products(shapes, np.dtype(self.settings.dtype))
-        return choice.make(name, int(self.settings.threads), self.network.largest_product(self.batch_size), asked)
+        return choice.make(name, self.threads, self.network.largest_product(self.batch_size), asked)
 
     def begin(self, backend: Backend) -> tuple[Program, MemorySource]:
         """The program with initial weights, before its first step, and the rows of training.
@@ -105,10 +102,10 @@ class Prepared:
         machine.blas(backend.blas_threads(network.largest_product(self.batch_size)))
         dtype = np.dtype(settings.dtype)
         state = State.new(network, self.update.names, dtype)
-        table = one_hot(self.loss, data.target, dtype)
+        table = self.head.one_hot(dtype)
         source = MemorySource(data.inputs, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
         weighted = data.w is not None
-        program = Program(backend, network, self.loss, self.update, state, weighted=weighted, seed=settings.seed)
+        program = Program(backend, network, self.head.loss, self.update, state, weighted=weighted, seed=settings.seed)
         sample = source.order(0, 0, min(SAMPLE, source.n))
         network.initialise(state.θ, state.q, settings.seed, data.inputs[sample], ranks=data.encoder.ranks)
         state.scored[...] = state.θ
@@ -132,14 +129,22 @@ def prepare(
     refuse_layers(config)
     if data is None:
         refuse_table(config.data, Path(), config.dtype)
+    learnt = "numbers" if config.loss == "auto" else config.loss.learns
     loaded = tables.load(
-        config.data, config.preprocess, dtype=config.dtype, data=data, order=order, strict=strict, poll=poll
+        config.data,
+        config.preprocess,
+        dtype=config.dtype,
+        learnt=learnt,
+        data=data,
+        order=order,
+        strict=strict,
+        poll=poll,
     )
     validated = len(loaded.parts["validation"]) > 0
     stopping = config.training.early_stopping
     if stopping is not None and not validated and stopping != type(config.training)().early_stopping:
         raise ConfigError("needs a validation part, and the split column has none", key="training.early_stopping")
-    settings = build.resolve(
+    settled = build.resolve(
         replace(config, data=loaded.resolved),
         loaded.target.task,
         len(loaded.parts["train"]),
@@ -147,13 +152,11 @@ def prepare(
         threads,
         numbers=loaded.encoder.numbers,
     )
-    metrics = chosen(settings.metrics, loaded.target.task)
-    settings = replace(settings, metrics=[metric.name for metric in metrics])
+    metrics = chosen(config.metrics, loaded.target.task)
+    settings = replace(settled.config, metrics=[metric.name for metric in metrics])
     configs.recheck(settings, config.name)
-    assert settings.loss != "auto"
-    target = loaded.target
-    n_out = build.output_width(settings.loss, target.task, len(target.names), len(target.classes or ()))
-    network = build.network(settings.network, loaded.encoder.n_in, n_out, driven=build.driven(settings.schedules))
+    head = Head(settled.loss, loaded.target)
+    network = build.network(settings.network, loaded.encoder.n_in, head.n_out, driven=build.driven(settings.schedules))
     average = None if settings.average is None else settings.average.decay
     update = Update(settings.optimizer, network.layout, settings.training.clip_norm, average)
-    return Prepared(settings, loaded, metrics, settings.loss, network, update)
+    return Prepared(settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads)

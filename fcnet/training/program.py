@@ -36,9 +36,9 @@ class Recorded:
     loss: LossArrays
 
 
-def blank(network: Network, rows: int, dtype: Any, *, weighted: bool = False, seed: int = 0) -> Recorded:
-    """The buffers of a step, with nothing on its tape."""
-    batch = Batch.of(rows, network.n_in, network.n_out, dtype, n_cat=network.n_cat, weighted=weighted)
+def blank(network: Network, rows: int, dtype: Any, *, columns: int, weighted: bool = False, seed: int = 0) -> Recorded:
+    """The buffers of a step, with nothing on its tape; y has so many `columns`."""
+    batch = Batch.of(rows, network.n_in, columns, dtype, n_cat=network.n_cat, weighted=weighted)
     lead = (*network.members, rows)
     ε, ℓ = ref("ε", (*lead, network.n_out), dtype), ref("ℓ", (*lead, 1), dtype)
     spaces = network.workspaces(batch, train=True, seed=seed, dtype=dtype)
@@ -122,7 +122,8 @@ class Program:
 
     def blank(self, rows: int, tape: Tape | None = None) -> Recorded:
         """The buffers of a step, with nothing on its tape."""
-        made = blank(self.network, rows, self.dtype, weighted=self.weighted, seed=self.seed)
+        columns = self.network.n_out // len(self.loss.parts)
+        made = blank(self.network, rows, self.dtype, columns=columns, weighted=self.weighted, seed=self.seed)
         return made if tape is None else replace(made, tape=tape)
 
     def record(self, r: Recorded) -> None:

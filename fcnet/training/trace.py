@@ -163,13 +163,14 @@ def _ending(trial: Trial, k: Eager, at: Ref, key: Array) -> Ending:
     out, loss, y, w = trial.loss_of(k, at), trial.loss, trial.arrays["y"], trial.arrays.get("w")
     z, ℓ, δ = (k.fetch(each).copy() for each in (at, out.ℓ, out.ε))
     n = len(trial.network.layers)
-    expected = evaluate(loss.terms(Sym("a"), Sym("y"))[0], {"a": z, "y": y}) * (1.0 if w is None else w)
+    parts = dict(zip(loss.parts, np.split(z, len(loss.parts), axis=-1), strict=True))
+    expected = evaluate(loss.terms(loss.symbols, Sym("y"))[0], {**parts, "y": y}) * (1.0 if w is None else w)
     moved = z.copy()
     checks = {
         "L": _same("L", ℓ, expected),
         "δ": compare(f"Δ{trial.network.numbers[-1]}", moved, δ, trial.value(n, moved), key, 4 * n),
     }
-    p = np.asarray(evaluate(loss.link.f(Sym("a")), {"a": z}))
+    p = np.concatenate([evaluate(each, parts) for each in loss.link(loss.symbols)], axis=-1)
     return Ending(z, p, y, w, ℓ, float(ℓ.sum()) / trial.n, δ, checks)
 
 

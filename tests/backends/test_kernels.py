@@ -244,18 +244,21 @@ def test_activations(backend: Backend, dtype: Any, name: str, lead: tuple[int, .
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses(backend: Backend, dtype: Any, name: str) -> None:
     """Every loss: value and weighted gradient of a batch in one formula, also with members, also over a's memory."""
-    ℓ, dℓ = LOSSES[name]().terms(a, y)
-    formula = Formula({"ℓ": Sym("w") * ℓ, "ε": (Sym("scale") * Sym("w")) * dℓ})
+    loss = LOSSES[name]()
+    ℓ, slopes = loss.terms(loss.symbols, y)
+    weight = Sym("scale") * Sym("w")
+    ε = {f"ε/{part}": weight * slope for part, slope in zip(loss.parts, slopes, strict=True)}
+    formula = Formula({"ℓ": Sym("w") * ℓ, **ε})
     for lead, n in [((), 3), ((2,), 3), ((), 7)]:
         arrays = {
-            "a": draw(1, dtype, *lead, 4, n),
+            **{part: draw(3 + i, dtype, *lead, 4, n) for i, part in enumerate(loss.parts)},
             "y": np.eye(n, dtype=dtype)[[0, 2, 1, 1]],
             "w": np.abs(draw(2, dtype, 4, 1)),
             "scale": np.full((), 0.25, dtype),
         }
 
         check(backend, formula, arrays, {}, TOLERANCE[dtype])
-        check(backend, formula, arrays, {"ε": "a"}, TOLERANCE[dtype])
+        check(backend, formula, arrays, {f"ε/{part}": part for part in loss.parts}, TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("decays", [False, True])

@@ -10,7 +10,7 @@ from check_cases import prepared, run, settings, write_table
 from fcnet import files, machine, train
 from fcnet.backends.numpy import NumpyBackend
 from fcnet.data.options import Data
-from fcnet.data.source import MemorySource, one_hot
+from fcnet.data.source import MemorySource
 from fcnet.errors import LimitError
 from fcnet.machine import Limit
 from fcnet.nn.activations import ACTIVATIONS
@@ -36,9 +36,9 @@ def forbid_allocation(monkeypatch):
 
 def taken(subject):
     """The peak of what NumPy allocates for all that a run holds: state, buffers, copies, one step, one pass."""
-    data, loss = subject.data, subject.loss
+    data, loss = subject.data, subject.head.loss
     dtype = np.dtype(subject.settings.dtype)
-    table = one_hot(loss, data.target, dtype)
+    table = subject.head.one_hot(dtype)
     source = MemorySource(data.inputs, data.y, data.w, rows=data.parts["train"], one_hot=table)
     backend = NumpyBackend()
     tracemalloc.start()

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from check_cases import prepared, wrong_activation
 
+from fcnet.data.target import tasks_of
 from fcnet.nn.activations import ACTIVATIONS, owned
 from fcnet.nn.losses import LOSSES
 from fcnet.training.gradcheck import GROUPS, ROWS, Trial, check, compare
 from fcnet.training.trace import trace
 
-FITTING = [(name, task) for name, loss in LOSSES.items() for task in loss.tasks]
+FITTING = [(name, task) for name, loss in LOSSES.items() for task in tasks_of(loss)]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -28,6 +29,7 @@ def test_every_activation_passes(tmp_path, activation):
 def test_every_loss_passes_with_dropout_and_weights(tmp_path, loss, task):
     """Any loss, with dropout on inputs and units and with unequal rows, has the right gradient; masks hold still."""
     data = {"class_weight": "balanced"} if task in ("binary", "multiclass") else {}
+    data |= {"target": "wet"} if LOSSES[loss].learns == "amounts" else {}
 
     checks = check(
         Trial(prepared(tmp_path, task, loss=loss, data=data, network={"dropout": 0.3, "input_dropout": 0.2}))
@@ -63,10 +65,12 @@ def test_a_wrong_factor_in_a_loss_is_seen(tmp_path):
     @dataclass(frozen=True)
     class Wrong(LOSSES["cross_entropy"]):
         def terms(self, a, y):
-            ℓ, slope = super().terms(a, y)
-            return ℓ, 1.001 * slope
+            ℓ, (slope,) = super().terms(a, y)
+            return ℓ, (1.001 * slope,)
 
-    checks = check(Trial(replace(prepared(tmp_path), loss=Wrong())))
+    subject = prepared(tmp_path)
+
+    checks = check(Trial(replace(subject, head=replace(subject.head, loss=Wrong()))))
 
     assert not any(c.passed for c in checks)
     assert max(c.error for c in checks) == pytest.approx(1e-3, rel=0.01)

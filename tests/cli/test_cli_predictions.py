@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnet.data.target import Target
+from fcnet.data.target import Numbers
 from fcnet.errors import StorageError, UsageError
 from fcnet.extras import Fault
 from fcnet.runs.parquet import appending
-from fcnet.runs.predictions import MANY, Form, destination, digits, number_cells, text_cell, writing
+from fcnet.runs.predictions import MANY, Form, destination, number_cells, text_cell, writing
 
 
 def read(text):
@@ -108,8 +108,8 @@ def test_a_net_of_float32_writes_no_more_digits_than_it_has():
 )
 def test_numbers_far_from_zero_keep_the_digits_in_which_they_differ(mean, scale, dtype, said):
     """A prediction is written in the net's type, unless that has no digits left for how the targets differ."""
-    target = Target("regression", ("y",), mean=np.array([mean]), scale=np.array([scale]))
-    form = Form("regression", ("y",), None, dtypes=digits(target, dtype))
+    target = Numbers(("y",), mean=np.array([mean]), scale=np.array([scale]))
+    form = Form("regression", ("y",), None, dtypes=target.digits(dtype))
 
     assert form.rows([], np.array([152.123456789012]), None) == f"{said}\n"
 

@@ -13,7 +13,7 @@ from fcnet.backends.ops import Array
 from fcnet.nn.activations import ACTIVATIONS, Activation, Elu, LeakyRelu
 from fcnet.nn.initializers import Zeros
 from fcnet.nn.layers import Dense, Dropout, Layer
-from fcnet.nn.losses import LOSSES, CrossEntropy, Huber, Loss
+from fcnet.nn.losses import LOSSES, CrossEntropy, Huber, Loss, Quantile
 from fcnet.nn.network import Network
 from fcnet.optim.rules import Sgd
 from fcnet.optim.update import Update
@@ -28,8 +28,9 @@ ACTIVATION_CASES: dict[str, Activation] = {name: cls() for name, cls in ACTIVATI
 LOSS_CASES: dict[str, Loss] = {name: cls() for name, cls in LOSSES.items()} | {
     "huber(0.4)": Huber(delta=0.4),
     "cross_entropy(0.2)": CrossEntropy(label_smoothing=0.2),
+    "quantile(0.2, 0.7)": Quantile(levels=[0.7, 0.2]),
 }
-ON_VALUES = [name for name, loss in LOSS_CASES.items() if loss.tasks == ("regression",)]
+ON_VALUES = [name for name, loss in LOSS_CASES.items() if loss.learns == "numbers" and loss.on_values]
 H = 2e-4
 
 
@@ -38,12 +39,14 @@ def numbers(seed: int, purpose: str, *shape: int) -> Array:
     return random.normal(int(np.prod(shape)), random.key(seed, purpose)).reshape(shape)
 
 
-def targets(loss: Loss, rows: int, n_out: int, seed: int) -> Array:
-    """Targets that the loss can learn, (rows, n_out): one-hot rows, numbers, or zeros and ones."""
-    y = numbers(seed, "y", rows, n_out)
-    if loss.one_hot:
-        return np.eye(n_out)[np.argmax(y, axis=-1)]
-    return y if loss.tasks == ("regression",) else (y > 0).astype(float)
+def targets(loss: Loss, rows: int, n: int, seed: int) -> Array:
+    """Targets that the loss can learn, (rows, n): one-hot rows, numbers, counts, or zeros and ones."""
+    y = numbers(seed, "y", rows, n)
+    if loss.learns == "one_hot":
+        return np.eye(n)[np.argmax(y, axis=-1)]
+    if loss.learns == "amounts":
+        return np.floor(np.abs(2 * y))
+    return y if loss.learns == "numbers" else (y > 0).astype(float)
 
 
 def net(activation: Activation, n_out: int, *, dropout: float = 0.0, output: Activation | None = None) -> list[Layer]:

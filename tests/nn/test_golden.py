@@ -55,6 +55,27 @@ TORCH_ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "parametric": lambda a, α: a + (F.selu(a) - a) * α,
 }
 
+
+def pinball(a: Any, y: Any, levels: list[float]) -> Any:
+    """The mean of every level's, each weighing what lies above by the level and what lies below by the rest."""
+    d = [y - part for part in a.chunk(len(levels), -1)]
+    each = [τ * F.relu(d) + (1 - τ) * F.relu(-d) for τ, d in zip(levels, d, strict=True)]
+    return torch.stack(each).mean(0).mean(-1)
+
+
+def gaussian(μ: Any, s: Any, y: Any) -> Any:
+    """Of a deviation that is at least a thousandth."""
+    σ = torch.logaddexp(s, torch.zeros_like(s)) + 1e-3
+    return F.gaussian_nll_loss(μ, y, σ**2, eps=1e-30, reduction="none").mean(-1)
+
+
+def poisson(a: Any, y: Any) -> Any:
+    """Less its least value; from a = 50 on its tangent there."""
+    far = F.relu(a - 50)
+    loss = F.poisson_nll_loss(a - far, y, log_input=True, reduction="none") + far * (a.clamp(max=50).exp() - y)
+    return (loss + torch.xlogy(y, y) - y).mean(-1)
+
+
 # ℓ of each row; y as fcnet has it, one-hot or numbers
 TORCH_LOSSES: dict[str, Callable[[Any, Any], Any]] = {
     "squared_error": lambda a, y: F.mse_loss(a, y, reduction="none").mean(-1),
@@ -64,6 +85,10 @@ TORCH_LOSSES: dict[str, Callable[[Any, Any], Any]] = {
     "cross_entropy": lambda a, y: F.cross_entropy(a, y.argmax(-1), reduction="none"),
     "cross_entropy(0.2)": lambda a, y: F.cross_entropy(a, y.argmax(-1), reduction="none", label_smoothing=0.2),
     "binary_cross_entropy": lambda a, y: F.binary_cross_entropy_with_logits(a, y, reduction="none").mean(-1),
+    "quantile": lambda a, y: pinball(a, y, [0.1, 0.5, 0.9]),
+    "quantile(0.2, 0.7)": lambda a, y: pinball(a, y, [0.2, 0.7]),
+    "gaussian": lambda a, y: gaussian(*a.chunk(2, -1), y),
+    "poisson": poisson,
 }
 
 
@@ -147,7 +172,7 @@ def losses(name: str, a: Array, y: Array, w: Array) -> tuple[Array, Array, float
 @pytest.mark.parametrize("name", LOSS_CASES)
 def test_losses_agree_with_pytorch(name: str, width: int) -> None:
     """Value, sum and gradient with row weights in float64, logits of ±1000 included, to 1e-10 or 1e-12 absolute."""
-    a, y = points(width), targets(LOSS_CASES[name], 40, width, 9)
+    a, y = points(width * len(LOSS_CASES[name].parts)), targets(LOSS_CASES[name], 40, width, 9)
     w = np.abs(numbers(9, "w", 40, 1))
     t = torch.tensor(a, requires_grad=True)
     each = torch.tensor(w[:, 0]) * TORCH_LOSSES[name](t, torch.tensor(y))
@@ -163,7 +188,8 @@ def test_losses_agree_with_pytorch(name: str, width: int) -> None:
 @pytest.mark.parametrize("name", LOSS_CASES)
 def test_m1_m2_losses_in_float32_are_those_of_float64(name: str) -> None:
     """Single precision is finite at logits of ±1000 and equals the float64 value to 1e-6."""
-    a, y = points(5).astype(np.float32), targets(LOSS_CASES[name], 40, 5, 9).astype(np.float32)
+    wide = 5 * len(LOSS_CASES[name].parts)
+    a, y = points(wide).astype(np.float32), targets(LOSS_CASES[name], 40, 5, 9).astype(np.float32)
     w = np.ones((40, 1), np.float32)
 
     ℓ, ε, _ = losses(name, a, y, w)

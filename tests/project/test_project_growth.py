@@ -18,7 +18,7 @@ from fcnet.data.numbers import Grammar
 from fcnet.data.options import Data
 from fcnet.data.roles import extra_columns, find_roles, fitted_plan, scoring_plan, training_plan
 from fcnet.data.split import random_split
-from fcnet.data.target import Target
+from fcnet.data.target import Numbers, Target
 from fcnet.errors import FcnetError, escape
 from fcnet.reports.text import fold, hang, shorten, table
 from fcnet.runs.predictions import Form, text_cell
@@ -70,7 +70,7 @@ def encoder(n: int) -> Encoder:
 
 def numbers(n: int) -> Target:
     names = texts(n, "y")
-    return Target("regression", names, mean=np.zeros(n), scale=np.ones(n))
+    return Numbers(names, mean=np.zeros(n), scale=np.ones(n))
 
 
 def refused(call: Callable[[], object]) -> None:

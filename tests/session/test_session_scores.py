@@ -11,12 +11,13 @@ import pytest
 import fcnet
 from fcnet import api
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.data.target import Target
+from fcnet.data.target import Binary
 from fcnet.files import Folder
 from fcnet.metrics import chosen
 from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy
 from fcnet.nn.rows import Rows
 from fcnet.runs import checkpoint
+from fcnet.training.head import Head
 from fcnet.training.scoring import Scorer
 
 N = 300
@@ -156,8 +157,7 @@ def scored(loss, a):
     scorer = Scorer(
         NumpyBackend(),
         Outputs(a),
-        loss,
-        Target("binary", ("y",), ("no", "yes")),
+        Head(loss, Binary(("y",), ("no", "yes"))),
         chosen(["log_loss"], "binary"),
         np.array([0.5, 0.5]),
         (Rows(a), np.array([0]), None),

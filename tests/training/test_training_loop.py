@@ -394,8 +394,8 @@ def test_an_activation_a_loss_and_an_optimizer_by_name(monkeypatch: pytest.Monke
         """Mean of (a − y)⁴."""
 
         def terms(self, a: Any, y: Any) -> Any:
-            ℓ, dℓ = super().terms(a, y)
-            return ℓ * ℓ, 2.0 * ℓ * dℓ
+            ℓ, (dℓ,) = super().terms(a, y)
+            return ℓ * ℓ, (2.0 * ℓ * dℓ,)
 
     class Halved(Adam):
         """Adam at half the rate."""
