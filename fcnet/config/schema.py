@@ -15,6 +15,7 @@ from fcnet.nn.activations import ACTIVATIONS, Activation, Relu
 from fcnet.nn.initializers import INITIALIZERS, Initializer
 from fcnet.nn.layers import Dense, Hidden
 from fcnet.nn.losses import LOSSES, Loss
+from fcnet.nn.parametrisations import PARAMETRISATIONS, Parametrisation
 from fcnet.optim.rules import OPTIMIZERS, Adam, Optimizer
 from fcnet.optim.schedules import SCHEDULES, Constant, Schedule
 from fcnet.registry import Count, Ge, Gt, Le, Len, Lt, Named, OneOf, Share
@@ -45,6 +46,10 @@ class Network:
     """The share of the inputs that are dropped in training."""
     init: Init = "auto"
     """How weights start; `auto`: he_normal for the relu family, lecun_normal for selu, glorot_uniform for all else."""
+    parametrisation: Annotated[Parametrisation, Named(PARAMETRISATIONS)] | None = None
+    """How weights and biases of dense layers learn, the output layer's too; `null`: just as they are."""
+    output_init: Init = "auto"
+    """How weights of the output layer start; `auto`: glorot_uniform."""
     output_activation: Annotated[Activation, Named(ACTIVATIONS)] | None = None
     """An activation on the output; only with losses on values, such as squared_error."""
 

@@ -60,7 +60,7 @@ def resolve(
 
 def _spelled(network: NetworkOptions, numbers: int, levels: tuple[int, ...]) -> NetworkOptions:
     """Every hidden layer with all that it left to the section."""
-    given = Given(network.activation, network.init, network.dropout, numbers, levels)
+    given = Given(network.activation, network.init, network.dropout, numbers, levels, network.parametrisation)
     return replace(network, layers=[layer.settled(given) for layer in network.layers])
 
 
@@ -74,5 +74,6 @@ def network(
 ) -> Network:
     """The layers of a resolved config, from input to output."""
     first = [Dropout(options.input_dropout)] if options.input_dropout else []
-    output = Dense(n_out, options.output_activation or Identity(), best("tanh"))
+    init = best("tanh") if options.output_init == "auto" else options.output_init
+    output = Dense(n_out, options.output_activation or Identity(), init, parametrisation=options.parametrisation)
     return Network([*first, *options.layers, output], n_in, members, driven)

@@ -94,6 +94,8 @@ network:
   dropout: 0.0
   input_dropout: 0.0
   init: auto
+  parametrisation: null
+  output_init: auto
   output_activation: null
 loss: auto
 optimizer: {name: adam, lr: 0.001, beta1: 0.9, beta2: 0.999, eps: 1e-08, weight_decay: 0.0}

@@ -15,6 +15,7 @@ from fcnet.nn.initializers import Zeros
 from fcnet.nn.layers import Dense, Dropout, Layer
 from fcnet.nn.losses import LOSSES, CrossEntropy, Huber, Loss, Quantile
 from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
 from fcnet.optim.rules import Sgd
 from fcnet.optim.update import Update
 from fcnet.training.program import Program
@@ -86,7 +87,7 @@ class Objective:
         for name, ref in self.recorded.batch.named.items():
             self.step.put(ref, given[name])
         self.program.position[:] = (2, 7, 0, 0)
-        self.network.initialise(self.state.θ, self.state.q, 5, x, c)
+        self.network.initialise(self.state.θ, self.state.q, 5, Rows(x, c))
         self.q = self.state.q.copy()
         flags = self.network.layout.zeros(np.float64)
         for view in self.network.layout.views(flags).values():

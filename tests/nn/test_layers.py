@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from layer_cases import SETTINGS
 from nn_cases import numbers
 from tapes import ArrayTape, EagerArrays
 
@@ -14,14 +15,21 @@ from fcnet import random
 from fcnet.backends.numpy import NumpyBackend
 from fcnet.backends.ops import Apply, Array, Tape
 from fcnet.config import from_mapping
+from fcnet.data.source import MemorySource
 from fcnet.formulas import Formula, Sym
 from fcnet.nn.activations import ACTIVATIONS, Identity, Relu, Selu, owned
-from fcnet.nn.initializers import INITIALIZERS, GlorotUniform, HeNormal, Zeros
-from fcnet.nn.layers import Dense, Dropout, Layer, go
+from fcnet.nn.initializers import INITIALIZERS, GlorotUniform, HeNormal, LecunNormal, Zeros
+from fcnet.nn.layers import LAYERS, Dense, Dropout, Layer, go
+from fcnet.nn.losses import SquaredError
 from fcnet.nn.network import Network
+from fcnet.nn.parametrisations import Ntk
 from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
+from fcnet.optim.rules import AdamW
+from fcnet.optim.update import Update
 from fcnet.training.build import resolve
+from fcnet.training.program import Program
+from fcnet.training.state import State
 
 # variance × n_in for 300 inputs and 200 outputs
 VARIANCES = {
@@ -85,6 +93,92 @@ def test_initial_weights_depend_on_the_seed_and_the_layer() -> None:
     np.testing.assert_array_equal(members["W1"][0, 0], a["W1"])
     assert not a["b1"].any()
     np.testing.assert_array_equal(initial([dense(3)], dtype=np.float32)["W1"], a["W1"].astype(np.float32))
+
+
+def test_ntk_starts_by_the_rows_that_are_seen() -> None:
+    """Pre-activations have deviation 1, and a bias is minus a mean of its unit's: never beyond what the rows give, and
+    another one for each unit and member."""
+    ntk = Ntk(rescale=True, bias="data", bias_lr=0.1)
+    layer = Dense(200, Relu(), LecunNormal(), parametrisation=ntk)
+    x = 5.0 + 3.0 * numbers(1, "x", 50, 3)
+    network = Network([layer], 3, (2,))
+    θ = network.layout.zeros(np.float64)
+    network.initialise(θ, network.buffers.zeros(np.float64), 0, Rows(x))
+    p = network.layout.views(θ)
+
+    a = x @ p["W1"].swapaxes(-1, -2)
+
+    np.testing.assert_allclose(a.std(axis=-2), 1, rtol=1e-12)
+    apart = (-p["b1"] - a.mean(axis=-2)).reshape(-1)  # of means of five with weights of 1/6 + 5/6 · 1/5 squared
+    assert apart.std() == pytest.approx(np.sqrt(1 / 3), rel=0.15)
+    assert abs(apart.mean()) < 4 * apart.std() / 20
+    assert ((a.min(axis=-2) < -p["b1"]) & (-p["b1"] < a.max(axis=-2))).all()
+    assert len(np.unique(apart)) == 400
+    assert [(slot.key, slot.lr) for slot in layer.slots(4)[1]] == [("b", 0.1), ("W", 0.5)]
+
+
+def test_ntk_of_weights_that_are_zero_stays_zero() -> None:
+    """Where there is no deviation nothing is divided by it, and biases that follow the pre-activations are 0."""
+    layer = Dense(4, Identity(), Zeros(), parametrisation=Ntk(rescale=True, bias="data"))
+
+    found = initial([layer])
+
+    assert not found["W1"].any()
+    assert not found["b1"].any()
+
+
+def test_ntk_takes_the_steps_of_weights_through_the_root_of_their_inputs() -> None:
+    """W and b after three steps of AdamW are those that come from steps of W′ in a = W′ x / √n_in + b."""
+    lr, decay, bias_lr, x, y = 0.01, 0.3, 0.1, numbers(1, "x", 6, 4), numbers(1, "y", 6, 2)
+    layer = Dense(2, Identity(), LecunNormal(), parametrisation=Ntk(bias_lr=bias_lr))
+    network = Network([layer], 4)
+    rule = AdamW(lr=lr, weight_decay=decay, eps=1e-12)
+    update = Update(rule, network.layout)
+    state = State.new(network, update.names, np.float64)
+    network.initialise(state.θ, state.q, 3, Rows(x))
+    program = Program(NumpyBackend(), network, SquaredError(), update, state)
+    p = {name: view.copy() for name, view in network.layout.views(state.θ).items()}
+
+    for t in range(1, 4):
+        state.row = 0
+        program.run(MemorySource(Rows(x), y), update.scalars(np.array([t]), np.ones(1)), 6)
+
+    W, b = 2.0 * p["W1"], p["b1"]
+    m, v = {"W": 0.0, "b": 0.0}, {"W": 0.0, "b": 0.0}
+    for t in range(1, 4):
+        δ = 2 * (x @ W.T / 2 + b - y) / y.size
+        g = {"W": δ.T @ x / 2, "b": δ.sum(axis=0)}
+        m = {name: 0.9 * m[name] + 0.1 * g[name] for name in g}
+        v = {name: 0.999 * v[name] + 0.001 * g[name] ** 2 for name in g}
+        step = {name: m[name] / (1 - 0.9**t) / np.sqrt(v[name] / (1 - 0.999**t)) for name in g}
+        W = W - lr * decay * W - lr * step["W"]
+        b = b - lr * bias_lr * step["b"]
+    found = network.layout.views(state.θ)
+    np.testing.assert_allclose(2.0 * found["W1"], W, rtol=1e-6)
+    np.testing.assert_allclose(found["b1"], b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cosine", "pbld", "periodic", "piecewise", "scale"])
+def test_columns_that_change_places_change_nothing(name: str) -> None:
+    """What a number becomes, and what the next layer makes of that, follows the column, and so do weights that start by
+    the rows."""
+    embedding = LAYERS[name](**SETTINGS.get(name, {}))
+    made = Dense(5, Relu(), LecunNormal(), parametrisation=Ntk(rescale=True, bias="data"))
+    x, n = numbers(1, "x", 30, 4), SETTINGS.get(name, {}).get("numbers", 4)
+    order = np.concatenate([np.roll(np.arange(n), 1), np.arange(n, 4)[::-1]])  # numbers stay in front
+    ends = []
+    for places in (np.arange(4), order):
+        network = Network([embedding, made], 4)
+        θ, q = network.layout.zeros(np.float64), network.buffers.zeros(np.float64)
+        network.initialise(θ, q, 0, Rows(x[:, places]), ranks=places)
+        batch, tape = Batch.of(30, 4, 5, np.float64), Tape()
+        out = network.forward(tape, network.workspaces(batch, train=False, seed=0, dtype=np.float64), batch)
+        step = NumpyBackend().compile(tape.ops, {"θ": θ, "q": q, "x": x[:, places].copy()})
+        step.run()
+        ends.append(step.fetch(out))
+
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-10, atol=1e-12)
+    assert ends[0].std() > 0 or name == "cosine"  # whose factors start at 0
 
 
 @dataclass(frozen=True)
@@ -244,7 +338,7 @@ def test_selu_keeps_mean_and_variance_through_a_deep_net() -> None:
     """With the weights that `init: auto` gives it, thirty layers of selu turn N(0, 1) into much the same again."""
     network = {"layers": [300], "activation": "selu"}
     config = from_mapping({"data": {"train": "a.csv", "target": "y"}, "network": network})
-    (layer,) = resolve(config, "regression", 100, validated=False, threads=1).network.layers
+    (layer,) = resolve(config, "regression", 100, validated=False, threads=1).config.network.layers
     k = EagerArrays(NumpyBackend())
     z = numbers(3, "rows", 200, 300)
     f = Formula({"z": Selu().f(Sym("a"))})

@@ -14,8 +14,9 @@ from fcnet.formulas.notation import line
 from fcnet.formulas.transform import evaluate
 from fcnet.nn.activations import ACTIVATIONS, Activation, Identity, logistic, owned
 from fcnet.nn.initializers import INITIALIZERS, Initializer, best
-from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, row, transpose
+from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, drawn, row, transpose
 from fcnet.nn.layout import Slot
+from fcnet.nn.parametrisations import PARAMETRISATIONS, Parametrisation
 from fcnet.nn.workspace import Workspace
 from fcnet.registry import Count, Named, Share
 
@@ -32,6 +33,8 @@ class Dense:
     """How its weights start; without, `network.init`."""
     dropout: Share | None = None
     """The share of its outputs that are dropped in training; without, `network.dropout`."""
+    parametrisation: Annotated[Parametrisation, Named(PARAMETRISATIONS)] | None = None
+    """How its weights and biases learn; without, `network.parametrisation`."""
     name: Literal["dense"] = "dense"
 
     def settled(self, given: Given) -> Self:
@@ -39,7 +42,9 @@ class Dense:
         f = given.activation if self.activation is None else self.activation
         init = given.init if self.init is None else self.init
         dropout = given.dropout if self.dropout is None else self.dropout
-        return replace(self, activation=f, init=best(f.family) if init == "auto" else init, dropout=dropout)
+        init = best(f.family) if init == "auto" else init
+        of = given.parametrisation if self.parametrisation is None else self.parametrisation
+        return replace(self, activation=f, init=init, dropout=dropout, parametrisation=of)
 
     @property
     def f(self) -> Activation:
@@ -52,15 +57,18 @@ class Dense:
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
         """b (n_out,), W (n_out, n_in), and what the activation owns."""
-        own = [Slot("b", (self.units,), "bias"), Slot("W", (self.units, n_in), "weight")]
+        lr, decay, bias = self.parametrisation.slots(n_in) if self.parametrisation else (1.0, None, 1.0)
+        own = [Slot("b", (self.units,), "bias", bias), Slot("W", (self.units, n_in), "weight", lr, decay)]
         return self.units, [*own, *owned(self.f, self.units)]
 
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
-        """W from the initializer, b = 0."""
+        """W from the initializer, b = 0, and what the parametrisation makes of them."""
         assert self.init is not None
         assert self.init != "auto"
-        self.init.fill(p["W"], key.words, key.place)
+        drawn(p["W"], self.init, key)
         p["b"][...] = 0
+        if self.parametrisation is not None:
+            self.parametrisation.start(p["W"], p["b"], z, key.words, key.path)
         for slot in owned(self.f, self.units):
             p[slot.name][...] = slot.start
 

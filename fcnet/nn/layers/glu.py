@@ -12,7 +12,7 @@ from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
 from fcnet.formulas import Formula, Sym
 from fcnet.nn.activations import logistic
 from fcnet.nn.initializers import INITIALIZERS, Initializer, best
-from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, row, transpose
+from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, drawn, row, transpose
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.registry import Count, Named, Share
@@ -48,7 +48,7 @@ class Glu:
         """W from the initializer, b = 0."""
         assert self.init is not None
         assert self.init != "auto"
-        self.init.fill(p["W"], key.words, key.place)
+        drawn(p["W"], self.init, key)
         p["b"][...] = 0
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:

@@ -15,6 +15,7 @@ from fcnet.backends.ops import Array, Ref, Tape
 from fcnet.nn.activations import Activation
 from fcnet.nn.initializers import Initializer
 from fcnet.nn.layout import Slot
+from fcnet.nn.parametrisations import Parametrisation
 from fcnet.nn.workspace import Workspace, place
 from fcnet.registry import Named
 
@@ -34,6 +35,7 @@ class Given:
     """How many of the net's inputs, the first ones, are columns of numbers: they are x[..., 0:numbers]."""
     levels: tuple[int, ...] = ()
     """The number of levels of each column of codes."""
+    parametrisation: Parametrisation | None = None
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,6 @@ def go(layer: Layer, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         assert isinstance(k, Eager)
         own, held = ({name: k.fetch(view) for name, view in views.items()} for views in (p, q))
         layer.start(own, held, Key(ws.key, ws.path, ws.ranks), k.fetch(z))
-        if ws.ranks is not None and "W" in own and own["W"].shape[-1] == len(ws.ranks):
-            own["W"][...] = own["W"][..., ws.ranks]
     ws.keep("z", z)
     z_out = layer.forward(k, p, q, ws, z)
     ws.keep("z_out", z_out)
@@ -191,6 +191,13 @@ def go(layer: Layer, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
 def within(views: Mapping[str, T], name: str) -> dict[str, T]:
     """The parameters of the layer inside that has this name."""
     return {own.removeprefix(f"{name}."): view for own, view in views.items() if own.startswith(f"{name}.")}
+
+
+def drawn(W: Array, init: Initializer, key: Key) -> None:
+    """Fill weights (…, n_out, n_in); each input takes what is drawn for its place, in any order of the columns."""
+    init.fill(W, key.words, key.place)
+    if key.ranks is not None and W.shape[-1] == len(key.ranks):
+        W[...] = W[..., key.ranks]
 
 
 def transpose(x: Ref) -> Ref:
