@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import io
 import sys
 import warnings
@@ -187,6 +186,8 @@ def _scores(part: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in HTML."""
+    import html
+
     lines = [("th", head), *(("td", row) for row in rows)]
     cells = ("".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) for tag, row in lines if row)
     return f"<table><caption>{html.escape(caption)}</caption>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"

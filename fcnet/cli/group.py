@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 import click
 
 from fcnet import __version__
@@ -49,7 +47,9 @@ def _meant(name: str) -> str:
     said = ELSEWHERE.get(word)
     if said is not None:
         return f"; did you mean {said}?" if said in COMMANDS else f"; {said}"
-    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    from difflib import get_close_matches  # only those who mistype wait for it
+
+    near = get_close_matches(word, COMMANDS, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tempfile
-import traceback
 
 import click
 
@@ -89,6 +87,9 @@ def _unwritten(error: OSError) -> int:
 
 
 def _bug(error: Exception) -> int:
+    import tempfile  # there is hardly ever a bug to be reported
+    import traceback
+
     text = traceback.format_exc()
     if os.environ.get("FCNET_DEBUG") == "1":
         streams.say(text.rstrip())

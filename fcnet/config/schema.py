@@ -7,7 +7,7 @@ is what `fcnet schema` and docs/config.md say about it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from fcnet.data.options import Data, Preprocess
 from fcnet.metrics import METRICS
@@ -118,8 +118,6 @@ class Schedules:
 @dataclass(frozen=True)
 class Config:
     """The config of one run."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     name: str
     """The name of the run's folder; without, the file's name less its suffix."""

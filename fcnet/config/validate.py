@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from fcnet.config.docstrings import meanings
 from fcnet.config.kinds import Section, at, members, section, words
-from fcnet.config.messages import unknown_key, wrong_name, wrong_value
 from fcnet.config.places import SHOWN, Finding, Place, Tree, position
 from fcnet.config.schema import Config
 from fcnet.config.strict import Fault, made
@@ -40,6 +39,8 @@ def _place(fault: Fault, tree: Tree) -> Place:
 
 
 def _text(fault: Fault, place: Place, tree: Tree) -> str:
+    from fcnet.config.messages import unknown_key, wrong_name, wrong_value  # what other programs call things, and ours
+
     path, expected = fault.path, fault.expected
     match fault.kind:
         case "unknown":

@@ -23,7 +23,7 @@ from fcnet.errors import CheckpointError, FcnetError
 from fcnet.metrics import Metric, chosen
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
-from fcnet.runs import checkpoint, header
+from fcnet.runs import checkpoint
 from fcnet.training import build
 from fcnet.training.head import Head
 from fcnet.training.program import Forward
@@ -100,6 +100,8 @@ def understand(held: checkpoint.Checkpoint) -> Parts:
 
     Nothing is allocated before the arrays have the shapes that the config inside asks for.
     """
+    from fcnet.runs import header  # its schema is for those who read a checkpoint
+
     where = str(held.path)
     try:
         settings = configs.from_mapping(held.header["config"], needs_data=False)

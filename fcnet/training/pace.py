@@ -6,7 +6,6 @@ Where another program wants the cores, threads that wait for one another lose fa
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
 from time import perf_counter, process_time
 
 from fcnet.backends.base import Backend, Paced
@@ -42,7 +41,7 @@ class Pace:
 
     def steps(self, k: int) -> int:
         """How many of k steps the next chunk is to have."""
-        return min(k, max(1, int(TRIED / median(self._recent)))) if self._trying else k
+        return min(k, max(1, int(TRIED / self._usual()))) if self._trying else k
 
     def begin(self) -> None:
         """A chunk begins."""
@@ -66,7 +65,7 @@ class Pace:
 
     def _judge(self, wall: float, other: float) -> str | None:
         """Go on with the other number, try it for longer, or go back."""
-        own = median(self._recent)
+        own = self._usual()
         self._trial += wall
         if other * GAIN < own:
             self._vain, before = 0, self.threads
@@ -78,6 +77,10 @@ class Pace:
             self._use(self.threads)
             self._reset(self.threads)
         return None
+
+    def _usual(self) -> float:
+        """Seconds of a step: the middle one of the last three chunks'."""
+        return sorted(self._recent)[len(self._recent) // 2]
 
     def _reset(self, threads: int) -> None:
         self.threads, self._trying = threads, False
