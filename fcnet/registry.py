@@ -73,3 +73,6 @@ class OneOf:
     """Marks a text that must be one of the names that `names` gives when it is asked."""
 
     names: Callable[[], Iterable[str]]
+
+
+Mark = Ge | Gt | Le | Lt | Len | Such | Named | OneOf

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from fcnet.config.places import Path, Plain
 from fcnet.config.schema import Config
-from fcnet.registry import Ge, Gt, Le, Len, Lt, Named, OneOf, Such
+from fcnet.registry import Ge, Gt, Le, Len, Lt, Mark, Named, OneOf, Such
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,7 @@ def _kinds(hint: Any, metadata: tuple[Any, ...] = ()) -> Iterator[Kind]:
         yield from _kinds(inner, (*metadata, *more))
         return
     for mark in metadata:
+        assert isinstance(mark, Mark), f"the config does not know {mark!r}; fcnet.registry has the marks"
         if isinstance(mark, Named):
             yield Member(mark.registry, mark.default, mark.bare)
             return

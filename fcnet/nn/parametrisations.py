@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
-from annotated_types import Gt
 
 from fcnet import random
 from fcnet.backends.ops import Array
 from fcnet.nn.workspace import place
+from fcnet.registry import Gt
 
 
 class Parametrisation(Protocol):

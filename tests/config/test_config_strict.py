@@ -169,3 +169,14 @@ def test_a_block_with_nothing_in_it_is_refused() -> None:
         from_mapping(
             {"data": {"train": "a.csv", "target": "y"}, "network": {"layers": [{"name": "residual", "layers": []}]}}
         )
+
+
+def test_a_mark_of_another_library_is_no_limit() -> None:
+    """A limit that nobody would check is a mistake of the class, not one that is passed over."""
+
+    @dataclass(frozen=True)
+    class Foreign:
+        number: Annotated[int, slice(0, 3)] = 0
+
+    with pytest.raises(AssertionError, match="the config does not know slice"):
+        made((Section(Foreign),), {"number": 9}, [])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +47,25 @@ def against_the_order(path: Path, source: str) -> list[str]:
         if ORDER.index(parts[1]) > ORDER.index(place):
             wrong.append(f"{path.relative_to(ROOT)}:{line}: {place} imports {parts[1]}, which stands to its right")
     return wrong
+
+
+MODULES = {"pyyaml": "yaml"}  # where a package is not called as it is imported
+BROUGHT = {"llvmlite"}  # by numba, which is one with it
+
+
+def test_only_what_is_declared_is_imported() -> None:
+    """Whatever fcnet imports that is not Python's own comes with a dependency, or an extra, of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [name for extra, names in project["optional-dependencies"].items() if extra != "dev" for name in names]
+    named = {re.split(r"[<>=!~ \[;]", name)[0].lower() for name in [*project["dependencies"], *extras]}
+    known = {MODULES.get(name, name) for name in named} | BROUGHT | sys.stdlib_module_names | {"fcnet"}
+    found = {
+        (module.split(".")[0], str(path.relative_to(ROOT)))
+        for path in SOURCES
+        for _, module in imports(path, path.read_text(encoding="utf-8"))
+    }
+
+    assert sorted((module, path) for module, path in found if module not in known) == []
 
 
 def test_every_module_has_its_place() -> None:

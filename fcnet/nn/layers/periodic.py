@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Expr, Formula, Sym, cos, maximum, row_sum, where
@@ -16,7 +15,7 @@ from fcnet.nn import features
 from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
-from fcnet.registry import MAX_COUNT, Count
+from fcnet.registry import MAX_COUNT, Count, Ge, Gt, Le
 
 
 @dataclass(frozen=True)
