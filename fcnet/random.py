@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def key(seed: int, purpose: str) -> Array:
-    """The Philox key, (2,) uint64, for one purpose of one seed: the first 16 bytes of SHA-256("purpose/seed")."""
-    digest = hashlib.sha256(f"{purpose}/{seed}".encode()).digest()
+def key(seed: int, purpose: str, member: int = 0) -> Array:
+    """The Philox key, (2,) uint64, for one purpose of one seed: the first 16 bytes of SHA-256("purpose/seed").
+
+    A member of a pack has its own, of "purpose/seed/member"; the first has that of a net alone.
+    """
+    digest = hashlib.sha256("/".join([purpose, str(seed), *([str(member)] if member else [])]).encode()).digest()
     return np.frombuffer(digest, dtype="<u8", count=2).astype(np.uint64)
 
 

@@ -80,13 +80,17 @@ class NumpyBackend(HostBackend):
                 results = {name: views[name] for name in formula.results}
                 return self._apply(formula, {**views, **at.all(scalars)}, results)
             case Accumulate(values, total):
-                part = np.zeros((), np.float64)
-                adds = (np.add.reduce, (at(values), tuple(range(values.ndim)), np.float64, part))
+                part = np.zeros(total.shape, np.float64)
+                adds = (np.add.reduce, (at(values), tuple(range(total.ndim, values.ndim)), np.float64, part))
                 return [adds, (np.add, (at(total), part, at(total)))]
             case Norm(g, out):
-                return self._norm(at(g), at(out))
-            case Words(key, layer, position, out):
-                return [(_words, (np.array(key, np.uint64), layer, at(position), at(out).reshape(-1)))]
+                norms = at(out).reshape(-1, 1)
+                each = zip(at(g).reshape(len(norms), g.shape[-1]), norms, strict=True)
+                return [call for own, norm in each for call in self._norm(own, norm.reshape(()))]
+            case Words(keys, layer, position, out):
+                flat = at(out).reshape(len(keys), -1)
+                each_key = zip(np.array(keys, np.uint64), flat, strict=True)
+                return [(_words, (key, layer, at(position), own)) for key, own in each_key]
             case Gather(x, order, position, out):
                 return [(_gather, (at(x), at(order), at(position), at(out)))]
             case GatherOneHot(labels, order, position, out):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import EllipsisType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,16 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Ref:
-    """The elements of a buffer seen as an array, from `start` on; `strides` in elements."""
+    """The elements of a buffer seen as an array, from `start` on; `strides` in elements.
+
+    `members`: how many members of a pack its first axis has, 0 where it has no such axis.
+    """
 
     buffer: Buffer
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     start: int = 0
+    members: int = 0
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -71,10 +75,18 @@ class Ref:
         return replace(self, shape=shape, start=self.start + start * self.strides[axis])
 
     def reshape(self, shape: tuple[int, ...]) -> Ref:
-        """The same elements in order, in another shape."""
-        assert self.strides == _strides(self.shape)
+        """The same elements in order, in another shape; axes in front that lie apart stay as they are."""
+        apart = next(i for i in range(self.ndim + 1) if self.strides[i:] == _strides(self.shape[i:]))
         assert math.prod(shape) == self.size
-        return replace(self, shape=shape, strides=_strides(shape))
+        assert shape[:apart] == self.shape[:apart]
+        return replace(self, shape=shape, strides=(*self.strides[:apart], *_strides(shape[apart:])))
+
+    def member(self, i: int) -> Ref:
+        """What member i has of it; itself where all have the same."""
+        if not self.members:
+            return self
+        start = self.start + i * self.strides[0]
+        return replace(self, shape=self.shape[1:], strides=self.strides[1:], start=start, members=0)
 
     def split(self, parts: int) -> Ref:
         """The last axis as two: so many parts of equal length, and what is in each."""
@@ -107,10 +119,10 @@ def _strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
-def ref(name: str, shape: int | tuple[int, ...], dtype: Any) -> Ref:
-    """A whole buffer of this shape."""
-    shape = (shape,) if isinstance(shape, int) else shape
-    return Ref(Buffer(name, math.prod(shape), np.dtype(dtype)), shape, _strides(shape))
+def ref(name: str, shape: int | tuple[int, ...], dtype: Any, members: tuple[int, ...] = ()) -> Ref:
+    """A whole buffer of this shape, for each of the members, (M,) or (), that stand in front of it."""
+    shape = (*members, shape) if isinstance(shape, int) else (*members, *shape)
+    return Ref(Buffer(name, math.prod(shape), np.dtype(dtype)), shape, _strides(shape), members=sum(members))
 
 
 def like(name: str, array: Array) -> Ref:
@@ -120,7 +132,22 @@ def like(name: str, array: Array) -> Ref:
 
 @dataclass(frozen=True)
 class Op:
-    """One operation; it reads and writes what its fields say."""
+    """One operation; it reads and writes what its fields say, for one net or for each member of a pack."""
+
+    @property
+    def members(self) -> int:
+        """How many members it is made for, 0 for one net."""
+        return max((each.members for each in (*self.reads, *self.writes)), default=0)
+
+    def member(self, i: int) -> Self:
+        """What it does for member i."""
+
+        def own(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {name: ref.member(i) for name, ref in value.items()}
+            return value.member(i) if isinstance(value, Ref) else value
+
+        return replace(self, **{each.name: own(getattr(self, each.name)) for each in fields(self)})
 
     @property
     def reads(self) -> tuple[Ref, ...]:
@@ -172,7 +199,7 @@ class Apply(Op):
 
 @dataclass(frozen=True)
 class Accumulate(Op):
-    """total += Σ values, the sum and `total`, a 0-d array, in float64."""
+    """total += Σ values (…, B, 1), the sum and `total` (…), in float64."""
 
     values: Ref
     total: Ref = _changed()
@@ -180,7 +207,7 @@ class Accumulate(Op):
 
 @dataclass(frozen=True)
 class Norm(Op):
-    """out, a 0-d array, = ‖g‖₂ of a flat vector."""
+    """out (…) = ‖g‖₂ of flat vectors (…, n)."""
 
     g: Ref
     out: Ref = _made()
@@ -188,12 +215,19 @@ class Norm(Op):
 
 @dataclass(frozen=True)
 class Words(Op):
-    """out uint16 = random words of (key, layer) at the epoch and step of `position`, four from each uint64."""
+    """out uint16 = random words of (key, layer) at the epoch and step of `position`, four from each uint64.
 
-    key: tuple[int, int]
+    Each member has a key of its own.
+    """
+
+    keys: tuple[tuple[int, int], ...]
     layer: int
     position: Ref
     out: Ref = _made()
+
+    def member(self, i: int) -> Self:
+        """By its key."""
+        return replace(super().member(i), keys=(self.keys[i],))
 
 
 @dataclass(frozen=True)
@@ -266,9 +300,10 @@ class Advance(Op):
 
 @dataclass(frozen=True)
 class Update(Op):
-    """The formula over flat vectors of one length; results are named like the vectors that they overwrite.
+    """The formula over flat vectors (…, n); results are named like the vectors that they overwrite.
 
-    `scalars` are 0-d. A backend that can do so at no cost watches whether all results are finite.
+    `scalars` are 0-d, or (M, 1) for members. A backend that can do so at no cost watches whether all results are
+    finite.
     """
 
     formula: Formula
@@ -277,7 +312,7 @@ class Update(Op):
 
     @property
     def size(self) -> int:
-        """The number of elements of each vector."""
+        """The number of elements of each vector, of all members."""
         return next(iter(self.vectors.values())).size
 
 

@@ -16,16 +16,13 @@ class Initializer(Protocol):
     """Fills the weights of a layer."""
 
     def fill(self, W: Array, key: Array, layer: int) -> None:
-        """Fill W (…, n_out, n_in) from the words of (key, layer), each member of an ensemble from words of its own."""
+        """Fill W (n_out, n_in) from the words of (key, layer)."""
 
 
 def _fill(W: Array, key: Array, layer: int, draw: str, scale: float) -> None:
-    members = W.reshape(-1, W.shape[-2] * W.shape[-1])
-    for member, row in enumerate(members):
-        if draw == "normal":
-            row[:] = scale * random.normal(row.size, key, layer, member)
-        else:
-            row[:] = scale * (2.0 * random.uniform(row.size, key, layer, member) - 1.0)
+    normal = draw == "normal"
+    drawn = random.normal(W.size, key, layer) if normal else 2.0 * random.uniform(W.size, key, layer) - 1.0
+    W[...] = (scale * drawn).reshape(W.shape)
 
 
 @dataclass(frozen=True)

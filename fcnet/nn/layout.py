@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from fcnet.backends.base import aligned
-from fcnet.backends.ops import Array, Ref
+from fcnet.backends.ops import Array, Ref, ref
 
 Vector = TypeVar("Vector", Array, Ref)
 Kind = Literal["bias", "weight", "vector", "embedding", "buffer"]
@@ -63,43 +64,43 @@ class Segment:
 class Layout:
     """The order of slots in a flat vector: b₁ …, W₁ …, then the rest; buffers have a layout of their own.
 
-    `members`: leading axes of an ensemble, () for one net. Slots start on multiples of 16 elements; what lies between
-    them stays 0.
+    Each member of a pack has a vector of `size` elements: `members` is (M,), or () for one net, and stands in front of
+    all shapes. Slots start on multiples of 16 elements; what lies between them stays 0.
     """
 
     def __init__(self, slots: Sequence[Slot], members: tuple[int, ...] = ()) -> None:
         rank = {"bias": 0, "weight": 1}
-        ordered = sorted(slots, key=lambda slot: rank.get(slot.kind, 2))  # stable: the order of the layers
-        self.slots = tuple(replace(slot, shape=members + slot.shape) for slot in ordered)
+        self.members = members
+        self.slots = tuple(sorted(slots, key=lambda slot: rank.get(slot.kind, 2)))  # stable: the order of the layers
         assert len({slot.name for slot in slots}) == len(slots), "two slots of one name"
         self.starts: dict[str, int] = {}
         end = 0
         for slot in self.slots:
             self.starts[slot.name] = end
-            end += -(-_size(slot.shape) // ALIGN) * ALIGN
+            end += -(-math.prod(slot.shape) // ALIGN) * ALIGN
         self.size = end
-        self.count = sum(_size(slot.shape) for slot in self.slots)
+        self.count = math.prod(members) * sum(math.prod(slot.shape) for slot in self.slots)
 
     def zeros(self, dtype: Any) -> Array:
-        """A vector of this layout, (size,), aligned."""
-        return aligned(self.size, dtype)
+        """A vector of this layout, (…, size), aligned."""
+        return aligned((*self.members, self.size), dtype)
+
+    def ref(self, name: str, dtype: Any) -> Ref:
+        """A buffer of this layout, (…, size)."""
+        return ref(name, self.size, dtype, self.members)
 
     def views(self, vector: Vector) -> dict[str, Vector]:
-        """The slots of `vector` by name, sharing its memory."""
-        return {
-            slot.name: vector[self.starts[slot.name] :][: _size(slot.shape)].reshape(slot.shape) for slot in self.slots
-        }
+        """The slots of `vector` (…, size) by name, sharing its memory."""
+        found: dict[str, Vector] = {}
+        for slot in self.slots:
+            start = self.starts[slot.name]
+            part = vector[..., start : start + math.prod(slot.shape)]
+            found[slot.name] = part.reshape(self.members + slot.shape)
+        return found
 
     def spans(self) -> dict[Slot, tuple[int, int]]:
         """Where each slot starts and stops, with what lies behind it up to the next."""
         return {
-            slot: (self.starts[slot.name], self.starts[slot.name] + -(-_size(slot.shape) // ALIGN) * ALIGN)
+            slot: (self.starts[slot.name], self.starts[slot.name] + -(-math.prod(slot.shape) // ALIGN) * ALIGN)
             for slot in self.slots
         }
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +24,9 @@ from fcnet.nn.workspace import Batch, Workspace
 class Network:
     """Layers with their slots numbered as in the derivation: b1, W1 belong to the first layer that has parameters.
 
-    `members`: leading axes of an ensemble trained as one batched product; () is one net. `driven`: the rates that
-    schedules move. `n_cat`: the columns of codes beside the n_in numbers of a row.
+    `members`: (M,) for a pack of nets that are trained side by side, () for one net; `who`: the numbers by which they
+    draw their random words, from 0 on where nothing is said. `driven`: the rates that schedules move. `n_cat`: the
+    columns of codes beside the n_in numbers of a row.
     """
 
     def __init__(
@@ -35,10 +37,12 @@ class Network:
         driven: Collection[str] = (),
         *,
         n_cat: int = 0,
+        who: tuple[int, ...] = (),
     ) -> None:
         self.layers = tuple(spread(layers))
         self.n_in, self.n_cat = n_in, n_cat
-        self.members = members
+        self.who = who or tuple(range(max(sum(members), 1)))
+        self.own = (self.layers,) * len(self.who)  # each member's, which may differ in their rates
         self.names: list[dict[str, str]] = []  # per layer: its own slot's key -> name in the layout
         self.widths = [n_in]
         self.numbers: list[int] = []  # per layer: i of the derivation, for layers with slots
@@ -53,14 +57,46 @@ class Network:
             self.names.append({slot.key: slot.numbered(number).name for slot in own})
             slots += [slot.numbered(number) for slot in own]
             self.widths.append(n_out)
-        self.driven = [
-            (i, name, rate, of)
-            for i, layer in enumerate(self.layers)
-            for name, (rate, of) in moved(layer).items()
-            if rate in driven
-        ]
+        self.rates = frozenset(driven)
         self.layout = Layout([slot for slot in slots if slot.kind != "buffer"], members)
         self.buffers = Layout([slot for slot in slots if slot.kind == "buffer"], members)
+
+    @classmethod
+    def pack(cls, nets: Sequence[Network]) -> Network:
+        """The nets side by side: layers may differ in what schedules can move, and in nothing else."""
+        made = copy(nets[0])
+        made.who = tuple(number for net in nets for number in net.who)
+        made.own = tuple(own for net in nets for own in net.own)
+        differ = [layer for same in zip(*made.own, strict=True) for layer in same if layer != same[0]]
+        made.rates = made.rates.union(rate for layer in differ for rate, _ in moved(layer).values())
+        assert all(net.layout.slots == made.layout.slots for net in nets)
+        made.layout, made.buffers = (Layout(each.slots, (len(nets),)) for each in (made.layout, made.buffers))
+        return made
+
+    def only(self, which: Sequence[int]) -> Network:
+        """The pack of these of its members."""
+        return Network.pack([self.one(i) for i in which])
+
+    def one(self, i: int) -> Network:
+        """Member i as a net alone."""
+        made = copy(self)
+        made.layers, made.who, made.own = self.own[i], (self.who[i],), (self.own[i],)
+        made.layout, made.buffers = (Layout(each.slots) for each in (self.layout, self.buffers))
+        return made
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """(M,), or () for one net."""
+        return self.layout.members
+
+    @property
+    def driven(self) -> list[tuple[int, str]]:
+        """The numbers that schedules move: of which layer, and their names."""
+        return [(i, name) for i, name, _, _ in self._moved(self.layers)]
+
+    def _moved(self, layers: Sequence[Layer]) -> list[tuple[int, str, str, Callable[[Array], Array]]]:
+        each = [(i, moved(layer)) for i, layer in enumerate(layers)]
+        return [(i, name, rate, of) for i, own in each for name, (rate, of) in own.items() if rate in self.rates]
 
     @property
     def n_out(self) -> int:
@@ -91,14 +127,20 @@ class Network:
     def initialise(self, θ: Array, q: Array, seed: int, rows: Rows, ranks: Array | None = None) -> None:
         """Fill θ and the buffers q, layer by layer, each seeing its inputs for some rows.
 
+        Of a pack one member after another, as it would be alone.
+
         Layer i draws from (seed, "init", i) alone: another layer added does not move it. Input j of the net takes what
         is drawn for place `ranks[j]` (n_in,), so that inputs which change places take their weights along.
         """
+        if self.members:
+            for i in range(len(θ)):
+                self.one(i).initialise(θ[i], q[i], seed, rows, ranks)
+            return
         inputs = {name: np.ascontiguousarray(array) for name, array in rows.astype(θ.dtype).arrays.items()}
         resident = {"θ": θ, "q": q, **inputs}
         batch = Batch.of(len(rows), self.n_in, self.n_out, θ.dtype, n_cat=self.n_cat)
         spaces = self.workspaces(batch, train=False, seed=seed, dtype=θ.dtype)
-        key = random.key(seed, "init")
+        key = random.key(seed, "init", *self.who)
         mixing = next((i for i, names in enumerate(self.names) if "W" in names), 0)  # up to there inputs stay apart
         for i, ws in enumerate(spaces):
             spaces[i] = replace(ws, key=key, ranks=ranks if i <= mixing else None)
@@ -108,19 +150,20 @@ class Network:
 
     def workspaces(self, batch: Batch, train: bool, seed: int, dtype: Any, *, frugal: bool = True) -> list[Workspace]:
         """One workspace for each layer, for a batch of these rows."""
-        lead = (*self.members, batch.n)
-        first, all_driven = self.first, ref("driven", len(self.driven), dtype)
+        first, driven = self.first, self.driven
+        all_driven = ref("driven", len(driven), dtype, self.members)
         numbers: list[dict[str, Ref]] = [{} for _ in self.layers]
-        for at, (i, name, _, _) in enumerate(self.driven):
-            numbers[i][name] = all_driven[at : at + 1].reshape(())
+        for at, (i, name) in enumerate(driven):
+            numbers[i][name] = all_driven[..., at : at + 1].reshape((*self.members, 1, 1) if self.members else ())
+        about = (*self.members, batch.n), train, seed, dtype
         return [
-            Workspace(path, batch, lead, train, seed, dtype, needed=i > first, frugal=frugal, driven=numbers[i])
+            Workspace(path, batch, *about, needed=i > first, frugal=frugal, driven=numbers[i], who=self.who)
             for i, path in enumerate(self.paths)
         ]
 
     def scalars(self, factors: Mapping[str, Array]) -> Array:
-        """What schedules move, (K, n): the factors (K,) of each rate at K steps, as the layers want them."""
-        columns = [of(factors[rate]) for _, _, rate, of in self.driven]
+        """What schedules move, (K, M n): the factors (K,) of each rate at K steps, as the members' layers want them."""
+        columns = [of(factors[rate]) for layers in self.own for _, _, rate, of in self._moved(layers)]
         return np.stack(columns, axis=-1) if columns else np.empty((0, 0))
 
     @property
@@ -130,11 +173,7 @@ class Network:
 
     def refs(self, dtype: Any) -> tuple[Ref, Ref, Ref]:
         """Where θ, the buffers q and the gradient g stand."""
-        return (
-            ref("θ", self.layout.size, dtype),
-            ref("q", self.buffers.size, dtype),
-            ref("g", self.layout.size, dtype),
-        )
+        return self.layout.ref("θ", dtype), self.buffers.ref("q", dtype), self.layout.ref("g", dtype)
 
     def forward(self, k: Tape, spaces: Sequence[Workspace], batch: Batch, first: int = 0, z: Ref | None = None) -> Ref:
         """Record z_N (…, B, n_out) from batch.x; or from the inputs z of the layer `first` on."""

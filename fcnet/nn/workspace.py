@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fcnet import random
 from fcnet.backends.ops import Array, Ref, ref
 
 
@@ -62,7 +63,8 @@ def place(path: str) -> int:
 class Workspace:
     """What one layer sees of the buffers: its own, the batch, and whether this is training.
 
-    `path` is the layer's place in the net, `lead` the axes in front of the units: members and rows. `train` chooses the
+    `path` is the layer's place in the net, `lead` the axes in front of the units: members, (M,) or none, and rows;
+    `who` (M,), or (1,), are the numbers by which the members draw their random words. `train` chooses the
     operations that are recorded (dropout or none), never a branch within a step; `needed`: whether anybody asks for δ
     at the layer's inputs; `frugal`: whether a buffer may be overwritten once the step can do without what it held;
     `key`: where initial weights are drawn from, while the net is being made, and `ranks` the places (n_in,) that its
@@ -81,14 +83,21 @@ class Workspace:
     key: Array | None = None
     ranks: Array | None = None
     driven: Mapping[str, Ref] = field(default_factory=dict)
+    who: tuple[int, ...] = (0,)
     kept: dict[str, Ref] = field(default_factory=dict)
     inside: dict[str, Workspace] = field(default_factory=dict)
 
     def new(self, name: str, units: int | tuple[int, ...], dtype: Any = None) -> Ref:
-        """A buffer (…, B, units) under `name`, kept for `ws[name]`; of the shape itself where it is a tuple."""
-        shape = (*self.lead, units) if isinstance(units, int) else units
-        made = self.kept[name] = ref(f"{self.path}/{name}", shape, dtype or self.dtype)
+        """A buffer (…, B, units) under `name`, kept for `ws[name]`; of another shape, a tuple, for each member."""
+        *members, rows = self.lead
+        shape = (rows, units) if isinstance(units, int) else units
+        made = self.kept[name] = ref(f"{self.path}/{name}", shape, dtype or self.dtype, tuple(members))
         return made
+
+    def keys(self, purpose: str) -> tuple[tuple[int, int], ...]:
+        """The Philox key of each member for a purpose."""
+        found = (random.key(self.seed, purpose, number).tolist() for number in self.who)
+        return tuple((k0, k1) for k0, k1 in found)
 
     def keep(self, name: str, held: Ref) -> None:
         """Remember a buffer for the backward pass."""

@@ -237,18 +237,19 @@ class Muon(Grouped):
 
     def direction(self, k: Tape, g: Ref, state: Mapping[str, Ref], d: Ref) -> None:
         """As the class says."""
-        *lead, n_out, n_in = g.shape
+        *_, n_out, n_in = g.shape
+        members = g.shape[:-2]
         short, long, place = min(n_out, n_in), max(n_out, n_in), f"muon/{n_out}×{n_in}"
 
         def made(name: str, rows: int, columns: int) -> Ref:
-            return ref(f"{place}/{name}", (*lead, rows, columns), g.dtype)
+            return ref(f"{place}/{name}", (rows, columns), g.dtype, members)
 
         μ, m = self.momentum, state["momentum"]
         new = μ * Sym("m") + (1.0 - μ) * Sym("g")
         u, X, Y = made("u", n_out, n_in), made("X", short, long), made("Y", short, long)
         A, B = made("A", short, short), made("B", short, short)
         k.add(Apply(Formula({"m": new, "u": (1.0 - μ) * Sym("g") + μ * new}), {"m": m, "g": g}, {"m": m, "u": u}))
-        flat, size = u.reshape((*lead, 1, n_out * n_in)), ref(f"{place}/size", (*lead, 1, 1), g.dtype)
+        flat, size = u.reshape((*members, 1, n_out * n_in)), made("size", 1, 1)
         k.add(Apply(Formula({"s": sqrt(row_sum(Sym("u") * Sym("u"))) + 1e-7}), {"u": flat}, {"s": size}))
         k.add(Apply(Formula({"u": Sym("u") / Sym("s")}), {"u": flat, "s": size}, {"u": flat}))
         tall = n_out > n_in

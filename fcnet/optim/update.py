@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -30,8 +31,8 @@ class _Piece:
     formula: Formula
     hoisted: dict[str, Expr]
     offset: int
-    lr: float
-    decay: float
+    rates: tuple[tuple[float, float], ...]
+    """(lr, decay) of each member."""
 
 
 class Update:
@@ -39,25 +40,39 @@ class Update:
 
     `clip_norm`: ∇L is first multiplied by min(1, clip_norm / (‖∇L‖ + 1e-6)), as PyTorch does. `average`: the share of
     θ̄ that is kept in each step, θ̄' = average · θ̄ + (1 − average) · θ'; a vector of that name, which starts at θ.
-    Raises ConfigError where a rule moves what it cannot move.
+    `own`: the rule of each member of a pack, which differ in lr and weight_decay alone. Raises ConfigError where a rule
+    moves what it cannot move.
     """
 
     def __init__(
-        self, rule: Optimizer, layout: Layout, clip_norm: float | None = None, average: float | None = None
+        self,
+        rule: Optimizer,
+        layout: Layout,
+        clip_norm: float | None = None,
+        average: float | None = None,
+        own: Sequence[Optimizer] = (),
     ) -> None:
         self.rule, self.layout, self.clip_norm, self.average = rule, layout, clip_norm, average
+        self.own = tuple(own) or (rule,) * max(sum(layout.members), 1)
+        assert all(_rated(each, rule) == rule for each in self.own), "rules differ in more than lr and weight_decay"
         self.rules = {slot.name: self._rule_of(slot) for slot in layout.slots}
         used = [rule, *(other for other in rule.groups if other in self.rules.values())]
-        own = dict.fromkeys(name for each in used for name in each.vectors())
-        self.names = (*own, *(() if average is None else ("average",)))
+        vectors = dict.fromkeys(name for each in used for name in each.vectors())
+        self.names = (*vectors, *(() if average is None else ("average",)))
         self.matrices = [slot for slot in layout.slots if of_matrices(self.rules[slot.name])]
         self.pieces: list[_Piece] = []
         self.n_scalars = 0
         for segment, of in self._segments():
-            hoisted, formula = hoist(self._formula(segment, of), SCALARS)
-            lr, decay = of.lr * segment.lr, of.weight_decay * segment.decay
-            self.pieces.append(_Piece(segment, formula, hoisted, self.n_scalars, lr, decay))
+            each = [_its(of, rule, member) for member in self.own]
+            rates = tuple((its.lr * segment.lr, its.weight_decay * segment.decay) for its in each)
+            hoisted, formula = hoist(self._formula(of, decays=any(decay != 0 for _, decay in rates)), SCALARS)
+            self.pieces.append(_Piece(segment, formula, hoisted, self.n_scalars, rates))
             self.n_scalars += len(hoisted)
+
+    def only(self, which: Sequence[int]) -> Update:
+        """That of these members of a pack."""
+        layout = Layout(self.layout.slots, (len(which),))
+        return Update(self.rule, layout, self.clip_norm, self.average, [self.own[i] for i in which])
 
     def _rule_of(self, slot: Slot) -> Optimizer:
         """The first of the groups that matches, or the main rule."""
@@ -82,10 +97,9 @@ class Update:
                 runs.append((Segment(start, stop, *like), of))
         return runs
 
-    def _formula(self, segment: Segment, of: Optimizer) -> Formula:
+    def _formula(self, of: Optimizer, decays: bool) -> Formula:
         # Of matrices ∇L is clipped beforehand, for all.
         g = Sym("g") * Sym("clip") if self.clip_norm is not None and not self.matrices else Sym("g")
-        decays = of.weight_decay * segment.decay != 0
         state = {name: Sym(name) for name in of.vectors()}
         g = Sym("d") if of_matrices(of) else g
         results = of.update(g, Sym("θ"), state, Sym("lr"), Sym("decay") if decays else None, Sym("t"))
@@ -94,34 +108,38 @@ class Update:
         return Formula(results)
 
     def scalars(self, t: Array, lr_factor: Array, decay_factor: Array | None = None) -> Array:
-        """What the formulas need at steps t (K,), counted from 1: (K, n_scalars) float64."""
-        table = np.empty((len(t), self.n_scalars))
+        """What the formulas need at steps t (K,), counted from 1: (K, M n_scalars) float64, member by member."""
+        table = np.empty((len(t), len(self.own) * self.n_scalars))
         ones = np.ones(len(t))
         done: dict[tuple[Expr, float, float], Array] = {}  # pieces that differ in nothing have the same scalars
         for piece in self.pieces:
-            values = {
-                "t": t.astype(np.float64),
-                "lr": piece.lr * lr_factor,
-                "decay": piece.decay * (ones if decay_factor is None else decay_factor),
-            }
-            for i, expression in enumerate(piece.hoisted.values()):
-                key = expression, piece.lr, piece.decay
-                if key not in done:
-                    done[key] = evaluate(expression, values)
-                table[:, piece.offset + i] = done[key]
+            for member, (lr, decay) in enumerate(piece.rates):
+                values = {
+                    "t": t.astype(np.float64),
+                    "lr": lr * lr_factor,
+                    "decay": decay * (ones if decay_factor is None else decay_factor),
+                }
+                for i, expression in enumerate(piece.hoisted.values()):
+                    key = expression, lr, decay
+                    if key not in done:
+                        done[key] = evaluate(expression, values)
+                    table[:, member * self.n_scalars + piece.offset + i] = done[key]
         return table
 
     def record(self, k: Tape, dtype: Any) -> None:
-        """Record the update of θ by g; `s` (n_scalars,) holds the step's scalars, `optimizer/…` the rule's state."""
-        θ, g = (ref(name, self.layout.size, dtype) for name in ("θ", "g"))
-        vectors = {name: ref(f"optimizer/{name}", self.layout.size, dtype) for name in self.names}
-        s = ref("s", self.n_scalars, dtype)
+        """Record the update of θ by g; `s` (…, n_scalars) holds the step's scalars, `optimizer/…` the rule's state."""
+        members = self.layout.members
+        number = (*members, 1) if members else ()  # the shape of one for each member, beside vectors
+        θ, g, direction = (self.layout.ref(name, dtype) for name in ("θ", "g", "d"))
+        vectors = {name: self.layout.ref(f"optimizer/{name}", dtype) for name in self.names}
+        s = ref("s", self.n_scalars, dtype, members)
         clip: dict[str, Ref] = {}
         if self.clip_norm is not None:
-            norm, clip["clip"] = ref("norm", (), dtype), ref("clip", (), dtype)
+            norm, share = ref("norm", (), dtype, members), ref("clip", (), dtype, members)
             k.add(Norm(g, norm))
-            k.add(Apply(Formula({"clip": minimum(self.clip_norm / (Sym("norm") + 1e-6), 1.0)}), {"norm": norm}, clip))
-        direction = ref("d", self.layout.size, dtype)
+            formula = Formula({"clip": minimum(self.clip_norm / (Sym("norm") + 1e-6), 1.0)})
+            k.add(Apply(formula, {"norm": norm}, {"clip": share}))
+            clip["clip"] = share.reshape(number)
         if self.matrices and clip:
             k.add(Apply(Formula({"g": Sym("g") * Sym("clip")}), {"g": g, **clip}, {"g": g}))
         gradients, directions = self.layout.views(g), self.layout.views(direction)
@@ -133,10 +151,11 @@ class Update:
         every = {"θ": θ, "g": g, "d": direction, **vectors}
         for piece in self.pieces:
             needed = {*piece.formula.symbols(), *piece.formula.results}
-            scalars = {name: s[piece.offset + i :][:1].reshape(()) for i, name in enumerate(piece.hoisted)}
+            at = range(piece.offset, piece.offset + len(piece.hoisted))
+            scalars = {name: s[..., i : i + 1].reshape(number) for i, name in zip(at, piece.hoisted, strict=True)}
             scalars |= {name: held for name, held in clip.items() if name in needed}
             for start, stop in itertools.pairwise(self._edges(piece.segment)):
-                used = {name: vector[start:stop] for name, vector in every.items() if name in needed}
+                used = {name: vector[..., start:stop] for name, vector in every.items() if name in needed}
                 k.add(UpdateOp(piece.formula, scalars, used))
 
     def _edges(self, segment: Segment) -> list[int]:
@@ -148,3 +167,16 @@ class Update:
             if np.prod(slot.shape) >= ALONE and segment.start <= start < segment.stop:
                 edges |= {start, min(segment.stop, -(-(start + int(np.prod(slot.shape))) // ALIGN) * ALIGN)}
         return sorted(edges)
+
+
+def _its(of: Optimizer, rule: Optimizer, own: Optimizer) -> Optimizer:
+    """What a member's own rule has in place of `rule`, or of one of its groups."""
+    return own if of is rule else own.groups[next(i for i, group in enumerate(rule.groups) if group is of)]
+
+
+def _rated(rule: Any, like: Any) -> Any:
+    """The rule with the rates of another, and so its groups."""
+    if rule is like or type(rule) is not type(like) or len(rule.groups) != len(like.groups):
+        return rule
+    groups = [_rated(own, other) for own, other in zip(rule.groups, like.groups, strict=True)]
+    return replace(rule, lr=like.lr, weight_decay=like.weight_decay, groups=groups)

@@ -111,7 +111,7 @@ class Saver:
         if state.best_epoch:
             return False
         best.θ[...], best.q[...] = state.scored, state.q
-        best.epoch = state.best_epoch = state.epoch
+        best.epoch = state.best_epoch[...] = state.epoch
         best.step, best.metrics, best.saved = state.step, self._row, False
         return True
 
@@ -187,7 +187,7 @@ class Saver:
                 ) from None
             best.θ[...], best.q[...] = state.scored, state.q
             best.epoch, best.step, best.metrics, best.saved = (
-                state.best_epoch,
+                int(state.best_epoch),
                 state.step,
                 metrics,
                 not state.best_epoch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -273,7 +274,7 @@ class _Session:
     source: MemorySource
     scorer: Scorer
     saver: Saver
-    bests: list[float | None] = field(default_factory=list)  # after each epoch of this process
+    bests: list[float] = field(default_factory=list)  # after each epoch of this process, NaN where there is none
 
     def go(self) -> Iterator[Event]:
         """Train to the end, saving on the way, then score the run and complete it."""
@@ -385,7 +386,7 @@ class _Session:
                 self._say(event.text)
             if isinstance(event, Epoch):
                 self.saver.epoch_done(event)
-                self.bests.append(self.state.best)
+                self.bests.append(float(self.state.best))
             yield event
             if self.saver.due():
                 yield from self._save()
@@ -397,10 +398,10 @@ class _Session:
         The best epoch is among the last tenth, and the last fifth has brought more than a fiftieth of what all have.
         """
         state, epochs = self.state, self.plan.epochs
-        before = self.bests[max(0, len(self.bests) - 1 - max(1, epochs // 5))] if self.bests else None
-        if state.finished is not None or state.best is None or before is None or state.waited > epochs // 10:
+        before = self.bests[max(0, len(self.bests) - 1 - max(1, epochs // 5))] if self.bests else math.nan
+        if state.finished is not None or math.isnan(before) or state.waited > epochs // 10:
             return []
-        if not abs(state.best - before) > abs(state.best - (self.bests[0] or 0.0)) / 50:
+        if not abs(state.best - before) > abs(state.best - np.nan_to_num(self.bests[0])) / 50:
             return []
         more = f"training.epochs={2 * epochs}"
         # Rows from memory, or from a pipe, are not there to go on with.

@@ -79,7 +79,7 @@ def estimate(
     loaded = [Part("data", rows * numbers * item, f"{rows:,} rows × {numbers:,} numbers × {item} bytes", "data.train")]
     vectors = update.names
     largest = max((int(np.prod(slot.shape)) for slot in network.layout.slots), default=0)
-    memory = _parameters(network.layout.size, vectors, item)
+    memory = _parameters(len(network.who) * network.layout.size, vectors, item)
     memory.append(_scratch(update, settings.dtype))
     step, pass_ = (_numbers(ops, settings.dtype) for ops in _one_row(network, head, settings.dtype))
     pass_ += network.n_in  # the rows, before they are put into their buffer

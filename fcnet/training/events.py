@@ -66,10 +66,22 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Member:
+    """What an epoch has brought one member of a pack; `number` says which it is."""
+
+    number: int
+    lr: float
+    train_loss: float
+    val: Mapping[str, float]
+    best: bool
+
+
+@dataclass(frozen=True)
 class Epoch:
     """One finished epoch; `val` holds the loss and every metric on validation, and is empty without validation.
 
-    `seconds` are this epoch's training steps, `elapsed` is the time since the start, over resumes.
+    `seconds` are this epoch's training steps, `elapsed` is the time since the start, over resumes. Of a pack the losses
+    and metrics are the means of those `members` that are still trained, and one of them has its best epoch.
     """
 
     epoch: int
@@ -81,6 +93,7 @@ class Epoch:
     seconds: float
     elapsed: float
     best: bool
+    members: tuple[Member, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ the state if they like, and stop asking when it is time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from fcnet.backends.ops import Array
 from fcnet.data.source import Source
 from fcnet.errors import DivergedError
 from fcnet.optim.schedules import Constant, Schedule, factors
-from fcnet.training.events import Epoch, Notice, Progress
+from fcnet.training.events import Epoch, Member, Notice, Progress
 from fcnet.training.pace import Pace
 from fcnet.training.program import MAX_STEPS, Program
 from fcnet.training.state import State
@@ -44,6 +45,10 @@ class Plan:
     decay: Schedule = Constant()
     dropout: Schedule = Constant()
 
+    def stopped(self, state: State) -> Array:
+        """Whether it is time to stop, (…)."""
+        return np.asarray(state.waited >= (math.inf if self.patience is None else self.patience))
+
     def scalars(self, program: Program, steps: Array, total: int) -> Array:
         """What the steps need, (K, n), of which there are `total`, counted from 0."""
         lr, decay, dropout = (factors(s, steps, total, self.epochs) for s in (self.schedule, self.decay, self.dropout))
@@ -51,12 +56,14 @@ class Plan:
 
 
 def train(
-    program: Program, source: Source, plan: Plan, validate: Callable[[], Mapping[str, float]] | None
+    program: Program, source: Source, plan: Plan, validate: Callable[[], Mapping[str, float | Array]] | None
 ) -> Iterator[Progress | Epoch | Notice]:
     """Go on from `program.state` to the end of the plan, yielding a Progress after every chunk and an Epoch after each.
 
-    Raises DivergedError when a number is not finite, at the end of the chunk at the latest, with the state as it was
-    before that chunk or earlier.
+    Of a pack `validate` gives one value for each member that is left; a member for which it is time to stop leaves at
+    the beginning of the next epoch, and one that diverges at once. Raises DivergedError when a number is not finite, of
+    a pack one of each member, at the end of the chunk at the latest, with the state as it was before that chunk or
+    earlier.
     """
     state = program.state
     steps_per_epoch = -(-source.n // plan.batch_size)
@@ -71,6 +78,9 @@ def train(
         state.elapsed = elapsed + perf_counter() - mark
 
     while state.epoch < plan.epochs and state.finished is None:
+        if (stopped := plan.stopped(state)).any():
+            program.keep(np.flatnonzero(~stopped).tolist())
+            keeper, scalars = _Keeper(state), _Scalars(program, plan, total)
         while state.row < source.n:
             done = state.row // plan.batch_size
             k = min(CHUNK_STEPS, steps_per_epoch - done, max(1, int(CHUNK_SECONDS / per_step)) if per_step else 1)
@@ -86,7 +96,13 @@ def train(
             per_step = seconds / k
             state.seconds += seconds
             if not program.finite():
-                raise DivergedError(_diagnose(program, source, plan, keeper.kept, total))
+                good = state.finite()
+                if not good.any():
+                    raise DivergedError(_diagnose(program, source, plan, keeper.kept, total))
+                lost = ", ".join(map(str, state.who[~good]))
+                yield Notice(f"training diverged in epoch {state.epoch + 1}, step {state.step}: without member {lost}")
+                program.keep(np.flatnonzero(good).tolist())
+                keeper, scalars = _Keeper(state), _Scalars(program, plan, total)
             said = pace.end(k)
             if said:
                 yield Notice(said)
@@ -97,34 +113,45 @@ def train(
                 state.step,
                 state.row,
                 source.n,
-                float(state.loss) / max(state.row, 1),
+                float(np.mean(state.loss)) / max(state.row, 1),
                 k * plan.batch_size / max(seconds, 1e-9),
             )
-        lr = program.update.rule.lr * float(factors(plan.schedule, np.array([state.step - 1]), total, plan.epochs)[0])
+        factor = float(factors(plan.schedule, np.array([state.step - 1]), total, plan.epochs)[0])
+        rates = [rule.lr * factor for rule in program.update.own]
         val = dict(validate()) if validate is not None else {}
-        train_loss, seconds = float(state.loss) / source.n, state.seconds
+        losses, seconds = state.loss / source.n, state.seconds
         state.epoch, state.row, state.seconds = state.epoch + 1, 0, 0.0
         state.loss[...] = 0.0
         best = _judge(state, plan, val)
         tick()
-        yield Epoch(state.epoch, plan.epochs, state.step, lr, train_loss, val, seconds, state.elapsed, best)
+        mean = {name: float(np.mean(values)) for name, values in val.items()}
+        place = state.epoch, plan.epochs, state.step, rates[0], float(np.mean(losses)), mean
+        yield Epoch(*place, seconds, state.elapsed, bool(best.any()), _members(state, rates, losses, val, best))
 
 
-def _judge(state: State, plan: Plan, val: Mapping[str, float]) -> bool:
-    """Whether this epoch is the best so far; NaN never is, ties stay with the earlier epoch."""
+def _members(
+    state: State, rates: Sequence[float], losses: Array, val: Mapping[str, Any], best: Array
+) -> tuple[Member, ...]:
+    """What the epoch has brought each member of a pack; none of one net."""
+    return tuple(
+        Member(number, rates[i], float(losses[i]), {name: float(each[i]) for name, each in val.items()}, bool(best[i]))
+        for i, number in enumerate(state.who.tolist() if state.who.ndim else [])
+    )
+
+
+def _judge(state: State, plan: Plan, val: Mapping[str, float | Array]) -> Array:
+    """Whether this epoch is the best so far, (…); NaN never is, ties stay with the earlier epoch."""
     value = None if plan.monitor is None else val.get(plan.monitor)
     if value is None:
-        state.best_epoch = state.epoch
-        return True
-    better = not math.isnan(value) and (
-        state.best is None or (value > state.best if plan.greater else value < state.best)
-    )
-    if better:
-        state.best, state.best_epoch, state.waited = value, state.epoch, 0
-    else:
-        state.waited += 1
-        if plan.patience is not None and state.waited >= plan.patience:
-            state.finished = f"no better val_{plan.monitor} for {plan.patience} epochs"
+        state.best_epoch[...] = state.epoch
+        return np.ones(state.best.shape, bool)
+    beaten = np.isnan(state.best) | (value > state.best if plan.greater else value < state.best)
+    better = np.asarray(beaten & ~np.isnan(value))
+    np.copyto(state.best, value, where=better)
+    state.best_epoch[better] = state.epoch
+    state.waited[...] = np.where(better, 0, state.waited + 1)
+    if plan.stopped(state).all():
+        state.finished = f"no better val_{plan.monitor} for {plan.patience} epochs"
     return better
 
 
@@ -172,7 +199,7 @@ def _diagnose(program: Program, source: Source, plan: Plan, kept: State, total: 
     """Replay from the kept state, step by step, and name the first step and tensor that is not finite."""
     state = program.state
     last = state.step
-    judged = state.best, state.best_epoch, state.waited  # the kept state may be of an earlier epoch
+    judged = [each.copy() for each in state.judged]  # the kept state may be of an earlier epoch
     state.take(kept)
     while state.step < last:
         if state.row >= source.n:
@@ -188,7 +215,8 @@ def _diagnose(program: Program, source: Source, plan: Plan, kept: State, total: 
             bad = program.first_bad(rows) or "the sum of the losses"
             step = state.step
             state.take(before)
-            state.best, state.best_epoch, state.waited = judged
+            for own, then in zip(state.judged, judged, strict=True):
+                own[...] = then
             lr = program.update.rule.lr * float(factor[0])
             return (
                 f"training diverged in epoch {epoch}, step {step}: not finite any more: {bad}; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,10 +39,10 @@ class Recorded:
 def blank(network: Network, rows: int, dtype: Any, *, columns: int, weighted: bool = False, seed: int = 0) -> Recorded:
     """The buffers of a step, with nothing on its tape; y has so many `columns`."""
     batch = Batch.of(rows, network.n_in, columns, dtype, n_cat=network.n_cat, weighted=weighted)
-    lead = (*network.members, rows)
-    ε, ℓ = ref("ε", (*lead, network.n_out), dtype), ref("ℓ", (*lead, 1), dtype)
+    members = network.members
+    ε, ℓ = ref("ε", (rows, network.n_out), dtype, members), ref("ℓ", (rows, 1), dtype, members)
     spaces = network.workspaces(batch, train=True, seed=seed, dtype=dtype)
-    return Recorded(Tape(), batch, spaces, LossArrays(ε, ℓ, ref("loss", (), np.float64)))
+    return Recorded(Tape(), batch, spaces, LossArrays(ε, ℓ, ref("loss", (), np.float64, members)))
 
 
 def record_gradient(r: Recorded, network: Network, loss: Loss, scale: Ref) -> None:
@@ -76,19 +76,28 @@ class Program:
         self.backend, self.network, self.loss, self.update, self.state = backend, network, loss, update, state
         self.weighted, self.seed, self.share = weighted, seed, share
         self.dtype = state.θ.dtype
-        self.gradient = network.layout.zeros(self.dtype)
-        self.s = np.zeros(update.n_scalars, self.dtype)
         self.position = np.zeros(4, np.int64)
-        self._table = np.zeros((MAX_STEPS, update.n_scalars), self.dtype)
-        self._driven = np.zeros((MAX_STEPS, len(network.driven)), self.dtype)
-        self.driven = np.zeros(len(network.driven), self.dtype)
-        own = {"g": self.gradient, "s": self.s, "position": self.position, "table": self._table, "loss": state.loss}
-        own |= {"driven": self.driven, "driven/table": self._driven}
-        self.resident: dict[str, Array] = {**state.arrays(), **own}
+        self._allocate()
+
+    def _allocate(self) -> None:
+        """What steps need beside the state; nothing is recorded yet."""
+        n = len(self.network.who)
+        self.gradient = self.network.layout.zeros(self.dtype)
+        self.s, self.driven = (np.zeros(n * k, self.dtype) for k in (self.update.n_scalars, len(self.network.driven)))
+        self._table, self._driven = (np.zeros((MAX_STEPS, each.size), self.dtype) for each in (self.s, self.driven))
+        own = {"g": self.gradient, "s": self.s, "position": self.position, "table": self._table}
+        own |= {"driven": self.driven, "driven/table": self._driven, "loss": self.state.loss}
+        self.resident: dict[str, Array] = {**self.state.arrays(), **own}
         self._source: Source | None = None
         self._recorded: dict[int, Recorded] = {}
         self._steps: dict[int, Step] = {}
         self._made: set[int] = set()
+
+    def keep(self, which: Sequence[int]) -> None:
+        """Go on with these of the members alone; no bit of theirs changes."""
+        self.network, self.update = self.network.only(which), self.update.only(which)
+        self.state.keep(which)
+        self._allocate()
 
     def recorded(self, rows: int) -> Recorded:
         """The whole step for a batch of this many rows."""
@@ -140,7 +149,8 @@ class Program:
     def scalars(
         self, t: Array, lr: Array, decay: Array | None = None, rates: Mapping[str, Array] | None = None
     ) -> Array:
-        """What steps t (K,), counted from 1, need: (K, n) float64, of the schedules' factors (K,)."""
+        """What steps t (K,), counted from 1, need: (K, n) float64, of the schedules' factors (K,); of a pack member by
+        member."""
         own = self.update.scalars(t, lr, decay)
         return np.hstack([own, self.network.scalars(rates)]) if rates and self.network.driven else own
 
@@ -174,14 +184,14 @@ class Program:
         seen = {"θ", *self.update.names} if all_watched else set()
         with np.errstate(over="ignore", invalid="ignore"):
             norms = [
-                math.isfinite(float(np.dot(vector, vector)))
+                math.isfinite(float(np.dot(vector.ravel(), vector.ravel())))
                 for name, vector in self.state.arrays().items()
                 if name.removeprefix("optimizer/") not in seen
             ]
         # a norm or a sum that overflows needs a closer look
-        if math.isfinite(float(self.state.loss)) and all(norms) and all(each is not False for each in watched):
+        if np.isfinite(self.state.loss).all() and all(norms) and all(each is not False for each in watched):
             return True
-        return self.state.finite()
+        return bool(self.state.finite().all())
 
     def first_bad(self, rows: int) -> str | None:
         """The first tensor of the step just made that is not finite, in the order in which they were computed."""

@@ -127,14 +127,15 @@ class PlainStep:
             case UpdateOp(formula, scalars, vectors):
                 self.apply(formula, {**vectors, **scalars}, {name: vectors[name] for name in formula.results}, {})
             case Accumulate(values, total):
-                at(total)[...] += at(values).astype(np.float64).sum()
+                at(total)[...] += at(values).astype(np.float64).sum(tuple(range(total.ndim, values.ndim)))
             case Norm(g, out):
-                at(out)[...] = np.linalg.norm(at(g))
-            case Words(key, layer, position, out):
+                at(out)[...] = np.linalg.norm(at(g), axis=-1)
+            case Words(keys, layer, position, out):
                 epoch, step, *_ = at(position)
-                raw = random.words(-(-out.size // 4), np.array(key, np.uint64), layer, int(step), int(epoch))
-                quarters = np.stack([raw >> np.uint64(16 * i) & np.uint64(2**16 - 1) for i in range(4)], axis=-1)
-                at(out)[...] = quarters.reshape(-1)[: out.size].reshape(out.shape)
+                for key, own in zip(keys, at(out).reshape(len(keys), -1), strict=True):
+                    raw = random.words(-(-own.size // 4), np.array(key, np.uint64), layer, int(step), int(epoch))
+                    quarters = np.stack([raw >> np.uint64(16 * i) & np.uint64(2**16 - 1) for i in range(4)], axis=-1)
+                    own[:] = quarters.reshape(-1)[: own.size]
             case Gather(x, order, position, out):
                 at(out)[...] = at(x)[at(order)[at(position)[2] :][: len(at(out))]]
             case GatherOneHot(labels, order, position, out):
@@ -468,7 +469,7 @@ def test_words_are_quarters_of_the_raw_words(backend: Backend, shape: tuple[int,
     """Four uint16 from each raw word, the lowest first, in the order of the array; the last may be cut."""
     out, key, position = np.zeros(shape, np.uint16), random.key(1, "kernels"), np.array([2, 30, 0, 0])
     tape = ArrayTape(backend)
-    tape.add(Words((int(key[0]), int(key[1])), 4, tape.ref(position), tape.ref(out)))
+    tape.add(Words(((int(key[0]), int(key[1])),), 4, tape.ref(position), tape.ref(out)))
 
     for step in (30, 31):
         position[1] = step

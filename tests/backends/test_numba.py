@@ -90,7 +90,7 @@ def test_words_are_those_of_numpy() -> None:
     for n in (1, 2, 15, 16, 17, 1001):
         out = np.zeros(n, np.uint16)
         tape = ArrayTape(NumbaBackend())
-        tape.add(Words((int(key[0]), int(key[1])), 2, tape.ref(np.array([3, 41, 0, 0])), tape.ref(out)))
+        tape.add(Words(((int(key[0]), int(key[1])),), 2, tape.ref(np.array([3, 41, 0, 0])), tape.ref(out)))
         tape.run()
 
         assert np.array_equal(out, random.words(-(-n // 4), key, 2, 41, 3).view(np.uint16)[:n])

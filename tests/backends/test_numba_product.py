@@ -252,7 +252,7 @@ def dropout(backend: NumbaBackend, held: dict[str, Array], masks: Array, sums: A
 def words(tape: ArrayTape, out: Array) -> Words:
     """Some random words into an array."""
     k0, k1 = random.key(1, "dropout").tolist()
-    return Words((k0, k1), 2, tape.ref(np.array([3, 4, 0, 0])), tape.ref(out))
+    return Words(((k0, k1),), 2, tape.ref(np.array([3, 4, 0, 0])), tape.ref(out))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -92,22 +92,22 @@ class Objective:
         flags = self.network.layout.zeros(np.float64)
         for view in self.network.layout.views(flags).values():
             view[...] = 1
-        self.used = np.flatnonzero(flags)
+        self.used = np.flatnonzero(flags)  # along a pack's members, one after another
 
     def __call__(self, θ: Array) -> float:
         """L = (1/B) Σ w ℓ, summed over the members."""
-        self.state.θ[:], self.state.q[:], self.state.loss[...] = θ, self.q, 0.0
+        self.state.θ.reshape(-1)[:], self.state.q[...], self.state.loss[...] = θ, self.q, 0.0
         self.step.run()
-        return float(self.state.loss) / self.recorded.batch.n
+        return float(self.state.loss.sum()) / self.recorded.batch.n
 
     def gradient(self, θ: Array) -> Array:
         """∇L."""
         self(θ)
-        return self.program.gradient.copy()
+        return self.program.gradient.reshape(-1).copy()
 
     def start(self, seed: int) -> Array:
         """Some θ, all of whose entries are far from 0 on average."""
-        θ = np.zeros_like(self.state.θ)
+        θ = np.zeros(self.state.θ.size)
         θ[self.used] = 0.8 * numbers(seed, "θ", len(self.used))
         return θ
 

@@ -25,7 +25,7 @@ LAYOUT = Layout([Slot("b1", (3,), "bias"), Slot("W1", (3, 4), "weight"), Slot("v
 
 def draw(seed: int, layout: Layout = LAYOUT) -> dict[str, Array]:
     """Some numbers for every slot."""
-    shapes = {slot.name: slot.shape for slot in layout.slots}
+    shapes = {slot.name: layout.members + slot.shape for slot in layout.slots}
     return {n: random.normal(int(np.prod(s)), random.key(seed, n)).reshape(s) for n, s in shapes.items()}
 
 
@@ -48,7 +48,7 @@ class Walk:
         for name, value in (draw(2, layout) if gradient is None else gradient).items():
             layout.views(self.g)[name][...] = value
         self.state = {name: layout.zeros(dtype) for name in self.update.names}
-        self.s = np.zeros(self.update.n_scalars, dtype)
+        self.s = np.zeros(self.update.n_scalars * max(sum(layout.members), 1), dtype)
         tape, vectors = Tape(), {f"optimizer/{name}": vector for name, vector in self.state.items()}
         self.update.record(tape, dtype)
         self.direction = layout.zeros(dtype)

@@ -86,7 +86,8 @@ def test_an_ensemble_is_its_members_trained_alone() -> None:
         np.testing.assert_allclose(
             outputs(together, source.inputs.x)[member], outputs(alone, source.inputs.x), rtol=1e-10
         )
-    np.testing.assert_allclose([e.train_loss for e in found], np.sum(losses, axis=0), rtol=1e-12)
+    np.testing.assert_allclose([[m.train_loss for m in e.members] for e in found], np.transpose(losses), rtol=1e-12)
+    np.testing.assert_allclose([e.train_loss for e in found], np.mean(losses, axis=0), rtol=1e-12)
 
 
 def test_the_first_member_starts_as_the_single_net() -> None:

@@ -24,6 +24,7 @@ from fcnet.backends.numba.native import (
     FormulaCall,
     GatherCall,
     LoadCall,
+    MemberCalls,
     Native,
     Piece,
     ProductCall,
@@ -31,6 +32,7 @@ from fcnet.backends.numba.native import (
     UpdateCall,
     WordsCall,
     alone,
+    followed,
     scatter,
     table,
     together,
@@ -175,17 +177,44 @@ class NumbaBackend(HostBackend):
     def _linked(self, natives: Sequence[Native]) -> Callable[[int], None]:
         """The calls so many times over, for one thread where none of the products is worth sharing: then nothing else
         of the step is, since each thread would have to fetch what the first has made."""
+        natives = self._members(natives)
         products = [native for native in natives if isinstance(native, ProductCall)]
         rows = self._rows(products)
         worths = [p.worth for p in products if rows or p.out.shape[p.axis(self.even)] >= self.least.units]
         largest = max(worths, default=0)
-        if products and largest < 1:
-            return Alone(_followed(natives, Cut()), Cut())
+        packed = any(isinstance(native, MemberCalls) for native in natives)
+        if products and largest < 1 and not packed:
+            return Alone(followed(natives, Cut()), Cut())
         cut = replace(self.even, least=FINE if rows or largest >= MUCH else 1.0, rows=rows)
-        if not any(native.shared(cut) for native in natives):
-            return Alone(_followed(natives, Cut()), Cut())
+        if self.threads == 1 or not (packed or any(native.shared(cut) for native in natives)):
+            return Alone(followed(natives, Cut()), Cut())
         natives = [each for native in natives for each in native.apart(cut)]
-        return Together(_matched(_followed(_gathered(natives, cut), cut), cut), cut, self)
+        return Together(_matched(followed(_gathered(natives, cut), cut), cut), cut, self)
+
+    def _members(self, natives: Sequence[Native]) -> list[Native]:
+        """The calls, in which all of a member's follow one another, and members that would leave threads without any
+        have been taken apart where their products are worth sharing."""
+        made: list[Native] = []
+        for native in natives:
+            last = made[-1] if made else None
+            if not isinstance(last, MemberCalls):
+                made.append(native)
+            elif isinstance(native, MemberCalls):
+                made[-1] = MemberCalls([[*a, *b] for a, b in zip(last.each, native.each, strict=True)])
+            else:
+                made.insert(len(made) - (not last.meets(native)), native)
+        return [
+            part for native in made for part in (self._whole(native) if isinstance(native, MemberCalls) else [native])
+        ]
+
+    def _whole(self, calls: MemberCalls) -> Iterator[Native]:
+        """As many members as all threads get equally many of, and the calls of the rest."""
+        worths = [native.worth for native in calls.each[0] if isinstance(native, ProductCall)]
+        rest = len(calls.each) % self.threads if max(worths, default=0) >= 1 else 0
+        if len(calls.each) > rest:
+            yield MemberCalls(calls.each[rest:])
+        for own in calls.each[:rest]:
+            yield from own
 
     def _rows(self, products: Sequence[ProductCall]) -> frozenset[int]:
         """The weights with which threads better take rows of the batch than units.
@@ -207,6 +236,14 @@ class NumbaBackend(HostBackend):
 
     def bind(self, op: Op, at: Binding) -> list[Call]:
         """The calls that make one operation; those that there is no kernel for are NumPy's."""
+        each = [self._natives(op.member(i), at) for i in range(op.members or 1)]
+        natives = [own for own in each if own is not None]
+        if len(natives) < len(each):
+            return self.plain.bind(op, at)
+        return [(MemberCalls(natives), ())] if op.members else [(native, ()) for native in natives[0]]
+
+    def _natives(self, op: Op, at: Binding) -> Sequence[Native] | None:
+        """Those of one net, or member; None where there is no kernel."""
         found: Sequence[Native] | None = None
         match op:
             case Matmul(a, b, out):
@@ -225,7 +262,7 @@ class NumbaBackend(HostBackend):
                     found = [alone(kernel, sizes, (array,), (at(total),))]
             case Norm(g, out):
                 found = self._norm(at(g), at(out))
-            case Words(key, layer, position, out):
+            case Words((key,), layer, position, out):
                 worth = self._worth(out.size / self.least.words, out.size, COUNTER)
                 found = [WordsCall(at(out), key, layer, at(position), worth)]
             case Gather(x, order, position, out):
@@ -245,7 +282,7 @@ class NumbaBackend(HostBackend):
                 found = [alone(kernels.advance, block(at(position), rows), (), (at(position),))]
             case Lap(done, since, total) if CLOCK:
                 found = [self._lap(at.all(done), at(since), at(total))]
-        return self.plain.bind(op, at) if found is None else [(native, ()) for native in found]
+        return found
 
     def _matmul(self, a: Array, b: Array, out: Array) -> list[Native] | None:
         """A product for each member; those of features, and of small members, together."""
@@ -435,16 +472,6 @@ def _gathered(natives: Sequence[Native], cut: Cut) -> list[Native]:
         if users and len(able) == len(users):
             for i, copied in zip([place, *users], [gather.copied(copies), *able], strict=True):
                 made[i] = copied
-    return made
-
-
-def _followed(natives: Sequence[Native], cut: Cut) -> list[Native]:
-    """The calls, in which products are followed by what can be made of their panels, wherever that comes next."""
-    made: list[Native] = []
-    for native in natives:
-        last = made[-1] if made else None
-        both = last.followed(native, cut) if isinstance(last, ProductCall) else None
-        made = [*made[:-1], both] if both is not None else [*made, native]
     return made
 
 

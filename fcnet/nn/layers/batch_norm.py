@@ -51,9 +51,7 @@ class BatchNorm:
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         """In training by the batch's own mean and variance, which the averages follow."""
         n, (rows, units) = Sym("per_row"), z.shape[-2:]
-        lead = z.shape[:-2]  # of the net's own inputs all members have the same statistics
-        z_out, u = ws.new("z_out", units), ws.new("u", z.shape)
-        root = ws.new("root", (*lead, 1, units))
+        z_out, u, root = ws.new("z_out", units), ws.new("u", units), ws.new("root", (1, units))
         γβ = {"γ": row(p["γ"]), "β": row(p["β"])}
         mean, var = row(q["mean"]), row(q["var"])
         if not ws.train:
@@ -63,7 +61,7 @@ class BatchNorm:
             return z_out
         per_row = ws.batch.per_row
         k.add(Fill(1.0 / rows, per_row))
-        total, squares = ws.new("total", (*lead, units)), ws.new("squares", (*lead, units))
+        total, squares = ws.new("total", (units,)), ws.new("squares", (units,))
         k.add(Apply(Formula({"z": Sym("z")}), {"z": z}, {}, {"z": total}))
         centred = Sym("z") - n * Sym("total")
         k.add(Apply(Formula({"u": centred}), {"z": z, "total": row(total), "per_row": per_row}, {"u": u}))

@@ -8,7 +8,6 @@ from typing import Literal, Self
 
 import numpy as np
 
-from fcnet import random
 from fcnet.backends.ops import Apply, Array, Ref, Tape, Words
 from fcnet.formulas import Expr, Formula, Sym, where
 from fcnet.formulas.notation import compact
@@ -51,8 +50,7 @@ class Dropout:
         if not ws.train:
             return z
         u, z_out = ws.new("u", z.shape[-1], np.uint16), ws.new("z_out", z.shape[-1])
-        k0, k1 = random.key(ws.seed, "dropout").tolist()
-        k.add(Words((k0, k1), ws.place, ws.batch.position, u))
+        k.add(Words(ws.keys("dropout"), ws.place, ws.batch.position, u))
         k.add(Apply(Formula({"z_out": Sym("z") * self._mask(ws)}), {"u": u, "z": z, **ws.driven}, {"z_out": z_out}))
         return z_out
 

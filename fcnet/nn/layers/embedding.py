@@ -62,8 +62,9 @@ class Embedding:
 
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """E ~ N(0, 1 / size)."""
-        for member, E in enumerate(p["E"].reshape(-1, *p["E"].shape[-2:]) if self.levels else []):
-            E[...] = random.normal(E.size, key.words, key.place, member).reshape(E.shape) / math.sqrt(self.size)
+        if self.levels:
+            drawn = random.normal(p["E"].size, key.words, key.place)
+            p["E"][...] = drawn.reshape(p["E"].shape) / math.sqrt(self.size)
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         """Numbers and vectors side by side."""

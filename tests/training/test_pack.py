@@ -1,0 +1,226 @@
+"""Packs: nets trained side by side over the same batches, each of which ends as it would alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from training_cases import PLAN, Setup, draw, epochs, layers
+
+from fcnet.backends import choice
+from fcnet.backends.base import Backend
+from fcnet.backends.ops import Array
+from fcnet.nn.layers import Layer
+from fcnet.nn.network import Network
+from fcnet.nn.rows import Rows
+from fcnet.optim.rules import Adam, AdamW, Muon, Optimizer, RmsProp, Sgd
+from fcnet.optim.schedules import Constant, CosLog, FlatCos
+from fcnet.optim.update import Update
+from fcnet.training.events import Epoch, Member
+from fcnet.training.loop import Plan, train
+from fcnet.training.program import Forward, Program
+from fcnet.training.state import State
+
+LEARNING_RATES = np.geomspace(3e-3, 0.3, 8).tolist()
+DECAYS = [0.0, 1e-3, 0.3, 0.0, 0.1, 0.02, 0.5, 1e-2]
+DROPOUTS = [0.2, 0.0, 0.5, 0.1, 0.35, 0.0, 0.05, 0.6]
+LONG = Plan(12, 8, Constant(), monitor="loss", patience=2)
+NUMBA = [("numba", threads) for threads in (1, 2, 3)] if choice.installed("numba") else []
+BACKENDS = [("numpy", 1), *NUMBA]
+
+
+def rule_of(kind: str, lr: float, decay: float) -> Optimizer:
+    """One rule for all of θ, or several in groups."""
+    match kind:
+        case "groups":
+            own = [RmsProp(match="b*", lr=lr / 3), Muon(match="W2", lr=lr, weight_decay=decay)]
+            return AdamW(lr=lr, weight_decay=decay, groups=[*own])
+        case "sgd":
+            return Sgd(lr=lr, momentum=0.9, nesterov=True, weight_decay=decay)
+    return (Adam if kind == "adam" else AdamW)(lr=lr, weight_decay=decay)
+
+
+def members(kind: str = "adamw", dtype: Any = np.float32, n: int = 8, least: float = 0.0, **more: Any) -> list[Setup]:
+    """Setups that differ in lr, decay, which is `least` at least, and dropout."""
+    each = zip(LEARNING_RATES[:n], np.maximum(DECAYS, least).tolist(), DROPOUTS, strict=False)
+    return [
+        Setup(
+            net=layers(6, 5, outputs=3, dropout=dropout or 5e-324), rule=rule_of(kind, lr, decay), dtype=dtype, **more
+        )
+        for lr, decay, dropout in each
+    ]
+
+
+def alone(setups: Sequence[Setup], i: int, backend: Backend | None = None) -> Program:
+    """Member i as a net alone: its rates, and the words of its number."""
+    setup = setups[i]
+    net: Sequence[Layer] = [layer for layer in setup.net if getattr(layer, "rate", 1.0) > 5e-324]
+    return begun([replace(setup, net=net)], (i,), backend, single=True)
+
+
+def begun(
+    setups: Sequence[Setup], who: Sequence[int], backend: Backend | None = None, *, single: bool = False
+) -> Program:
+    """The program of a pack of these, or of one net, before its first step."""
+    source, first = setups[0].source(), setups[0]
+    nets = [Network(s.net, 4, (), s.driven, who=(i,)) for s, i in zip(setups, who, strict=True)]
+    network = nets[0] if single else Network.pack(nets)
+    rules = [setup.rule for setup in setups]
+    update = Update(first.rule, network.layout, first.clip_norm, first.average, rules)
+    state = State.new(network, update.names, first.dtype)
+    about: dict[str, Any] = {"weighted": first.w is not None, "seed": first.seed}
+    program = Program(backend or choice.make("numpy", 1), network, first.loss, update, state, **about)
+    network.initialise(state.θ, state.q, first.seed, source.inputs[source.order(0, 0, source.n)])
+    state.scored[...] = state.θ
+    return program
+
+
+def validation(program: Program, setup: Setup) -> Callable[[], dict[str, float | Array]]:
+    """The mean squared distance of the outputs to something that no net can learn for long: it goes up and down."""
+    x, wanted = draw(9, "x", 20, 4).astype(setup.dtype), 3 * draw(9, "y", 20, 3)
+
+    def validate() -> dict[str, float | Array]:
+        state, net = program.state, program.network
+        nets = [net.one(i) for i in range(len(net.who))] if net.members else [net]
+        rows = zip(nets, state.scored.reshape(len(nets), -1), state.q.reshape(len(nets), -1), strict=True)
+        a = [Forward(program.backend, one, θ, q, 64)(Rows(x)) for one, θ, q in rows]
+        loss = np.array([float(((each - wanted) ** 2).mean()) for each in a])
+        return {"loss": loss if net.members else float(loss[0])}
+
+    return validate
+
+
+def trained(program: Program, setup: Setup, plan: Plan = LONG) -> tuple[dict[int, list[Member]], dict[int, State]]:
+    """What the epochs have brought each member, and the state of each after its last."""
+    told: dict[int, list[Member]] = {}
+    last: dict[int, State] = {}
+    for event in train(program, setup.source(), plan, validation(program, setup)):
+        if isinstance(event, Epoch):
+            for i, member in enumerate(event.members):
+                told.setdefault(member.number, []).append(member)
+                last[member.number] = program.state.copy()
+                last[member.number].keep([i])
+    return told, last
+
+
+def single(setups: Sequence[Setup], i: int, backend: Backend, plan: Plan = LONG) -> tuple[list[Epoch], State]:
+    """The same of a net alone."""
+    program = alone(setups, i, backend)
+    events = epochs(list(train(program, setups[i].source(), plan, validation(program, setups[i]))))
+    return events, program.state
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "clipped and averaged": {"kind": "adam", "clip_norm": 0.3, "average": 0.9},
+    "weighted": {"kind": "sgd", "w": np.abs(draw(0, "w", 37))},
+    "all": {"kind": "groups", "clip_norm": 0.3, "average": 0.8, "dtype": np.float64, "driven": ("dropout",)},
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "backend", "threads"),
+    [(case, *each) for case in CASES for each in (BACKENDS if case == "all" else [*BACKENDS[:1], *NUMBA[1:2]])],
+)
+def test_a_pack_of_eight_is_eight_single_runs(more: str, backend: str, threads: int) -> None:
+    """Each with lr, decay and dropout of its own stops when it would stop alone, with the same bits in all it has.
+
+    On Numba as long as all decay, or none: a formula without decay is rounded elsewhere.
+    """
+    setups, own = members(**CASES[more], least=1e-3 if backend == "numba" else 0.0), choice.make(backend, threads)
+    dropout = FlatCos() if "driven" in CASES[more] else Constant()
+    plan = replace(LONG, schedule=CosLog(), decay=FlatCos(), dropout=dropout)
+
+    told, last = trained(begun(setups, range(8), own), setups[0], plan)
+
+    lengths = [len(told[i]) for i in range(8)]
+    assert len(set(lengths)) > 2, "they stop at different times"
+    for i in range(8):
+        events, state = single(setups, i, own, plan)
+        found = [(m.lr, m.train_loss, dict(m.val), m.best) for m in told[i]]
+        assert found == [(e.lr, e.train_loss, dict(e.val), e.best) for e in events]
+        for name, array in state.arrays().items():
+            np.testing.assert_array_equal(last[i].arrays()[name][0], array, err_msg=f"{i}: {name}")
+        assert [each.tolist() for each in last[i].judged] == [[each.tolist()] for each in state.judged]
+
+
+@pytest.mark.parametrize(("backend", "threads"), NUMBA[1:2])
+@pytest.mark.parametrize("kind", ["adamw", "groups"])
+def test_members_with_and_without_decay(kind: str, backend: str, threads: int) -> None:
+    """Side by side they are as near to single runs as rounding is."""
+    setups, own = members(kind, n=4), choice.make(backend, threads)
+    program = begun(setups, range(4), own)
+    list(train(program, setups[0].source(), PLAN, None))
+
+    for i in range(4):
+        one = alone(setups, i, own)
+        list(train(one, setups[0].source(), PLAN, None))
+        np.testing.assert_allclose(program.state.θ[i], one.state.θ, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("backend", "threads"), BACKENDS)
+def test_members_that_leave_change_nothing_for_the_others(backend: str, threads: int) -> None:
+    """Whichever are kept after whichever step, they go on as if nothing had happened."""
+    setups, own = members(n=5), choice.make(backend, threads)
+    plan = replace(PLAN, pause_every=1)
+    whole = begun(setups, range(5), own)
+    list(train(whole, setups[0].source(), plan, None))
+
+    for after, which in ((3, [0, 2, 4]), (7, [3]), (9, [1, 2, 3, 4])):
+        program = begun(setups, range(5), own)
+        events = train(program, setups[0].source(), plan, None)
+        for _ in range(after):
+            next(events)
+        program.keep(which)
+        list(train(program, setups[0].source(), plan, None))
+
+        assert program.state.who.tolist() == which
+        for name, array in program.state.arrays().items():
+            np.testing.assert_array_equal(array, whole.state.arrays()[name][which], err_msg=f"{which}: {name}")
+
+
+def test_a_pack_goes_on_bit_for_bit() -> None:
+    """From numbers and vectors alone, wherever it stopped, also when some members have left before."""
+    setups = members()
+    straight = begun(setups, range(8))
+    _, last = trained(straight, setups[0])
+
+    for stop in (1, 4, 9, 17, 23, 31):
+        first = begun(setups, range(8))
+        events = train(first, setups[0].source(), replace(LONG, pause_every=2), validation(first, setups[0]))
+        for _ in range(stop):
+            next(events)
+        numbers, arrays = first.state.numbers(), {n: a.copy() for n, a in first.state.arrays().items()}
+
+        second = begun(setups, range(8))
+        if len(numbers["who"]) < 8:
+            second.keep(numbers["who"])
+        for name, array in second.state.arrays().items():
+            array[...] = arrays[name]
+        second.state.restore(numbers)
+        _, found = trained(second, setups[0])
+
+        assert found, stop
+        for i, state in found.items():
+            np.testing.assert_array_equal(state.θ, last[i].θ)
+            assert state.numbers() | {"seconds": 0, "elapsed": 0} == last[i].numbers() | {"seconds": 0, "elapsed": 0}
+
+
+def test_a_member_that_diverges_leaves_the_others() -> None:
+    """It is named, with the epoch and the step, and the rest ends as without it."""
+    setups = members("sgd", n=3)
+    wild = [setups[0], replace(setups[1], rule=rule_of("sgd", 1e30, 0.0)), setups[2]]
+    program, calm = begun(wild, range(3)), begun([setups[0], setups[2]], (0, 2))
+
+    events = list(train(program, setups[0].source(), replace(PLAN, pause_every=1), None))
+    list(train(calm, setups[0].source(), PLAN, None))
+
+    notices = [event.text for event in events if hasattr(event, "text")]
+    assert len(notices) == 1
+    assert notices[0].startswith("training diverged in epoch 1, step ")
+    assert notices[0].endswith("without member 1")
+    assert program.state.who.tolist() == [0, 2]
+    np.testing.assert_array_equal(program.state.θ, calm.state.θ)
