@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -27,14 +28,40 @@ ALWAYS = (
 """fcnet, to which compiled kernels are worth their while on any net."""
 
 
+def furnish(folder: Path, rows: int) -> Path:
+    """The folder with a config, its table and the program."""
+    lines = [f"{i % 97 / 7:.9f},{i % 31 / 3:.9f},{i % 89 / 11:.9f},{i % 2}" for i in range(rows)]
+    (folder / "t.csv").write_text("a,b,c,y\n" + "\n".join(lines) + "\n")
+    (folder / "c.yaml").write_text(CONFIG)
+    (folder / "always.py").write_text(ALWAYS)
+    return folder
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with a config and its table of more than a megabyte."""
-    rows = [f"{i % 97 / 7:.9f},{i % 31 / 3:.9f},{i % 89 / 11:.9f},{i % 2}" for i in range(33_000)]
-    (tmp_path / "t.csv").write_text("a,b,c,y\n" + "\n".join(rows) + "\n")
-    (tmp_path / "c.yaml").write_text(CONFIG)
-    (tmp_path / "always.py").write_text(ALWAYS)
-    return tmp_path
+    """A folder with a config and a small table."""
+    return furnish(tmp_path, 200)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table of more than a megabyte, which polars reads, and a run of it with all packages."""
+    folder = furnish(tmp_path_factory.mktemp("trained"), 33_000)
+    done = fcnet_in(folder, "train", "c.yaml")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose run has compiled all kernels into `cache`, with Numba's variable set for `shared`."""
+    pytest.importorskip("numba")
+    folder = furnish(tmp_path_factory.mktemp("compiled"), 200)
+    (folder / "shared").mkdir(mode=0o777)
+    own = {"XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder)}
+    done = fcnet_in(folder, "train", "c.yaml", **own, NUMBA_CACHE_DIR=str(folder / "shared"))
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 def fcnet_in(place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -68,11 +95,12 @@ BROKEN = {
     ("package", "kind"),
     [("numba", "raises"), ("numba", "system"), ("numba", "old"), ("polars", "raises"), ("polars", "old")],
 )
-def test_a_broken_package_is_done_without(package: str, kind: str, place: Path) -> None:
+def test_a_broken_package_is_done_without(package: str, kind: str, trained: Path, tmp_path: Path) -> None:
     """Training, scoring and predicting end well on the plain way, and each says once what is wrong and what to do."""
     pytest.importorskip(package)
     text, said = BROKEN[kind]
-    trained = fcnet_in(place, "train", "c.yaml")
+    place = tmp_path / "place"
+    shutil.copytree(trained, place)
     plant(place, package, text)
 
     done = {
@@ -81,7 +109,6 @@ def test_a_broken_package_is_done_without(package: str, kind: str, place: Path) 
         "predict": fcnet_in(place, "predict", "t.csv", "-c", "runs/c"),
     }
 
-    assert trained.returncode == 0
     for command, each in done.items():
         assert each.returncode == 0, each.stderr
         lines = [line for line in each.stderr.splitlines() if f"{package} " in line and said in line]
@@ -160,36 +187,26 @@ IndexDataCacheFile.save = save
     assert len(re.findall(wanted, done.stderr)) == 1, done.stderr
 
 
-def test_a_damaged_cache_is_got_round(place: Path) -> None:
+def test_machine_code_is_read_from_the_users_own_folder_alone(compiled: Path) -> None:
+    """Numba's variable for a cache, which others might write to, is not followed."""
+    kept = {path.parents[1] for path in (compiled / "cache").rglob("*.nbi")}
+
+    assert not list((compiled / "shared").iterdir())
+    assert all(path.name.startswith("kernels-") for path in kept)
+    assert kept
+
+
+def test_a_damaged_cache_is_got_round(compiled: Path) -> None:
     """Files of machine code that hold something else, or cannot be read, are not the end of a run."""
-    pytest.importorskip("numba")
-    environment = {"XDG_CACHE_HOME": str(place / "cache"), "HOME": str(place)}
-    assert fcnet_in(place, "train", "c.yaml", **environment).returncode == 0
-    found = list((place / "cache").rglob("*.nbi"))
+    found = list((compiled / "cache").rglob("*.nbi"))
     for path in found:
         path.write_bytes(b"no index")
 
-    done = fcnet_in(place, "train", "c.yaml", **environment)
+    done = fcnet_in(compiled, "train", "c.yaml", XDG_CACHE_HOME=str(compiled / "cache"), HOME=str(compiled))
 
     assert len(found) > 3
     assert done.returncode == 0, done.stderr
     assert "numba, " in done.stdout + done.stderr
-
-
-def test_machine_code_is_read_from_the_users_own_folder_alone(place: Path) -> None:
-    """Numba's variable for a cache, which others might write to, is not followed."""
-    pytest.importorskip("numba")
-    shared = place / "shared"
-    shared.mkdir(mode=0o777)
-    environment = {"XDG_CACHE_HOME": str(place / "cache"), "HOME": str(place), "NUMBA_CACHE_DIR": str(shared)}
-
-    done = fcnet_in(place, "train", "c.yaml", **environment)
-
-    assert done.returncode == 0, done.stderr
-    assert not list(shared.iterdir())
-    kept = {path.parents[1] for path in (place / "cache").rglob("*.nbi")}
-    assert all(path.name.startswith("kernels-") for path in kept)
-    assert kept
 
 
 def test_the_least_versions_are_those_that_are_installed() -> None:
