@@ -108,6 +108,14 @@ class Model:
         _warn(notices)
         return p
 
+    def predict_columns(self, data: object) -> dict[str, Array]:
+        """All that `fcnet predict` writes of the rows, each column (n,) by its name: quantiles and deviations too."""
+        p, notices = self._each(data, np.asarray)
+        _warn(notices)
+        form = Form.of(self._net.head, (), self._net.config.dtype)
+        columns = form.columns(self._net.target.decide(p), p)
+        return {name: np.asarray(column) for name, column in zip(form.header(), columns, strict=True)}
+
     def evaluate(self, data: object = None, split: str | None = None) -> dict[str, Any]:
         """Loss and metrics on `data`, or on a part of the data that it was trained on; its `notices` are warned of."""
         scored = _evaluate(self._net, data, split, strict=False)

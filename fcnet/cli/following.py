@@ -11,7 +11,7 @@ from fcnet.cli import streams
 from fcnet.cli.progress import Bar
 from fcnet.errors import escape
 from fcnet.reports import summary
-from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress, Saving, Started
+from fcnet.training.events import Epoch, Event, Finished, Glance, Notice, Progress, Saving, Started
 
 
 class Follower:
@@ -27,7 +27,7 @@ class Follower:
         self._live = not as_json and streams.STDERR.terminal() and sys.stdout.isatty()
         self._verbose = verbose
         self._bar = Bar(verbose)
-        self._head: Head | None = None
+        self._glance: Glance | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -60,21 +60,21 @@ class Follower:
         return False
 
     def _start(self, event: Started) -> None:
-        self._head = event.head
+        self._glance = event.glance
         if self._live:
-            streams.show("\n".join(summary.head(event.head, streams.width(sys.stdout))))
+            streams.show("\n".join(summary.head(event.glance, streams.width(sys.stdout))))
         elif not self._quiet:
-            streams.say("\n".join(summary.head(event.head, streams.width(streams.STDERR))))
+            streams.say("\n".join(summary.head(event.glance, streams.width(streams.STDERR))))
 
     def _finish(self, event: Finished) -> None:
-        if not self._quiet and self._head and (self._verbose or not self._live):
+        if not self._quiet and self._glance and (self._verbose or not self._live):
             streams.say(escape(event.why))
         if self._json:
             streams.show_json({"run": str(event.run), **event.summary})
             return
         width = streams.width(sys.stdout)
-        head = summary.head(self._head, width) if self._head and not self._live else []
-        name = self._head.name if self._head else event.run.name
+        head = summary.head(self._glance, width) if self._glance and not self._live else []
+        name = self._glance.name if self._glance else event.run.name
         run = files.near(event.run)
         following = "fcnet predict YOUR.csv" + ("" if run.parent == Path("runs") else f" -c {streams.word(run)}")
         tail = summary.tail(event.summary, name, escape(str(run / "best.npz")), following, width)

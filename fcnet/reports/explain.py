@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,13 +157,14 @@ def _loss(trial: Trial, found: Trace) -> Section:
     n = trial.network.numbers[-1]
     z, δ = f"Z_{{{n + 1}}}", f"Δ_{{{n}}}"
     parts, several = loss.symbols, len(loss.parts) > 1
-    names = {"y": "Y", **({part: part for part in loss.parts} if several else {loss.parts[0]: z})}
+    said = [re.sub("([0-9]+)$", r"_{\1}", part) for part in loss.parts] if several else [z]
+    names = {"y": "Y", **dict(zip(loss.parts, said, strict=True))}
     links = loss.link(parts)
     # The predictions have names of their own in what follows; a link that changes nothing needs none.
     pairs = enumerate(zip(links, parts, strict=True), 1)
     known = {link: f"P_{{{i}}}" if several else "P" for i, (link, part) in pairs if link is not part}
     ℓ, slopes = loss.terms(parts, Sym("y"))
-    which = f",  ({', '.join(loss.parts)}) = {z}" if several else ""
+    which = f",  {_tuple(said)} = {z}" if several else ""
     weights = (_about("w", "row weights", end.w),) if end.w is not None else ()
     w = "w ∘ " if end.w is not None else ""
     return Section(

@@ -10,12 +10,12 @@ from fcnet.data.target import TASKS
 from fcnet.formulas.notation import compact
 from fcnet.metrics import METRICS
 from fcnet.reports.text import cells, count, figures, fold, label_width, left, shorten, table
-from fcnet.training.events import Head
+from fcnet.training.events import Glance
 
 PARTS = ("train", "validation", "test")
 
 
-def head(run: Head, width: int | None) -> list[str]:
+def head(run: Glance, width: int | None) -> list[str]:
     """The lines `NAME` and `net`, folded at `width` cells (None: one line each)."""
     inputs = [count(run.numbers, "number")] if run.numbers or not run.categories else []
     if run.categories:

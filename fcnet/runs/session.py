@@ -33,7 +33,7 @@ from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import BATCH, check_members
 from fcnet.runs.saver import Saver
 from fcnet.training.estimate import refuse
-from fcnet.training.events import Epoch, Event, Finished, Head, Notice, Progress, Saving, Started
+from fcnet.training.events import Epoch, Event, Finished, Glance, Notice, Progress, Saving, Started
 from fcnet.training.loop import Plan, train
 from fcnet.training.prepare import Prepared, prepare
 from fcnet.training.program import Forward, Program
@@ -282,7 +282,7 @@ class _Session:
         notices = [*run.notices, *self.ready.notices, *self._begin()]
         for text in notices:
             yield self._say(text)
-        yield Started(run.path, self.head())
+        yield Started(run.path, self.glance())
         try:
             self.watch.poll()
             yield from self._steps()
@@ -465,12 +465,12 @@ class _Session:
         run.say(str(problem))
         return DivergedError(problem)
 
-    def head(self) -> Head:
+    def glance(self) -> Glance:
         """The run at a glance."""
         data, settings, network = self.data, self.ready.prepared.settings, self.ready.prepared.network
         kinds = [feature.kind for feature in data.encoder.features]
         parts = {name: len(rows) for name, rows in data.parts.items()}
-        return Head(
+        return Glance(
             settings.name,
             data.target.task,
             len(data.inputs),

@@ -11,7 +11,7 @@ from fcnet.data.options import Task
 
 
 @dataclass(frozen=True)
-class Head:
+class Glance:
     """The run at a glance, known before the first step: what goes in, what comes out, which net, how it is trained.
 
     `widths` has the number of inputs, of units in every hidden layer and of outputs; `activations` has one name for
@@ -49,7 +49,7 @@ class Started:
     """The data are read, the run folder is claimed, the first step comes next. Sent once."""
 
     run: Path
-    head: Head
+    glance: Glance
 
 
 @dataclass(frozen=True)

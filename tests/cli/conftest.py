@@ -8,12 +8,12 @@ import pytest
 import fcnet
 from fcnet import signals
 from fcnet.cli import main
-from fcnet.training.events import Head
+from fcnet.training.events import Glance
 
 
 @pytest.fixture
 def head():
-    return Head(
+    return Glance(
         name="digits",
         task="multiclass",
         rows=1797,

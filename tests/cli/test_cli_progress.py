@@ -21,10 +21,10 @@ import os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 import fcnet
-from fcnet.training.events import Epoch, Finished, Head, Notice, Progress, Saving, Started
+from fcnet.training.events import Epoch, Finished, Glance, Notice, Progress, Saving, Started
 
 data = ("multiclass", 1797, 64, 0, ("digit",), 10, 1257, 270, 270)
-head = Head("dig\\x1b[5mits", *data, (64, 10), (), 650, "adam", 1e-3, "numpy", 2)
+head = Glance("dig\\x1b[5mits", *data, (64, 10), (), 650, "adam", 1e-3, "numpy", 2)
 part = {"loss": 0.1, "accuracy": {"value": 0.9, "trivial": 0.1}}
 
 def training(config, **_):

@@ -1,17 +1,25 @@
 """What a net says of a number: a point, quantiles, a mean with its deviation, the mean of counts."""
 
 import csv
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pytest
 
 import fcnet
 from fcnet import api
+from fcnet import config as configs
 from fcnet.backends import choice
 from fcnet.data.target import TASKS, Numbers
 from fcnet.errors import DataError
-from fcnet.nn.losses import LOSSES
+from fcnet.formulas import expm1, log1p, row_mean, width
+from fcnet.nn.losses import LOSSES, Learnt, Loss, Said
+from fcnet.registry import Gt
+from fcnet.reports.explain import explain
 from fcnet.runs import checkpoint
+from fcnet.training.gradcheck import Trial
+from fcnet.training.prepare import prepare
 
 ROWS = 240
 BACKENDS = [name for name in ("numpy", "numba") if choice.installed(name)]
@@ -50,10 +58,15 @@ def written(run, output="p.csv"):
     return head, np.array(rows, dtype=np.float64)
 
 
-def by_hand(run, table="t.csv"):
+def truths(*names):
+    """Columns of the table (n, columns)."""
+    with open("t.csv", newline="") as file:
+        return np.array([[float(row[name]) for name in names] for row in csv.DictReader(file)])
+
+
+def by_hand(run):
     """The outputs of a net of one hidden layer of relu, from nothing but its checkpoint, and the arrays in it."""
-    with open(table, newline="") as file:
-        x = np.array([[float(row["x"])] for row in csv.DictReader(file)])
+    x = truths("x")
     with np.load(run / "best.npz") as held:
         p = {name: held[name].astype(np.float64) for name in held.files if name != "header"}
     x = (x - p["preprocess/mean"]) / p["preprocess/scale"]
@@ -120,12 +133,11 @@ def test_the_metrics_judge_the_point(place, loss):
     """rmse, mae and r2 of every loss on numbers are those of the column `prediction`, in the target's units."""
     run = fcnet.train(config(loss)).path
     _, found = written(run)
-    with open("t.csv", newline="") as file:
-        y = np.array([float(row["n" if loss == "poisson" else "y"]) for row in csv.DictReader(file)])
+    y = truths("n" if loss == "poisson" else "y")
 
     scored = fcnet.load(run).evaluate(place / "t.csv")
 
-    error = found[:, 0] - y
+    error = found[:, :1] - y
     assert scored["rmse"]["value"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
     assert scored["mae"]["value"] == pytest.approx(np.mean(np.abs(error)), rel=1e-5)
 
@@ -196,6 +208,65 @@ def test_a_count_below_zero_is_named(place):
         fcnet.load(run).evaluate("t.csv")
 
     assert all(str(caught.value).startswith(said) for caught in (training, scoring))
+
+
+@dataclass(frozen=True)
+class Magnitude(Loss):
+    """A transformed target that only this test knows: ln(1 + y), and an even chance of being so many times off."""
+
+    name: Literal["magnitude"] = "magnitude"
+    by: Annotated[float, Gt(0)] = 1.0
+    """How far."""
+    learns: ClassVar[Learnt] = "amounts"
+
+    @property
+    def parts(self):
+        return ("m", "far")
+
+    def terms(self, a, y):
+        (m, far), n = a, 1.0 / width(y)
+        d, e = m - log1p(y), far - self.by
+        return row_mean(d * d + e * e), (2.0 * d * n, 2.0 * e * n)
+
+    def link(self, a):
+        return expm1(a[0]), a[1]
+
+    @property
+    def said(self):
+        return Said(), Said("off{}", spread=True)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_kind_of_output_joins_by_being_registered(place, monkeypatch, backend):
+    """One class is all that a transformed target with two outputs needs to be trained, scored, resumed, read back,
+    predicted, checked and explained."""
+    monkeypatch.setitem(LOSSES, "magnitude", Magnitude)
+    given = config({"name": "magnitude", "by": 0.25}, 2, backend=backend)
+    run = fcnet.train({**given, "training": {"epochs": 2, "batch_size": 32}}).path
+
+    head, found = written(fcnet.train(given, resume=run).path)
+
+    assert head == ["prediction(n)", "off(n)", "prediction(m)", "off(m)"]
+    a, p = by_hand(run)
+    scale = p["preprocess/target_scale"]
+    np.testing.assert_allclose(found[:, ::2], np.expm1(a[:, :2]) * scale, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[:, 1::2], a[:, 2:] * scale, rtol=1e-4, atol=1e-4)
+    scored = fcnet.load(run).evaluate(place / "t.csv")
+    assert scored["mae"]["value"] == pytest.approx(np.abs(found[:, ::2] - truths("n", "m")).mean(), rel=1e-5)
+    trial = Trial(prepare(configs.from_mapping(given), 1))
+    assert all(check.passed for check in explain(trial, everything=True).checks)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "quantile", "gaussian"])
+def test_python_gets_the_columns_of_the_file(place, loss):
+    """`predict_columns` has the numbers that `fcnet predict` writes, by the same names."""
+    run = fcnet.train(config(loss, 2)).path
+    head, found = written(run)
+
+    columns = fcnet.load(run).predict_columns("t.csv")
+
+    assert list(columns) == head
+    np.testing.assert_allclose(np.column_stack(list(columns.values())), found, rtol=1e-6)
 
 
 def test_every_task_has_a_loss_and_metrics_of_its_own():
