@@ -11,6 +11,7 @@ from fcnet.config.places import Finding, Path, Tree, dotted, shortened
 from fcnet.config.schema import Config
 from fcnet.data.target import TASKS, Classes, Numbers
 from fcnet.metrics import METRICS
+from fcnet.nn.layers import Layer
 from fcnet.nn.losses import LOSSES, Loss
 from fcnet.optim.rules import Sgd
 from fcnet.optim.schedules import Step
@@ -35,6 +36,7 @@ def contradictions(config: Config, tree: Tree, *, needs_data: bool) -> list[Find
         *_table(config),
         *_tasks(config),
         *_training(config),
+        *_codes(config),
         *_held(config),
     ]
     found = []
@@ -201,6 +203,31 @@ def _training(config: Config) -> Iterator[Clash]:
     if isinstance(optimizer, Sgd) and optimizer.nesterov and optimizer.momentum == 0:
         text = "needs optimizer.momentum greater than 0"
         yield Clash(("optimizer", "nesterov"), text, (("optimizer", "momentum"),))
+
+
+def _codes(config: Config) -> Iterator[Clash]:
+    """Codes of categories are for layers that look them up, which stand in front."""
+    key: Path = ("network", "layers")
+    looked_up = [path for path, layer in _layers(config.network.layers, key) if hasattr(layer, "levels")]
+    front = 0
+    for layer in config.network.layers:
+        if not hasattr(layer, "levels") and not hasattr(layer, "numbers"):  # what it takes from the columns
+            break
+        front += 1
+    for path in looked_up:
+        if len(path) > len(key) + 1 or int(path[-1]) >= front:
+            yield Clash(path, "looks up codes of categories, so it comes before all layers that are no embeddings")
+    encoding = config.preprocess.categorical
+    if encoding.into == "c" and not looked_up:
+        text = f"{encoding.name} are for the layer embedding; put one first in network.layers, or write one_hot"
+        yield Clash(("preprocess", "categorical"), text, (key,))
+
+
+def _layers(layers: list[Layer], path: Path) -> Iterator[tuple[Path, Layer]]:
+    """All layers with their places, those inside others too."""
+    for i, layer in enumerate(layers):
+        yield (*path, i), layer
+        yield from _layers(getattr(layer, "layers", []), (*path, i, "layers"))
 
 
 _SMALLEST, _LARGEST = 1.1754944e-38, 3.4028235e38  # float32's, without those that processors take for 0

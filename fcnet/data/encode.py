@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, takewhile
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fcnet import machine
 from fcnet.backends.base import aligned
+from fcnet.data.encodings import CATEGORICAL, NUMERIC, Category, Fitted, Number, OfCategories, OfNumbers
 from fcnet.data.options import Preprocess
-from fcnet.data.scaling import encode_numbers, median
+from fcnet.data.scaling import Odd, encode_numbers
 from fcnet.data.spelling import Lookup, keys
+from fcnet.data.statistics import median, vanishing
 from fcnet.data.table import Column, Table
 from fcnet.data.tally import Tally
-from fcnet.data.target import moments, vanishing
 from fcnet.errors import LimitError, more
+from fcnet.formulas import Sym
 from fcnet.nn.rows import Rows
 
 Array = NDArray[Any]
-
-NUMBERS = ("fill", "mean", "scale", "low", "high")
-"""What is fitted for each column of numbers, one array each in the checkpoint."""
 
 PAIR = 2
 """Columns that are fitted at a time, on cores of their own; each holds a few copies of itself meanwhile."""
@@ -43,60 +43,35 @@ MANY_LEVELS = 100
 
 
 @dataclass(frozen=True)
-class Feature:
-    """One column that is predicted from, as training saw it.
-
-    A number becomes one input, (value − mean) / scale, with `fill` in place of a missing value; `low` and `high` are
-    its range. A category becomes one input for each level, and one for missing cells if training had some; a row of a
-    level that training did not see has zeros in all of them. So the level reserved for unknown categories has no
-    weights, which is to say weights 0 that no gradient reaches.
-    """
-
-    name: str
-    kind: Literal["number", "category"]
-    fill: float = 0.0
-    mean: float = 0.0
-    scale: float = 1.0
-    low: float = 0.0
-    high: float = 0.0
-    levels: tuple[str, ...] = ()
-    missing_level: bool = False
-
-    @property
-    def width(self) -> int:
-        """The number of inputs."""
-        return 1 if self.kind == "number" else len(self.levels) + self.missing_level
-
-    @cached_property
-    def lookup(self) -> Lookup:
-        """Finds the input of each level."""
-        return Lookup(self.levels)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """What the inputs are called: the column, or column=level."""
-        if self.kind == "number":
-            return (self.name,)
-        return (*(f"{self.name}={level}" for level in self.levels), *((f"{self.name}=",) if self.missing_level else ()))
-
-
-@dataclass(frozen=True)
 class Encoder:
     """Features in the order of their inputs; `names` are all columns of the training file, in their order."""
 
-    features: tuple[Feature, ...]
+    features: tuple[Fitted, ...]
     names: tuple[str, ...]
     dtype: str
 
     @property
     def n_in(self) -> int:
-        """The number of inputs of the network."""
-        return sum(feature.width for feature in self.features)
+        """The number of inputs of the network that are numbers to it."""
+        return sum(feature.width for feature in self._into("x"))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The number of levels of each column of codes."""
+        return tuple(len(feature.levels) for feature in self._into("c"))
 
     @property
     def numbers(self) -> int:
         """How many of the inputs, the first ones, are columns of numbers."""
         return sum(1 for _ in takewhile(lambda feature: feature.kind == "number", self.features))
+
+    @cached_property
+    def _lookups(self) -> dict[str, Lookup]:
+        """What finds the levels of each column of categories."""
+        return {feature.name: Lookup(feature.levels) for feature in self.features if isinstance(feature, Category)}
+
+    def _into(self, where: str) -> list[Fitted]:
+        return [feature for feature in self.features if feature.into == where]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -104,40 +79,43 @@ class Encoder:
         return tuple(feature.name for feature in self.in_file)
 
     @property
-    def in_file(self) -> tuple[Feature, ...]:
+    def in_file(self) -> tuple[Fitted, ...]:
         """The features in the order of the training file."""
         place = {name: i for i, name in enumerate(self.names)}
         return tuple(sorted(self.features, key=lambda feature: place[feature.name]))
 
-    @property
     def _starts(self) -> dict[str, int]:
-        """The first input of each column."""
-        widths = accumulate((feature.width for feature in self.features), initial=0)
-        return {feature.name: start for feature, start in zip(self.features, widths, strict=False)}
+        """The first input of each column, among the numbers or among the codes."""
+        found: dict[str, int] = {}
+        for features in (self._into("x"), self._into("c")):
+            widths = accumulate((feature.width for feature in features), initial=0)
+            found |= {feature.name: start for feature, start in zip(features, widths, strict=False)}
+        return found
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs, n_in of them."""
-        return tuple(name for feature in self.features for name in feature.inputs)
+        return tuple(name for feature in self._into("x") for name in feature.inputs)
 
     @property
     def ranks(self) -> Array:
         """The place of each input, (n_in,), were the columns in the order of their names: it follows the column."""
-        starts = self._starts
-        widths = {feature.name: feature.width for feature in self.features}
+        starts = self._starts()
+        widths = {feature.name: feature.width for feature in self._into("x")}
         ranks = np.empty(self.n_in, dtype=np.int64)
         at = 0
-        for name in sorted(starts):
+        for name in sorted(widths):
             ranks[starts[name] : starts[name] + widths[name]] = np.arange(at, at + widths[name])
             at += widths[name]
         return ranks
 
     def rows(self, n: int) -> Rows:
         """Room for n rows; LimitError, before it is asked for, where it cannot fit."""
-        needed = n * self.n_in * np.dtype(self.dtype).itemsize
+        n_cat = len(self.levels)
+        needed = n * (self.n_in * np.dtype(self.dtype).itemsize + n_cat * 4)
         tight = next((limit for limit in machine.memory() if needed > limit.free), None) if needed > SMALL else None
         if tight is None:
-            return Rows(aligned((n, self.n_in), self.dtype))
+            return Rows(aligned((n, self.n_in), self.dtype), aligned((n, n_cat), np.int32) if n_cat else None)
         widest = max(self.features, key=lambda feature: feature.width)
         most = 2 * widest.width > self.n_in
         of = f', {widest.width:,} of them the categories of "{widest.name}",' if most else ""
@@ -161,21 +139,26 @@ class Encoder:
         With `consume` the table's features are taken out of it and given back to the system as they are encoded.
         """
         inputs = self.rows(table.n if rows is None else len(rows)) if out is None else out
-        x = inputs.x
-        places = self._starts
+        places = self._starts()
         take = table.columns.pop if consume else table.columns.__getitem__
         columns = {feature.name: take(feature.name) for feature in self.features}
-        numbers = [feature for feature in self.features if feature.kind == "number"]
-        chunks: list[list[Array | None]] = [list(columns.pop(feature.name).chunks) for feature in numbers]
-        odd = {}
-        if numbers:
-            at = [places[feature.name] for feature in numbers]
-            found = encode_numbers(numbers, chunks, table.file, rows, x, tally.ranges, at)
-            odd = dict(zip((feature.name for feature in numbers), found, strict=True))
+        odd: dict[str, Odd] = {}
+        numbers: dict[OfNumbers, list[Number]] = {}
+        for feature in self.features:
+            if isinstance(feature, Number):
+                numbers.setdefault(feature.encoding, []).append(feature)
+        for group in numbers.values():
+            chunks: list[list[Array | None]] = [list(columns.pop(feature.name).chunks) for feature in group]
+            where = [places[feature.name] for feature in group]
+            found = encode_numbers(group, chunks, table.file, rows, inputs.x, tally.ranges, where)
+            odd |= {feature.name: each for feature, each in zip(group, found, strict=True)}
         for feature in self.in_file:
-            if feature.kind == "category":
+            if isinstance(feature, Category):
                 start = places[feature.name]
-                _one_hot(feature, columns[feature.name], table, tally, rows, x[:, start : start + feature.width])
+                into = inputs.arrays[feature.into][:, start : start + feature.width]
+                lookup = self._lookups[feature.name]
+                at = _places(feature, lookup, columns[feature.name], table, tally, rows)
+                feature.encoding.write(feature, at, into)
                 continue
             noted = odd[feature.name]
             if noted.missing:
@@ -187,43 +170,49 @@ class Encoder:
 
     def header(self) -> dict[str, Any]:
         """The part that is text, for the checkpoint's header."""
-        columns: list[dict[str, Any]] = []
-        for feature in self.features:
-            entry: dict[str, Any] = {"name": feature.name, "kind": feature.kind}
-            if feature.kind == "category":
-                entry |= {"levels": list(feature.levels), "missing_level": feature.missing_level}
-            columns.append(entry)
+        columns = [feature.header() for feature in self.features]
         return {"columns": columns, "file_columns": list(self.names), "dtype": self.dtype}
 
     def arrays(self) -> dict[str, Array]:
-        """The part that is numbers, by the checkpoint's names: one float64 for each number column, in order."""
-        numbers = [feature for feature in self.features if feature.kind == "number"]
-        if not numbers:
-            return {}
-        return {
-            f"preprocess/{name}": np.array([getattr(feature, name) for feature in numbers], dtype=np.float64)
-            for name in NUMBERS
-        }
+        """The part that is numbers, float64, by the checkpoint's names.
+
+        For the columns of numbers, in order, one number or one row of each kind; for another its own, with its place
+        among the columns.
+        """
+        numbers = [feature for feature in self.features if isinstance(feature, Number)]
+        kept = [{"fill": (n.fill,), **n.state, "low": (n.low,), "high": (n.high,)} for n in numbers]
+        found: dict[str, Array] = {}
+        for name in dict.fromkeys(name for each in kept for name in each):
+            rows = np.array([each[name] for each in kept if name in each], dtype=np.float64)
+            found[f"preprocess/{name}"] = rows[:, 0] if rows.shape[1] == 1 else rows
+        for i, feature in enumerate(self.features):
+            if isinstance(feature, Category):
+                found |= {f"preprocess/{name}/{i}": np.array(state) for name, state in feature.state.items()}
+        return found
 
     @staticmethod
     def restore(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Encoder:
-        """The encoder that `header` and `arrays` describe."""
-        features: list[Feature] = []
-        j = 0
-        for entry in header["columns"]:
+        """The encoder that `header` and `arrays` describe; without `encoding` a column is from before there was one."""
+        features: list[Fitted] = []
+        taken: Counter[str] = Counter()
+
+        def own(name: str, one: bool = True) -> tuple[float, ...]:
+            """What the next column of numbers has of that name: one number, or a row."""
+            taken[name] += 1
+            held = arrays[f"preprocess/{name}"][taken[name] - 1]
+            return (float(held),) if one else tuple(map(float, held))
+
+        for i, entry in enumerate(header["columns"]):
+            name, encoding = entry["name"], entry.get("encoding")
             if entry["kind"] == "number":
-                fill, mean, scale, low, high = (float(arrays[f"preprocess/{name}"][j]) for name in NUMBERS)
-                features.append(Feature(entry["name"], "number", fill, mean, scale, low, high))
-                j += 1
+                number = NUMERIC[encoding or "standard"]()
+                state = {each: own(each, hasattr(number, "f")) for each in number.state}
+                (fill,), (low,), (high,) = (own(each) for each in ("fill", "low", "high"))
+                features.append(Number(name, number, fill, low, high, state))
             else:
-                features.append(
-                    Feature(
-                        entry["name"],
-                        "category",
-                        levels=tuple(entry["levels"]),
-                        missing_level=bool(entry["missing_level"]),
-                    )
-                )
+                category = CATEGORICAL[encoding or "one_hot"]()
+                state = {each: tuple(map(float, arrays[f"preprocess/{each}/{i}"])) for each in category.state}
+                features.append(Category(name, category, tuple(entry["levels"]), bool(entry["missing_level"]), state))
         return Encoder(tuple(features), tuple(header["file_columns"]), header["dtype"])
 
 
@@ -273,12 +262,15 @@ def fit_encoder(
     return encoder, notices
 
 
-def _ordered(features: Sequence[Feature], order: Sequence[str]) -> tuple[Feature, ...]:
-    """Numbers first, so that they are a slice of the inputs; or as in `order`, if it has all of them."""
+def _ordered(features: Sequence[Fitted], order: Sequence[str]) -> tuple[Fitted, ...]:
+    """Numbers first, so that they are a slice of the inputs; codes last, in the order of their columns' names, so that
+    their vectors begin alike wherever the columns stand. Or as in `order`, if it has all of them."""
     places = {name: i for i, name in enumerate(order)}
     if all(feature.name in places for feature in features):
         return tuple(sorted(features, key=lambda feature: places[feature.name]))
-    return tuple(sorted(features, key=lambda feature: feature.kind != "number"))
+    codes = sorted((feature for feature in features if feature.into == "c"), key=lambda feature: feature.name)
+    rest = [feature for feature in features if feature.into == "x"]
+    return (*sorted(rest, key=lambda feature: feature.kind != "number"), *codes)
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:
@@ -289,54 +281,58 @@ def listed(names: Iterable[str], most: int = 10) -> str:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Found:
     """A feature, and what was remarkable in its column."""
 
-    feature: Feature
+    feature: Fitted
     constant: bool = False
     empty: bool = False
     identifier: bool = False
     vanishing: int = 0
 
 
-def _fit(column: Column, training: Array, preprocess: Preprocess, dtype: str) -> _Fitted:
+def _fit(column: Column, training: Array, preprocess: Preprocess, dtype: str) -> _Found:
     if not column.numeric:
-        return _Fitted(_fit_category(column, training))
-    values = column.numbers()[training]
+        return _Found(_fit_category(column, training, preprocess.categorical))
+    encoding, values = preprocess.numeric, column.numbers()[training]
     if not len(values) or np.isnan(values.min()):
         values = values[~np.isnan(values)]
     if not len(values):
-        return _Fitted(Feature(column.name, "number"), empty=True)
+        state = encoding.fit(np.zeros(1), len(training), column.name)
+        return _Found(Number(column.name, encoding, state=state), empty=True)
     low, high = float(values.min()), float(values.max())
     # The mean of the middle two goes over their sum, which huge numbers make infinite.
     part = 0.5 if max(-low, high) > np.finfo(np.float64).max / 2 else 1.0
-    mean, scale = moments(values) if preprocess.numeric == "standard" else (0.0, 1.0)
+    state = encoding.fit(values, len(training), column.name)
     fill = median(values * part if part < 1 else values) / part if high - low < np.inf else 0.0
     identifier = (
         max(-low, high) >= IDENTIFIER
         and float(np.median(np.minimum(np.abs(values), 2 * IDENTIFIER))) >= IDENTIFIER
         and bool((values == np.floor(values)).all())
     )
-    feature = Feature(column.name, "number", fill, mean, scale, low, high)
-    return _Fitted(feature, low == high, False, identifier, vanishing(values, mean, scale, dtype))
+    feature = Number(column.name, encoding, fill, low, high, state)
+    lost = vanishing(values, 0.0, 1.0, dtype) if feature.formula is Sym("x") else 0
+    return _Found(feature, low == high, False, identifier, lost)
 
 
-def _fit_category(column: Column, training: Array) -> Feature:
+def _fit_category(column: Column, training: Array, encoding: OfCategories) -> Category:
     assert column.codes is not None
     codes = column.codes[training]
     same = keys(column.levels)
     levels = tuple(sorted({same[i] for i in np.unique(codes[codes >= 0]).tolist()}))
-    return Feature(column.name, "category", levels=levels, missing_level=bool((codes < 0).any()))
+    place = {level: i for i, level in enumerate(levels)}
+    at = np.array([*(place.get(each, -1) for each in same), -1], dtype=np.int64)[codes]
+    return encoding.fit(column.name, levels, at)
 
 
-def _one_hot(feature: Feature, column: Column, table: Table, tally: Tally, rows: Array | None, out: Array) -> None:
-    """Ones at the levels of the rows; zeros for what training has not seen."""
+def _places(feature: Category, lookup: Lookup, column: Column, table: Table, tally: Tally, rows: Array | None) -> Array:
+    """The places of the rows' cells among the levels, −1 for what training has not seen."""
     assert column.codes is not None
     codes = column.codes if rows is None else column.codes[rows]
     unseen = -2
-    found = [feature.lookup.find(text) for text in column.levels]
+    found = [lookup.find(text) for text in column.levels]
     lut = np.array([unseen if i is None else i for i in found] + [-1], dtype=np.int64)
-    at = lut[codes]
+    at: Array = lut[codes]
     missing = np.flatnonzero(at == -1)
     if len(missing):
         tally.missing(feature.name, len(missing))
@@ -344,12 +340,11 @@ def _one_hot(feature: Feature, column: Column, table: Table, tally: Tally, rows:
             at[missing] = len(feature.levels)
     strange = np.flatnonzero(at == unseen)
     if len(strange):
+        at[strange] = -1
         tally.unseen(
             table,
             feature.name,
             strange if rows is None else rows[strange],
             [column.levels[codes[i]] for i in strange],
         )
-    out[...] = 0
-    known = np.flatnonzero(at >= 0)
-    out[known, at[known]] = 1
+    return at

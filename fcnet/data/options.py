@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from fcnet.registry import Ge, Lt
+from fcnet.data.encodings import CATEGORICAL, NUMERIC, OfCategories, OfNumbers
+from fcnet.data.encodings.one_hot import OneHot
+from fcnet.data.encodings.standard import Standard
+from fcnet.registry import Ge, Lt, Named
 
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
 Fraction = Annotated[float, Ge(0), Lt(1)]
@@ -80,13 +83,15 @@ class Data:
 class Preprocess:
     """What happens to columns before the net sees them; fitted on training rows only."""
 
-    numeric: Literal["none", "standard"] = "standard"
-    """Numbers: `standard` subtracts the mean and divides by the standard deviation."""
+    numeric: Annotated[OfNumbers, Named(NUMERIC)] = field(default_factory=Standard)
+    """Numbers: `standard` subtracts the mean and divides by the standard deviation; `robust` goes by median and
+    quartiles and keeps to ±3; `quantile` spreads ranks like a normal distribution."""
     missing: Literal["median"] = "median"
     """Missing numbers become the training median."""
-    categorical: Literal["one_hot"] = "one_hot"
-    """Each category of the training rows becomes an input, 1 in its rows and 0 in all others; missing cells become one
-    too where training has some. The level reserved for unknown categories takes no input: they are 0 in all of them, as
-    if it had weights 0 that no gradient reaches; missing cells share it where training has none."""
+    categorical: Annotated[OfCategories, Named(CATEGORICAL)] = field(default_factory=OneHot)
+    """`one_hot`: each category of the training rows becomes an input, 1 in its rows and 0 in all others; missing cells
+    become one too where training has some. The level reserved for unknown categories takes no input: they are 0 in all
+    of them, as if it had weights 0 that no gradient reaches; missing cells share it where training has none.
+    `codes`: categories are looked up by the layer `embedding`, which stands among the first of network.layers."""
     target: Literal["none", "standard"] = "standard"
     """Regression targets: learn them standardised."""

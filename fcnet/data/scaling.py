@@ -1,4 +1,4 @@
-"""Columns of numbers as a network's inputs: filled, standardised, and laid side by side, a block of rows at a time."""
+"""Columns of numbers as a network's inputs: filled, encoded, and laid side by side, a block of rows at a time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet.data.encodings import Number, encoded
 from fcnet.errors import DataError
 
 Array = NDArray[Any]
@@ -19,34 +20,6 @@ CELLS = 1 << 17
 """So many float64 at a time stay in the cache."""
 PAIR = 2
 """Pieces that are encoded at a time: NumPy lets other threads run while it computes."""
-
-
-class Scaled(Protocol):
-    """What is known of a column of numbers."""
-
-    @property
-    def name(self) -> str:
-        """The column."""
-
-    @property
-    def fill(self) -> float:
-        """What stands in for a missing value."""
-
-    @property
-    def mean(self) -> float:
-        """What is subtracted."""
-
-    @property
-    def scale(self) -> float:
-        """What divides."""
-
-    @property
-    def low(self) -> float:
-        """The least value of training."""
-
-    @property
-    def high(self) -> float:
-        """The greatest value of training."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +32,7 @@ class Odd:
 
 
 def encode_numbers(
-    features: Sequence[Scaled],
+    features: Sequence[Number],
     chunks: Sequence[list[Array | None]],
     file: str,
     rows: Array | None,
@@ -67,11 +40,11 @@ def encode_numbers(
     ranges: bool,
     places: Sequence[int],
 ) -> list[Odd]:
-    """Write (value − mean) / scale of the given rows (sorted; default all) into the columns `places` of `out`.
+    """Write the inputs of the given rows (sorted; default all) into the columns `places` of `out`.
 
-    `chunks`: for each feature its numbers, piece after piece, cut at the same rows for all; each is dropped once it is
-    encoded. Returns what was remarkable of each feature; with `ranges` also what lies outside them. DataError where a
-    result is beyond the dtype of `out`.
+    The features have one encoding. `chunks`: for each feature its numbers, piece after piece, cut at the same rows for
+    all; each is dropped once it is encoded. Returns what was remarkable of each feature; with `ranges` also what lies
+    outside them. DataError where a result is beyond the dtype of `out`.
     """
     sizes = [max(0 if chunk is None else len(chunk) for chunk in piece) for piece in zip(*chunks, strict=True)]
     begins = [0, *itertools.accumulate(sizes)]
@@ -100,12 +73,14 @@ def encode_numbers(
 class _Encoding:
     """Pieces of a table on their way into the columns `places` of `out`."""
 
-    def __init__(self, features: Sequence[Scaled], file: str, out: Array, ranges: bool, places: Sequence[int]) -> None:
+    def __init__(self, features: Sequence[Number], file: str, out: Array, ranges: bool, places: Sequence[int]) -> None:
         self._features, self._file, self._out, self._ranges = features, file, out, ranges
         self._known = [
             np.array([getattr(feature, key) for feature in features], dtype=np.float64).reshape(-1, 1)
-            for key in ("fill", "mean", "scale", "low", "high")
+            for key in ("fill", "low", "high")
         ]
+        self._encoding = features[0].encoding
+        self._state = {key: np.array([feature.state[key] for feature in features]) for key in features[0].state}
         # Features that lie side by side are written as one.
         side_by_side = list(places) == list(range(places[0], places[0] + len(places)))
         self._columns: slice | list[int] = slice(places[0], places[0] + len(places)) if side_by_side else list(places)
@@ -117,7 +92,7 @@ class _Encoding:
         """Write the rows `inside` (default all) of a piece of `size` rows, the first of which is row `begin` of the
         table, from row `at` of `out` on: how many cells of each feature are missing, and (rows, values) out of range.
         """
-        fill, mean, scale, low, high = self._known
+        fill, low, high = self._known
         k = len(self._features)
         step = max(CELLS // k, 64)
         block = np.empty((k, min(step, size)))
@@ -143,23 +118,14 @@ class _Encoding:
                     odd = np.flatnonzero((v[i] < low[i]) | (v[i] > high[i]))
                     where = begin + (odd + start if whole else inside[start + odd])  # type: ignore[index]  # not None
                     outside.setdefault(i, []).append((where, v[i][odd]))
-            # Subtraction and division keep the order, so the ends of a column are where its ends go.
-            ends = (np.stack([bottom, top], axis=1) - mean) / scale
+            # Every encoding keeps the order, so the ends of a column are where its ends go.
+            with np.errstate(over="ignore", invalid="ignore"):
+                ends = encoded(self._encoding, np.stack([bottom, top], axis=1), self._state)
             far = ~(np.abs(ends) <= self._largest).all(axis=1)
             if far.any():
                 name = self._features[int(np.argmax(far))].name
                 why = f'column "{name}": its values are too far apart for {self._out.dtype}'
                 raise DataError(why, file=self._file)
-            v -= mean
-            v /= scale
-            self._out[at + start : at + stop, self._columns] = v.T
+            with np.errstate(over="ignore"):
+                self._out[at + start : at + stop, self._columns] = encoded(self._encoding, v, self._state).T
         return missing, outside
-
-
-def median(values: Array) -> float:
-    """The median, as numpy.median has it, of (n,) finite numbers, n > 0, which change places."""
-    middle = len(values) // 2
-    values.partition(middle)
-    if len(values) % 2:
-        return float(values[middle])
-    return float(np.mean([values[:middle].max(), values[middle]]))

@@ -14,6 +14,7 @@ from fcnet.data.looks import Look
 from fcnet.data.numbers import BLANKS, Grammar
 from fcnet.data.options import Data, Task
 from fcnet.data.spelling import TRUTHS, Label, Lookup, is_plain, keys, plain_number, shortest
+from fcnet.data.statistics import moments, vanishing
 from fcnet.data.table import Column, Table
 from fcnet.errors import ConfigError, DataError
 from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy, Learnt, Loss, Said, SquaredError
@@ -540,47 +541,6 @@ def _class_weights(classes: tuple[Label, ...], counts: Array, options: Data, gra
     if not weights.any():
         raise ConfigError("all weights are 0", key="data.class_weight")
     return weights
-
-
-SAFE = 1e150
-"""Numbers up to this one may be squared, and as many of them added up as memory holds."""
-
-
-def moments(values: Array) -> tuple[float, float]:
-    """Mean and standard deviation (of the population) of float64 values, in two passes; (mean, 1) if constant.
-
-    >>> moments(np.array([1.0, 3.0]))
-    (2.0, 1.0)
-    """
-    low, high = float(values.min()), float(values.max())
-    if low == high:
-        return low, 1.0
-    half = 2.0 if max(-low, high) > SAFE else 1.0  # so that a sum near the largest float does not overflow
-    mean = float(np.mean(values / half if half > 1 else values)) * half
-    centred = values - mean
-    rest = float(np.mean(centred))  # what rounding left over
-    mean += rest
-    centred -= rest
-    largest = max(high - mean, mean - low)
-    unit = 1.0 if 1 / SAFE < largest < SAFE else largest  # of others the squares are no normal numbers
-    if unit != 1:
-        centred /= unit
-    deviation = unit * float(np.sqrt(np.mean(np.square(centred, out=centred))))
-    return mean, deviation if 0.0 < deviation < np.inf else 1.0
-
-
-def vanishing(values: Array, mean: float, scale: float, dtype: str) -> int:
-    """How many of the values (n,) leave mean, but by less than a normal number of the dtype: they count as the mean.
-
-    Where the deviation was found, scale is of the values' own size, and nothing of account can vanish.
-
-    >>> vanishing(np.array([0.0, 1e-45, 2.0]), 0.0, 1.0, "float32")
-    1
-    """
-    if scale != 1:
-        return 0
-    away = np.abs(values - mean)
-    return int(np.count_nonzero((away > 0) & (away < np.finfo(dtype).tiny)))
 
 
 def _numbers(table: Table, names: Sequence[str], rows: Array) -> Array:

@@ -11,7 +11,7 @@ from fcnet import config as configs
 from fcnet import extras, files, machine
 from fcnet.backends import choice
 from fcnet.config import Config
-from fcnet.data.encode import Feature
+from fcnet.data.encodings import Fitted, Number
 from fcnet.errors import FcnetError, escape
 from fcnet.formulas.notation import compact
 from fcnet.machine import Limit, size
@@ -206,13 +206,13 @@ def _settings(prepared: Prepared) -> list[str]:
     ]
 
 
-def _columns(features: Sequence[Feature], width: int | None, indent: int, everything: bool) -> list[str]:
+def _columns(features: Sequence[Fitted], width: int | None, indent: int, everything: bool) -> list[str]:
     shown = features if everything else features[:SHOWN]
     names = [shorten(feature.name, 30) for feature in shown]
     widest = max(map(cells, names), default=0)
     told = []
     for feature, name in zip(shown, names, strict=True):
-        if feature.kind == "number":
+        if isinstance(feature, Number):
             what = f"number  {feature.low:.6g} … {feature.high:.6g}"
         else:
             levels = ", ".join(shorten(level, 12) for level in feature.levels[:4])

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fcnet.config.kinds import Section, words
 from fcnet.config.schema import Config
 from fcnet.config.strict import Fault, made
+from fcnet.data.encodings import CATEGORICAL, NUMERIC
 from fcnet.data.options import Task
 from fcnet.data.target import TASKS
 from fcnet.registry import Ge, Le, Len, Such
@@ -55,6 +56,7 @@ class Column:
     kind: Literal["number", "category"]
     levels: Names | None = None
     missing_level: bool | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,8 @@ def _contradictions(header: Header, settings: Config) -> Iterator[str]:
     if not {*names} <= {*columns.file_columns}:
         yield "columns.columns: not all of them are among columns.file_columns"
     for i, column in enumerate(columns.columns):
+        if column.encoding not in (None, *(NUMERIC if column.kind == "number" else CATEGORICAL)):
+            yield f'columns.columns[{i}].encoding: there is no "{column.encoding}" for a {column.kind}'
         if column.kind == "category" and (column.levels is None or column.missing_level is None):
             yield f"columns.columns[{i}]: a category has levels and missing_level"
     if (header.content is None) != bool(header.data):

@@ -112,7 +112,9 @@ def understand(held: checkpoint.Checkpoint) -> Parts:
         encoder = Encoder.restore(held.header["columns"], held.arrays)
         target = Target.restore(held.header["target"], held.arrays)
         _check_preprocessing(encoder, target, held.arrays)
-        settled = build.resolve(settings, target.task, 1, validated=True, threads=1, numbers=encoder.numbers)
+        settled = build.resolve(
+            settings, target.task, 1, validated=True, threads=1, numbers=encoder.numbers, levels=encoder.levels
+        )
         settings, head = settled.config, Head(settled.loss, target.for_loss(settled.loss))
         metrics = chosen(settings.metrics, target.task)
     except CheckpointError:
@@ -121,17 +123,16 @@ def understand(held: checkpoint.Checkpoint) -> Parts:
         raise CheckpointError(f"the config inside is wrong: {error.problems[0]}", file=where) from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(f"its header lacks or garbles {error}", file=where) from None
-    net = build.network(settings.network, encoder.n_in, head.n_out)
+    net = build.network(settings.network, encoder.n_in, head.n_out, n_cat=len(encoder.levels))
     check_members(net, held, settings.dtype)
     return Parts(settings, encoder, head, net, metrics)
 
 
 def _check_preprocessing(encoder: Encoder, target: Target, arrays: Mapping[str, Array]) -> None:
     """ValueError for the first thing in the preprocessing that fcnet would not have written."""
-    _require(encoder.n_in > 0, "columns: there is none to predict from")
-    n_numbers = sum(feature.kind == "number" for feature in encoder.features)
+    _require(encoder.n_in + len(encoder.levels) > 0, "columns: there is none to predict from")
     for name, array in {**encoder.arrays(), **target.arrays()}.items():
-        shape = (n_numbers if name in encoder.arrays() else target.width,)
+        shape = array.shape if name in encoder.arrays() else (target.width,)
         found = arrays[name]
         _require(
             found.shape == shape and found.dtype == np.float64,

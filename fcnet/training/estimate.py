@@ -76,7 +76,9 @@ def estimate(
     item, n_out = np.dtype(settings.dtype).itemsize, network.n_out
     batch, scored = min(batch_size, training_rows), SCORED + FEW
     numbers = network.n_in + head.columns
-    loaded = [Part("data", rows * numbers * item, f"{rows:,} rows × {numbers:,} numbers × {item} bytes", "data.train")]
+    how = f"{rows:,} rows × {numbers:,} numbers × {item} bytes"
+    how += f", and × {network.n_cat:,} codes × 4 bytes" if network.n_cat else ""
+    loaded = [Part("data", rows * (numbers * item + network.n_cat * 4), how, "data.train")]
     vectors = update.names
     largest = max((int(np.prod(slot.shape)) for slot in network.layout.slots), default=0)
     memory = _parameters(len(network.who) * network.layout.size, vectors, item)

@@ -151,12 +151,14 @@ def prepare(
         validated,
         threads,
         numbers=loaded.encoder.numbers,
+        levels=loaded.encoder.levels,
     )
     metrics = chosen(config.metrics, loaded.target.task)
     settings = replace(settled.config, metrics=[metric.name for metric in metrics])
     configs.recheck(settings, config.name)
     head = Head(settled.loss, loaded.target)
-    network = build.network(settings.network, loaded.encoder.n_in, head.n_out, driven=build.driven(settings.schedules))
+    encoder, driven = loaded.encoder, build.driven(settings.schedules)
+    network = build.network(settings.network, encoder.n_in, head.n_out, driven=driven, n_cat=len(encoder.levels))
     average = None if settings.average is None else settings.average.decay
     update = Update(settings.optimizer, network.layout, settings.training.clip_norm, average)
     return Prepared(settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads)

@@ -7,6 +7,7 @@ import pytest
 
 import fcnet.data.doubts as doubts
 from fcnet.data import load
+from fcnet.data.encodings.none import Plain
 from fcnet.data.options import Data, Preprocess
 
 N = 60
@@ -118,7 +119,7 @@ SMALL = np.where(np.arange(N) % 3 == 0, 1e-42, NOISE + 10)
 
 def test_numbers_that_vanish_in_the_dtype_are_counted():
     """Cells that are no zeros and become zeros, or lose their digits, are counted where nothing scales them."""
-    plain, standard = Preprocess(numeric="none"), Preprocess()
+    plain, standard = Preprocess(numeric=Plain()), Preprocess()
     notice = (
         'numbers too small for float32, which count as 0: "b" 20; set preprocess.numeric: standard, or give them in a '
         "smaller unit"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fcnet.data import Tally, load, score, stream
+from fcnet.data.encodings.none import Plain
 from fcnet.data.options import Data, Preprocess
 from fcnet.errors import ConfigError, DataError
 
@@ -39,7 +40,7 @@ class Frame:
 
 def loaded(data: Any, **options: Any) -> Any:
     options = {"target": "y", "validation": 0, **options}
-    return load(Data(train="", **options), Preprocess(numeric="none"), data=data, dtype="float64")
+    return load(Data(train="", **options), Preprocess(numeric=Plain()), data=data, dtype="float64")
 
 
 def test_a_frame_is_read_by_its_columns():

@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
+from fcnet.data.encodings.none import Plain
 from fcnet.data.options import Preprocess
 from fcnet.errors import DataError
 
 N = 60
-RAW = Preprocess(numeric="none")
+RAW = Preprocess(numeric=Plain())
 
 
 def table(cells: list[str], delimiter: str = ",", header: str = "v") -> str:

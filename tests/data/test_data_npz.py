@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fcnet.data.encodings.none import Plain
 from fcnet.errors import DataError, FcnetError, LimitError
 
 X = np.arange(60.0).reshape(20, 3)
@@ -105,7 +106,7 @@ def test_columns_stored_one_after_another_become_rows_a_few_at_a_time(folder, mo
 def _plain() -> Any:
     from fcnet.data.options import Preprocess
 
-    return Preprocess(numeric="none")
+    return Preprocess(numeric=Plain())
 
 
 def test_names_labels_and_other_array_names(folder):

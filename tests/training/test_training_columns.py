@@ -21,10 +21,11 @@ COLUMNS = {
 ORDERS = [["kind", "x9", "b", "x10", "colour"], ["x10", "colour", "b", "kind", "x9"]]
 
 
-def begun(order, **network):
+def begun(order, categorical="one_hot", **network):
     """The prepared run and its state before the first step, for the columns in this order."""
     data = {name: COLUMNS[name] for name in order} | {"y": COLUMNS["b"] + COLUMNS["x9"] ** 2}
     mapping = {"data": {"target": "y"}, "name": "t", "network": {"layers": [7, 5], **network}, "dtype": "float64"}
+    mapping["preprocess"] = {"categorical": categorical}
     prepared = prepare(config.from_mapping(mapping, needs_data=False), 1, data=data)
     program, _ = prepared.begin(NumpyBackend())
     return prepared, program.state
@@ -46,3 +47,19 @@ def test_initial_weights_follow_the_columns_names(order, network):
     for slot in names:
         if slot.name != "W1":
             assert np.array_equal(found[slot.name], views[slot.name])
+
+
+def test_vectors_of_categories_follow_the_columns_names():
+    """With codes and the layer embedding, a table with its columns in another order begins as the same net too."""
+    layers = [{"name": "embedding", "size": 3}, 7]
+
+    (prepared, state), *others = (begun(order, "codes", layers=layers) for order in [list(COLUMNS), *ORDERS])
+
+    views = prepared.network.layout.views(state.θ)
+    assert prepared.data.inputs.c.shape == (N, 2)
+    for other, turned in others:
+        found = other.network.layout.views(turned.θ)
+        at = [other.data.encoder.inputs.index(name) for name in prepared.data.encoder.inputs] + list(range(3, 9))
+        assert np.array_equal(other.data.inputs.c, prepared.data.inputs.c)
+        assert np.array_equal(found["W2"][:, at], views["W2"])
+        assert np.array_equal(found["E1"], views["E1"])

@@ -66,6 +66,11 @@ class Embedding:
             drawn = random.normal(p["E"].size, key.words, key.place)
             p["E"][...] = drawn.reshape(p["E"].shape) / math.sqrt(self.size)
 
+    def ranked(self, ranks: Array) -> Array:
+        """The vectors keep their places behind the inputs that take theirs from elsewhere."""
+        more = len(self.levels or []) * self.size
+        return np.concatenate([ranks, np.arange(len(ranks), len(ranks) + more)])
+
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         """Numbers and vectors side by side."""
         if not self.levels:

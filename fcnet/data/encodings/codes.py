@@ -1,0 +1,38 @@
+"""Categories as numbers of their levels, for layers that look them up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from fcnet.data.encodings.encoding import Array, Category
+from fcnet.data.encodings.one_hot import OneHot
+from fcnet.registry import MAX_COUNT, Ge, Le
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The place of the cell among the levels, for the layer `embedding`; −1 for missing cells and what is unknown."""
+
+    above: Annotated[int, Ge(0), Le(MAX_COUNT)] = 0
+    """Columns with no more levels than this are one_hot; missing cells count as one where training has some."""
+    name: Literal["codes"] = "codes"
+    into: ClassVar[Literal["x", "c"]] = "c"
+    state: ClassVar[tuple[str, ...]] = ()
+
+    def fit(self, column: str, levels: tuple[str, ...], at: Array) -> Category:
+        """Levels, or what one_hot makes of few of them."""
+        few = OneHot().fit(column, levels, at)
+        return few if few.size <= self.above or not levels else Category(column, self, levels)
+
+    def inputs(self, fitted: Category) -> tuple[str, ...]:
+        """The column."""
+        return (fitted.name,)
+
+    def width(self, fitted: Category) -> int:
+        """One."""
+        return 1
+
+    def write(self, fitted: Category, at: Array, out: Array) -> None:
+        """The places."""
+        out[:, 0] = at

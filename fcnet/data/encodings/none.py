@@ -1,0 +1,26 @@
+"""Numbers as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from fcnet.data.encodings.encoding import Array, State
+from fcnet.formulas import Expr
+
+
+@dataclass(frozen=True)
+class Plain:
+    """x itself; a checkpoint says mean 0 and scale 1."""
+
+    name: Literal["none"] = "none"
+    state: ClassVar[tuple[str, ...]] = ("mean", "scale")
+
+    def fit(self, values: Array, rows: int, column: str) -> State:
+        """Nothing depends on the numbers."""
+        return {"mean": (0.0,), "scale": (1.0,)}
+
+    def f(self, x: Expr, state: Mapping[str, Expr]) -> Expr:
+        """The number."""
+        return x
