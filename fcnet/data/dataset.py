@@ -16,6 +16,7 @@ from fcnet.data.dialect import check_delimiter
 from fcnet.data.doubts import alike, giveaways
 from fcnet.data.encode import Encoder, fit_encoder, listed
 from fcnet.data.given import given
+from fcnet.data.labels import check_blanks, labels_of
 from fcnet.data.looks import Look, looks_like_numbers
 from fcnet.data.numbering import numbering
 from fcnet.data.numbers import Grammar, grammar
@@ -28,17 +29,7 @@ from fcnet.data.roles import Roles, expected_names, extra_columns, scoring_plan,
 from fcnet.data.split import PARTS, random_split, rows_hash
 from fcnet.data.table import Table
 from fcnet.data.tally import Tally
-from fcnet.data.target import (
-    TASKS,
-    Classes,
-    Target,
-    Wanted,
-    check_blanks,
-    check_labels,
-    find_task,
-    labels_of,
-    missing_rows,
-)
+from fcnet.data.target import TASKS, Classes, Target, Wanted, check_labels, find_task, missing_rows
 from fcnet.errors import ConfigError, DataError, Problem
 from fcnet.nn.losses import Learnt
 from fcnet.nn.rows import Rows

@@ -363,7 +363,7 @@ def test_the_resolved_section_gives_the_same_data_set(folder):
 @given(st.lists(st.floats(-1e30, 1e30), min_size=2, max_size=50))
 def test_moments_are_those_of_exact_arithmetic(values):
     """Mean and deviation agree with exact fractions for any values."""
-    from fcnet.data.target import moments
+    from fcnet.data.statistics import moments
 
     array = np.array(values)
     exact = [Fraction(v) for v in values]
