@@ -162,7 +162,7 @@ class NumpyBackend(HostBackend):
         for name, total in sums.items():
             if name not in outs and formula.results[name].op != "sym":
                 shape = (*total.shape[:-1], max(a.shape[-2] for a in arrays.values() if a.ndim > 1), total.shape[-1])
-                results[name] = aligned(shape, dtype)
+                results[name] = self._buffer(shape, dtype, -1 - len(results))
         made = Formula({name: e for name, e in formula.results.items() if name in outs or name in results})
         printed = expand_erf(made, single=dtype == np.float32)
         calls = _Printer(printed, arrays, {**outs, **results}, self._buffer).calls if made.results else []
@@ -173,7 +173,8 @@ class NumpyBackend(HostBackend):
         return calls
 
     def _buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any], number: int) -> Array:
-        """Scratch buffer `number`: one piece of memory for all formulas, grown to the largest use."""
+        """Scratch buffer `number`: one piece of memory for all formulas, grown to the largest use; those below 0 hold
+        results that are only summed."""
         size = int(np.prod(shape, dtype=np.int64))
         held = self._scratch.get((dtype, number))
         if held is None or held.size < size:

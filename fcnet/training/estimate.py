@@ -148,9 +148,10 @@ def _numbers(ops: Sequence[Op], dtype: str) -> int:
     total = sum(buffer.size * buffer.dtype.itemsize for buffer in own)
     held: dict[int, int] = {}
     for op in ops:
-        if isinstance(op, Apply) and op.outs:
-            size = max(out.size for out in op.outs.values())
-            for number in range(scratch(op.formula)):
+        if isinstance(op, Apply):
+            size = math.prod(np.broadcast_shapes(*(x.shape for x in (*op.arrays.values(), *op.outs.values()))))
+            summed = sum(name not in op.outs and op.formula.results[name].op != "sym" for name in op.sums)
+            for number in range(-summed, scratch(op.formula)):
                 # A buffer that is too small for a layer gets a larger one beside it: the calls before point to the old.
                 if held.get(number, 0) < size:
                     held[number] = size
