@@ -104,7 +104,7 @@ WIDE = {
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
-@pytest.mark.parametrize("name", [name for name in LAYERS if name != "embedding"])  # no table gives it its codes yet
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "embedding"])  # these columns have no codes
 def test_memory_of_every_layer_is_estimated(tmp_path, name, backend):
     """What a layer adds to what a run takes, but for a tenth of a megabyte of objects, is at most what it adds to the
     estimate, on either backend."""

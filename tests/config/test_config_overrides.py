@@ -26,6 +26,25 @@ def loaded(tmp_path: Path, *overrides: str) -> Config:
     return load(file, overrides)
 
 
+def test_an_override_reaches_into_layers_within_layers(tmp_path: Path) -> None:
+    """A layer inside a block is changed, named or given its kind, by its place in the block."""
+    block = "network.layers=[8, {name: residual, layers: [4, {name: residual, layers: [{name: pbld}, 8]}, 8]}]"
+
+    config = loaded(
+        tmp_path,
+        block,
+        "network.layers.1.layers.0.units=16",
+        "network.layers.1.layers.1.layers.0.frequencies=5",
+        "network.layers.1.layers.2=layer_norm",
+    )
+
+    outer = config.network.layers[1]
+    assert (outer.layers[0].units, outer.layers[1].layers[0].frequencies) == (16, 5)
+    assert [layer.name for layer in outer.layers] == ["dense", "residual", "layer_norm"]
+    with pytest.raises(ConfigError, match=r"command line: network.layers.1.layers.1.layers.7: no such item"):
+        loaded(tmp_path, block, "network.layers.1.layers.1.layers.7.units=3")
+
+
 def test_an_override_replaces_one_value_and_keeps_the_rest(tmp_path: Path) -> None:
     """Dotted keys reach into sections, into bare names, into items of lists and into what is null or not there."""
     config = loaded(

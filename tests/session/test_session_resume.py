@@ -16,6 +16,7 @@ from fcnet.backends import choice
 from fcnet.data import encode
 from fcnet.errors import CheckpointError, ConfigError, DataError, DivergedError, FcnetError, Stopped
 from fcnet.files import Folder
+from fcnet.nn.layers import LAYERS
 from fcnet.optim.rules import OPTIMIZERS, of_matrices
 from fcnet.optim.schedules import SCHEDULES
 from fcnet.runs import checkpoint, environment, session
@@ -86,6 +87,34 @@ def test_every_backend_resumes_bit_for_bit(place, backend, threads):
     resumed, crashes = crashed_and_resumed(mapping, [5, 9])
 
     assert crashes == 2
+    assert differing(resumed, uninterrupted(mapping)) == []
+
+
+SECTIONS = {
+    "dense": {"units": 6},
+    "dropout": {"rate": 0.3},
+    "glu": {"units": 6},
+    "residual": {"layers": [4, 6]},
+    "piecewise": {"bins": 5},
+}
+
+
+@pytest.mark.parametrize("backend", [name for name in ("numpy", "numba") if choice.installed(name)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_resumes_bit_for_bit(place, backend, name):
+    """In front of others and, where it may stand there, behind them, with its buffers, on every backend."""
+    own = {"name": name, **SECTIONS.get(name, {})}
+    front, behind = ([own], []) if name == "embedding" else ([6] if name == "residual" else [own], [6, own])
+    mapping = settings(
+        network={"layers": [*front, *behind, 5], "parametrisation": {"name": "ntk", "rescale": True, "bias": "data"}},
+        preprocess={"categorical": "codes"} if name == "embedding" else {},
+        backend=backend,
+        training={"epochs": 2},
+    )
+
+    resumed, crashes = crashed_and_resumed(mapping, [4])
+
+    assert crashes == 1
     assert differing(resumed, uninterrupted(mapping)) == []
 
 
