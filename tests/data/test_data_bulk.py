@@ -20,7 +20,7 @@ from fcnet.data.delimited import Delimited
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened
 from fcnet.data.problems import Problems
-from fcnet.data.scaling import median
+from fcnet.data.statistics import median
 from fcnet.errors import DataError
 
 pytest.importorskip("polars")

@@ -9,12 +9,14 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from fcnet.data import Encoder, Tally, score, stream
+from fcnet.data import Encoder, Tally, load, score, stream
+from fcnet.data.dataset import Parts, encode, fit, partition
 from fcnet.data.encodings import CATEGORICAL, NUMERIC
 from fcnet.data.encodings.codes import Codes
 from fcnet.data.encodings.quantile import Quantile, inverse
 from fcnet.data.encodings.robust import Robust
-from fcnet.data.options import Preprocess, Split
+from fcnet.data.options import Data, Preprocess, Split
+from fcnet.data.reading import read
 
 RNG = np.random.default_rng(5)
 
@@ -181,3 +183,29 @@ def test_few_levels_stay_one_hot(folder, above, missing, coded):
     assert found.encoder.inputs[0] == "a"
     assert len(found.encoder.inputs) == 1 + (0 if 5 in coded else 5) + (0 if 2 in coded else 2)
     assert found.inputs.c is None or found.inputs.c.shape == (30, len(coded))
+
+
+def test_one_table_is_partitioned_fitted_and_encoded_three_times(folder):
+    """Folds of a table that was read once are what reading it anew for each would give; nothing of it is used up."""
+    path = folder.write(column(RNG.normal(size=60)))
+    table = read(Data(path.name, target="y", validation=0.3), base=path.parent)
+    folds = np.array_split(np.arange(60), 3)
+    how = Preprocess(numeric=Robust(), categorical=Codes())
+
+    for i, held in enumerate(folds):
+        rest = np.concatenate([fold for j, fold in enumerate(folds) if j != i])
+        parts = Parts({"train": rest, "validation": held})
+        found = encode({"train": table}, parts, fit(table, parts, how))
+        names = np.full(60, "train", dtype=object)
+        names[held] = "validation"
+        cells = {name: table.table.columns[name].numbers() for name in "ay"}
+        alone = load(
+            Data("", target="y", split=Split(by="column", column="part")),
+            how,
+            data={"a": cells["a"], "c": np.array(["u", "v", "w"] * 20), "part": names, "y": cells["y"]},
+        )
+        assert np.array_equal(found.x, alone.x)
+        assert np.array_equal(found.inputs.c, alone.inputs.c)
+        assert np.array_equal(found.y, alone.y)
+        assert found.part_hashes == alone.part_hashes
+    assert partition(table).rows["validation"].shape == (18,)

@@ -153,7 +153,7 @@ def test_separate_files_are_parts(folder, table):
     found = folder.load("\n".join(table), validation="v.csv", test="s.csv")
 
     assert [len(found.parts[p]) for p in ("train", "validation", "test")] == [40, 2, 1]
-    scale = found.encoder.features[0].scale
+    scale = found.encoder.features[0].state["scale"][0]
     assert np.isclose(found.x[found.parts["validation"][1], 0], (5 - 19.5) / scale)
     assert [record.role for record in found.files] == ["train", "validation", "test"]
 
