@@ -1,10 +1,10 @@
 """How well a config learns tables with published results, on their exact splits: score, error ÷ tuned MLP, seconds.
 
     python benchmarks/quality.py FOLDER
-    python benchmarks/quality.py FOLDER --seeds 5 --sets churn phoneme --into docs/recipes.md -- optimizer.lr=3e-3
+    python benchmarks/quality.py FOLDER optimizer.lr=3e-3 --seeds 5 --sets churn phoneme --into docs/recipes.md
 
 FOLDER has a folder for each set, with its tables and `talent_split.csv`, which says of every row whether it is for
-training, validation or test; or with tables `…_train.csv`, `…_val.csv` and `…_test.csv`. What stands behind `--` are
+training, validation or test; or with tables `…_train.csv`, `…_val.csv` and `…_test.csv`. What stands behind it are
 keys of the config. Each run is one `fcnet train` in a process of its own, timed from outside, and the test part is read
 for the score alone. `--config` adds a config of one's own, `--peers` the libraries that are installed, untuned.
 

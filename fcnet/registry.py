@@ -76,3 +76,6 @@ class OneOf:
 
 
 Mark = Ge | Gt | Le | Lt | Len | Such | Named | OneOf
+
+HIDDEN = {"hidden": True}
+"""The metadata of a field that is no key."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from fcnet.config.places import Path, Plain
 from fcnet.config.schema import Config
-from fcnet.registry import Ge, Gt, Le, Len, Lt, Mark, Named, OneOf, Such
+from fcnet.registry import HIDDEN, Ge, Gt, Le, Len, Lt, Mark, Named, OneOf, Such
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def _hints(cls: type) -> dict[str, Any]:
 
 def ordered(cls: type) -> list[Field[Any]]:
     """The fields of a section: its own, then what it shares with others."""
-    return sorted(fields(cls), key=lambda f: f.name not in inspect.get_annotations(cls))
+    shown = [f for f in fields(cls) if f.metadata != HIDDEN]
+    return sorted(shown, key=lambda f: f.name not in inspect.get_annotations(cls))
 
 
 def default(f: Field[Any]) -> Any:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -18,11 +18,13 @@ from fcnet.config.expand import expand
 from fcnet.config.names import stem
 from fcnet.config.overrides import override
 from fcnet.config.places import UNUSABLE, Finding, Path, Place, Plain, Tree, refuse, shortened
+from fcnet.config.recipes import NOTHING, RECIPES, Facts, over, plain
 from fcnet.config.scalars import MAX_DIGITS
-from fcnet.config.schema import Config
+from fcnet.config.schema import Asked, Config
 from fcnet.config.validate import validate
 from fcnet.config.write import to_mapping
 from fcnet.data.heading import lacking_in_file
+from fcnet.data.options import Task
 from fcnet.errors import ConfigError
 
 MAPPING = "config"  # what a config given from Python is called in messages
@@ -66,7 +68,31 @@ def recheck(config: Config, file: str) -> None:
     refuse(contradictions(config, Tree(to_mapping(config), file), needs_data=False))
 
 
-def _config(tree: Tree, overrides: Iterable[str], name: str, base: FilePath, needs_data: bool) -> Config:
+def settled(config: Config, facts: Facts) -> Config:
+    """The config with what its recipe says of these data, where nothing else was asked for."""
+    asked = config.asked
+    if asked is None or config.recipe == "plain":
+        return config
+    tree = Tree(copy.deepcopy(dict(asked.root)), asked.file)
+    found = _config(tree, asked.overrides, config.name, FilePath(), asked.needs_data, facts)
+    return replace(found, data=config.data, output=config.output)
+
+
+def _config(
+    tree: Tree,
+    overrides: Iterable[str],
+    name: str,
+    base: FilePath,
+    needs_data: bool,
+    facts: Facts = NOTHING,
+) -> Config:
+    overrides = tuple(overrides)
+    asked = Asked(copy.deepcopy(tree.root), overrides, tree.file, needs_data)
+    recipe = RECIPES.get(str(_said(tree, overrides, "recipe")), plain)
+    if facts is NOTHING:
+        task = _said(tree, overrides, "data", "task")
+        facts = Facts(task if task in get_args(Task) else None)
+    tree.root = over(recipe(facts), tree.root)
     for turn, text in enumerate(overrides, 1):
         override(tree, text, turn)
     if not tree.has(("name",)):
@@ -90,7 +116,13 @@ def _config(tree: Tree, overrides: Iterable[str], name: str, base: FilePath, nee
         config = replace(config, data=replace(config.data, validation=0, test=0))
     if not has_validation(config):
         config = replace(config, training=replace(config.training, early_stopping=None))
-    return paths.resolved(config, tree, base)
+    return replace(paths.resolved(config, tree, base), asked=asked)
+
+
+def _said(tree: Tree, overrides: Iterable[str], *path: str) -> Plain:
+    """What a config says at a key, before anything is checked."""
+    given = [text.partition("=")[2].strip() for text in overrides if text.partition("=")[0].strip() == ".".join(path)]
+    return given[-1] if given else tree.get(path)
 
 
 def _lacking(config: Config, tree: Tree) -> list[Finding]:

@@ -201,4 +201,4 @@ def _hint(value: Plain, place: Place, kinds: Kinds) -> str:
 def _counts(cls: type) -> list[str]:
     """The keys of a small section where a whole number may stand."""
     found = [key for key, kinds in keys(cls).items() if any(isinstance(kind, Number) and kind.whole for kind in kinds)]
-    return found if len(keys(cls)) <= 2 else []
+    return found if len(keys(cls)) <= 3 else []

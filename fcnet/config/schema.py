@@ -6,9 +6,11 @@ is what `fcnet schema` and docs/config.md say about it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from fcnet.config.recipes import RECIPES
 from fcnet.data.options import Data, Preprocess
 from fcnet.metrics import METRICS
 from fcnet.nn.activations import ACTIVATIONS, Activation, Relu
@@ -18,7 +20,7 @@ from fcnet.nn.losses import LOSSES, Loss
 from fcnet.nn.parametrisations import PARAMETRISATIONS, Parametrisation
 from fcnet.optim.rules import OPTIMIZERS, Adam, Optimizer
 from fcnet.optim.schedules import SCHEDULES, Constant, Schedule
-from fcnet.registry import Count, Ge, Gt, Le, Len, Lt, Named, OneOf, Share
+from fcnet.registry import HIDDEN, Count, Ge, Gt, Le, Len, Lt, Named, OneOf, Share
 
 
 def _metrics() -> list[str]:
@@ -27,6 +29,20 @@ def _metrics() -> list[str]:
 
 def _monitored() -> list[str]:
     return ["val_loss", *(f"val_{name}" for name in METRICS)]
+
+
+def _recipes() -> list[str]:
+    return list(RECIPES)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user wrote, before a recipe filled it up: `root`, the overrides, and whose it is."""
+
+    root: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    file: str
+    needs_data: bool
 
 
 Init = Literal["auto"] | Annotated[Initializer, Named(INITIALIZERS)]
@@ -62,6 +78,8 @@ class EarlyStopping:
     """What is watched, on the validation part; it also chooses `best.npz`."""
     patience: Count = 20
     """The number of epochs to wait for an improvement."""
+    ties: Literal["first", "last"] = "first"
+    """Which of equally good epochs is kept; as good is no improvement."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +144,8 @@ class Config:
     seed: Annotated[int, Ge(0), Lt(2**63)] = 0
     """The seed of initial weights, shuffling and dropout; not of the split. Initial weights follow the columns' names:
     a table with its columns in another order begins as the same net."""
+    recipe: Annotated[str, OneOf(_recipes)] = "plain"
+    """Where the defaults of all other keys come from; what is written here stands over them."""
     preprocess: Preprocess = field(default_factory=Preprocess)
     """What happens to columns before the net sees them; fitted on training rows only."""
     network: Network = field(default_factory=Network)
@@ -152,3 +172,5 @@ class Config:
     """Threads that compute; `auto`: the cores that the process may use. Equal bits need equal threads."""
     dtype: Literal["float32", "float64"] = "float32"
     """The precision of all numbers in the net."""
+    asked: Asked | None = field(default=None, repr=False, compare=False, metadata=HIDDEN)
+    """What the config was made of, for the recipe that has yet to see the data."""

@@ -162,7 +162,7 @@ def fit(
     for name in roles.features:
         if table.columns[name].codes is not None:
             check_blanks(table.columns[name], table)
-    wanted = Wanted(learnt, preprocess.target == "standard")
+    wanted = Wanted(learnt, preprocess.target == "standard", preprocess.clamp)
     task = cast(Task, options.task)
     target, notices = TASKS[task].fit(table, training, roles.targets, options, main.spelling, wanted)
     encoder, more = fit_encoder(table, roles.features, training, preprocess, dtype, order)

@@ -95,3 +95,5 @@ class Preprocess:
     `codes`: categories are looked up by the layer `embedding`, which stands among the first of network.layers."""
     target: Literal["none", "standard"] = "standard"
     """Regression targets: learn them standardised."""
+    clamp: bool = False
+    """Regression: keep predictions within the range that the training rows' targets have."""

@@ -310,12 +310,14 @@ class Numbers(Target):
     """Numbers: y = (original − mean) / scale.
 
     `mean` and `scale` (n_out,) float64. `amounts`: whether they must be 0 or more, and are learnt as multiples of their
-    mean, unmoved.
+    mean, unmoved. `low` and `high` (n_out,) float64: no prediction is beyond them.
     """
 
     mean: Array = field(kw_only=True)
     scale: Array = field(kw_only=True)
     amounts: bool = field(default=False, kw_only=True)
+    low: Array | None = field(default=None, kw_only=True)
+    high: Array | None = field(default=None, kw_only=True)
 
     task = "regression"
     gives = ("numbers", "amounts")
@@ -348,7 +350,11 @@ class Numbers(Target):
                     f'target "{name}": {lost:,} numbers are too small for {grammar.dtype}; leave preprocess.target: '
                     "standard, or give them in a smaller unit"
                 )
-        return cls(tuple(names), mean=mean, scale=scale, amounts=amounts), notices
+        if not wanted.clamped:
+            return cls(tuple(names), mean=mean, scale=scale, amounts=amounts), notices
+        values = numbers_in(table, names, training)
+        low, high = values.min(axis=0), values.max(axis=0)
+        return cls(tuple(names), mean=mean, scale=scale, amounts=amounts, low=low, high=high), notices
 
     def encode(self, table: Table, rows: Array, grammar: Grammar, dtype: str) -> Array:
         """Standardised numbers (B, n_out); DataError where amounts are below 0."""
@@ -361,13 +367,16 @@ class Numbers(Target):
         return ((values - self.mean) / self.scale).astype(dtype)
 
     def decode(self, y: Array, *, spread: bool = False) -> Array:
-        """Numbers (n, n_out) in original units, float64; a `spread` is no place, and is not moved."""
+        """Predictions (n, n_out) in original units, float64; a `spread` is no place, and is not moved."""
         result: Array = np.asarray(y, dtype=np.float64) * self.scale
-        return result if spread else result + self.mean
+        if spread:
+            return result
+        result += self.mean
+        return result if self.low is None else np.clip(result, self.low, self.high, out=result)
 
     def truths(self, y: Array) -> Array:
         """In original units."""
-        return self.decode(y)
+        return np.asarray(np.asarray(y, dtype=np.float64) * self.scale + self.mean)
 
     def point(self, p: Array) -> Array:
         """What a loss says first."""
@@ -402,8 +411,9 @@ class Numbers(Target):
         return replace(self, amounts=loss.learns == "amounts")
 
     def arrays(self) -> dict[str, Array]:
-        """What moves and scales them."""
-        return {"preprocess/target_mean": self.mean, "preprocess/target_scale": self.scale}
+        """What moves and scales them, and the range of predictions where they have one."""
+        found = {"mean": self.mean, "scale": self.scale, "low": self.low, "high": self.high}
+        return {f"preprocess/target_{name}": array for name, array in found.items() if array is not None}
 
     @classmethod
     def restored(
@@ -413,22 +423,27 @@ class Numbers(Target):
         numeric: bool,
         arrays: Mapping[str, Array],
     ) -> Target:
-        """With the two arrays, which must be there."""
+        """With the arrays, of which the first two must be there."""
+        low = arrays.get("preprocess/target_low")
         return cls(
             names,
             classes,
             numeric,
             mean=arrays["preprocess/target_mean"],
             scale=arrays["preprocess/target_scale"],
+            low=low,
+            high=None if low is None else arrays["preprocess/target_high"],
         )
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """In what form a loss wants its target: what it learns of them, and whether they are standardised."""
+    """In what form a loss wants its target: what it learns of them, whether they are standardised, and whether
+    predictions stay within their range."""
 
     learnt: Learnt = "numbers"
     standard: bool = True
+    clamped: bool = False
 
 
 FAR = 1_000

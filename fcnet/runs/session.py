@@ -195,6 +195,7 @@ def _plan(prepared: Prepared) -> Plan:
         training.checkpoint.steps,
         settings.schedules.weight_decay,
         settings.schedules.dropout,
+        stopping is not None and stopping.ties == "last",
     )
 
 

@@ -33,6 +33,7 @@ class Plan:
 
     `monitor` is the validation entry that decides which epoch is best ("loss" or a metric), None without validation;
     `greater` its direction; `patience` in epochs, None for no early stopping. `decay` and `dropout`: how these change.
+    `last`: of epochs that are equally good the last one is kept, and not the first.
     """
 
     epochs: int
@@ -44,6 +45,7 @@ class Plan:
     pause_every: int | None = None
     decay: Schedule = Constant()
     dropout: Schedule = Constant()
+    last: bool = False
 
     def stopped(self, state: State) -> Array:
         """Whether it is time to stop, (…)."""
@@ -140,19 +142,20 @@ def _members(
 
 
 def _judge(state: State, plan: Plan, val: Mapping[str, float | Array]) -> Array:
-    """Whether this epoch is the best so far, (…); NaN never is, ties stay with the earlier epoch."""
+    """Whether this epoch is kept as the best so far, (…); NaN never is, and one as good only with `plan.last`."""
     value = None if plan.monitor is None else val.get(plan.monitor)
     if value is None:
         state.best_epoch[...] = state.epoch
         return np.ones(state.best.shape, bool)
     beaten = np.isnan(state.best) | (value > state.best if plan.greater else value < state.best)
     better = np.asarray(beaten & ~np.isnan(value))
+    kept = better | np.asarray(value == state.best) if plan.last else better
     np.copyto(state.best, value, where=better)
-    state.best_epoch[better] = state.epoch
+    state.best_epoch[kept] = state.epoch
     state.waited[...] = np.where(better, 0, state.waited + 1)
     if plan.stopped(state).all():
         state.finished = f"no better val_{plan.monitor} for {plan.patience} epochs"
-    return better
+    return kept
 
 
 class _Scalars:

@@ -15,6 +15,7 @@ from fcnet import data as tables
 from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Backend
+from fcnet.config.recipes import Facts
 from fcnet.config.schema import Config
 from fcnet.data import Dataset
 from fcnet.data.source import MemorySource
@@ -140,6 +141,7 @@ def prepare(
         strict=strict,
         poll=poll,
     )
+    config = configs.settled(config, Facts(loaded.target.task, len(loaded.parts["train"]), len(loaded.encoder.levels)))
     validated = len(loaded.parts["validation"]) > 0
     stopping = config.training.early_stopping
     if stopping is not None and not validated and stopping != type(config.training)().early_stopping:

@@ -87,7 +87,13 @@ data:
   x: x
   y: y
 seed: 0
-preprocess: {numeric: standard, missing: median, categorical: one_hot, target: standard}
+recipe: plain
+preprocess:
+  numeric: standard
+  missing: median
+  categorical: one_hot
+  target: standard
+  clamp: false
 network:
   layers: [128, 128]
   activation: relu
@@ -108,7 +114,7 @@ training:
   epochs: 100
   batch_size: auto
   clip_norm: null
-  early_stopping: {metric: val_loss, patience: 20}
+  early_stopping: {metric: val_loss, patience: 20, ties: first}
   checkpoint: {epochs: 1}
   max_minutes: null
 metrics: auto

@@ -30,7 +30,9 @@ NAN = math.nan
 BACKENDS = [name for name in ("numpy", "numba") if choice.installed(name)]
 
 
-def judged(values: list[float], *, greater: bool = False, patience: int | None = None) -> tuple[Any, list[Epoch]]:
+def judged(
+    values: list[float], *, greater: bool = False, patience: int | None = None, last: bool = False
+) -> tuple[Any, list[Epoch]]:
     """The state and the epochs of a run whose validation gives these values one after another."""
     program = Setup(net=layers(outputs=3)).program()
     scores: Iterator[float] = iter(values)
@@ -38,7 +40,7 @@ def judged(values: list[float], *, greater: bool = False, patience: int | None =
     def validate() -> Mapping[str, float]:
         return {"loss": next(scores)}
 
-    plan = Plan(len(values), 37, Constant(), monitor="loss", greater=greater, patience=patience)
+    plan = Plan(len(values), 37, Constant(), monitor="loss", greater=greater, patience=patience, last=last)
     return program.state, epochs(run(program, Setup().source(), plan, validate))
 
 
@@ -82,6 +84,14 @@ def test_early_stopping_counts_epochs_since_the_best() -> None:
     assert [e.epoch for e in records] == [1, 2, 3, 4, 5, 6]
     assert (state.best_epoch, state.best, state.waited) == (4, 3.0, 2)
     assert "no better val_loss for 2 epochs" in str(state.finished)
+
+
+def test_of_equally_good_epochs_the_last_can_be_kept() -> None:
+    """With `last` an epoch as good as the best takes its place, and those to wait for are counted on."""
+    state, records = judged([5.0, 3.0, NAN, 3.0, 4.0, 3.0, 9.0], patience=5, last=True)
+
+    assert [record.best for record in records] == [True, True, False, True, False, True, False]
+    assert (state.best_epoch, state.best, state.waited) == (6, 3.0, 5)
 
 
 def test_without_validation_the_last_epoch_is_best() -> None:

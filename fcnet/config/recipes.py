@@ -1,0 +1,83 @@
+"""Recipes: defaults that belong together. What a config says itself stands over them, key by key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fcnet.data.options import Task
+
+Recipe = Callable[["Facts"], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a recipe may go by once the data are read, None before: the task, how many rows there are to learn from, and
+    how many columns come as codes of categories."""
+
+    task: Task | None = None
+    rows: int | None = None
+    coded: int | None = None
+
+
+NOTHING = Facts()
+"""Before the data are read."""
+
+
+def plain(facts: Facts) -> dict[str, Any]:
+    """The defaults of the keys themselves."""
+    return {}
+
+
+def realmlp(facts: Facts) -> dict[str, Any]:
+    """RealMLP with its tuned defaults (Holzmüller, Grinsztajn and Steinwart 2024, arXiv 2407.04491, "TD")."""
+    numbers, classes = facts.task == "regression", facts.task in ("binary", "multiclass")
+    sizes = ((1_024, 64), (8_192, 128), (30_000, 256), (100_000, 512))  # of batches, up to so many rows; else 1,024
+    epochs = 256
+    return {
+        "preprocess": {
+            "numeric": "robust",
+            "categorical": "one_hot" if facts.coded == 0 else {"name": "codes", "above": 8},
+            "clamp": numbers,
+        },
+        "network": {
+            "layers": [
+                *([{"name": "embedding", "size": 8}] if facts.coded != 0 else []),
+                {"name": "pbld"},
+                {"name": "scale", "lr": 6.0},
+                *[256] * 3,
+            ],
+            "activation": {"name": "parametric", "activation": "mish" if numbers else "selu", "lr": 0.1},
+            "dropout": 0.15,
+            "init": "lecun_normal",
+            "output_init": "lecun_normal",
+            "parametrisation": {"name": "ntk", "rescale": True, "bias": "data", "bias_lr": 0.1},
+        },
+        **({"loss": {"name": "cross_entropy", "label_smoothing": 0.1}} if classes else {}),
+        "optimizer": {"name": "adamw", "lr": 0.2 if numbers else 0.04, "beta2": 0.95, "weight_decay": 0.02},
+        "schedule": "coslog",
+        "schedules": {"weight_decay": "flat_cos", "dropout": "flat_cos"},
+        "training": {
+            "epochs": epochs,
+            "batch_size": next((size for rows, size in sizes if (facts.rows or 0) <= rows), 1_024),
+            "early_stopping": {
+                "metric": "val_rmse" if numbers else "val_accuracy",
+                "patience": epochs,
+                "ties": "last",
+            },
+        },
+    }
+
+
+RECIPES: dict[str, Recipe] = {"plain": plain, "realmlp": realmlp}
+
+
+def over(defaults: Any, given: Any) -> Any:
+    """`given` where it says something, else `defaults`; of mappings key by key, unless `given` has another name."""
+    if not isinstance(defaults, Mapping) or not isinstance(given, Mapping):
+        return given
+    if "name" in defaults and given.get("name", defaults["name"]) != defaults["name"]:
+        return given
+    both = {**defaults, **given}
+    return {key: over(defaults[key], given[key]) if key in defaults and key in given else both[key] for key in both}

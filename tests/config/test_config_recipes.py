@@ -1,0 +1,186 @@
+"""Recipes: where defaults come from, and what stands over them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fcnet
+from fcnet import config as configs
+from fcnet.config.recipes import RECIPES, Facts
+from fcnet.errors import ConfigError
+
+DATA = {"train": "a.csv", "target": "y"}
+
+
+def toy(facts: Facts) -> dict[str, object]:
+    """A recipe that goes by the task and the number of rows."""
+    lr = {"regression": 0.2}.get(facts.task or "", 0.04)
+    return {
+        "preprocess": {"numeric": "none"},
+        "network": {"layers": [32, 16], "activation": {"name": "leaky_relu", "slope": 0.3}},
+        "optimizer": {"name": "adamw", "lr": lr, "beta2": 0.95},
+        "training": {"epochs": 7, "batch_size": 64 if (facts.rows or 0) < 100 else 8},
+    }
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, "toy", toy)
+
+
+def _read(given: dict[str, object], *overrides: str) -> dict[str, object]:
+    return configs.to_mapping(configs.from_mapping({"data": DATA, **given}, overrides))
+
+
+def _scores(run: fcnet.Run) -> dict[str, object]:
+    return {key: value for key, value in run.metrics.items() if key != "seconds"}
+
+
+def test_a_recipe_gives_the_defaults_of_other_keys() -> None:
+    """What a recipe says is in the spelled config, and what it does not say is as it always is."""
+    spelled = _read({"recipe": "toy"})
+
+    assert spelled["network"]["layers"] == [32, 16]
+    assert spelled["optimizer"] == {
+        **_read({})["optimizer"],
+        "name": "adamw",
+        "lr": 0.04,
+        "beta2": 0.95,
+        "weight_decay": 0.01,
+    }
+    assert spelled["training"]["epochs"] == 7
+    assert spelled["training"]["early_stopping"] == _read({})["training"]["early_stopping"]
+
+
+@pytest.mark.parametrize(
+    ("given", "overrides", "key", "expected"),
+    [
+        ({"optimizer": {"lr": 0.5}}, (), "optimizer", {"name": "adamw", "lr": 0.5, "beta2": 0.95}),
+        ({"optimizer": {"name": "adamw", "lr": 0.5}}, (), "optimizer", {"name": "adamw", "lr": 0.5, "beta2": 0.95}),
+        ({"optimizer": "sgd"}, (), "optimizer", {"name": "sgd", "lr": 0.01, "momentum": 0.0}),
+        ({"optimizer": {"name": "adam"}}, (), "optimizer", {"name": "adam", "lr": 0.001, "beta2": 0.999}),
+        ({}, ("optimizer.lr=0.5",), "optimizer", {"name": "adamw", "lr": 0.5, "beta2": 0.95}),
+        ({"optimizer": {"lr": 0.5}}, ("optimizer.lr=0.25",), "optimizer", {"name": "adamw", "lr": 0.25}),
+        ({"network": {"layers": [4]}}, (), "network", {"layers": [4]}),
+        ({}, ("network.layers.0.units=5",), "network", {"layers": [5, 16]}),
+    ],
+    ids=["a-key", "with-its-name", "another-name", "the-usual-name", "override", "over-both", "a-list", "an-item"],
+)
+def test_what_is_written_stands_over_the_recipe(given: dict, overrides: tuple, key: str, expected: dict) -> None:
+    """Any key of the user's wins, in the file and on the command line, and the rest of its section stays."""
+    section = _read({"recipe": "toy", **given}, *overrides)[key]
+
+    assert {name: section[name] for name in expected} == expected
+
+
+def test_the_command_line_chooses_the_recipe_too() -> None:
+    """recipe=NAME stands over the file's, and its defaults below the file's keys."""
+    spelled = _read({"recipe": "plain", "training": {"epochs": 3}}, "recipe=toy")
+
+    assert (spelled["recipe"], spelled["training"]["epochs"]) == ("toy", 3)
+    assert spelled["network"]["layers"] == [32, 16]
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are() -> None:
+    """The error names the recipes."""
+    with pytest.raises(ConfigError, match="plain"):
+        _read({"recipe": "souffle"})
+
+
+def test_the_resolved_config_is_the_recipe_spelled_out(tmp_path: Path) -> None:
+    """A run's config.yaml has what the recipe said of these data, and trains the same net again."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 3))
+    table = {"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "y": x @ [1.0, -2.0, 0.5] + 0.25}
+    given = {"recipe": "toy", "data": {"target": "y"}, "output": str(tmp_path), "training": {"epochs": 2}}
+
+    run = fcnet.train({**given, "name": "one"}, data=table)
+
+    resolved = configs.load(run.path / "config.yaml", needs_data=False)
+    spelled = configs.to_mapping(resolved)
+    assert (spelled["optimizer"]["lr"], spelled["training"]["batch_size"], spelled["training"]["epochs"]) == (0.2, 8, 2)
+    again = fcnet.train({**spelled, "data": given["data"], "name": "two"}, data=table)
+    assert _scores(again) == _scores(run)
+
+
+def test_a_run_with_a_recipe_goes_on_as_it_began(tmp_path: Path) -> None:
+    """Resume takes the config as it was written, and as it was resolved."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 2))
+    table = {"a": x[:, 0], "b": x[:, 1], "y": x[:, 0] - x[:, 1]}
+    given = {"recipe": "toy", "name": "r", "data": {"target": "y"}, "output": str(tmp_path)}
+    longer = {**given, "training": {"epochs": 4}}
+    fcnet.train({**given, "training": {"epochs": 2}}, data=table)
+
+    run = fcnet.train(longer, data=table, resume=True)
+
+    assert run.path == tmp_path / "r"
+    assert _scores(run) == _scores(fcnet.train({**longer, "name": "whole"}, data=table))
+
+
+def _mixed(task: str, n: int = 240) -> dict[str, list[object]]:
+    """A table of two numbers, one of them with holes, a column of 3 categories and one of 12, and a target."""
+    rng = np.random.default_rng(1)
+    a, b, few, many = rng.normal(size=n), rng.normal(size=n), rng.integers(0, 3, n), rng.integers(0, 12, n)
+    value = a + (few == 1) + 0.3 * many
+    table: dict[str, list[object]] = {
+        "a": a.tolist(),
+        "b": [None if i % 17 == 0 else x for i, x in enumerate(b.tolist())],
+        "few": [f"f{i}" for i in few],
+        "many": [f"m{i}" for i in many],
+    }
+    if task == "multilabel":
+        return {**table, "y": (value > 2).astype(int).tolist(), "z": (a > 0).astype(int).tolist()}
+    kinds = {
+        "binary": ["no" if v < 2 else "yes" for v in value],
+        "multiclass": [f"k{int(v > 1) + int(v > 2.5)}" for v in value],
+        "regression": value.tolist(),
+    }
+    return {**table, "y": kinds[task]}
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression"])
+def test_realmlp_learns_every_task(task: str, tmp_path: Path) -> None:
+    """RealMLP takes numbers with holes, few categories and many, whatever is predicted, and its resolved config says
+    what it made of them."""
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(_mixed(task))
+    target = ["y", "z"] if task == "multilabel" else "y"
+    given = {"recipe": "realmlp", "name": task, "output": str(tmp_path), "data": {"target": target, "task": task}}
+
+    run = fcnet.train({**given, "training": {"epochs": 30}}, data=table)
+
+    spelled = configs.to_mapping(configs.load(run.path / "config.yaml", needs_data=False))
+    layers = [
+        layer["name"] if isinstance(layer, dict) and "name" in layer else "dense"
+        for layer in spelled["network"]["layers"]
+    ]
+    assert layers == ["embedding", "pbld", "scale", "dense", "dense", "dense"]
+    assert spelled["optimizer"]["lr"] == (0.2 if task == "regression" else 0.04)
+    assert spelled["training"]["batch_size"] == 64
+    scores = run.metrics["validation"]
+    if task == "regression":
+        assert scores["rmse"]["value"] < 0.6 * scores["rmse"]["trivial"]
+    else:
+        assert scores["log_loss"]["value"] < 0.9 * scores["log_loss"]["trivial"]
+    assert len(fcnet.load(run.path).predict(table)) == len(table)
+
+
+def test_realmlp_needs_neither_numbers_nor_categories(tmp_path: Path) -> None:
+    """A table of numbers alone has no embedding of categories; one of few categories alone has one-hot inputs."""
+    mixed = _mixed("regression")
+    given = {"recipe": "realmlp", "output": str(tmp_path), "data": {"target": "y"}, "training": {"epochs": 2}}
+    numbers = {name: np.array(mixed[name], float) for name in ("a", "y")}
+    texts = {"few": np.array(mixed["few"]), "y": np.array(mixed["y"], float)}
+
+    runs = [fcnet.train({**given, "name": name}, data=data) for name, data in (("n", numbers), ("t", texts))]
+
+    for run in runs:
+        spelled = configs.to_mapping(configs.load(run.path / "config.yaml", needs_data=False))
+        assert spelled["preprocess"]["categorical"] == "one_hot"
+        assert all(
+            layer.get("name") != "embedding" for layer in spelled["network"]["layers"] if isinstance(layer, dict)
+        )
