@@ -21,7 +21,7 @@ def lines(prepared: Prepared, profiles: Sequence[Profile], following: str, width
     indent = label_width(settings.name)
     chain = net(*network.outline)
     optimizer = f"{getattr(settings.optimizer, 'name', '')} {compact(settings.optimizer.lr)}"
-    about = [f"{first.rows} rows a step", optimizer, settings.dtype, count(int(settings.threads), "thread")]
+    about = [f"{first.rows} rows a step", optimizer, settings.dtype, count(prepared.threads, "thread")]
     headers = ["µs a step", "fastest", "rows/s", "GFLOP/s", "products", "÷ products"]
     steps = [(profile.backend, _step(profile)) for profile in profiles]
     return [
@@ -49,7 +49,7 @@ def mapping(prepared: Prepared, profiles: Sequence[Profile]) -> dict[str, Any]:
         "parameters": prepared.network.layout.count,
         "batch_size": profiles[0].rows,
         "dtype": settings.dtype,
-        "threads": int(settings.threads),
+        "threads": prepared.threads,
         "backend": profiles[0].backend,
         "backends": {profile.backend: _mapped(prepared, profile) for profile in profiles},
     }

@@ -202,7 +202,7 @@ def _settings(prepared: Prepared) -> list[str]:
         f"at most {count(training.epochs, 'epoch')} of {count(steps, 'step')}",
         "no early stopping" if stopping is None else f"best by {stopping.metric}, patience {stopping.patience}",
         settings.dtype,
-        f"{settings.backend}, {count(int(settings.threads), 'thread')}",
+        f"{settings.backend}, {count(prepared.threads, 'thread')}",
     ]
 
 

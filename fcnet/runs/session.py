@@ -149,16 +149,16 @@ def _ready(
         name = held.header["config"].get("backend", "numpy") if name == "auto" else name
     if name == "auto":
         name, hint = prepared.choose()
-    backend = prepared.backend(name, _products(held, settings))
+    backend = prepared.backend(name, _products(held, prepared.threads))
     settings = replace(settings, backend=backend.name)  # type: ignore[arg-type]  # a backend of the schema
     notices = (*loaded.notices, *([hint] if hint else []), *extras.notices())
     return _Ready(replace(prepared, settings=settings), backend, _plan(prepared), content, read, notices)
 
 
-def _products(held: checkpoint.Checkpoint | None, settings: Config) -> Literal["own", "blas"] | None:
+def _products(held: checkpoint.Checkpoint | None, threads: int) -> Literal["own", "blas"] | None:
     """Who makes the products of a run that goes on where it began: before this was a question, own kernels did."""
     then = held.header.get("machine") if held is not None else None
-    if not isinstance(then, dict) or environment.differences(then, environment.machine(int(settings.threads))):
+    if not isinstance(then, dict) or environment.differences(then, environment.machine(threads)):
         return None
     return "blas" if then.get("products") == "blas" else "own"
 

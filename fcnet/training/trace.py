@@ -176,8 +176,7 @@ def _ending(trial: Trial, k: Eager, at: Ref, key: Array) -> Ending:
 
 def _step(trial: Trial, g: Array) -> Step:
     update, training = trial.prepared.update, trial.prepared.settings.training
-    assert training.batch_size != "auto"
-    per_epoch = -(-len(trial.prepared.data.parts["train"]) // training.batch_size)
+    per_epoch = -(-len(trial.prepared.data.parts["train"]) // trial.prepared.batch_size)
     at = np.array([0])
     factor = factors(trial.prepared.settings.schedule, at, per_epoch * training.epochs, training.epochs)
     θ = trial.θ.copy()
