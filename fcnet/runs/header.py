@@ -44,7 +44,7 @@ Count = Annotated[int, Ge(0), Le(2**53)]
 Seconds = Annotated[float, Ge(0)]
 Hash = Annotated[str, Such(_is_hash, "64 hexadecimal digits")]
 HexFloat = Annotated[str, Such(_is_hex_float, "a finite hexadecimal number")]
-Names = Annotated[list[str], Such(_unlike, "no two alike")]
+Names = Annotated[list[str], Such(_unlike, "none twice")]
 Label = str | bool | int | float
 
 
