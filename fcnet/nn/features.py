@@ -51,6 +51,11 @@ def values(z: Ref, n: int, size: int) -> Ref:
     return z[..., 0 : n * size].split(n).on("row", "feature", "unit")
 
 
+def room(ws: Workspace, name: str, n: int, units: int) -> Ref:
+    """A buffer of so many units for each of n features, (…, n, B, units): feature after feature, as loops go."""
+    return ws.new(name, (n, ws.lead[-1], units))
+
+
 def vector(p: Ref) -> Ref:
     """A parameter of each feature's units (…, n, units), the same for all rows."""
     return p.on("feature", "unit")
@@ -90,20 +95,21 @@ def mapped_back(k: Tape, V: Ref, h: Ref, ε: Ref, g: Mapping[str, Ref], δ: Ref 
         k.add(Matmul(ε, V, δ))
 
 
-def draw(p: Array, axes: int, key: Key, kind: str, scale: float) -> None:
-    """Fill a parameter, of so many axes behind the members: N(0, scale²), that cut off at ±3 scale, or U(±scale).
+def draw(p: Array, key: Key, kind: str, scale: float) -> None:
+    """Fill a parameter (n, …) of n features: N(0, scale²), that brought within ±3 scale, or U(±scale).
 
     Each feature takes what is drawn for its place, whatever the order of the columns.
     """
-    for member, each in enumerate(p.reshape(-1, *p.shape[-axes:])):
-        if kind == "uniform":
-            drawn = 2.0 * random.uniform(each.size, key.words, key.place, member) - 1.0
-        else:
-            drawn = random.normal(each.size, key.words, key.place, member)
-        drawn = drawn.reshape(each.shape)
-        if kind == "cut normal":
-            drawn = np.where(np.abs(drawn) > 3, drawn / 2, drawn)
-        each[...] = scale * (drawn if key.ranks is None else drawn[ordered(key.ranks[: len(each)])])
+    normal = kind != "uniform"
+    drawn = (
+        random.normal(p.size, key.words, key.place)
+        if normal
+        else 2.0 * random.uniform(p.size, key.words, key.place) - 1.0
+    )
+    if kind == "cut normal":
+        drawn = np.where(np.abs(drawn) > 3, drawn / 2, drawn)
+    drawn = scale * drawn.reshape(p.shape)
+    p[...] = drawn if key.ranks is None else drawn[ordered(key.ranks[: len(p)])]
 
 
 def ordered(ranks: Array) -> Array:
@@ -116,9 +122,3 @@ def ranked(ranks: Array, n: int, size: int) -> Array:
     """The places of the outputs, where the first n of the inputs, of these places, become `size` values each."""
     own = (ranks[:n, None] * size + np.arange(size)).reshape(-1)
     return ordered(np.concatenate([own, ranks[n:] * size]))
-
-
-def each(seen: Mapping[str, Array], name: str, n: int) -> Array:
-    """What was seen of n features, (B, n, units)."""
-    x = seen[name]
-    return x[:, : x.shape[1] // n * n].reshape(len(x), n, -1)

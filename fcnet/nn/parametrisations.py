@@ -21,8 +21,8 @@ class Parametrisation(Protocol):
         """The factors on the learning rate of W and on its decay, and on the learning rate of b."""
 
     def start(self, W: Array, b: Array, z: Array, key: Array, path: str) -> None:
-        """Change the initial W (…, n_out, n_in) and b (…, n_out), which are there, by a batch of inputs z (…, B, n_in);
-        random words are those of (key, path)."""
+        """Change the initial W (n_out, n_in) and b (n_out,), which are there, by a batch of inputs z (B, n_in); random
+        words are those of (key, path)."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,18 @@ class Ntk:
         The same rows in another order, or weights of zero, which have no deviation, are no error. (The biases of
         Steinwart 2019, "he+5".)
         """
-        a = np.matmul(z, W.swapaxes(-1, -2))
+        a = z @ W.T
         if self.rescale:
-            deviation = a.std(axis=-2)[..., None]
-            W /= np.where(deviation > 0, deviation, 1)
-            a = np.matmul(z, W.swapaxes(-1, -2))
+            deviation = a.std(axis=0)
+            deviation[deviation == 0] = 1
+            W /= deviation[:, None]
+            a /= deviation
         if self.bias == "data":
-            rows, units = a.shape[-2:]
-            for member, (mine, seen) in enumerate(zip(b.reshape(-1, units), a.reshape(-1, rows, units), strict=True)):
-                drawn = random.uniform(2 * POINTS * units, key, place(f"{path}.b"), member).reshape(2, POINTS, units)
-                chosen = np.take_along_axis(seen, (drawn[0] * rows).astype(np.int64), axis=0)
-                λ = -np.log1p(-drawn[1])
-                mine[...] = -(chosen * (λ / λ.sum(axis=0))).sum(axis=0)
+            rows, units = a.shape
+            drawn = random.uniform(2 * POINTS * units, key, place(f"{path}.b")).reshape(2, POINTS, units)
+            chosen = np.take_along_axis(a, (drawn[0] * rows).astype(np.int64), axis=0)
+            λ = -np.log1p(-drawn[1])
+            b[...] = -(chosen * (λ / λ.sum(axis=0))).sum(axis=0)
 
 
 POINTS = 5

@@ -25,7 +25,7 @@ FUNCTIONS = ACTIVATION_CASES | {f"parametric {name}": Parametric(cls(), start=0.
 def objective(case: str, activation: str, loss: str, seed: int, members: tuple[int, ...] = ()) -> Objective:
     ℓ, given = LOSS_CASES[loss], codes(ROWS) if "embedding" in case else None
     x, y, w = numbers(seed, "x", ROWS, WIDTH), targets(ℓ, ROWS, 2, seed), np.abs(numbers(seed, "w", ROWS, 1)) + 0.1
-    return Objective(chain(case, FUNCTIONS[activation], 2), ℓ, x, y, w, given, members)
+    return Objective(chain(case, FUNCTIONS[activation], 2 * len(ℓ.parts)), ℓ, x, y, w, given, members)
 
 
 @pytest.mark.parametrize("activation", FUNCTIONS)

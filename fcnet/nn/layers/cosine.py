@@ -25,7 +25,7 @@ class Cosine:
     a and c start at 0. The other inputs stand behind these values as they are.
     """
 
-    size: Annotated[int, Ge(2), Le(MAX_COUNT)] = 16
+    size: Annotated[int, Ge(2), Le(MAX_COUNT)] = 17
     """How many values a number becomes, itself among them."""
     scale: Annotated[float, Gt(0)] = 1.0
     """The standard deviation that w starts with."""
@@ -55,7 +55,7 @@ class Cosine:
         for name in p:
             p[name][...] = 0
         if p:
-            features.draw(p["w"], 2, key.at("w"), "cut normal", self.scale)
+            features.draw(p["w"], key.at("w"), "cut normal", self.scale)
 
     def ranked(self, ranks: Array) -> Array:
         """The places of its outputs."""
@@ -75,7 +75,7 @@ class Cosine:
         if not p:
             return z
         n, m = p["w"].shape[-2:]
-        z_out, h = features.outputs(k, ws, z, n, self.size), features.values(ws.new("h", n * m), n, m)
+        z_out, h = features.outputs(k, ws, z, n, self.size), features.room(ws, "h", n, m)
         x, made = features.number(z, n), self._parts(features.values(z_out, n, self.size))
         a, c = (self._parts(features.vector(p[name])) for name in "ac")
         arrays = {"x": x, "w": features.vector(p["w"]), "b": features.vector(p["b"]), "a": a[0], "c": c[0]}
@@ -89,9 +89,9 @@ class Cosine:
         """dc = Σ δ, da = Σ δ ∘ (h, x); with e = −2π sin(2π (w x + b)) a δ: db = Σ e, dw = Σ e x, δ_in = a δ + Σ e w."""
         if not p:
             return δ
-        n, m = p["w"].shape[-2:]
+        n = p["w"].shape[-2]
         above, x = features.values(δ, n, self.size), features.number(ws["z"], n)
-        h = features.values(ws["h"], n, m)
+        h = ws["h"]
         k.add(Apply(Formula({"δ": Sym("δ")}), {"δ": above}, {}, {"δ": g["c"]}))
         da, formula = self._parts(g["a"]), Formula({"da": Sym("δ") * Sym("h")})
         waves, straight = self._parts(above)

@@ -58,10 +58,10 @@ class Pbld:
         if not p:
             return
         bound = 1.0 / math.sqrt(self.frequencies)
-        features.draw(p["w"], 2, key.at("w"), "normal", self.scale)
-        features.draw(p["φ"], 2, key.at("φ"), "uniform", math.pi)
-        features.draw(p["V"], 3, key.at("V"), "uniform", bound)
-        features.draw(p["c"], 2, key.at("c"), "uniform", bound)
+        features.draw(p["w"], key.at("w"), "normal", self.scale)
+        features.draw(p["φ"], key.at("φ"), "uniform", math.pi)
+        features.draw(p["V"], key.at("V"), "uniform", bound)
+        features.draw(p["c"], key.at("c"), "uniform", bound)
 
     def ranked(self, ranks: Array) -> Array:
         """The places of its outputs."""
@@ -78,7 +78,7 @@ class Pbld:
             return z
         n = p["w"].shape[-2]
         z_out = features.outputs(k, ws, z, n, self.size)
-        h = features.values(ws.new("h", n * self.frequencies), n, self.frequencies)
+        h = features.room(ws, "h", n, self.frequencies)
         x, made = features.number(z, n), features.values(z_out, n, self.size)
         arrays = {"x": x, "w": features.vector(p["w"]), "φ": features.vector(p["φ"])}
         k.add(Apply(Formula({"h": cos(self._phase(0))}), arrays, {"h": h}))
@@ -92,8 +92,7 @@ class Pbld:
             return δ
         n, units = p["w"].shape[-2:]
         x, above = features.number(ws["z"], n), features.values(δ, n, self.size)
-        e = features.values(ws.new("e", n * units), n, units)
-        h = features.values(ws["h"], n, units)
+        e, h = features.room(ws, "e", n, units), ws["h"]
         features.mapped_back(k, p["V"], h, above[..., 0 : self.size - 1], g, e)
         w, φ = features.vector(p["w"]), features.vector(p["φ"])
         formula = Formula({"e": -(Sym("e") * cos(self._phase(1)))})
@@ -113,13 +112,12 @@ class Pbld:
         H, w, φ, V, c = n("H"), n("w"), n("φ"), n("V"), n("c")
 
         def waves(seen: Arrays) -> Array:
-            x = features.each(seen, "z", 1)[:, 0, : len(seen["p.w"]), None]
-            return np.asarray(np.cos(2 * np.pi * seen["p.w"] * x + seen["p.φ"]).reshape(len(x), -1))
+            x = seen["z"].T[: len(seen["p.w"]), :, None]
+            return np.asarray(np.cos(2 * np.pi * seen["p.w"][:, None] * x + seen["p.φ"][:, None]))
 
         def made(seen: Arrays) -> Array:
             z, of = seen["z"], len(seen["p.w"])
-            h = seen["h"].reshape(len(z), of, -1)
-            y = np.einsum("rfu,fvu->rfv", h, seen["p.V"], optimize=False) + seen["p.c"]
+            y = np.einsum("fru,fvu->rfv", seen["h"], seen["p.V"], optimize=False) + seen["p.c"]
             both = np.concatenate([y, z[:, :of, None]], axis=-1).reshape(len(z), -1)
             return np.hstack([both, z[:, of:]])
 

@@ -59,9 +59,9 @@ class Periodic:
         if not p:
             return
         bound = 1.0 / math.sqrt(2 * self.frequencies)
-        features.draw(p["w"], 2, key.at("w"), "cut normal", self.scale)
-        features.draw(p["V"], 3, key.at("V"), "uniform", bound)
-        features.draw(p["c"], 2, key.at("c"), "uniform", bound)
+        features.draw(p["w"], key.at("w"), "cut normal", self.scale)
+        features.draw(p["V"], key.at("V"), "uniform", bound)
+        features.draw(p["c"], key.at("c"), "uniform", bound)
 
     def ranked(self, ranks: Array) -> Array:
         """The places of its outputs."""
@@ -83,9 +83,11 @@ class Periodic:
             return z
         n, m = p["w"].shape[-2:]
         z_out = features.outputs(k, ws, z, n, self.size)
-        h = features.values(ws.new("h", 2 * n * m), n, 2 * m)
+        h = features.room(ws, "h", n, 2 * m)
         arrays = {"x": features.number(z, n), "w": features.vector(p["w"])}
-        k.add(Apply(Formula(self._waves()), arrays, self._halves(h)))
+        halves = self._halves(h)
+        for half, wave in self._waves().items():  # loops with two cosines do not go by vectors
+            k.add(Apply(Formula({half: wave}), arrays, {half: halves[half]}))
         features.mapped(k, p["V"], p["c"], h, features.values(z_out, n, self.size), lambda a: maximum(a, 0.0))
         return z_out
 
@@ -95,8 +97,7 @@ class Periodic:
             return δ
         n, m = p["w"].shape[-2:]
         ε, z_out = (features.values(x, n, self.size) for x in (δ, ws["z_out"]))
-        back = ws.new("d", 2 * n * m)
-        d, h = (features.values(x, n, 2 * m) for x in (back, ws["h"]))
+        d, h = features.room(ws, "d", n, 2 * m), ws["h"]
         formula = Formula({"ε": Sym("δ") * where(Sym("z") > 0.0, 1.0, 0.0)})
         k.add(Apply(formula, {"δ": ε, "z": z_out}, {"ε": ε}))
         features.mapped_back(k, p["V"], h, ε, g, d)
@@ -118,14 +119,12 @@ class Periodic:
         H, w, V, c = n("H"), n("w"), n("V"), n("c")
 
         def waves(seen: Arrays) -> Array:
-            x = seen["z"][:, : len(seen["p.w"]), None]
-            turn = 2 * np.pi * seen["p.w"] * x
-            return np.concatenate([np.cos(turn), np.sin(turn)], axis=-1).reshape(len(x), -1)
+            turn = 2 * np.pi * seen["p.w"][:, None] * seen["z"].T[: len(seen["p.w"]), :, None]
+            return np.concatenate([np.cos(turn), np.sin(turn)], axis=-1)
 
         def made(seen: Arrays) -> Array:
             z, of = seen["z"], len(seen["p.w"])
-            h = seen["h"].reshape(len(z), of, -1)
-            y = np.einsum("rfu,fvu->rfv", h, seen["p.V"], optimize=False) + seen["p.c"]
+            y = np.einsum("fru,fvu->rfv", seen["h"], seen["p.V"], optimize=False) + seen["p.c"]
             return np.hstack([np.maximum(y, 0).reshape(len(z), -1), z[:, of:]])
 
         if self.numbers == 0:

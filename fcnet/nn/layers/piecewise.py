@@ -62,19 +62,17 @@ class Piecewise:
         if not p:
             return
         bound, n = 1.0 / math.sqrt(self.bins), p["c"].shape[-2]
-        features.draw(p["V"], 3, key.at("V"), "uniform", bound)
-        features.draw(p["c"], 2, key.at("c"), "uniform", bound)
+        features.draw(p["V"], key.at("V"), "uniform", bound)
+        features.draw(p["c"], key.at("c"), "uniform", bound)
         for name in q:
             q[name][...] = 0
         shares = np.linspace(0, 1, self.bins + 1)
-        seen = z.reshape(-1, *z.shape[-2:])
-        members = {name: view.reshape(-1, n, self.bins) for name, view in q.items()}
-        for member, feature in np.ndindex(*members["edge"].shape[:2]):
-            edges = np.unique(np.quantile(seen[member % len(seen), :, feature], shares))
+        for feature in range(n):
+            edges = np.unique(np.quantile(z[:, feature], shares))
             m = len(edges) - 1
             if m == 0:
                 continue  # every row has the same number, from which nothing follows
-            at = {name: view[member, feature] for name, view in members.items()}
+            at = {name: view[feature] for name, view in q.items()}
             at["edge"][:m], at["slope"][:m] = edges[:-1], 1.0 / np.diff(edges)
             at["high"][:m] = 1
             at["low"][0], at["high"][m - 1] = -FAR, FAR
@@ -93,7 +91,7 @@ class Piecewise:
             return z
         n = p["c"].shape[-2]
         z_out = features.outputs(k, ws, z, n, self.size)
-        h = features.values(ws.new("h", n * self.bins), n, self.bins)
+        h = features.room(ws, "h", n, self.bins)
         arrays = {"x": features.number(z, n), **{name: features.vector(view) for name, view in q.items()}}
         k.add(Apply(Formula({"h": self._h()}), arrays, {"h": h}))
         features.mapped(k, p["V"], p["c"], h, features.values(z_out, n, self.size))
@@ -104,8 +102,8 @@ class Piecewise:
         if not p:
             return δ
         n = p["c"].shape[-2]
-        h, above = features.values(ws["h"], n, self.bins), features.values(δ, n, self.size)
-        e = features.values(ws.new("e", n * self.bins), n, self.bins) if ws.needed else None
+        h, above = ws["h"], features.values(δ, n, self.size)
+        e = features.room(ws, "e", n, self.bins) if ws.needed else None
         features.mapped_back(k, p["V"], h, above, g, e)
         if e is None:
             return None
@@ -122,8 +120,7 @@ class Piecewise:
 
         def made(seen: Arrays) -> Array:
             z, of = seen["z"], len(seen["p.c"])
-            h = seen["h"].reshape(len(z), of, -1)
-            y = np.einsum("rfu,fvu->rfv", h, seen["p.V"], optimize=False) + seen["p.c"]
+            y = np.einsum("fru,fvu->rfv", seen["h"], seen["p.V"], optimize=False) + seen["p.c"]
             return np.hstack([y.reshape(len(z), -1), z[:, of:]])
 
         if self.numbers == 0:
