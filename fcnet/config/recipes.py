@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fcnet.data.options import Task
+from fcnet.data.target import TASKS, Classes, Numbers, Target
 
 Recipe = Callable[["Facts"], dict[str, Any]]
 
@@ -32,7 +33,8 @@ def plain(facts: Facts) -> dict[str, Any]:
 
 def realmlp(facts: Facts) -> dict[str, Any]:
     """RealMLP with its tuned defaults (Holzmüller, Grinsztajn and Steinwart 2024, arXiv 2407.04491, "TD")."""
-    numbers, classes = facts.task == "regression", facts.task in ("binary", "multiclass")
+    kind = Target if facts.task is None else TASKS[facts.task]
+    numbers, classes = issubclass(kind, Numbers), issubclass(kind, Classes)
     sizes = ((1_024, 64), (8_192, 128), (30_000, 256), (100_000, 512))  # of batches, up to so many rows; else 1,024
     epochs = 256
     return {
