@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fcnet.backends.base import Backend, Eager
-from fcnet.backends.ops import Apply, Array, like
+from fcnet.backends.ops import Apply, Array, Ref, Tape, like
 from fcnet.data.target import Numbers, Target
-from fcnet.formulas import Formula
+from fcnet.formulas import Formula, Sym
 from fcnet.nn.losses import Loss
 
 
@@ -40,20 +40,44 @@ class Head:
         """The (K, K) table of one-hot rows, where the loss wants one column a class; None where y is numbers."""
         return np.eye(self.columns, dtype=dtype) if self.loss.learns == "one_hot" else None
 
+    @property
+    def linked(self) -> int:
+        """The columns of what `link` makes."""
+        return 2 * self.n_out if self._halved else self.n_out
+
+    @property
+    def _halved(self) -> bool:
+        """Whether one sigmoid output stands for two classes."""
+        return self.target.shares and self.columns < self.target.width
+
+    def link(self, k: Tape, a: Ref, p: Ref) -> None:
+        """Record p (n, linked), what the loss makes of the outputs a (n, n_out): probabilities, or numbers as they are
+        learnt. p may be a where it is as wide.
+        """
+        if self._halved:  # 1 − σ(a) is σ(−a), where the difference would leave nothing
+            k.add(Apply(Formula({"p": -Sym("a")}), {"a": a}, {"p": p[..., : self.n_out]}))
+            k.add(Apply(Formula({"p": Sym("a")}), {"a": a}, {"p": p[..., self.n_out :]}))
+            a = p
+        parts, linked = (
+            self.loss.split(a),
+            Formula(dict(zip(self.loss.parts, self.loss.link(self.loss.symbols), strict=True))),
+        )
+        k.add(Apply(linked, parts, self.loss.split(p)))
+
     def predictions(self, backend: Backend, a: Array) -> Array:
-        """What metrics and users see, float64, of the outputs a (n, n_out), whose memory is used up.
+        """What metrics and users see, float64, of the outputs a (n, n_out), whose memory is used up."""
+        p = np.empty((len(a), self.linked), a.dtype) if self._halved else a
+        if not self.loss.on_values:
+            self.link(Eager(backend, {"a": a, "p": p}), like("a", a), like("p" if self._halved else "a", p))
+        return self.told(p.astype(np.float64))
+
+    def told(self, p: Array) -> Array:
+        """What metrics and users see, of what `link` has made, float64.
 
         Probabilities (n, K) of classes, two of them for a single sigmoid output, (n, L) of labels; numbers in the
         target's own units, (n, n_targets) for each that the loss says, side by side.
         """
-        loss, target = self.loss, self.target
-        if target.shares and self.columns < target.width:
-            a = np.concatenate([-a, a], axis=-1)  # 1 − σ(a) is σ(−a), where the difference would leave nothing
-        if not loss.on_values:
-            parts, k = loss.split(like("a", a)), Eager(backend, {"a": a})
-            k.add(Apply(Formula(dict(zip(parts, loss.link(loss.symbols), strict=True))), parts, parts))
-        p = a.astype(np.float64)
-        if not isinstance(target, Numbers):
+        if not isinstance(self.target, Numbers):
             return p
-        said = loss.say(p.reshape(len(p), len(loss.parts), target.width))
-        return np.hstack([target.decode(said[:, i], spread=each.spread) for i, each in enumerate(loss.said)])
+        said = self.loss.say(p.reshape(len(p), len(self.loss.parts), self.target.width))
+        return np.hstack([self.target.decode(said[:, i], spread=each.spread) for i, each in enumerate(self.loss.said)])

@@ -54,6 +54,10 @@ class Scorer:
         if plain is not None and self._nats is not None and plain != loss:
             arrays["nats"] = self._nats
             value(tape, plain, a, y, like("nats", self._nats))
+        self._p = self._a
+        if not loss.on_values:
+            arrays["p"] = self._p = np.zeros((forward.rows, head.linked), dtype)
+            head.link(tape, a, like("p", self._p))
         self._step = backend.compile(tape.ops, arrays)
 
     def __call__(self, rows: Array) -> tuple[float, dict[str, Any]]:
@@ -79,19 +83,20 @@ class Scorer:
 
     def _predict(self, rows: Array, ℓ: Array, nats: Array | None) -> Array:
         """The predictions of some rows; what they cost goes into ℓ and nats."""
-        a = np.empty((len(rows), self._a.shape[1]), self._a.dtype)
+        p = np.empty((len(rows), self._p.shape[1]))
         with np.errstate(all="ignore"):  # what overflows is not finite in the scores, which says it
             for start in range(0, len(rows), len(self._a)):
                 self.poll()
                 part = rows[start : start + len(self._a)]
                 n = len(part)
-                a[start : start + n] = self._a[:n] = self.forward(self.inputs, part)
+                self._a[:n] = self.forward(self.inputs, part)
                 fill_targets(self.y, self.one_hot, part, self._y[:n])
                 self._step.run()
+                p[start : start + n] = self._p[:n]
                 ℓ[start : start + n] = self._ℓ[:n, 0]
                 if nats is not None and self._nats is not None:
                     nats[start : start + n] = self._nats[:n, 0]
-        return self.head.predictions(self.backend, a)
+        return self.head.told(p)
 
     def flat(self, rows: Array) -> bool:
         """Whether the net's outputs are one and the same for rows whose inputs differ; the first rows are looked at."""
