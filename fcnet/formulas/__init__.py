@@ -1,49 +1,6 @@
 """The expression language: elementwise mathematics written once, as small trees that every backend can print."""
 
-from fcnet.formulas.expression import (
-    Const,
-    Expr,
-    Formula,
-    Sym,
-    absolute,
-    cos,
-    erf,
-    exp,
-    expm1,
-    log,
-    log1p,
-    maximum,
-    minimum,
-    power,
-    row_max,
-    row_mean,
-    row_sum,
-    sqrt,
-    tanh,
-    where,
-    width,
-)
+from fcnet.formulas import expression
+from fcnet.formulas.expression import *  # noqa: F403  what it names in its own __all__
 
-__all__ = [
-    "Const",
-    "Expr",
-    "Formula",
-    "Sym",
-    "absolute",
-    "cos",
-    "erf",
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "maximum",
-    "minimum",
-    "power",
-    "row_max",
-    "row_mean",
-    "row_sum",
-    "sqrt",
-    "tanh",
-    "where",
-    "width",
-]
+__all__ = expression.__all__

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 Number = float | int
 
-UNARY = ("neg", "abs", "exp", "log", "log1p", "expm1", "tanh", "sqrt", "erf", "cos")
-BINARY = ("add", "sub", "mul", "div", "min", "max", "pow", "lt", "le", "gt", "ge")
+__all__ = [
+    "Const", "Expr", "Formula", "Sym", "absolute", "cos", "erf", "exp", "expm1", "log", "log1p", "maximum", "minimum",
+    "power", "row_max", "row_mean", "row_sum", "sqrt", "tanh", "where", "width",
+]  # fmt: skip
+
 REDUCTIONS = ("row_sum", "row_mean", "row_max")
 COMPARISONS = ("lt", "le", "gt", "ge")
 

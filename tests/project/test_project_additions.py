@@ -123,14 +123,15 @@ class Sine:
         return δ * cos(a)
 
 '''
-IMPORT = "\nfrom fcnet.formulas import cos\nfrom fcnet.formulas.expression import sin\n"
+IMPORT = "\nfrom fcnet.formulas import cos, sin\n"
 PRINTED = """        if op == "cos":
             return f"{TYPES[self.kind]}(math.cos({args[0]}))"
 """
 SHORT = ["training.epochs=2", "backend=numpy", "threads=1"]
 LANGUAGE: Edits = {
     "formulas/expression.py": replaced(
-        ("def cos(", 'def sin(x: Expr) -> Expr:\n    """sin x."""\n    return _node("sin", (x,))\n\n\ndef cos(')
+        ('"row_sum", "sqrt", ', '"row_sum", "sin", "sqrt", '),
+        ("def cos(", 'def sin(x: Expr) -> Expr:\n    """sin x."""\n    return _node("sin", (x,))\n\n\ndef cos('),
     ),
     "formulas/transform.py": replaced(('    "cos": np.cos,\n', '    "cos": np.cos,\n    "sin": np.sin,\n')),
     "backends/numba/printer.py": replaced((PRINTED, PRINTED.replace("cos", "sin") + PRINTED)),
@@ -167,6 +168,19 @@ ADDITIONS: dict[str, tuple[int, Edits, list[str], str]] = {
         },
         ["t.csv", "--target=y", "network.layers=[{name: weigh}, 4]"],
         "weigh",
+    ),
+    "an encoding": (
+        1,
+        {
+            "data/encodings/plus.py": lambda _: (
+                (ROOT / "fcnet/data/encodings/robust.py")
+                .read_text(encoding="utf-8")
+                .replace("class Robust", "class Plus")
+                .replace('"robust"', '"plus"')
+            )
+        },
+        ["t.csv", "--target=y", "preprocess.numeric=plus"],
+        "plus",
     ),
     "a metric": (
         1,
@@ -237,8 +251,7 @@ def test_an_operation_of_the_language_is_printed_for_the_compiler_too(place: Pat
     script = """
 import numpy as np
 from fcnet.backends.numba.printer import print_kernel
-from fcnet.formulas import Formula, Sym
-from fcnet.formulas.expression import sin
+from fcnet.formulas import Formula, Sym, sin
 x = np.ones((2, 3), np.float32)
 print(print_kernel(Formula({"out": sin(Sym("x"))}), {"x": x}, {"out": x}, {}))
 """
