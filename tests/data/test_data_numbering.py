@@ -127,8 +127,8 @@ def test_the_index_that_pandas_wrote_is_no_feature(folder):
     assert found.resolved.exclude == ["__index_level_0__"]
     assert any("the index that pandas wrote" in notice for notice in found.notices)
     for name in ("t.parquet", "new.parquet"):
-        ((x, _),) = stream(folder.path / name, found.resolved, found.encoder, found.target, Tally(strict=True))
-        assert np.array_equal(x, found.x)
+        ((rows, _),) = stream(folder.path / name, found.resolved, found.encoder, found.target, Tally(strict=True))
+        assert np.array_equal(rows.x, found.x)
     listed = folder.load(None, "t.parquet", features=["real", "__index_level_0__"])
     assert listed.encoder.columns == ("real", "__index_level_0__")
 
