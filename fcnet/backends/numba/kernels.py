@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import cfunc, njit, types
 
-from fcnet.backends.numba.pointers import f4, f8, i4, i8, product, u2, u8
+from fcnet.backends.numba.pointers import call, f4, f8, i4, i8, product, u2, u8
 from fcnet.backends.numba.system import read_clock
 
 SIGNATURE = types.void(types.int64)
@@ -212,6 +212,15 @@ def root_f4(block: Any) -> None:
 def root_f8(block: Any) -> None:
     q = i8(block)
     _root(f8(q[0]), q[1], q[2], f8(q[3]))
+
+
+@cfunc(SIGNATURE, cache=True)
+def many(block: Any) -> None:
+    """Every call of a table of (kernel, block of arguments), in order."""
+    q = i8(block)
+    table = i8(q[0])
+    for i in range(q[1]):
+        call(table[2 * i], table[2 * i + 1])
 
 
 @cfunc(SIGNATURE, cache=True)

@@ -482,22 +482,31 @@ class BatchCall(Native):
         self.reads, self.writes = (a, b), (out, *pads)
         self._many = list(np.ndindex(*out.shape[:-2]))
         self.worth = worth if len(self._many) >= len(pads) > 1 else 0.0
+        self._made: dict[tuple[int, int], Piece] = {}  # a product with a thread's pad
 
     def pieces(self, cut: Cut) -> list[list[Piece]]:
-        """Product by product."""
+        """Product by product, all of a thread's as one piece: of many features it would take long to plan for each."""
         edges = cut.edges if self.shared(cut) else (0, 1)
         ends = [round(len(self._many) * edge / edges[-1]) for edge in edges]
-        return [
-            [self._piece(i, pad) for i in self._many[slice(*part)]]
-            for part, pad in zip(itertools.pairwise(ends), self.pads, strict=False)
-        ]
+        made = []
+        for thread, part in enumerate(itertools.pairwise(ends)):
+            own = [self._piece(i, thread) for i in range(*part)]
+            calls, one = table(own), slice(*part) if self.out.ndim == 3 else slice(None)
+            reads, writes = (self.a[one], self.b[one]), (self.out[one], self.pads[thread])
+            values = block(calls, len(own))
+            made.append([Piece(int(kernels.many.address), values, reads, writes, (calls, *own))] if own else [])
+        return made
 
     def own(self, thread: int) -> BatchCall:
         """With the thread's pad."""
         return BatchCall(self.a, self.b, self.out, self.worth, self.pads[thread:][:1])
 
-    def _piece(self, i: tuple[int, ...], pad: Array) -> Piece:
-        return ProductCall(self.a[i], self.b[i], self.out[i], 0.0, [pad]).pieces(Cut())[0][0]
+    def _piece(self, i: int, thread: int) -> Piece:
+        if (i, thread) not in self._made:
+            at = self._many[i]
+            product = ProductCall(self.a[at], self.b[at], self.out[at], 0.0, [self.pads[thread]])
+            self._made[i, thread] = product.pieces(Cut())[0][0]
+        return self._made[i, thread]
 
 
 def followed(natives: Sequence[Native], cut: Cut) -> list[Native]:
