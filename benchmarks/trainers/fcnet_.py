@@ -32,21 +32,22 @@ VERSION = f"fcnet {fcnet.__version__}, numpy {np.__version__}"
 
 def numpy(case: Case) -> tuple[Callable[[], float], Callable[[], float]]:
     """On the NumPy backend; the second function gives the seconds of a step's own matrix products."""
-    return _trainer(case, "numpy")
+    return trainer(case, "numpy")
 
 
 def numba(case: Case) -> tuple[Callable[[], float], Callable[[], float]]:
     """On the Numba backend, likewise."""
     import numba  # noqa: F401  # where it is missing, this trainer is
 
-    return _trainer(case, "numba")
+    return trainer(case, "numba")
 
 
-def _trainer(case: Case, name: str) -> tuple[Callable[[], float], Callable[[], float]]:
+def trainer(case: Case, name: str, members: int = 0) -> tuple[Callable[[], float], Callable[[], float]]:
+    """On the backend of that name, one net, or a pack of so many members."""
     x, y = case.data()
     n_in, *hidden, n_out = case.widths
     layers = [Dense(units, Relu(), HeNormal()) for units in hidden]
-    network = Network([*layers, Dense(n_out, Identity(), GlorotUniform())], n_in)
+    network = Network([*layers, Dense(n_out, Identity(), GlorotUniform())], n_in, (members,) if members else ())
     update = Update(Adam(lr=LEARNING_RATE), network.layout)
     state = State.new(network, update.names, np.float32)
     network.initialise(state.θ, state.q, 0, Rows(x[:8]))

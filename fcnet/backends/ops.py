@@ -141,11 +141,15 @@ class Op:
 
     def member(self, i: int) -> Self:
         """What it does for member i."""
+        return self.moved(lambda ref: ref.member(i))
+
+    def moved(self, to: Callable[[Ref], Ref]) -> Self:
+        """The same with other refs."""
 
         def own(value: Any) -> Any:
             if isinstance(value, Mapping):
-                return {name: ref.member(i) for name, ref in value.items()}
-            return value.member(i) if isinstance(value, Ref) else value
+                return {name: to(ref) for name, ref in value.items()}
+            return to(value) if isinstance(value, Ref) else value
 
         return replace(self, **{each.name: own(getattr(self, each.name)) for each in fields(self)})
 

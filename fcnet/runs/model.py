@@ -64,9 +64,9 @@ def check_members(net: Network, held: checkpoint.Checkpoint, dtype: str, vectors
     `vectors` are the names of the optimizer's, None to leave them out of account. Raises CheckpointError for what is
     missing, of another shape or type, or too much.
     """
-    shapes = {slot.name: slot.shape for slot in (*net.layout.slots, *net.buffers.slots)}
+    shapes = {slot.name: net.members + slot.shape for slot in (*net.layout.slots, *net.buffers.slots)}
     for vector in vectors or ():
-        shapes |= {f"optimizer/{vector}/{slot.name}": slot.shape for slot in net.layout.slots}
+        shapes |= {f"optimizer/{vector}/{slot.name}": net.members + slot.shape for slot in net.layout.slots}
     problems = []
     for name, shape in shapes.items():
         found = held.arrays.get(name)

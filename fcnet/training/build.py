@@ -73,13 +73,13 @@ def network(
     options: NetworkOptions,
     n_in: int,
     n_out: int,
-    members: tuple[int, ...] = (),
     driven: Collection[str] = (),
     *,
     n_cat: int = 0,
+    who: tuple[int, ...] = (),
 ) -> Network:
     """The layers of a resolved config, from input to output."""
     first = [Dropout(options.input_dropout)] if options.input_dropout else []
     init = best("tanh") if options.output_init == "auto" else options.output_init
     output = Dense(n_out, options.output_activation or Identity(), init, parametrisation=options.parametrisation)
-    return Network([*first, *options.layers, output], n_in, members, driven, n_cat=n_cat)
+    return Network([*first, *options.layers, output], n_in, driven=driven, n_cat=n_cat, who=who)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from training_cases import PLAN, Setup, draw, epochs, layers
 from fcnet.backends import choice
 from fcnet.backends.base import Backend
 from fcnet.backends.ops import Array
+from fcnet.config import from_mapping
 from fcnet.nn.layers import Layer
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
@@ -21,6 +23,8 @@ from fcnet.optim.schedules import Constant, CosLog, FlatCos
 from fcnet.optim.update import Update
 from fcnet.training.events import Epoch, Member
 from fcnet.training.loop import Plan, train
+from fcnet.training.pack import Own, Pack, pack, single
+from fcnet.training.prepare import prepare
 from fcnet.training.program import Forward, Program
 from fcnet.training.state import State
 
@@ -106,7 +110,7 @@ def trained(program: Program, setup: Setup, plan: Plan = LONG) -> tuple[dict[int
     return told, last
 
 
-def single(setups: Sequence[Setup], i: int, backend: Backend, plan: Plan = LONG) -> tuple[list[Epoch], State]:
+def run_alone(setups: Sequence[Setup], i: int, backend: Backend, plan: Plan = LONG) -> tuple[list[Epoch], State]:
     """The same of a net alone."""
     program = alone(setups, i, backend)
     events = epochs(list(train(program, setups[i].source(), plan, validation(program, setups[i]))))
@@ -139,7 +143,7 @@ def test_a_pack_of_eight_is_eight_single_runs(more: str, backend: str, threads: 
     lengths = [len(told[i]) for i in range(8)]
     assert len(set(lengths)) > 2, "they stop at different times"
     for i in range(8):
-        events, state = single(setups, i, own, plan)
+        events, state = run_alone(setups, i, own, plan)
         found = [(m.lr, m.train_loss, dict(m.val), m.best) for m in told[i]]
         assert found == [(e.lr, e.train_loss, dict(e.val), e.best) for e in events]
         for name, array in state.arrays().items():
@@ -224,3 +228,94 @@ def test_a_member_that_diverges_leaves_the_others() -> None:
     assert notices[0].endswith("without member 1")
     assert program.state.who.tolist() == [0, 2]
     np.testing.assert_array_equal(program.state.θ, calm.state.θ)
+
+
+def table() -> dict[str, list[Any]]:
+    """Three numbers, a category, and a class that follows from two of them, for most rows."""
+    x = draw(5, "x", 90, 3)
+    return {
+        **{name: column.tolist() for name, column in zip("abc", x.T, strict=True)},
+        "kind": [["red", "green", "blue"][i % 3] for i in range(90)],
+        "y": [["no", "yes"][int(total > 0.3 * noise)] for total, noise in zip(x[:, :2].sum(1), x[:, 2], strict=True)],
+    }
+
+
+SETTINGS = {
+    "data": {"target": "y"},
+    "network": {"layers": [6, {"name": "residual", "layers": [6]}, {"name": "batch_norm"}], "dropout": 0.1},
+    "optimizer": {"name": "adamw", "lr": 0.02},
+    "average": {"decay": 0.9},
+    "schedule": "coslog",
+    "seed": 3,
+}
+RATES = [Own(), Own(1, lr=0.1), Own(2, weight_decay=0.5, dropout=0.0), Own(5, lr=0.003, dropout=0.4)]
+JUDGED = Plan(20, 16, CosLog(), monitor="accuracy", greater=True, patience=3, pause_every=2)
+
+
+def under_way(which: Sequence[Own]) -> Pack:
+    """A pack over the table."""
+    prepared = prepare(from_mapping(SETTINGS, needs_data=False), 1, data=table())
+    return Pack(pack(prepared, which), choice.make("numpy", 1), np.array([0.5, 0.5]))
+
+
+def test_a_pack_of_a_config_is_the_runs_of_its_members() -> None:
+    """With rates of their own and a best epoch each; the first, with none, is the config's own run."""
+    prepared, together = prepare(from_mapping(SETTINGS, needs_data=False), 1, data=table()), under_way(RATES)
+    told: dict[int, list[Member]] = {}
+    for event in together.train(JUDGED):
+        for member in event.members if isinstance(event, Epoch) else ():
+            told.setdefault(member.number, []).append(member)
+
+    for place, own in enumerate(RATES):
+        alone = single(prepared, own) if place else prepared
+        program, source = alone.begin(together.backend)
+        scorer = Pack(pack(prepared, RATES), together.backend, together.guess).scorer(
+            place, program.state.scored, program.state.q
+        )
+        best: dict[str, Array] = {}
+        seen = []
+
+        def validate(scorer: Any = scorer) -> dict[str, float]:
+            loss, metrics = scorer(prepared.data.parts["validation"])
+            return {"loss": loss, **{name: metric["value"] for name, metric in metrics.items()}}
+
+        for event in train(program, source, JUDGED, validate):
+            if isinstance(event, Epoch):
+                seen.append((event.lr, event.train_loss, dict(event.val), event.best))
+                if event.best:
+                    best = {"θ": program.state.scored.copy(), "q": program.state.q.copy()}
+        assert [(m.lr, m.train_loss, dict(m.val), m.best) for m in told[own.number]] == seen
+        for name, array in best.items():
+            np.testing.assert_array_equal(together.best[name][place], array)
+    assert len({len(each) for each in told.values()}) > 1
+
+
+def test_a_pack_of_a_config_resumes() -> None:
+    """From its numbers, by way of JSON, and its arrays, into the same bits, the best of those who have left too."""
+    straight = under_way(RATES)
+    whole = sum(1 for _ in straight.train(JUDGED))
+
+    for stop in range(3, whole, 7):
+        first, second = under_way(RATES), under_way(RATES)
+        events = first.train(JUDGED)
+        for _ in range(stop):
+            next(events)
+        kept = {name: array.copy() for name, array in first.arrays().items()}
+        second.restore(json.loads(json.dumps(first.state.numbers())), kept)
+        for _ in second.train(JUDGED):
+            pass
+
+        for name, array in straight.arrays().items():
+            np.testing.assert_array_equal(second.arrays()[name], array, err_msg=f"{stop}: {name}")
+
+
+def test_the_estimate_counts_members() -> None:
+    """Four members need four times what one needs of vectors and of a batch's buffers; the rows are there once."""
+    prepared = prepare(from_mapping(SETTINGS, needs_data=False), 1, data=table())
+    four, one = pack(prepared, RATES).estimate(), pack(prepared, RATES[:1]).estimate()
+
+    sizes = [{part.name: part.bytes for part in (*each.loaded, *each.memory)} for each in (four, one)]
+    for name in ("weights", "gradient", "optimizer", "best epoch", "last good step"):
+        assert sizes[0][name] == 4 * sizes[1][name]
+    assert 3 * sizes[1]["batch"] < sizes[0]["batch"] < 4 * sizes[1]["batch"]
+    assert sizes[0]["data"] == sizes[1]["data"]

@@ -6,14 +6,14 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 
-from fcnet.backends.base import Binding, Call, HostBackend, aligned
+from fcnet.backends.base import Binding, Call, HostBackend, HostStep, aligned
 from fcnet.backends.numba import kernels, product
 from fcnet.backends.numba.native import (
     COUNTER,
@@ -24,7 +24,6 @@ from fcnet.backends.numba.native import (
     FormulaCall,
     GatherCall,
     LoadCall,
-    MemberCalls,
     Native,
     Piece,
     ProductCall,
@@ -49,6 +48,7 @@ from fcnet.backends.ops import (
     Advance,
     Apply,
     Array,
+    Fill,
     Gather,
     GatherOneHot,
     Lap,
@@ -58,6 +58,7 @@ from fcnet.backends.ops import (
     Op,
     Ref,
     ScatterAdd,
+    Section,
     Take,
     Update,
     Words,
@@ -151,6 +152,42 @@ class NumbaBackend(HostBackend):
         else:
             self.plain.use(threads)
 
+    def compile(self, ops: Sequence[Op], resident: MutableMapping[str, Array]) -> HostStep:
+        """As `Backend` says; a pack's members are steps of their own where all of their operations have kernels."""
+        at, members = Binding(resident), max((op.members for op in ops), default=0)
+        abreast = self._abreast([op for op in ops if not isinstance(op, Section)], members, at) if members else None
+        return super().compile(ops, resident) if abreast is None else HostStep(abreast, at)
+
+    def _abreast(self, ops: Sequence[Op], members: int, at: Binding) -> Abreast | None:
+        """Each member's step, on buffers of its thread's for all that members share and that steps write."""
+        fills, ops = ([op for op in ops if isinstance(op, Fill) == of] for of in (True, False))
+        shared = {ref.buffer.name for op in ops if not op.members for ref in op.writes}
+
+        def own(ref: Ref, thread: int) -> Ref:
+            name = f"{ref.buffer.name}@@{thread}"
+            return replace(ref, buffer=replace(ref.buffer, name=name)) if ref.buffer.name in shared else ref
+
+        steps: list[list[Native]] = []
+        for i in range(members):
+            found = [
+                self._natives(op.member(i).moved(functools.partial(own, thread=i % self.threads)), at) for op in ops
+            ]
+            if None in found:
+                return None
+            steps.append([native for natives in found if natives is not None for native in natives])
+        for op in fills:
+            self.plain.bind(op, at)
+        worth = max((native.worth for native in steps[0] if isinstance(native, ProductCall)), default=0)
+        rest = members % self.threads if worth >= 1 else 0
+        alone = [
+            Alone(followed([native.own(i % self.threads) for native in natives], Cut()), Cut())
+            for i, natives in enumerate(steps[: members - rest])
+        ]
+        together = [self._linked(natives) for natives in steps[members - rest :]]
+        clocks = [op.position for op in ops if isinstance(op, Advance)]
+        copies = [(at(clock), [at(own(clock, thread)) for thread in range(self.threads)]) for clock in clocks]
+        return Abreast(alone, together, copies, self)
+
     def link(self, calls: Sequence[Call]) -> Callable[[int], None]:
         """Kernels that follow one another become one call; a step of kernels alone is repeated without Python."""
         linked: list[Callable[[int], None]] = []
@@ -177,44 +214,17 @@ class NumbaBackend(HostBackend):
     def _linked(self, natives: Sequence[Native]) -> Callable[[int], None]:
         """The calls so many times over, for one thread where none of the products is worth sharing: then nothing else
         of the step is, since each thread would have to fetch what the first has made."""
-        natives = self._members(natives)
         products = [native for native in natives if isinstance(native, ProductCall)]
         rows = self._rows(products)
         worths = [p.worth for p in products if rows or p.out.shape[p.axis(self.even)] >= self.least.units]
         largest = max(worths, default=0)
-        packed = any(isinstance(native, MemberCalls) for native in natives)
-        if products and largest < 1 and not packed:
+        if products and largest < 1:
             return Alone(followed(natives, Cut()), Cut())
         cut = replace(self.even, least=FINE if rows or largest >= MUCH else 1.0, rows=rows)
-        if self.threads == 1 or not (packed or any(native.shared(cut) for native in natives)):
+        if not any(native.shared(cut) for native in natives):
             return Alone(followed(natives, Cut()), Cut())
         natives = [each for native in natives for each in native.apart(cut)]
         return Together(_matched(followed(_gathered(natives, cut), cut), cut), cut, self)
-
-    def _members(self, natives: Sequence[Native]) -> list[Native]:
-        """The calls, in which all of a member's follow one another, and members that would leave threads without any
-        have been taken apart where their products are worth sharing."""
-        made: list[Native] = []
-        for native in natives:
-            last = made[-1] if made else None
-            if not isinstance(last, MemberCalls):
-                made.append(native)
-            elif isinstance(native, MemberCalls):
-                made[-1] = MemberCalls([[*a, *b] for a, b in zip(last.each, native.each, strict=True)])
-            else:
-                made.insert(len(made) - (not last.meets(native)), native)
-        return [
-            part for native in made for part in (self._whole(native) if isinstance(native, MemberCalls) else [native])
-        ]
-
-    def _whole(self, calls: MemberCalls) -> Iterator[Native]:
-        """As many members as all threads get equally many of, and the calls of the rest."""
-        worths = [native.worth for native in calls.each[0] if isinstance(native, ProductCall)]
-        rest = len(calls.each) % self.threads if max(worths, default=0) >= 1 else 0
-        if len(calls.each) > rest:
-            yield MemberCalls(calls.each[rest:])
-        for own in calls.each[:rest]:
-            yield from own
 
     def _rows(self, products: Sequence[ProductCall]) -> frozenset[int]:
         """The weights with which threads better take rows of the batch than units.
@@ -237,10 +247,8 @@ class NumbaBackend(HostBackend):
     def bind(self, op: Op, at: Binding) -> list[Call]:
         """The calls that make one operation; those that there is no kernel for are NumPy's."""
         each = [self._natives(op.member(i), at) for i in range(op.members or 1)]
-        natives = [own for own in each if own is not None]
-        if len(natives) < len(each):
-            return self.plain.bind(op, at)
-        return [(MemberCalls(natives), ())] if op.members else [(native, ()) for native in natives[0]]
+        natives = [native for own in each if own is not None for native in own]
+        return self.plain.bind(op, at) if None in each else [(native, ()) for native in natives]
 
     def _natives(self, op: Op, at: Binding) -> Sequence[Native] | None:
         """Those of one net, or member; None where there is no kernel."""
@@ -384,11 +392,52 @@ class Alone:
 
     def __init__(self, natives: Sequence[Native], cut: Cut) -> None:
         self._pieces = [piece for native in natives for own in native.pieces(cut) for piece in own]
-        self._table = table(self._pieces)
+        self.table = table(self._pieces)
 
     def __call__(self, times: int) -> None:
         """Make them."""
-        replay(self._table, times)
+        replay(self.table, times)
+
+
+class Abreast:
+    """The steps of a pack: each thread makes so many of one member, then so many of the next; none waits for another.
+
+    So what a member has stays in a thread's cache. Members that would leave threads without any are made by all
+    `together`. Each of the `clocks`, where a step is, comes with the threads' copies, which start anew with a member.
+    """
+
+    def __init__(
+        self,
+        alone: Sequence[Alone],
+        together: Sequence[Callable[[int], None]],
+        clocks: Sequence[tuple[Array, Sequence[Array]]],
+        backend: NumbaBackend,
+    ) -> None:
+        self._alone, self._together, self._clocks, self._backend = alone, together, clocks, backend
+        self._tables = [np.pad(each.table, ((0, 0), (0, 2))) for each in alone]
+
+    def __call__(self, times: int) -> None:
+        """Make so many of each member."""
+        threads = self._backend.threads
+        for start in range(0, len(self._alone), threads):
+            self._begin()
+            some = slice(start, start + threads)
+            if self._backend.now == 1:
+                for each in self._alone[some]:
+                    each(times)
+            else:
+                tables = self._tables[some]
+                team(threads).walk([*tables, *([tables[0][:0]] * (threads - len(tables)))], times)
+        for step in self._together:
+            self._begin()
+            step(times)
+        for clock, copies in self._clocks:
+            clock[...] = np.max(copies, axis=0)  # of the threads that were there last
+
+    def _begin(self) -> None:
+        for clock, copies in self._clocks:
+            for copy in copies:
+                copy[...] = clock
 
 
 class Shares:

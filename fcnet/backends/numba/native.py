@@ -94,14 +94,8 @@ class Native(ABC):
         return [self]
 
     def own(self, thread: int) -> Native:
-        """It as that thread makes it by itself, while others make other calls."""
+        """It as that thread makes it alone, while others make others."""
         return self
-
-    def meets(self, other: Native) -> bool:
-        """Whether the order of the two matters."""
-        pairs = [(x, y) for x in self.writes for y in (*other.reads, *other.writes)]
-        pairs += [(x, y) for x in self.reads for y in other.writes]
-        return self.fence or other.fence or any(np.may_share_memory(x, y) for x, y in pairs)
 
     def _parts(self, cut: Cut, n: int, grain: int = 1) -> list[slice]:
         return cut.parts(n, grain) if self.shared(cut) else [slice(0, n)]
@@ -128,30 +122,6 @@ class FixedCall(Native):
         """A share for each thread; all for the first if it is alone."""
         shares = [[*share] for share in self._shares]
         return shares if cut.threads > 1 else [[piece for share in shares for piece in share]]
-
-
-class MemberCalls(Native):
-    """What is done for each member of a pack, one thread doing all of it: members have nothing to wait for.
-
-    A thread makes one member after another, so that what it has of one stays in its cache.
-    """
-
-    def __init__(self, each: Sequence[Sequence[Native]]) -> None:
-        self.each = each
-        every = [native for own in each for native in own]
-        self.reads, self.writes = (tuple(x for n in every for x in getattr(n, name)) for name in ("reads", "writes"))
-        self._made: dict[int, list[list[Piece]]] = {}
-
-    def pieces(self, cut: Cut) -> list[list[Piece]]:
-        """Equally many members for each thread, however the cut shares other calls."""
-        if cut.threads not in self._made:
-            made: list[list[Piece]] = [[] for _ in range(cut.threads)]
-            for i, calls in enumerate(self.each):
-                thread = i * cut.threads // len(self.each)
-                natives = followed([native.own(thread) for native in calls], Cut())
-                made[thread] += [piece for native in natives for piece in native.pieces(Cut())[0]]
-            self._made[cut.threads] = made
-        return [[*own] for own in self._made[cut.threads]]
 
 
 class LoadCall(Native):
@@ -339,10 +309,6 @@ class UpdateCall(Native):
         self._kernels = _Kernels(formula, finite=True)
         self.reads = (*views.values(), *(x for own in scalars for x in own.values()))
         self.writes = (*(views[name] for name in formula.results if name in views), *cells)
-
-    def own(self, thread: int) -> UpdateCall:
-        """With the scalars and the cell of the thread."""
-        return UpdateCall(self.formula, self.views, self.scalars[thread:], self.cells[-1:], self.worth, self.row)
 
     def like(self, native: Native, cut: Cut) -> UpdateCall | None:
         """The same, cut like that product if it makes rows of what is read here."""
