@@ -66,6 +66,18 @@ class Ref:
         """Whether it is all of its buffer, in order."""
         return self.start == 0 and self.size == self.buffer.size and self.strides == _strides(self.shape)
 
+    @property
+    def in_order(self) -> bool:
+        """Whether its elements lie one after another."""
+        return self.size < 2 or self.strides == _strides(self.shape)
+
+    def matrix(self, index: tuple[int, ...]) -> Ref:
+        """The last two axes at these places of those in front; with fewer, or one of length 1, it is everybody's."""
+        own = [*zip(self.shape[:-2], self.strides[:-2], strict=True)]
+        places = index[len(index) - len(own) :]
+        start = self.start + sum(i * s for i, (n, s) in zip(places, own, strict=True) if n > 1)
+        return replace(self, shape=self.shape[-2:], strides=self.strides[-2:], start=start, members=0)
+
     def __getitem__(self, part: slice | tuple[EllipsisType, slice]) -> Ref:
         """A part of the first axis, or, as in x[..., 2:5], of the last."""
         axis, along = (0, part) if isinstance(part, slice) else (self.ndim - 1, part[1])

@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from tapes import ArrayTape
 
 from fcnet import random
 from fcnet.backends.numba import functions, native, store
-from fcnet.backends.numba.backend import Alone, NumbaBackend
-from fcnet.backends.numba.native import split
+from fcnet.backends.numba.backend import NumbaBackend, Together
+from fcnet.backends.numba.native import Cut, FormulaCall
 from fcnet.backends.numba.pointers import address
-from fcnet.backends.numba.printer import FEW, WIDE, Printed, print_kernel, signature
+from fcnet.backends.numba.printer import FEW, WIDE, print_kernel
+from fcnet.backends.numba.sharing import Least
 from fcnet.backends.ops import Apply, Array, Host, Words
 from fcnet.formulas import Formula, Sym, exp, maximum, row_max, row_sum
 
@@ -105,7 +106,7 @@ def test_a_step_of_kernels_is_one_call() -> None:
     tape.run(5)
 
     assert (z == 5).all()
-    assert isinstance(tape.step.linked, Alone)
+    assert isinstance(tape.step.linked, Together)
 
 
 def test_estimated_quotients() -> None:
@@ -132,18 +133,19 @@ def test_estimated_quotients() -> None:
 def test_what_a_call_points_to_lives_until_it_has_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table holds addresses alone: a call on its own keeps the arguments that lie there."""
     held: list[weakref.ref[Any]] = []
-    make, run = native.table, native.replay
+    make, run = native.Kernel.blocks, native.replay
 
-    def table(pieces: Any) -> Array:
-        held.extend(weakref.ref(piece.block) for piece in pieces)
-        return make(pieces)
+    def blocks(kernel: native.Kernel) -> Array:
+        made = make(kernel)
+        held.append(weakref.ref(made))
+        return made
 
     def replay(rows: Array, times: int) -> None:
         assert held
         assert all(block() is not None for block in held)
         run(rows, times)
 
-    monkeypatch.setattr(native, "table", table)
+    monkeypatch.setattr(native.Kernel, "blocks", blocks)
     monkeypatch.setattr(native, "replay", replay)
     z = np.ones((3, 4))
     tape = ArrayTape(NumbaBackend())
@@ -191,29 +193,38 @@ def test_printing_is_a_function_of_the_formula() -> None:
     assert texts(twice, (3, 2), (3, 3), (64, 128)) == 1
 
 
-@pytest.mark.parametrize("parts", [[64], [16, 48], [3, 5, 17, 39], [1, 63]], ids=str)
+@pytest.mark.parametrize("edges", [(0, 1), (0, 1, 4), (0, 1, 2, 4)], ids=str)
+@pytest.mark.parametrize("axis", [-1, -2])
 @pytest.mark.parametrize("name", ["softmax", "in place", "bias and sums"])
-def test_arrays_of_one_signature_have_one_kernel(name: str, parts: list[int]) -> None:
-    """Text, sizes and memory are those that printing anew would give, for every part that another one's text serves."""
-    a, z = np.ones((6, 64)), np.zeros((6, 64))
+def test_parts_of_a_formula_have_one_kernel(name: str, axis: int, edges: tuple[int, ...]) -> None:
+    """Text, sizes and places are those that printing anew would give, for every thread's part of units or of rows."""
+    a, z = np.ones((64, 64)), np.zeros((64, 64))
     formula, outs, sums = {
         "softmax": (Formula({"z": exp(Sym("a")) / row_sum(exp(Sym("a")))}), {"z": z}, {}),
         "in place": (Formula({"z": Sym("a") + Sym("c")}), {"z": a}, {}),
-        "bias and sums": (Formula({"z": Sym("a") * Sym("b")}), {"z": z}, {"z": np.zeros(64)}),
+        "bias and sums": (Formula({"z": Sym("a") * Sym("b")}), {"z": z}, {"z": np.zeros(64)} if axis == -1 else {}),
     }[name]
     arrays = {"a": a, "b": np.ones((1, 64)), "c": np.ones(())}
-    known: dict[Hashable, Printed] = {}
-    start = 0
-    for n in [*parts, *parts]:
-        used = {key: value for key, value in arrays.items() if key in formula.symbols()}
-        groups = split((used, outs, sums), -1, 64, slice(start % 64, start % 64 + n))
-        start += n
+    used = {key: value for key, value in arrays.items() if key in formula.symbols()}
+    tape = ArrayTape(NumbaBackend(3, Least(1, 1, 1, 1, units=0)))
+    tape.add(Apply(formula, tape.refs(used), tape.refs(outs), tape.refs(sums)))
+    ((call, _),) = tape.calls()
+    assert isinstance(call, FormulaCall)
+    rows = frozenset([tape.ref(a)]) if axis == -2 else frozenset()
+
+    kernel = call.kernel(Cut(edges, rows=rows))
+
+    axis = -2 if name == "softmax" else axis
+    for part, block in zip(Cut(edges).parts(64), kernel.blocks().tolist(), strict=True):
+        groups = [
+            {key: np.moveaxis(np.moveaxis(x, axis, 0)[part], 0, axis) if x.shape[axis:][:1] == (64,) else x
+             for key, x in group.items()}
+            for group in (used, outs, sums)
+        ]  # fmt: skip
         fresh = print_kernel(formula, *groups)
         assert fresh is not None
-        found = known.setdefault(signature(groups), fresh).over(groups)
-        assert (found.text, found.sizes, found.scratch) == (fresh.text, fresh.sizes, fresh.scratch)
-        assert [address(x) for x in found.arrays] == [address(x) for x in fresh.arrays]
-    assert len(known) < len([*parts, *parts])
+        assert block[:-1] == [*fresh.sizes, *map(address, fresh.arrays)]
+        assert store.load(fresh.text).kernel.address == kernel.address
 
 
 @pytest.mark.parametrize("n", [2, FEW, FEW + 1, WIDE, 100])

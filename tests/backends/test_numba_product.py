@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import itertools
 import mmap
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,14 @@ from tapes import ArrayTape
 
 from fcnet import random
 from fcnet.backends.numba import dots, product
-from fcnet.backends.numba.backend import Least, NumbaBackend
-from fcnet.backends.numba.native import table
-from fcnet.backends.numba.pointers import address, replay
-from fcnet.backends.ops import Apply, Array, Matmul, Words
-from fcnet.formulas import Formula, Sym, row_sum, where
+from fcnet.backends.numba.backend import NumbaBackend
+from fcnet.backends.numba.sharing import Least
+from fcnet.backends.ops import Array, Matmul, Words
 
-ALL = Least(1, 1, 1, 1, units=0)
-BLOCKS = [product.ROWS[0], product.VECTORS * product.lanes(np.dtype(np.float32))]
+ALL = Least(1, 1, 1, 1, units=0, fetch=0)
+WIDTHS = [width for width in product.WIDTHS if width != product.WIDTH]
+"""Of vector registers, beside that of this machine."""
+BLOCKS = [product.blocks(product.WIDTH)[0][0], product.blocks(product.WIDTH)[1] * product.WIDTH // 4]
 SHAPES = [
     (1, 1, 1),
     (3, 1, 5),
@@ -39,7 +38,7 @@ SHAPES = [
     (700, 7 * product.DEPTH - 9, 200),  # a's columns come in groups
     (product.BAND + 1, 130, BLOCKS[1] * 3 + 1),
     (1, dots.LONG, 1),
-    (BLOCKS[0] * 2 + 3, dots.LONG + 5, product.VECTORS + 1),
+    (BLOCKS[0] * 2 + 3, dots.LONG + 5, product.blocks(product.WIDTH)[1] + 1),
     (29, 3 * dots.LONG - 1, dots.FEW),
 ]
 TOLERANCE = {np.float32: 2e-6, np.float64: 4e-15}
@@ -78,6 +77,30 @@ def test_products(shape: tuple[int, int, int], first: str, second: str, dtype: A
     assert (np.abs(whole[1:-1, 2:-1] - wanted) <= TOLERANCE[dtype] * size).all()
     whole[1:-1, 2:-1] = 7
     assert (whole == 7).all()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("orders", [*itertools.product(["rows", "columns"], repeat=2)], ids="-".join)
+def test_products_by_vectors_of_any_width(
+    orders: tuple[str, str], dtype: Any, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks as other processors have them, of 16, 32 and 64 bytes, are right here, too, and alike for a row alone."""
+    monkeypatch.setattr(NumbaBackend, "width", width)
+    rows, vectors = product.blocks(width)
+    wide = vectors * width // np.dtype(dtype).itemsize
+    shapes = [(rows[0] + n, product.DEPTH + 5, wide * 2 - n) for n in range(rows[0])]
+    for m, inner, n in [*shapes, (1, 3, 1), (2 * rows[0] + 3, dots.LONG + 5, vectors + 1), (300, 400, 500)]:
+        a, b = draw(m, inner, dtype=dtype, order=orders[0]), draw(inner, n, dtype=dtype, order=orders[1])
+        out, alone = np.empty((m, n), dtype), np.empty((1, n), dtype)
+
+        multiply(a, b, out)
+        multiply(a[-1:], b, alone)
+
+        size = np.abs(a).astype(np.longdouble) @ np.abs(b).astype(np.longdouble)
+        wanted = a.astype(np.longdouble) @ b.astype(np.longdouble)
+        assert (np.abs(out - wanted) <= TOLERANCE[dtype] * size).all()
+        assert alone.tobytes() == out[-1].tobytes()
 
 
 @pytest.mark.parametrize("order", ["rows", "columns"])
@@ -142,24 +165,6 @@ def test_a_row_does_not_depend_on_how_many_columns_stay_in_the_cache(dtype: Any)
     assert few.tobytes() == out[-9:].tobytes()
 
 
-@pytest.mark.parametrize("vectors", [1, 3, 4, 5, 8, 9, 10, 17])
-def test_panels_are_about_equally_wide(vectors: int) -> None:
-    """As few as there can be, none of them a sliver; only the last has a part of a vector."""
-    lanes = product.lanes(np.dtype(np.float64))
-    for short in (0, lanes - 1):
-        stop = 32 + vectors * lanes - short
-
-        found = product.panels(32, stop, np.dtype(np.float64))
-
-        wide = [-(-(part.stop - part.start) // lanes) for part in found]
-        assert [part.start for part in found] == [32, *(part.stop for part in found[:-1])]
-        assert found[-1].stop == stop
-        assert len(found) == -(-vectors // product.VECTORS)
-        assert sum(wide) == vectors
-        assert max(wide) - min(wide) <= 1
-        assert max(wide) <= product.VECTORS
-
-
 def at_the_edge(like: Array) -> Array:
     """A copy, in the same order, that ends where memory ends that this process may touch."""
     order = "C" if like.flags.c_contiguous else "F"
@@ -190,150 +195,17 @@ def test_nothing_behind_a_matrix_is_touched(shape: tuple[int, int, int], first: 
     assert np.array_equal(out, expected)
 
 
-def recorded(backend: NumbaBackend, held: dict[str, Array], formula: Formula, sums: dict[str, Array]) -> ArrayTape:
-    """z = a b, and then a formula over x, z and what else it names; its results have the arrays of their names."""
-    tape = ArrayTape(backend)
-    at = tape.refs(held)
-    tape.add(Matmul(at["a"], at["b"], at["z"]))
-    symbols, results = ({name: at[name] for name in names} for names in (formula.symbols(), formula.results))
-    tape.add(Apply(formula, symbols, results, tape.refs(sums)))
-    return tape
-
-
-Z, X, C = Sym("z"), Sym("x"), Sym("c")
-FOLLOWING: dict[str, tuple[Formula, bool]] = {
-    "in place": (Formula({"z": Z + C}), True),
-    "elsewhere": (Formula({"x": Z * X + C, "z": 2.0 * Z}), True),
-    "a reduction": (Formula({"z": Z / row_sum(Z)}), False),
-    "over a factor": (Formula({"a": Z + Sym("a")}), False),
-}
-
-
+@pytest.mark.parametrize("n", [16, 40, 48, 64, 111])
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("n", [1, 16, 150, 513])
-@pytest.mark.parametrize("name", FOLLOWING)
-def test_formulas_that_follow_a_product(name: str, n: int, threads: int) -> None:
-    """A formula over a product's columns becomes one call with it, with the bits of both apart; others stay apart.
+def test_words_are_the_same_from_any_number_of_threads(threads: int, n: int) -> None:
+    """Each thread draws those of its own counters, and the last what is left."""
+    outs = []
+    for backend in (NumbaBackend(), NumbaBackend(threads, ALL)):
+        outs.append(np.zeros((5, n), np.uint16))
+        tape = ArrayTape(backend)
+        k0, k1 = random.key(1, "dropout").tolist()
+        tape.add(Words(((k0, k1),), 2, tape.ref(np.array([3, 4, 0, 0])), tape.ref(outs[-1])))
+        tape.run()
 
-    So do sums over all rows of a product that is too narrow to be shared out by columns.
-    """
-    formula, joins = FOLLOWING[name]
-    shapes = {"a": (60, n if name == "over a factor" else 200), "z": (60, n), "x": (60, n), "c": (1, n)}
-    shapes["b"] = (shapes["a"][1], n)
-    first = {k: draw(*shape, dtype=np.float32, order="rows") for k, shape in shapes.items()}
-    second = {k: x.copy() for k, x in first.items()}
-    results = list(formula.results)
-    sums = [{results[0]: np.zeros(n, np.float32)} if joins else {} for _ in range(2)]
-    backend = NumbaBackend(threads, ALL)
-
-    backend.link(joined := recorded(backend, first, formula, sums[0]).calls())(2)
-    for call, args in [*(apart := recorded(backend, second, formula, sums[1]).calls()), *apart]:
-        call(*args)
-
-    product_call, formula_call = (call for call, _ in joined)
-    by_columns = threads == 1 or n >= 16 * threads
-    assert (product_call.followed(formula_call, backend.even) is not None) == (joins and by_columns)
-    assert {k: x.tobytes() for k, x in first.items()} == {k: x.tobytes() for k, x in second.items()}
-    assert all(np.array_equal(sums[0][k], sums[1][k]) for k in sums[0])
-    assert all(x.any() for x in sums[0].values())
-
-
-def dropout(backend: NumbaBackend, held: dict[str, Array], masks: Array, sums: Array) -> list[Any]:
-    """z = a b, z + c over it, random words, and x = z where they are large, with its sums over rows."""
-    tape = recorded(backend, held, FOLLOWING["in place"][0], {})
-    drawn = tape.ref(masks)
-    tape.add(words(tape, masks))
-    kept = Formula({"x": where(Sym("u") >= 30_000, Z, 0.0)})
-    x = {"x": tape.ref(held["x"])}
-    tape.add(Apply(kept, {"u": drawn, "z": tape.ref(held["z"])}, x, {"x": tape.ref(sums)}))
-    return tape.calls()
-
-
-def words(tape: ArrayTape, out: Array) -> Words:
-    """Some random words into an array."""
-    k0, k1 = random.key(1, "dropout").tolist()
-    return Words(((k0, k1),), 2, tape.ref(np.array([3, 4, 0, 0])), tape.ref(out))
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n", [16, 40, 48, 160, 528])
-def test_a_whole_chain_follows_a_product(n: int, dtype: Any, threads: int) -> None:
-    """A bias, random words and a mask, panel by panel, give the bits of one after another; rows of words that do not
-    begin with a counter stay apart, and what comes after them with them, and sums over rows that threads share."""
-    shapes = {"a": (60, 200), "b": (200, n), "z": (60, n), "x": (60, n), "c": (1, n)}
-    first = {k: draw(*shape, dtype=dtype, order="rows") for k, shape in shapes.items()}
-    second = {k: x.copy() for k, x in first.items()}
-    masks, sums = np.zeros((2, 60, n), np.uint16), np.zeros((2, n), dtype)
-    backend = NumbaBackend(threads, ALL)
-
-    backend.link(joined := dropout(backend, first, masks[0], sums[0]))(2)
-    for call, args in [*(apart := dropout(backend, second, masks[1], sums[1])), *apart]:
-        call(*args)
-
-    native = joined[0][0]
-    chain = [native := native.followed(call, backend.even) if native else None for call, _ in joined[1:]]
-    by_columns, by_counters = n >= 16 * threads, n % 16 == 0
-    assert [each is not None for each in chain] == [True, by_counters, by_columns and by_counters]
-    assert {k: x.tobytes() for k, x in first.items()} == {k: x.tobytes() for k, x in second.items()}
-    assert masks[0].tobytes() == masks[1].tobytes()
-    assert np.array_equal(sums[0], sums[1])
-    assert sums[0].any()
-
-
-@pytest.mark.parametrize("start", [0, 6, 12, 16, 24, 61])
-@pytest.mark.parametrize("stop", [62, 64, 80, 111])
-def test_words_of_some_rows_and_columns(start: int, stop: int) -> None:
-    """They are those that the whole array has there, whatever part of a counter's words a row begins or ends with."""
-    whole, part = np.zeros((2, 5, 112), np.uint16)
-    tape = ArrayTape(NumbaBackend())
-    tape.add(words(tape, whole))
-    tape.add(words(tape, part))
-    (call, _), (some, _) = tape.calls()
-    call()
-
-    piece = some.place((5, 112), slice(1, 4), slice(start, stop))
-    replay(table([piece]), 1)
-
-    assert whole.any(axis=0).all()
-    assert np.array_equal(part[1:4, start:stop], whole[1:4, start:stop])
-    part[1:4, start:stop] = 0
-    assert not part.any()
-
-
-def test_a_chain_ends_where_columns_need_others() -> None:
-    """What reads another column than it makes, or writes what an earlier link reads of others, stays apart."""
-    backend = NumbaBackend()
-    a, b, wide = np.ones((40, 30)), np.ones((30, 64)), np.ones((40, 65))
-    z, moved = wide[:, :-1], wide[:, 1:]
-    x = np.ones((40, 64))
-    tape = ArrayTape(backend)
-    tape.add(Matmul(tape.ref(a), tape.ref(b), tape.ref(z)))
-    tape.add(Apply(Formula({"x": 2.0 * Z}), {"z": tape.ref(moved)}, {"x": tape.ref(x)}))
-    tape.add(Apply(Formula({"x": 2.0 * Z}), {"z": tape.ref(z)}, {"x": tape.ref(x)}))
-    tape.add(Apply(Formula({"y": 2.0 * X}), {"x": tape.ref(x)}, {"y": tape.ref(np.ones((40, 64)))}))
-    tape.add(Apply(Formula({"y": 2.0 * X}), {"x": tape.ref(x)}, {"y": tape.ref(x[::-1])}))
-    native, reads, plain, uses, moves = (call for call, _ in tape.calls())
-
-    assert native.followed(reads, backend.even) is None
-    assert native.followed(plain, backend.even).followed(uses, backend.even) is not None
-    assert native.followed(plain, backend.even).followed(moves, backend.even) is None
-
-
-def test_a_product_cut_by_rows_is_followed_but_not_by_sums() -> None:
-    """Each thread goes on with the rows that it has made; a sum over all of them has to wait for the other's."""
-    held = {"a": np.ones((40, 64)).T, "b": np.ones((40, 64)), "z": np.zeros((64, 64))}
-    backend = NumbaBackend(2, ALL)
-    product_call, formula_call = (call for call, _ in recorded(backend, held, Formula({"z": Z + 1.0}), {}).calls())
-    sums = {"z": np.zeros(64)}
-    _, summing = (call for call, _ in recorded(backend, held, Formula({"z": Z + 1.0}), sums).calls())
-    by_rows = replace(backend.even, rows=frozenset([address(held["b"])]))
-
-    assert product_call.axis(backend.even) == -2
-    assert product_call.followed(formula_call, backend.even) is not None
-    assert product_call.followed(summing, by_rows) is None
-    plain, total = summing.apart(by_rows)
-    product_call.followed(plain, by_rows)()
-    total()
-    assert (held["z"] == 41).all()
-    assert (sums["z"] == 64 * 41).all()
+    assert np.array_equal(*outs)
+    assert outs[0].any(axis=0).all()

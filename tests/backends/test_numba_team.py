@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layer_cases import PLACES, WIDTH, chain, codes
 
@@ -23,13 +23,14 @@ from tapes import ArrayTape, calls
 
 from fcnet import random
 from fcnet.backends.numba import backend, denormals, team
-from fcnet.backends.numba.backend import Alone, Least, NumbaBackend, Shares, Together
-from fcnet.backends.numba.native import Cut, FormulaCall, GatherCall, ProductCall, UpdateCall
-from fcnet.backends.numba.plan import Plan, extent, in_step, overlapping
+from fcnet.backends.numba.backend import NumbaBackend, Shares, Together
+from fcnet.backends.numba.native import CROSS, OWN, Access, Cut, FormulaCall, Kernel, Moved, ProductCall
+from fcnet.backends.numba.plan import Plan
 from fcnet.backends.numba.pointers import i8
+from fcnet.backends.numba.sharing import Least
 from fcnet.backends.numba.team import START, STOP, TELL, WAIT
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.backends.ops import Accumulate, Apply, Array, Lap, Matmul, ScatterAdd, Take
+from fcnet.backends.ops import Accumulate, Apply, Array, Lap, Matmul, ScatterAdd, Take, ref
 from fcnet.backends.ops import Update as UpdateOp
 from fcnet.data.source import MemorySource
 from fcnet.formulas import Formula, Sym, exp, row_sum
@@ -44,11 +45,15 @@ from fcnet.optim.update import Update
 from fcnet.training.program import Program
 from fcnet.training.state import State
 
-ALL = Least(1, 1, 1, 1, units=0, norm=2048)
+ALL = Least(1, 1, 1, 1, units=0, norm=2048, wait=0, look=0, fetch=0)
+BY = {"units": replace(ALL, fetched=math.inf, partly=math.inf), "rows": replace(ALL, fetched=0, partly=0)}
 
 
 def program(
-    threads: int, dtype: Any = np.float32, activations: Sequence[Activation] = (Relu(), Softmax(), Gelu())
+    threads: int,
+    dtype: Any = np.float32,
+    activations: Sequence[Activation] = (Relu(), Softmax(), Gelu()),
+    least: Least = ALL,
 ) -> tuple[Program, MemorySource]:
     """A net of every kind of call, large enough to be cut, before its first step."""
     first, *more = (Dense(n, f, HeNormal()) for n, f in zip((64, 80, 48), activations, strict=True))
@@ -58,7 +63,7 @@ def program(
     state = State.new(network, update.names, dtype)
     x = random.normal(640 * 50, random.key(0, "team")).reshape(640, 50).astype(dtype)
     source = MemorySource(Rows(x), np.arange(640) % 3, np.abs(x[:, 0]), one_hot=np.eye(3, dtype=dtype))
-    made = Program(NumbaBackend(threads, ALL), network, CrossEntropy(), update, state, weighted=True)
+    made = Program(NumbaBackend(threads, least), network, CrossEntropy(), update, state, weighted=True)
     network.initialise(state.θ, state.q, 0, Rows(x[:64]))
     return made, source
 
@@ -140,21 +145,20 @@ def dawdle(block: Any) -> None:
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize("rows", [False, True], ids=["units", "rows"])
-def test_whoever_dawdles_is_waited_for(rows: bool, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by", BY)
+def test_whoever_dawdles_is_waited_for(by: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some microseconds at any place of any thread's table change no bit of what a step makes."""
     found = Shares(threads)
     found.follow = lambda edges, busy: None  # type: ignore[method-assign]
     monkeypatch.setattr(backend, "shares", lambda threads: found)
-    monkeypatch.setattr(backend, "FETCHED", 0 if rows else math.inf)
-    monkeypatch.setattr(backend, "PARTLY", 0 if rows else math.inf)
-    (made, source), alone = program(threads), program(threads)
+    (made, source), alone = program(threads, least=BY[by]), program(threads)
     alone[0].run(alone[1], alone[0].update.scalars(np.arange(1, 2), np.zeros(1)), 64)
     alone[0].state.take(made.state)
     made.run(source, made.update.scalars(np.arange(1, 2), np.zeros(1)), 64)
     made.state.take(alone[0].state)
-    linked = linked_step(made)
-    plan = linked._plans[found.edges]
+    plan = linked_step(made).plan()
+    assert bool(plan.cut.rows) == (by == "rows")
+    tables = [*plan.tables]
     delays = [np.array([loops, 0]) for loops in (300, 3_000, 10_000)]
     draw = np.random.default_rng(0)
 
@@ -164,37 +168,61 @@ def test_whoever_dawdles_is_waited_for(rows: bool, threads: int, monkeypatch: py
         return np.insert(table, places, [[dawdle.address, block, 0, 0] for block in chosen], axis=0)
 
     for _ in range(4):
-        linked._plans[found.edges] = Plan([slower(table) for table in plan.tables], plan.pieces)
+        plan.tables[:] = map(slower, tables)
         assert steps(made, source, alone=False) == steps(*alone, alone=True)
 
 
-def test_calls_own_up_to_all_that_their_pieces_touch() -> None:
-    """The order of a step is made from what a whole call reads and writes: a piece touches nothing else, but for memory
-    that is its thread's own."""
-    made, source = program(2)
-    made.run(source, made.update.scalars(np.arange(1, 2), np.ones(1)), 64)
-    linked = linked_step(made)
-    pads = [pad for native in linked._natives if isinstance(native, ProductCall) for pad in native.pads]
-    cut = replace(linked.cut, edges=(0, 8, 16))
+def regions(kernel: Kernel, thread: int) -> list[tuple[set[int], str, bool]]:
+    """What a thread touches of buffers that it shares with others: which elements, of which, and whether written."""
+    assert kernel.cut is not None
+    part = kernel.cut.parts(kernel.n, kernel.grain)[thread]
+    found = []
+    for access in kernel.touched:
+        ref = access.ref
+        places = sum(
+            np.ix_(*(np.arange(n) * step for n, step in zip(ref.shape, ref.strides, strict=True))), np.zeros((), int)
+        )
+        if access.axis is not None:
+            moved = next(m for m in kernel.arguments if isinstance(m, Moved) and (m.ref, m.axis) == (ref, access.axis))
+            stop = None if part.stop == kernel.n else part.stop * moved.times
+            places = np.moveaxis(places, moved.axis, 0)[part.start * moved.times : stop]
+        if not access.own:
+            found.append((set((ref.start + places).ravel().tolist()), ref.buffer.name, access.written))
+    return found
 
-    for native in linked._natives:
-        pieces = [piece for own in native.pieces(cut) for piece in own]
-        scratch = [piece.writes[-1] for piece in pieces if isinstance(native, (FormulaCall, UpdateCall))]
-        for piece in pieces:
-            assert all(any(np.shares_memory(x, y) for y in native.reads) for x in piece.reads if x.size)
-            touched = [*native.writes, *pads, *scratch]
-            assert all(any(np.shares_memory(x, y) for y in touched) for x in piece.writes if x.size)
+
+@pytest.mark.parametrize("edges", [(0, 13, 32), (0, 30, 46, 48)], ids=str)
+@pytest.mark.parametrize("by", BY)
+def test_the_order_of_a_step_is_made_from_what_threads_touch(by: str, edges: tuple[int, ...]) -> None:
+    """Where two calls are said not to meet, or each thread only what is its own, no thread's part of one has an element
+    in common with another thread's part of the other, wherever the edges are."""
+    made, source = program(len(edges) - 1, least=BY[by])
+    made.run(source, made.update.scalars(np.arange(1, 2), np.ones(1)), 64)
+    plan = linked_step(made).plan()
+    plan.recut(edges)
+    kernels = [replace(kernel, cut=kernel.cut and replace(kernel.cut, edges=edges)) for kernel in plan.kernels]
+    shared = [i for i, kernel in enumerate(kernels) if kernel.cut is not None]
+    touched = {i: [regions(kernels[i], t) for t in range(len(edges) - 1)] for i in shared}
+    kinds = set()
+
+    for x, y in itertools.permutations(shared, 2):
+        said = plan.clashes[x].get(y, 0)
+        kinds.add(said)
+        for mine, theirs in itertools.permutations(range(len(edges) - 1), 2) if said != CROSS else []:
+            for (a, name, writes), (b, other, written) in itertools.product(touched[x][mine], touched[y][theirs]):
+                assert name != other or not (writes or written) or not a & b
+
+    assert kinds == {0, OWN, CROSS}
 
 
 def test_a_step_is_cut_for_the_team() -> None:
-    """Products, formulas, gather, words, norm and update each have a piece for both threads."""
+    """Products, formulas, gather, words, norm and update each have a part for both threads."""
     made, source = program(2)
     made.run(source, made.update.scalars(np.arange(1, 2), np.ones(1)), 64)
 
-    natives: Any = [call for call, _ in calls(made.backend, made.recorded(64).tape.ops, made.resident)]
+    plan = linked_step(made).plan()
 
-    assert sum(native.worth >= 1 for native in natives) > 20
-    assert linked_step(made)
+    assert sum(kernel.cut is not None for kernel in plan.kernels) > 20
 
 
 @given(n=st.integers(0, 500), shares=st.lists(st.integers(0, 40), min_size=1, max_size=5), line=st.integers(1, 20))
@@ -225,65 +253,100 @@ def test_no_result_depends_on_how_the_step_is_cut(
 ) -> None:
     """Whoever has more to do, of units or of rows, and wherever a row ends for a thread, the bits are the same."""
     ends = []
-    for rows, moved in itertools.product([False, True], repeat=2):
+    for by, moved in itertools.product(BY, [False, True]):
         found = Shares(len(edges) - 1)
         if moved:
             found.edges = edges
         found.follow = lambda edges, busy: None  # type: ignore[method-assign]
-        monkeypatch.setattr(backend, "FETCHED", 0 if rows else math.inf)
-        monkeypatch.setattr(backend, "PARTLY", 0 if rows else math.inf)
         monkeypatch.setattr(backend, "shares", lambda threads, found=found: found)
-        made, source = program(len(edges) - 1, dtype, [ACTIVATIONS[name]() for name in names])
+        made, source = program(len(edges) - 1, dtype, [ACTIVATIONS[name]() for name in names], BY[by])
         made.run(source, made.update.scalars(np.arange(1, 2), np.ones(1)), 64)
-        linked = linked_step(made)
         ends.append(steps(made, source, alone=False))
-        assert [*linked._plans] == [found.edges]
-        assert bool(linked.cut.rows) == rows
+        plan = linked_step(made).plan()
+        assert plan.cut.edges == found.edges
+        assert bool(plan.cut.rows) == (by == "rows")
 
     assert all(end == ends[0] for end in ends)
 
 
 @st.composite
-def parts(draw: st.DrawFn) -> Array:
-    """A part of one matrix: some of its rows and columns, a transposed one, or a stretch of it as it lies in memory."""
-    a, b, c, d = (draw(st.integers(0, 10)) for _ in range(4))
-    whole = MATRIX[:, :11] if draw(st.booleans()) else MATRIX[1:, 2:]
-    rows = whole[min(a, b) : max(a, b) + 1, min(c, d) : max(c, d) + 1]
-    return draw(st.sampled_from([rows, rows.T, MATRIX.reshape(-1)[a * b : a * b + c + 1], rows[:, 0], rows[None]]))
+def accesses(draw: st.DrawFn) -> Access:
+    """Of some of three matrices of (6, 8): some of their rows and columns, in either order of the axes, or a stretch of
+    them as it lies in memory; cut along an axis, or not."""
+    whole = ref("x", (3, 6, 8), np.float32)
+    a, b, c, d = (draw(st.integers(0, n)) for n in (6, 6, 8, 8))
+    one = whole.matrix((draw(st.integers(0, 2)),))
+    part = one[min(a, b) : max(a, b) + 1][..., min(c, d) : max(c, d) + 1]
+    flat = whole.reshape((144,))[a * c : a * c + 16 * d + 1]
+    chosen = draw(st.sampled_from([part, part.swapaxes(0, 1), flat, one, whole]))
+    axis = draw(st.sampled_from([None, -1, *([-2] if chosen.ndim > 1 else [])]))
+    if axis is None or chosen.shape[axis] < 3:
+        return Access(chosen, draw(st.booleans()))
+    line = draw(st.integers(1, chosen.shape[axis] // 3))
+    lines = chosen.shape[axis] // line
+    return Access(chosen, draw(st.booleans()), axis, line * chosen.strides[axis], lines)
 
 
-MATRIX = np.zeros((13, 13), np.float32)
+def elements(access: Access, edges: tuple[int, ...]) -> list[set[int]]:
+    """For each thread which elements of the buffer it touches."""
+    x = access.ref
+    places = np.lib.stride_tricks.as_strided(np.arange(144), x.shape, [8 * step for step in x.strides])
+    places = places + x.start
+    if access.axis is None:
+        return [set(places.ravel().tolist())] * (len(edges) - 1)
+    line = access.unit // x.strides[access.axis]
+    places = np.moveaxis(places, access.axis, 0)
+    return [set(places[part].ravel().tolist()) for part in Cut(edges, line).parts(len(places))]
 
 
-@given(xs=st.lists(parts(), min_size=1, max_size=4), ys=st.lists(parts(), min_size=1, max_size=4))
-def test_what_touches_the_same_memory_is_found(xs: list[Array], ys: list[Array]) -> None:
-    """Parts by rows and columns of a matrix and stretches of its memory: those that share an element are found, and no
-    others where rows are equally far apart."""
-    found = overlapping(np.array([extent(x) for x in xs]), np.array([extent(y) for y in ys]))
+@given(one=accesses(), other=accesses(), edges=st.sampled_from([(0, 8, 16), (0, 3, 16), (0, 8, 16, 24), (0, 1, 2, 24)]))
+@settings(max_examples=500)
+def test_what_touches_the_same_memory_is_found(one: Access, other: Access, edges: tuple[int, ...]) -> None:
+    """Parts by rows and columns of a matrix and stretches of its memory: where one is written, and a thread's part has
+    an element of another thread's, they are said to cross; where of its own, at least to meet."""
+    said = one.against(other)
+    pairs = [*itertools.product(enumerate(elements(one, edges)), enumerate(elements(other, edges)))]
+    meets, crosses = ({bool(a & b) for (i, a), (j, b) in pairs if i == j or not own} for own in (False, True))
+    crosses = {bool(a & b) for (i, a), (j, b) in pairs if i != j}
 
-    for x, row in zip(xs, found, strict=True):
-        for y, said in zip(ys, row.tolist(), strict=True):
-            shared = bool(np.shares_memory(x, y))
-            assert said >= shared
-            if not shared and said:
-                assert x.ndim == 3 or y.ndim == 3
+    assert not (one.written or other.written) or said or not any(meets)
+    assert not (one.written or other.written) or said == CROSS or not any(crosses)
+    if (one.written or other.written) and one.ref == other.ref and one.axis is not None:
+        same = (one.axis, one.unit) == (other.axis, other.unit)
+        assert (said == OWN) == same or one.ref.size == 0
+
+
+def test_what_threads_share_alike_needs_no_wait() -> None:
+    """Each thread has what is its own of two calls: of the same rows or columns, of a matrix and of one of several, of
+    rows and of the elements that they are; not where lines, axes or places differ."""
+    x = ref("x", (3, 64, 80), np.float32)
+    flat, first = x.reshape((3 * 64 * 80,)), x.matrix((0,))
+    units = Access(x, True, -1, 16, 5)
+
+    assert units.against(Access(x.matrix((2,)), False, -1, 16, 5)) == OWN
+    assert units.against(Access(x[..., 16:], False, -1, 16, 4)) == CROSS
+    assert units.against(Access(x, False, -2, 16 * 80, 4)) == CROSS
+    rows = Access(first, True, -2, 16 * 80, 4)
+    assert rows.against(Access(flat, False, 0, 16 * 80, 4)) == OWN
+    assert rows.against(Access(flat, False, 0, 16, 320)) == CROSS
+    assert rows.against(Access(x, False, -2, 16 * 80, 4)) == OWN
+    assert rows.against(Access(x.matrix((1,)), True, -2, 16 * 80, 4)) == 0
+    assert Access(x[..., :16], True).against(Access(x[..., 16:])) == 0
+    assert rows.against(Access(first, False)) == CROSS
+    assert Access(x).against(Access(x)) == 0
 
 
 def test_the_cut_moves_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plans of a new cut take Python's time: the next comes after a second, and after fifty times what they took."""
-    clock = [100.0]
+    """Chance would have it move with every walk: it does once in a second at most."""
+    clock, found, draw = [100.0], Shares(16), np.random.default_rng(0)
     monkeypatch.setattr(backend, "perf_counter", lambda: clock[0])
-    found, edges = Shares(2), []
-    for slow, planned, later in ((3, 0.0, 0.0), (1, 0.0, 0.9), (1, 0.1, 0.2), (1, 0.0, 3.0), (1, 0.0, 2.0)):
-        clock[0] += later
-        found.planned(planned)
-        for _ in range(20):
-            found.follow(found.edges, [slow * found.edges[1], (4 - slow) * (16 - found.edges[1])])
-        edges.append(found.edges[1])
+    edges = []
+    for _ in range(2000):
+        clock[0] += 0.005
+        found.follow(found.edges, (1000 * draw.normal(1, 0.1, 16) * np.diff(found.edges)).astype(int).tolist())
+        edges.append(found.edges)
 
-    assert edges[0] < 8
-    assert edges[1:4] == [edges[0]] * 3
-    assert edges[4] > 8
+    assert 1 <= sum(a != b for a, b in itertools.pairwise(edges)) <= 10
 
 
 def test_the_cut_follows_the_threads_speeds() -> None:
@@ -312,8 +375,7 @@ def test_steps_of_a_team_are_cut_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     found.edges = (0, 5, 32)
     second[0].run(1)
 
-    assert isinstance(second[0].step.linked, Together)
-    assert [*second[0].step.linked._plans] == [(0, 5, 32)]
+    assert second[0].step.linked.plan().cut.edges == (0, 5, 32)
     assert (second[1] == 2).all()
 
 
@@ -330,66 +392,35 @@ def test_time_counts_where_threads_share_the_work() -> None:
     tape.add(Apply(Formula({"x": exp(Sym("x"))}), {"x": at["x"]}, {"x": at["x"]}))
     tape.add(Accumulate(at["x"], at["t"]))
     tape.add(Apply(Formula({"y": Sym("x") + Sym("t")}), {"x": at["x"], "t": at["t"]}, {"y": at["y"]}))
-    natives: Any = [call for call, _ in tape.calls()]
-
-    plan = in_step(natives, Cut((0, 1, 2), 1))
+    plan = Plan([call for call, _ in tape.calls()], Cut((0, 1, 2), 1))  # type: ignore[misc]
 
     kinds = [[row[0] if row[0] <= STOP else "call" for row in own.tolist()] for own in plan.tables]
     assert kinds[0] == [START, "call", STOP, WAIT, "call", TELL, START, "call", STOP]
     assert kinds[1] == [WAIT, START, "call", TELL, STOP, WAIT, START, "call", STOP]
 
 
-def test_threads_that_have_rows_do_not_wait_between_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_have_rows_do_not_wait_between_layers() -> None:
     """A step is all layers forward and backward, then all gradients of weights, then the updates: so a thread that is
     ahead can go on to the gradient of the last layer, for which the other has long done its part."""
-    monkeypatch.setattr(backend, "FETCHED", 0)
-    monkeypatch.setattr(backend, "PARTLY", 0)
     network = Network(
         [Dense(256, Relu(), HeNormal()), Dense(256, Relu(), HeNormal()), Dense(3, Identity(), HeNormal())], 50
     )
     update = Update(AdamW(lr=1e-3), network.layout)
     state = State.new(network, update.names, np.float32)
     source = MemorySource(Rows(np.ones((640, 50), np.float32)), np.arange(640) % 3, one_hot=np.eye(3, dtype=np.float32))
-    made = Program(NumbaBackend(2, ALL), network, CrossEntropy(), update, state)
+    made = Program(NumbaBackend(2, BY["rows"]), network, CrossEntropy(), update, state)
 
     made.run(source, update.scalars(np.arange(1, 2), np.ones(1)), 64)
 
-    linked = linked_step(made)
-    plan = in_step(linked._natives, linked.cut)
+    plan = linked_step(made).plan()
     for own in plan.tables:
         waits = [i for i, row in enumerate(own.tolist()) if row[0] == WAIT and row[2] > 0]
-        tells = [i for i, row in enumerate(own.tolist()) if row[0] == TELL]
-        assert len([i for i in tells if i < waits[0]]) >= 3  # the loss and both layers' δ: no wait between them
-    for own in plan.pieces:
-        updates = [any(np.shares_memory(x, state.θ) for x in piece.writes) for piece in own]
-        assert any(updates)
-        assert all(updates[updates.index(True) :])
-
-
-@pytest.mark.parametrize(("fetched", "whole"), [(0, False), (math.inf, True)], ids=["rows", "units"])
-def test_a_batch_of_which_all_need_all_is_gathered_by_each(
-    fetched: float, whole: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Threads that have units of the first layer gather for themselves, into memory that nobody else touches; others
-    gather the rows that are theirs."""
-    monkeypatch.setattr(backend, "FETCHED", fetched)
-    monkeypatch.setattr(backend, "PARTLY", fetched)
-    made, source = program(3)
-    made.run(source, made.update.scalars(np.arange(1, 2), np.ones(1)), 64)
-    linked = linked_step(made)
-
-    plan = in_step(linked._natives, linked.cut)
-
-    gather = next(each for each in linked._natives if isinstance(each, GatherCall) and each.out.shape == (64, 50))
-    outs = [piece.writes[0] for (piece,) in gather.pieces(linked.cut)]
-    assert [out.shape for out in outs] == ([(64, 50)] * 3 if whole else [(16, 50), (32, 50), (16, 50)])
-    for thread, out in enumerate(outs):
-        users = [
-            [any(np.shares_memory(out, y) for y in (*piece.reads, *piece.writes)) for piece in own]
-            for own in plan.pieces
-        ]
-        assert sum(users[thread]) >= 2
-        assert whole == (not any(any(each) for i, each in enumerate(users) if i != thread))
+        calls = [i for i, row in enumerate(own.tolist()) if row[0] > STOP]
+        assert len([i for i in calls if i < waits[0]]) >= 8  # gather, all layers, the loss and the δ: no wait between
+    updates = [any(access.ref.buffer.name == "θ" and access.written for access in k.touched) for k in plan.kernels]
+    made_in_order = [updates[number] for number in plan.order]
+    assert any(made_in_order)
+    assert all(made_in_order[made_in_order.index(True) :])
 
 
 @pytest.mark.parametrize(("rows", "with_rows"), [(16, 0), (128, 2), (256, 3)])
@@ -403,10 +434,9 @@ def test_who_has_rows_of_a_layer(rows: int, with_rows: int) -> None:
     for factors in ((x, first.T, z), (z, second.T, a), (a, last.T, np.ones((rows, 7), np.float32)), (a, second, z)):
         tape.add(Matmul(*map(tape.ref, factors)))
 
-    linked = tape.step.linked
+    rows_of = {weights.buffer.name for weights in tape.step.linked.plan().cut.rows}
 
-    assert isinstance(linked, Together)
-    assert [weights.ctypes.data in linked.cut.rows for weights in (last, second, first)] == [
+    assert [tape.ref(weights).buffer.name in rows_of for weights in (last, second, first)] == [
         with_rows > i for i in range(3)
     ]
 
@@ -423,12 +453,12 @@ def test_nothing_passes_a_clock() -> None:
             tape.add(Lap(tape.refs({"x": x, "total": total}), tape.ref(since), tape.ref(nanoseconds)))
         double(tape, y)
 
-    natives: Any = [[call for call, _ in tape.calls()] for tape in (plain, timed)]
-    orders = [in_step(each, Cut((0, 1, 2), 1)).pieces[0] for each in natives]
+    orders = [
+        Plan([call for call, _ in tape.calls()], Cut((0, 1, 2), 1)).order  # type: ignore[misc]
+        for tape in (plain, timed)
+    ]
 
-    assert [len(order) for order in orders] == [3, 4]
-    assert not np.shares_memory(orders[0][1].writes[0], total)
-    assert np.shares_memory(orders[1][1].writes[0], total)
+    assert orders == [[0, 2, 1], [0, 1, 2, 3]]
 
 
 def test_a_matrix_is_updated_by_who_made_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,29 +467,27 @@ def test_a_matrix_is_updated_by_who_made_its_gradient(monkeypatch: pytest.Monkey
     monkeypatch.setattr(backend, "shares", lambda threads: found)
     a, z = np.ones((64, 96), np.float32), np.ones((64, 40), np.float32)
     g, θ = np.zeros(96 * 40 + 8, np.float32), np.zeros(96 * 40 + 8, np.float32)
-    tape = ArrayTape(NumbaBackend(2, Least(1, 1, 1, 1, units=0)))
+    tape = ArrayTape(NumbaBackend(2, ALL))
     dW = g[: 96 * 40].reshape(96, 40)
     tape.add(Matmul(tape.ref(a.T), tape.ref(z), tape.ref(dW)))
     tape.add(UpdateOp(Formula({"θ": Sym("θ") - 0.1 * Sym("g")}), {}, tape.refs({"θ": θ, "g": g})))
 
-    linked = tape.step.linked
+    plan = tape.step.linked.plan()
 
-    assert isinstance(linked, Together)
-    product, update = linked._natives
+    product, update = plan.natives
     assert isinstance(product, ProductCall)
-    assert isinstance(update, UpdateCall)
+    assert isinstance(update, FormulaCall)
+    assert rows(plan, WAIT) == [[], []]
     for edge in (5, 16, 27):
         found.edges = (0, edge, 32)
-        plan = in_step(linked._natives, Cut(found.edges))
-        assert rows(plan, WAIT) == [[], []]
         θ[...] = 0
-        linked(1)
+        tape.run()
         assert np.array_equal(θ[: 96 * 40], np.full(96 * 40, -6.4, np.float32))
         assert not θ[96 * 40 :].any()
 
 
-@pytest.mark.parametrize(("rows", "units", "how"), [(128, 128, Alone), (128, 256, Together), (2048, 128, Together)])
-def test_a_step_of_narrow_layers_is_left_to_one_thread(rows: int, units: int, how: type) -> None:
+@pytest.mark.parametrize(("rows", "units", "shared"), [(128, 128, 1), (128, 256, 2), (2048, 128, 2)])
+def test_a_step_of_narrow_layers_is_left_to_one_thread(rows: int, units: int, shared: int) -> None:
     """Where a thread would use what it fetches from another too seldom, nothing is shared; the numbers are the same.
 
     It is used by each of its rows, where these are many, and by each of its units, where those are.
@@ -478,7 +506,7 @@ def test_a_step_of_narrow_layers_is_left_to_one_thread(rows: int, units: int, ho
         tape.run()
         outs.append(a)
 
-    assert isinstance(tape.step.linked, how)
+    assert tape.step.linked.plan().cut.threads == shared
     assert any(call.worth >= 1 for call, _ in tape.calls())  # type: ignore[attr-defined]
     assert outs[0].tobytes() == outs[1].tobytes()
 
@@ -492,10 +520,9 @@ def test_small_calls_are_shared_where_products_are_large(rows: int, shared: list
     tape.add(Matmul(tape.ref(z), tape.ref(np.ones((256, 7), np.float32)), tape.ref(a)))
     natives: Any = [call for call, _ in tape.calls()]
 
-    linked = tape.step.linked
+    cut = tape.step.linked.plan().cut
 
-    assert isinstance(linked, Together)
-    assert [native.shared(linked.cut) for native in natives] == shared
+    assert [native.shared(cut) for native in natives] == shared
 
 
 def doubling(n: int) -> tuple[ArrayTape, Array]:
@@ -568,9 +595,7 @@ def test_threads_wait_where_the_order_matters(source: str, target: str, now: lis
     at = tape.refs(held)
     tape.add(Apply(Formula({"y": 2.0 * Sym("x")}), {"x": at["x"]}, {"y": at["y"]}))
     tape.add(Apply(Formula({"r": row_sum(Sym("s")) + Sym("s")}), {"s": at[source]}, {"r": at[target]}))
-    natives: Any = [call for call, _ in tape.calls()]
-
-    plan = in_step(natives, Cut((0, 1, 2), 1))
+    plan = Plan([call for call, _ in tape.calls()], Cut((0, 1, 2), 1))  # type: ignore[misc]
 
     for own in rows(plan, WAIT):
         assert [due for _, _, due, _ in own if due > 0] == now
@@ -613,7 +638,7 @@ def test_a_lookup_needs_no_python_and_has_the_same_bits_on_a_team() -> None:
         tape.add(ScatterAdd(tape.ref(δ), at, first, tape.ref(g)))
         tape.run()
         ends.append((z.tobytes(), g.tobytes()))
-        assert isinstance(tape.step.linked, Alone if threads == 1 else Together)
+        assert tape.step.linked.plan().cut.threads == threads
 
     assert len(set(ends)) == 1
 
@@ -640,12 +665,10 @@ def test_no_layer_depends_on_how_the_step_is_cut(
     case: str, edges: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every registered layer, in an ensemble too, whose calls are all cut: by units or by rows, what NumPy computes."""
-    for rows, members in itertools.product([False, True], [(), (2,)]):
+    for by, members in itertools.product(BY, [(), (2,)]):
         found = Shares(len(edges) - 1)
         found.edges = edges
         found.follow = lambda edges, busy: None  # type: ignore[method-assign]
-        monkeypatch.setattr(backend, "FETCHED", 0 if rows else math.inf)
-        monkeypatch.setattr(backend, "PARTLY", 0 if rows else math.inf)
         monkeypatch.setattr(backend, "shares", lambda threads, found=found: found)
         x, y, c = (
             random.normal(128 * WIDTH, random.key(1, "x")).reshape(128, WIDTH),
@@ -654,7 +677,7 @@ def test_no_layer_depends_on_how_the_step_is_cut(
         )
         layers = [*chain(case, Prelu(), 64)[:-1], Dense(64, Prelu(), HeNormal()), Dense(3, Identity(), HeNormal())]
         ends = []
-        for of in (NumpyBackend(), NumbaBackend(len(edges) - 1, ALL)):
+        for of in (NumpyBackend(), NumbaBackend(len(edges) - 1, BY[by])):
             network = Network(layers, WIDTH, members, n_cat=0 if c is None else 2)
             update = Update(AdamW(lr=1e-3), network.layout, clip_norm=0.1)
             state = State.new(network, update.names, np.float64)

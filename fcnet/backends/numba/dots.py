@@ -6,46 +6,45 @@ columns of b, and an element of c is the sum of a vector's elements, by halves.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import cfunc, njit, types
+from numba import literally, njit, types
 from numba.extending import intrinsic
 
-from fcnet.backends.numba.pointers import call, f4, f8, i8
-from fcnet.backends.numba.product import INDEX, ROWS, VECTORS, Vectors, repeat
-from fcnet.backends.numba.store import kept
-from fcnet.backends.ops import Array
+from fcnet.backends.numba import kernels
+from fcnet.backends.numba.kernels import F, N
+from fcnet.backends.numba.product import INDEX, WIDTH, Vectors, repeat
+from fcnet.backends.ops import Ref
 
 FEW, LONG = 12, 128
 """Up to so many columns, and from so many products for an element on; below, a step would gain little by it."""
 
 
-def better(a: Array, b: Array, out: Array) -> bool:
+def better(a: Ref, b: Ref, out: Ref) -> bool:
     """Whether out = a b is made by dot products: its bits are others then."""
-    together = a.strides[-1] == a.itemsize == b.strides[-2]
+    together = a.strides[-1] == 1 == b.strides[-2]
     return together and out.shape[-1] <= FEW and a.shape[-1] >= LONG
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 def _block(
-    typingctx: Any, rows: Any, columns: Any, c: Any, c_at: Any, c_row: Any, a: Any, a_at: Any, a_row: Any,
+    typingctx: Any, lanes: Any, rows: Any, columns: Any, c: Any, c_at: Any, c_row: Any, a: Any, a_at: Any, a_row: Any,
     b: Any, b_at: Any, b_column: Any, inner: Any,
 ) -> Any:  # fmt: skip
-    """c = a b for ROWS[rows] rows and so many columns, at most VECTORS; each matrix is its pointer, where it starts
-    (_at) and how far its rows or columns are apart, in elements."""
+    """c = a b for the rows at that place of `product.blocks` and so many columns, at most its vectors; each matrix is
+    its pointer, where it starts (_at) and how far its rows or columns are apart, in elements."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        rows, columns, c, c_at, c_row, a, a_at, a_row, b, b_at, b_column, inner = args
-        v = Vectors(builder, signature.args[2])
+        _, rows, columns, c, c_at, c_row, a, a_at, a_row, b, b_at, b_column, inner = args
+        v = Vectors(builder, signature.args[3], lanes)
         c, a, b = v.at(c, c_at), v.at(a, a_at), v.at(b, b_at)
         end = builder.append_basic_block("end")
-        switch = builder.switch(builder.add(builder.mul(rows, INDEX(VECTORS)), columns), end)
-        for number, m in enumerate(ROWS):
-            for n in range(1, VECTORS + 1):
+        switch = builder.switch(builder.add(builder.mul(rows, INDEX(v.most)), columns), end)
+        for number, m in enumerate(v.rows):
+            for n in range(1, v.most + 1):
                 start = builder.append_basic_block(f"dots{m}x{n}")
-                switch.add_case(INDEX(number * VECTORS + n), start)
+                switch.add_case(INDEX(number * v.most + n), start)
                 builder.position_at_end(start)
                 sums = _sums(v, m, n, a, a_row, b, b_column, inner)
                 for i in range(m):
@@ -56,7 +55,7 @@ def _block(
         return context.get_dummy_value()
 
     number = types.int64
-    kinds = [number, number, c, number, number, a, number, number, b, number, number, number]
+    kinds = [lanes, number, number, c, number, number, a, number, number, b, number, number, number]
     return types.void(*kinds), code
 
 
@@ -81,39 +80,29 @@ def _sums(v: Vectors, m: int, n: int, a: Any, a_row: Any, b: Any, b_column: Any,
 
 
 @njit(error_model="numpy")
-def _dots(q: Any, c: Any, a: Any, b: Any) -> None:
-    """c (rows, columns) = a (rows, inner) b (inner, columns), with what `product.arguments` says in q."""
-    c_row, a_row, b_column = q[1], q[3], q[7]
-    rows, columns, inner = q[8], q[9], q[10]
-    calls, n_calls = i8(q[13]), q[14]
-    r, i = 0, 0
+def dots(
+    c: F, c_row: N, a: F, a_row: N, a_column: N, b: F, b_row: N, b_column: N, rows: N, columns: N, inner: N,
+    pad: F, hold: N, row0: N, row1: N, row2: N, vectors: N, lanes: N,
+) -> None:  # fmt: skip
+    """c (rows, columns) = a (rows, inner) b (inner, columns), as `product.product`; a's columns and b's rows lie side
+    by side, and nothing is copied."""
+    i = 0
     while i < rows:
-        while ROWS[r] > rows - i:
-            r += 1
-        for j in range(0, columns, VECTORS):
-            n = min(VECTORS, columns - j)
-            _block(r, n, c, i * c_row + j, c_row, a, i * a_row, a_row, b, j * b_column, b_column, inner)
-        i += ROWS[r]
-    for k in range(n_calls):
-        call(calls[2 * k], calls[2 * k + 1])
+        r, high = 0, row0
+        if high > rows - i:
+            r, high = 1, row1
+        if high > rows - i:
+            r, high = 2, row2
+        if high > rows - i:
+            r, high = 3, 1
+        for j in range(0, columns, vectors):
+            n = min(vectors, columns - j)
+            _block(
+                literally(lanes), r, n, c, i * c_row + j, c_row, a, i * a_row, a_row, b, j * b_column, b_column, inner
+            )
+        i += high
 
 
-@cache
-@kept
-def kernel(dtype: np.dtype[Any]) -> Any:
-    """The compiled product of that precision; each is compiled when it is first asked for, which takes seconds once."""
-    if dtype == np.float32:
-
-        @cfunc(types.void(types.int64), cache=True)
-        def dots_f4(block: Any) -> None:
-            q = i8(block)
-            _dots(q, f4(q[0]), f4(q[2]), f4(q[5]))
-
-        return dots_f4
-
-    @cfunc(types.void(types.int64), cache=True)
-    def dots_f8(block: Any) -> None:
-        q = i8(block)
-        _dots(q, f8(q[0]), f8(q[2]), f8(q[5]))
-
-    return dots_f8
+def place(dtype: np.dtype[Any], width: int = WIDTH) -> int:
+    """The address of the compiled kernel of that precision, for vectors of so many bytes."""
+    return kernels.place(dots, dtype, width // dtype.itemsize)

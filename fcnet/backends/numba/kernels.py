@@ -1,25 +1,76 @@
-"""The few kernels that are neither formula nor product: gathers, sums, random words; each with a block of arguments."""
+"""The few kernels that are neither formula nor product: gathers, lookups, sums, random words.
+
+A kernel is a function here, or in another module, whose annotations are its signature: what calls it has its arguments
+by their names, and compiled code has them in their order in a block of int64.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, TypeAlias
 
 import numpy as np
-from numba import cfunc, njit, types
+from numba import njit
 
-from fcnet.backends.numba.pointers import call, f4, f8, i4, i8, product, u2, u8
+from fcnet.backends.numba import store
+from fcnet.backends.numba.pointers import i8, product
+from fcnet.backends.numba.printer import POINTERS
 from fcnet.backends.numba.system import read_clock
 
-SIGNATURE = types.void(types.int64)
+# What an argument is: a pointer to numbers of the step's precision, to others of so many bytes, or a number.
+F: TypeAlias = Any
+F8: TypeAlias = Any
+I4: TypeAlias = Any
+I8: TypeAlias = Any
+U2: TypeAlias = Any
+U8: TypeAlias = Any
+N: TypeAlias = Any
+
+TEXT = '''"""A kernel printed by fcnet."""
+
+from numba import cfunc, types
+
+from {module} import {name}
+from fcnet.backends.numba.pointers import f4, f8, i4, i8, u2, u8
 
 
-# The bodies take typed pointers, so that each serves both precisions. Without error_model="numpy" a division might
+@cfunc(types.void(types.int64), cache=True)
+def kernel(block):
+    q = i8(block)
+    {name}({arguments})
+'''
+
+
+@cache
+def place(body: Any, dtype: np.dtype[Any], *literals: int) -> int:
+    """The address of the kernel for a precision, compiled when it is first asked for; the last of its arguments may be
+    numbers that are compiled in."""
+    kinds = {"F": POINTERS[dtype] + "({})", "N": "{}"}
+    wanted = [*inspect.signature(body.py_func).parameters.values()]
+    wanted = wanted[: len(wanted) - len(literals)]
+    casts = [kinds.get(each.annotation, f"{each.annotation.lower()}({{}})") for each in wanted]
+    given = [cast.format(f"q[{i}]") for i, cast in enumerate(casts)]
+    about = {"module": body.py_func.__module__, "name": body.py_func.__name__}
+    text = TEXT.format(**about, arguments=", ".join([*given, *map(str, literals)]))
+    return int(store.load(text).kernel.address)
+
+
+def ordered(body: Any, given: Mapping[str, Any]) -> Sequence[Any]:
+    """Arguments by name in the order of a kernel's own."""
+    names = [*inspect.signature(body.py_func).parameters]
+    assert set(names) == set(given), f"{body.py_func.__name__} takes {names}, not {[*given]}"
+    return [given[name] for name in names]
+
+
+# Pointers have their types, so that each body serves both precisions. Without error_model="numpy" a division might
 # raise, and no loop around it would be vectorised.
 _loop = njit(error_model="numpy")
 
 
 @_loop
-def _gather(x: Any, order: Any, position: Any, out: Any, rows: Any, n: Any) -> None:
+def gather(x: F, order: I8, position: I8, out: F, rows: N, n: N) -> None:
     """out (rows, n) = x[order[start :][:rows]], start = position[2]."""
     for b in range(rows):
         source, target = order[position[2] + b] * n, b * n
@@ -28,8 +79,8 @@ def _gather(x: Any, order: Any, position: Any, out: Any, rows: Any, n: Any) -> N
 
 
 @_loop
-def _gather_one_hot(labels: Any, order: Any, position: Any, out: Any, rows: Any, n: Any) -> None:
-    """out (rows, n) = one-hot rows of labels[order[start :][:rows]]."""
+def gather_one_hot(labels: I8, order: I8, position: I8, out: F, rows: N, n: N) -> None:
+    """out (rows, n) = one-hot rows of labels[order[start :][:rows]], start = position[2]."""
     start = position[2]
     for i in range(rows * n):
         out[i] = 0
@@ -38,9 +89,7 @@ def _gather_one_hot(labels: Any, order: Any, position: Any, out: Any, rows: Any,
 
 
 @_loop
-def _take(
-    table: Any, codes: Any, first: Any, out: Any, M: Any, B: Any, C: Any, d: Any, member: Any, out_m: Any, out_b: Any
-) -> None:
+def take(table: F, codes: I4, first: I8, out: F, M: N, B: N, C: N, d: N, member: N, out_m: N, out_b: N) -> None:
     """out (M, B, C · d) = for each code of a row its row of the table (M, K, d), zeros for −1.
 
     Members of the table are `member` elements apart, those of out `out_m` and its rows `out_b`.
@@ -57,32 +106,32 @@ def _take(
 
 
 @_loop
-def _scatter_add(
-    δ: Any, codes: Any, first: Any, out: Any, M: Any, B: Any, C: Any, d: Any, δ_m: Any, δ_b: Any, member: Any,
-    column: Any, last: Any,
-) -> None:  # fmt: skip
-    """out (M, K, d) = the parts of δ (M, B, C · d) that belong to each level of a column, added up row by row; of
-    rows `first[column]` to `last` of it, which are that column's, all that no code names is 0."""
+def scatter_add(
+    δ: F, codes: I4, first: I8, out: F, M: N, B: N, C: N, d: N, δ_m: N, δ_b: N, member: N, start: N, columns: N
+) -> None:
+    """out (M, K, d) = the parts of δ (M, B, C · d) that belong to each level of so many columns from `start` on, added
+    up row by row; what no code names of their rows, which `first` (C + 1,) tells apart, is 0."""
     for m in range(M):
-        for j in range(first[column] * d, last * d):
+        for j in range(first[start] * d, first[start + columns] * d):
             out[m * member + j] = 0
-        for b in range(B):
-            code, source = codes[b * C + column], m * δ_m + b * δ_b + column * d
-            target = m * member + (first[column] + max(code, 0)) * d
-            if code >= 0:
-                for j in range(d):
-                    out[target + j] += δ[source + j]
+        for column in range(start, start + columns):
+            for b in range(B):
+                code, source = codes[b * C + column], m * δ_m + b * δ_b + column * d
+                target = m * member + (first[column] + max(code, 0)) * d
+                if code >= 0:
+                    for j in range(d):
+                        out[target + j] += δ[source + j]
 
 
 @_loop
-def _load(table: Any, position: Any, out: Any, n: Any) -> None:
+def load(table: F, position: I8, out: F, n: N) -> None:
     """out (n,) = table[position[3]]."""
     for j in range(n):
         out[j] = table[position[3] * n + j]
 
 
 @njit(error_model="numpy", fastmath={"reassoc"})
-def _accumulate(values: Any, total: Any, n: Any) -> None:
+def accumulate(values: F, total: F8, n: N) -> None:
     """total += Σ values, in float64."""
     part = 0.0
     for i in range(n):
@@ -91,145 +140,44 @@ def _accumulate(values: Any, total: Any, n: Any) -> None:
 
 
 @njit(error_model="numpy", fastmath={"reassoc", "contract"})
-def _squares(g: Any, out: Any, n: Any) -> None:
-    """out = Σ g², in float64."""
+def _square(g: Any, at: Any, n: Any) -> Any:
     part = 0.0
-    for i in range(n):
+    for i in range(at, at + n):
         part += np.float64(g[i]) * np.float64(g[i])
-    out[0] = part
+    return part
 
 
-@njit(error_model="numpy")
-def _root(squares: Any, parts: Any, step: Any, out: Any) -> None:
-    """out = √ of the sum of so many parts, which lie `step` elements apart."""
+@_loop
+def squares(g: F, out: F8, start: N, n: N, block: N) -> None:
+    """out[8 i] = Σ g² over block i, in float64, for the blocks of so many elements that g's from `start` on, n of them,
+    consist of; the last may be shorter."""
+    for at in range(start, start + n, block):
+        out[at // block * 8] = _square(g, at, min(block, start + n - at))
+
+
+@_loop
+def root(squares: F8, blocks: N, out: F) -> None:
+    """out = √ of the sum over so many blocks."""
     part = 0.0
-    for i in range(parts):
-        part += squares[i * step]
+    for i in range(blocks):
+        part += squares[8 * i]
     out[0] = np.sqrt(part)
 
 
-@cfunc(SIGNATURE, cache=True)
-def gather_f4(block: Any) -> None:
-    q = i8(block)
-    _gather(f4(q[0]), i8(q[1]), i8(q[2]), f4(q[3]), q[4], q[5])
-
-
-@cfunc(SIGNATURE, cache=True)
-def gather_f8(block: Any) -> None:
-    q = i8(block)
-    _gather(f8(q[0]), i8(q[1]), i8(q[2]), f8(q[3]), q[4], q[5])
-
-
-@cfunc(SIGNATURE, cache=True)
-def gather_one_hot_f4(block: Any) -> None:
-    q = i8(block)
-    _gather_one_hot(i8(q[0]), i8(q[1]), i8(q[2]), f4(q[3]), q[4], q[5])
-
-
-@cfunc(SIGNATURE, cache=True)
-def gather_one_hot_f8(block: Any) -> None:
-    q = i8(block)
-    _gather_one_hot(i8(q[0]), i8(q[1]), i8(q[2]), f8(q[3]), q[4], q[5])
-
-
-@cfunc(SIGNATURE, cache=True)
-def take_f4(block: Any) -> None:
-    q = i8(block)
-    _take(f4(q[0]), i4(q[1]), i8(q[2]), f4(q[3]), q[4], q[5], q[6], q[7], q[8], q[9], q[10])
-
-
-@cfunc(SIGNATURE, cache=True)
-def take_f8(block: Any) -> None:
-    q = i8(block)
-    _take(f8(q[0]), i4(q[1]), i8(q[2]), f8(q[3]), q[4], q[5], q[6], q[7], q[8], q[9], q[10])
-
-
-@cfunc(SIGNATURE, cache=True)
-def scatter_add_f4(block: Any) -> None:
-    q = i8(block)
-    _scatter_add(f4(q[0]), i4(q[1]), i8(q[2]), f4(q[3]), q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11], q[12])
-
-
-@cfunc(SIGNATURE, cache=True)
-def scatter_add_f8(block: Any) -> None:
-    q = i8(block)
-    _scatter_add(f8(q[0]), i4(q[1]), i8(q[2]), f8(q[3]), q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11], q[12])
-
-
-@cfunc(SIGNATURE, cache=True)
-def load_f4(block: Any) -> None:
-    q = i8(block)
-    _load(f4(q[0]), i8(q[1]), f4(q[2]), q[3])
-
-
-@cfunc(SIGNATURE, cache=True)
-def load_f8(block: Any) -> None:
-    q = i8(block)
-    _load(f8(q[0]), i8(q[1]), f8(q[2]), q[3])
-
-
-@cfunc(SIGNATURE, cache=True)
-def advance(block: Any) -> None:
-    """The next step: position (epoch, step, row, cursor) moves by one step and q[1] rows."""
-    q = i8(block)
-    position = i8(q[0])
+@_loop
+def advance(position: I8, rows: N) -> None:
+    """The next step: position (epoch, step, row, cursor) moves by one step and so many rows."""
     position[1] += 1
-    position[2] += q[1]
+    position[2] += rows
     position[3] += 1
 
 
-@cfunc(SIGNATURE, cache=True)
-def accumulate_f4(block: Any) -> None:
-    q = i8(block)
-    _accumulate(f4(q[0]), f8(q[1]), q[2])
-
-
-@cfunc(SIGNATURE, cache=True)
-def accumulate_f8(block: Any) -> None:
-    q = i8(block)
-    _accumulate(f8(q[0]), f8(q[1]), q[2])
-
-
-@cfunc(SIGNATURE, cache=True)
-def squares_f4(block: Any) -> None:
-    q = i8(block)
-    _squares(f4(q[0]), f8(q[1]), q[2])
-
-
-@cfunc(SIGNATURE, cache=True)
-def squares_f8(block: Any) -> None:
-    q = i8(block)
-    _squares(f8(q[0]), f8(q[1]), q[2])
-
-
-@cfunc(SIGNATURE, cache=True)
-def root_f4(block: Any) -> None:
-    q = i8(block)
-    _root(f8(q[0]), q[1], q[2], f4(q[3]))
-
-
-@cfunc(SIGNATURE, cache=True)
-def root_f8(block: Any) -> None:
-    q = i8(block)
-    _root(f8(q[0]), q[1], q[2], f8(q[3]))
-
-
-@cfunc(SIGNATURE, cache=True)
-def many(block: Any) -> None:
-    """Every call of a table of (kernel, block of arguments), in order."""
-    q = i8(block)
-    table = i8(q[0])
-    for i in range(q[1]):
-        call(table[2 * i], table[2 * i + 1])
-
-
-@cfunc(SIGNATURE, cache=True)
-def lap(block: Any) -> None:
-    """total += the nanoseconds since `since`, which becomes now; (clock's address and kind, time, since, total)."""
-    q = i8(block)
-    time, since, total = i8(q[2]), i8(q[3]), i8(q[4])
-    read_clock(q[0], q[1], q[2])
-    now = time[0] * 1_000_000_000 + time[1]
+@_loop
+def lap(clock: N, kind: N, time: N, since: I8, total: I8) -> None:
+    """total += the nanoseconds since `since`, which becomes now, by that kind of clock; `time` is the address of two
+    int64 to read it into."""
+    read_clock(clock, kind, time)
+    now = i8(time)[0] * 1_000_000_000 + i8(time)[1]
     total[0] += now - since[0]
     since[0] = now
 
@@ -253,34 +201,19 @@ def _philox(key0: Any, key1: Any, number: Any, layer: Any, step: Any, epoch: Any
 
 
 @_loop
-def _words(
-    key0: Any, key1: Any, layer: Any, step: Any, epoch: Any, out: Any, rest: Any, rows: Any, n: Any, move: Any,
-    start: Any, row: Any,
-) -> None:  # fmt: skip
-    """rows × n uint16 from the words of the counters (1 …, layer, step, epoch), the lowest quarter of each word first.
+def words(key0: N, key1: N, layer: N, position: I8, out: U8, rest: U2, n: N, start: N) -> None:
+    """out = n uint16 of the words of the counters (1 …, layer, step, epoch), the lowest quarter of each word first.
 
-    They are those from number `start` on, in the next row from `row` later on; one counter gives 16. `out` is their
-    memory as uint64, rows `move` uint16 apart, and `rest` as uint16, for those that do not come by whole counters.
+    They are those from number `start` on, with which a counter begins, as one does every 16. `rest` is the same memory,
+    for what is left of the last one.
     """
-    for b in range(rows):
-        number, skip = 1 + (start + b * row) // 16, (start + b * row) % 16
-        at, left = b * move, n
-        while left > 0:
-            w0, w1, w2, w3 = words = _philox(key0, key1, number, layer, step, epoch)
-            if skip == 0 and left >= 16 and start % 4 == 0:  # otherwise out would not lie on whole uint64
-                place = at // 4
-                out[place], out[place + 1], out[place + 2], out[place + 3] = w0, w1, w2, w3
-            else:
-                for j in range(skip, min(16, skip + left)):
-                    quarter = words[j // 4] >> np.uint64(16 * (j % 4))
-                    rest[at + j - skip] = np.uint16(quarter & np.uint64(0xFFFF))
-            at, left, number, skip = at + 16 - skip, left - 16 + skip, number + 1, 0
-
-
-@cfunc(SIGNATURE, cache=True)
-def words(block: Any) -> None:
-    """Random words of a layer at the place of position (epoch, step)."""
-    q = i8(block)
-    position, out = i8(q[3]), q[4]
-    keys = np.uint64(q[0]), np.uint64(q[1])
-    _words(*keys, q[2], position[1], position[0], u8(out), u2(out), q[5], q[6], q[7], q[8], q[9])
+    for i in range((n + 15) // 16):
+        w0, w1, w2, w3 = drawn = _philox(
+            np.uint64(key0), np.uint64(key1), 1 + start // 16 + i, layer, position[1], position[0]
+        )
+        if 16 * i + 16 <= n:
+            out[4 * i], out[4 * i + 1], out[4 * i + 2], out[4 * i + 3] = w0, w1, w2, w3
+        else:
+            for j in range(n - 16 * i):
+                quarter = drawn[j // 4] >> np.uint64(16 * (j % 4))
+                rest[16 * i + j] = np.uint16(quarter & np.uint64(0xFFFF))

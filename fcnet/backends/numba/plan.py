@@ -1,228 +1,159 @@
-"""Who does what in a step of a team, in which order, and who waits for whom."""
+"""Who does what in a step of a team, in which order, and who waits for whom.
+
+A call is made by the first thread, or by all of them. So there are two kinds of threads, the first one and the others,
+and what is said of one of the others holds for each: a plan takes no longer for many threads than for two.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from fcnet.backends.numba.native import Cut, Native, Piece, UpdateCall
+from fcnet.backends.numba.native import CROSS, Access, Cut, FormulaCall, Native
 from fcnet.backends.numba.pointers import address
 from fcnet.backends.numba.team import START, STOP, TELL, WAIT
 from fcnet.backends.ops import Array
 
+FIRST, OTHERS = 0, 1
+"""The kinds of threads."""
 
-@dataclass(frozen=True)
+Clashes = Sequence[dict[int, int]]
+"""For each call those with which its order matters: OWN where only for each thread by itself, or CROSS."""
+
+
 class Plan:
-    """What the threads of a team do in a step: their tables, (n, 4) int64, and what these point to.
+    """What the threads of a team do in a step.
 
-    `pieces`: each thread's, in order.
+    `tables`: theirs, each (n, 4) int64, as `team` walks them, or (n, 2) of the only one's calls.
     """
 
-    tables: list[Array]
-    pieces: list[list[Piece]]
+    def __init__(self, natives: Sequence[Native], cut: Cut) -> None:
+        self.natives, self.cut = natives, cut
+        self.kernels = [native.kernel(cut) for native in natives]
+        self.blocks = [kernel.blocks() for kernel in self.kernels]
+        if cut.threads == 1:
+            made = [(kernel.address, address(block)) for kernel, block in zip(self.kernels, self.blocks, strict=True)]
+            self.tables = [np.array(made, np.int64).reshape(-1, 2)]
+            return
+        shared = [kernel.cut is not None for kernel in self.kernels]
+        self.clashes = clashes([kernel.touched for kernel in self.kernels], [native.fence for native in natives])
+        self.order = order(shared, self.clashes, [isinstance(x, FormulaCall) and x.update for x in natives])
+        waits = waiting(self.order, shared, self.clashes, several=cut.threads > 2)
+        told = {(whom, self.order.index(y)) for found in waits.values() for whom, y, _ in found}
+        tells = [
+            {self.order[at]: i for i, at in enumerate(sorted(at for kind, at in told if kind == whom), start=1)}
+            for whom in (FIRST, OTHERS)
+        ]
+        self.tables = []
+        for kind in (FIRST, OTHERS):
+            rows = self._rows(kind, shared, waits, tells)
+            for thread in [0] if kind == FIRST else range(1, cut.threads):
+                self.tables.append(self._table(rows, thread))
 
+    def recut(self, edges: tuple[int, ...]) -> None:
+        """Share out the same calls by other edges: nobody waits for anybody else, only blocks change."""
+        self.cut = replace(self.cut, edges=edges)
+        for kernel, block in zip(self.kernels, self.blocks, strict=True):
+            if kernel.cut is not None:
+                block[...] = kernel.blocks(replace(kernel.cut, edges=edges))
 
-Waits = dict[tuple[int, int], list[tuple[int, int, bool]]]
-"""By call and thread: for which thread it waits, for which call of that, and whether for the one of the same step."""
-
-
-def in_step(natives: Sequence[Native], cut: Cut, clashes: Sequence[Sequence[int]] | None = None) -> Plan:
-    """Who does what in a step, and waits for whom: for a piece that touches what another thread's piece writes, or
-    writes what it reads, and comes later in the step, or in the next one.
-
-    `clashes`: those of the calls, where they are known.
-    """
-    clashes = conflicts(natives) if clashes is None else clashes
-    made = [native.pieces(cut) for native in natives]
-    made = [[*pieces, *([[]] * (cut.threads - len(pieces)))] for pieces in made]
-    crossings = _Crossings(natives, made)
-    order = _order(natives, clashes, crossings)
-    waits = _waits(clashes, order, crossings)
-    awaited = [{y for found in waits.values() for other, y, _ in found if other == i} for i in range(cut.threads)]
-    tells = [{y: i for i, y in enumerate((y for y in order if y in own), start=1)} for own in awaited]
-    tables, done = [], []
-    for thread in range(cut.threads):
+    def _rows(
+        self, kind: int, shared: Sequence[bool], waits: Waits, tells: Sequence[dict[int, int]]
+    ) -> list[tuple[int, int, int, int]]:
+        """The table of a thread of that kind; of a call the second number is which one it is."""
         rows: list[tuple[int, int, int, int]] = []
         counting = False
-        for number in order:
-            pieces, waiting = made[number][thread], waits.get((number, thread), [])
-            counts = natives[number].shared(cut)
-            if counting and (waiting or (pieces and not counts)):
+        for number in self.order:
+            found = waits.get((number, kind), [])
+            makes = shared[number] or kind == FIRST
+            if counting and (found or (makes and not shared[number])):
                 rows.append((STOP, 0, 0, 0))
                 counting = False
-            for other, y, now in waiting:
-                every = len(tells[other])
-                rows.append((WAIT, other, tells[other][y] - (0 if now else every), every))
-            if pieces and counts and not counting:
+            for whom, y, now in found:
+                every = len(tells[whom])
+                rows.append((WAIT, whom, tells[whom][y] - (0 if now else every), every))
+            if makes and shared[number] and not counting:
                 rows.append((START, 0, 0, 0))
                 counting = True
-            rows += [(piece.address, address(piece.block), 0, 0) for piece in pieces]
-            if number in tells[thread]:
+            if makes:
+                rows.append((self.kernels[number].address, number, 0, 0))
+            if number in tells[kind]:
                 rows.append((TELL, 0, 0, 0))
-        if counting:
-            rows.append((STOP, 0, 0, 0))
-        tables.append(np.array(rows, dtype=np.int64).reshape(-1, 4))
-        done.append([piece for number in order for piece in made[number][thread]])
-    return Plan(tables, done)
+        return [*rows, (STOP, 0, 0, 0)] if counting else rows
+
+    def _table(self, rows: Sequence[tuple[int, int, int, int]], thread: int) -> Array:
+        table = np.array(rows, np.int64).reshape(-1, 4)
+        calls = table[:, 0] > STOP
+        places = np.array([address(block) for block in self.blocks])
+        steps = np.array([block.strides[0] if len(block) > 1 else 0 for block in self.blocks])
+        numbers = table[calls, 1]
+        table[calls, 1] = places[numbers] + thread * steps[numbers]
+        return table
 
 
-def conflicts(natives: Sequence[Native]) -> list[list[int]]:
-    """For each call, those whose order with it matters; itself too, as it comes again in the next step."""
-    found = _Crossings(natives, [[[native]] for native in natives])
-    n = range(len(natives))
-    return [[j for j in n if found(i, j).any()] for i in n]
-
-
-def _waits(clashes: Sequence[Sequence[int]], order: Sequence[int], crossings: _Crossings) -> Waits:
-    """What each thread has to wait for. Threads make their pieces in order, so that it is the last that counts of all
-    that come before; and if none of this step's does, the last of the step before."""
-    place = {number: i for i, number in enumerate(order)}
-    last, waits = len(order), Waits()
-    # how far each thread knows the others to be, counted from the start of this step, (thread, other)
-    known = np.full((crossings.threads,) * 2, -last - 1)
-    np.fill_diagonal(known, last)
-    for number in order:
-        earlier, latest = np.full(known.shape, -1), np.full(known.shape, -1)
-        for y in clashes[number]:
-            against = np.where(crossings(number, y), place[y], -1)
-            np.maximum(latest, against, out=latest)
-            if place[y] < place[number]:
-                np.maximum(earlier, against, out=earlier)
-        due = np.where(earlier >= 0, earlier, np.where(latest >= 0, latest - last, known))
-        for thread, other in np.argwhere(due > known).tolist():
-            at = int(due[thread, other])
-            waits.setdefault((number, thread), []).append((other, order[at], at >= 0))
-        np.maximum(known, due, out=known)
-    return waits
-
-
-def _order(natives: Sequence[Native], clashes: Sequence[Sequence[int]], crossings: _Crossings) -> list[int]:
-    """The calls so that threads seldom wait: what touches what another thread has just made, and what must come after
-    that, is put off until all else is done. Updates come last, in their order."""
-    apart = ~np.eye(crossings.threads, dtype=bool)
-    phases: list[list[int]] = []
-    left = [*range(len(natives))]
-    while left:
-        now: list[int] = []
-        later: set[int] = set()
-        for number in left:
-            before = [y for y in clashes[number] if y < number]
-            if not later.isdisjoint(before) or any((crossings(number, y) & apart).any() for y in before if y in now):
-                later.add(number)
-            else:
-                now.append(number)
-        phases.append(now)
-        left = sorted(later)
-    order = [number for phase in phases for number in phase]
-    updates = [number for number in order if isinstance(natives[number], UpdateCall)]
-    first = min((order.index(number) for number in updates), default=0)
-    if any(y in clashes[x] for x in updates for y in order[first:] if y > x and y not in updates):
-        return order
-    return [*(number for number in order if number not in updates), *sorted(updates)]
-
-
-class _Crossings:
-    """Between which threads' pieces of two calls the order matters.
-
-    Arrays that no call has in what it reads or writes are a thread's own, and order nothing.
-    """
-
-    def __init__(self, natives: Sequence[Native], made: Sequence[Sequence[Sequence[Piece | Native]]]) -> None:
-        self.threads = max(map(len, made), default=0)
-        self._fences = [native.fence for native in natives]
-        self._busy = np.array([[bool(own) for own in pieces] for pieces in made])
-        self._edges = _regions(x for native in natives for x in (*native.reads, *native.writes) if x.size)
-        self._touched = [self._by_region(pieces) for pieces in made]
-        self._found: dict[tuple[int, int], Array] = {}
-
-    def __call__(self, one: int, other: int) -> Array:
-        """[i, j]: whether it matters for thread i's pieces of one call and thread j's of the other."""
-        if (one, other) not in self._found:
-            found: Array
-            if self._fences[one] or self._fences[other]:
-                found = self._busy[one][:, None] & self._busy[other]
-            else:
-                found = np.zeros((self.threads,) * 2, bool)
-                mine, theirs = self._touched[one], self._touched[other]
-                for region in mine.keys() & theirs.keys():
-                    (x, i, writes), (y, j, written) = mine[region], theirs[region]
-                    at = np.nonzero(overlapping(x, y) & (writes[:, None] | written))
-                    found[i[at[0]], j[at[1]]] = True
-            self._found[one, other], self._found[other, one] = found, found.T
-        return self._found[one, other]
-
-    def _by_region(self, pieces: Sequence[Sequence[Piece | Native]]) -> dict[int, tuple[Array, Array, Array]]:
-        """By region: the extents that are touched there (n, 4), by which threads (n,), and whether written (n,)."""
-        found: dict[int, dict[tuple[tuple[int, ...], int, bool], None]] = {}
-        for thread, own in enumerate(pieces):
-            for piece in own:
-                for written, arrays in ((False, piece.reads), (True, piece.writes)):
-                    for x in arrays:
-                        shape = extent(x)
-                        region = bisect_right(self._edges, shape[0])
-                        if x.size and region % 2:
-                            found.setdefault(region, {})[shape, thread, written] = None
-        return {
-            region: (
-                np.array([x for x, _, _ in each]),
-                np.array([i for _, i, _ in each]),
-                np.array([w for *_, w in each]),
-            )
-            for region, each in found.items()
-        }
-
-
-def extent(x: Array) -> tuple[int, int, int, int]:
-    """The memory of an array: where it starts, how many rows it has, how far these are apart, how wide they are; bytes.
-
-    Of more than two axes that do not lie side by side, all between the first and the last byte.
-    """
-    start, item, shape = address(x), x.itemsize, x.shape
-    if x.flags.c_contiguous or x.flags.f_contiguous:
-        return start, 1, 0, x.nbytes
-    if x.ndim == 1 or (x.ndim == 2 and x.strides[1] == item):
-        width = item if x.ndim == 1 else shape[1] * item
-        if x.strides[0] >= width:
-            return start, shape[0], x.strides[0], width
-    if x.ndim == 2 and x.strides[0] == item and x.strides[1] >= shape[0] * item:
-        return start, shape[1], x.strides[1], shape[0] * item
-    steps = [(n - 1) * step for n, step in zip(shape, x.strides, strict=True)]
-    low = start + sum(step for step in steps if step < 0)
-    return low, 1, 0, start + sum(step for step in steps if step > 0) + item - low
-
-
-def overlapping(x: Array, y: Array) -> Array:
-    """Which extents (n, 4) and (m, 4) have a byte in common, (n, m).
-
-    Exact where their rows are equally far apart, or one has a single row; else by their first and last bytes.
-    """
-    a, rows, step, width = (x[:, None, k] for k in range(4))
-    b, others, steps, widths = (y[None, :, k] for k in range(4))
-    near: Array = (a < b + (others - 1) * steps + widths) & (b < a + (rows - 1) * step + width)
-    if not near.any():
-        return near
-    common = np.where(rows > 1, step, steps)
-    rough = ((rows > 1) & (others > 1) & (step != steps)) | (common < np.maximum(width, widths))
-    down, right = np.divmod(b - a, np.maximum(common, 1))  # where y starts: in which row of x, and where in it
-    first = (right < width) & (down < rows) & (down + others > 0)
-    wrapped = (right + widths > common) & (down + 1 < rows) & (down + 1 + others > 0)
-    found: Array = near & (rough | first | wrapped)
+def clashes(touched: Sequence[Sequence[Access]], fences: Sequence[bool]) -> Clashes:
+    """Between which calls the order matters, by what they touch of the same buffers."""
+    found: list[dict[int, int]] = [{} for _ in touched]
+    by_buffer: dict[str, list[tuple[int, Access]]] = defaultdict(list)
+    for number, accesses in enumerate(touched):
+        for access in dict.fromkeys(accesses):
+            for other, earlier in by_buffer[access.ref.buffer.name]:
+                if (access.written or earlier.written) and found[number].get(other, 0) < CROSS:
+                    how = access.against(earlier)
+                    if how:
+                        found[number][other] = found[other][number] = max(how, found[number].get(other, 0))
+            by_buffer[access.ref.buffer.name].append((number, access))
+    for number, fence in enumerate(fences):
+        for other in range(len(touched)) if fence else []:
+            found[number][other] = found[other][number] = CROSS
     return found
 
 
-def _regions(arrays: Iterable[Array]) -> list[int]:
-    """Where stretches of memory that arrays cover begin, and where they end, in turn and in ascending order."""
-    spans = []
-    for x in arrays:
-        start, rows, step, width = extent(x)
-        spans.append((start, start + (rows - 1) * step + width))
-    edges: list[int] = []
-    for start, stop in sorted(spans):
-        if not edges or start >= edges[-1]:
-            edges += [start, stop]
-        else:
-            edges[-1] = max(edges[-1], stop)
-    return edges
+Waits = dict[tuple[int, int], list[tuple[int, int, bool]]]
+"""By call and kind of thread: for which kind it waits, for which call of theirs, and whether for that of the same step.
+"""
+
+
+def waiting(order: Sequence[int], shared: Sequence[bool], clashes: Clashes, several: bool) -> Waits:
+    """Who waits before which call: for what touches the same memory and was made earlier in the step, or else by the
+    step before, unless it is known that whoever made it is through with it. `several`: others, who wait for one
+    another."""
+    place = {number: i for i, number in enumerate(order)}
+    last, waits = len(order), Waits()
+    # how far each kind of thread knows each kind of others to be, counted from the start of this step
+    known = {(kind, whom): -last - 1 for kind in (FIRST, OTHERS) for whom in (FIRST, OTHERS)}
+    for number in order:
+        for kind in (FIRST, OTHERS) if shared[number] else (FIRST,):
+            for whom in (OTHERS,) if kind == FIRST else (FIRST, OTHERS) if several else (FIRST,):
+                against = [y for y, how in clashes[number].items() if how == CROSS and (shared[y] or whom == FIRST)]
+                before = max((place[y] for y in against if place[y] < place[number]), default=-1)
+                due = before if before >= 0 else max((place[y] for y in against), default=-last - 1) - last
+                if due > known[kind, whom] and due >= -last:
+                    waits.setdefault((number, kind), []).append((whom, order[due], due >= 0))
+                    known[kind, whom] = due
+    return waits
+
+
+def order(shared: Sequence[bool], clashes: Clashes, updates: Sequence[bool]) -> list[int]:
+    """The calls so that threads seldom wait: what touches what another thread has just made, and what must come after
+    that, is put off until all else is done. Updates come last, in their order."""
+    phases: list[list[int]] = []
+    left = [*range(len(shared))]
+    while left:
+        now: set[int] = set()
+        later: set[int] = set()
+        for number in left:
+            before = [y for y in clashes[number] if y < number]
+            waits = any(y in now and clashes[number][y] == CROSS and (shared[y] or shared[number]) for y in before)
+            (later if waits or not later.isdisjoint(before) else now).add(number)
+        phases.append(sorted(now))
+        left = sorted(later)
+    made = [number for phase in phases for number in phase]
+    last = [number for number in made if updates[number]]
+    first = min((made.index(number) for number in last), default=0)
+    if any(y in clashes[x] for x in last for y in made[first:] if y > x and y not in last):
+        return made
+    return [*(number for number in made if not updates[number]), *sorted(last)]

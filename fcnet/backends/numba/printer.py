@@ -8,12 +8,11 @@ earlier one waits in a scratch row.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from fcnet.backends.numba.pointers import address
 from fcnet.backends.ops import Array
 from fcnet.formulas import Formula
 from fcnet.formulas.expression import COMPARISONS, REDUCTIONS, Expr, is_const
@@ -67,30 +66,10 @@ class Printed:
     text: str
     sizes: list[int] = field(default_factory=list)
     arrays: list[Array] = field(default_factory=list)
-    scratch: int = 0  # elements of scratch that the last argument points to
     places: list[tuple[int, str]] = field(default_factory=list)  # of the arrays: their group, and what they are in it
     flat: bool = False  # whether all of an array is one row
     lead: int = 1  # axes in front of rows
     rows: int = 0  # of scratch
-
-    def over(self, groups: Groups) -> Printed:
-        """The same kernel over other arrays, outs and sums of the same signature."""
-        shape = (1, 1, *np.broadcast_shapes(*(a.shape for group in groups[:2] for a in group.values())))
-        whole = (1, math.prod(shape)) if self.flat else shape[-2:]
-        arrays = [groups[group][name] for group, name in self.places]
-        sizes = [*self.sizes[: self.lead], *whole, *self.sizes[self.lead + 2 :]]
-        return replace(self, sizes=sizes, arrays=arrays, scratch=max(1, self.rows * whole[-1]))
-
-
-def signature(groups: Groups) -> Hashable:
-    """What the text depends on, for one formula: the arrays' types and steps, their sizes as far as these matter, and
-    which of them share memory."""
-    arrays, outs = [a for group in groups for a in group.values()], list(groups[1].values())
-    shape = np.broadcast_shapes(*(a.shape for group in groups[:2] for a in group.values()))
-    kinds = [(a.dtype, a.strides, *a.shape[:-2], *(min(n, WIDE) for n in a.shape[-2:])) for a in arrays]
-    whole = [a.flags.c_contiguous and a.shape == shape for a in arrays]
-    near = [np.may_share_memory(a, b) and 1 + (address(a) == address(b)) for a in arrays for b in outs]
-    return tuple(kinds), tuple(whole), tuple(near)
 
 
 def print_kernel(
@@ -191,8 +170,7 @@ class _Printer:
         arrays = [self.named[first[p]] for p in pointers] + [self.sums[name] for name in sums]
         places = [(int(group == "out"), name) for group, _, name in (first[p].partition("_") for p in pointers)]
         places += [(2, name) for name in sums]
-        scratch = max(1, len(stored) * n)
-        return Printed("\n".join(lines), sizes, arrays, scratch, places, self.flat, len(lead), len(stored))
+        return Printed("\n".join(lines), sizes, arrays, places, self.flat, len(lead), len(stored))
 
     def _levels(self, order: list[Expr]) -> None:
         """Whether a node has one value a row ("row") or one a unit ("full"); numbers and 0-d symbols count as row."""

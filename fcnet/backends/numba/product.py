@@ -14,25 +14,27 @@ row of a and a column of b alone: not on the batch that the row is in, nor on ho
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import cfunc, njit, types
+from numba import literally, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fcnet.backends.numba import kernels
 from fcnet.backends.numba.denormals import X86
-from fcnet.backends.numba.pointers import call, f4, f8, i8
-from fcnet.backends.numba.store import kept
-from fcnet.backends.ops import Array
+from fcnet.backends.numba.kernels import F, N
+from fcnet.backends.numba.pointers import moved
+from fcnet.backends.ops import Ref
 
 _FEATURES = binding.get_host_cpu_features()
-_BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx2") else 16  # of a vector register
-ROWS, VECTORS = ((4, 3, 2, 1), 3) if X86 and _BYTES < 64 else ((6, 4, 2, 1), 4)
-"""The rows that a block of c may have, most first, and the vectors of columns that it has at most: as many as there are
-registers for (on x86 16 of them before AVX-512, otherwise 32), beside a row of b and an element of a."""
+
+WIDTHS = 16, 32, 64
+"""The bytes that a vector register may have."""
+
+WIDTH = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx2") else 16
+"""Those that it has here."""
 
 DEPTH = 144
 """How many products at most are summed up in registers before they go to c; a panel's rows of b, so many, stay in the
@@ -57,24 +59,26 @@ VAST = 2**22
 INDEX, _INT = ir.IntType(64), ir.IntType(32)
 
 
-def lanes(dtype: np.dtype[Any]) -> int:
-    """How many elements are in a vector register."""
-    return _BYTES // dtype.itemsize
+def blocks(width: int) -> tuple[tuple[int, int, int, int], int]:
+    """The rows that a block of c may have, most first, and the vectors of columns that it has at most: as many as there
+    are registers for (on x86 16 of them before AVX-512, otherwise 32), beside a row of b and an element of a."""
+    return ((4, 3, 2, 1), 3) if X86 and width < 64 else ((6, 4, 2, 1), 4)
 
 
 def pad(dtype: np.dtype[Any]) -> int:
-    """The elements of memory that a product wants for its copies."""
-    return DEPTH * VECTORS * lanes(dtype) + max(HELD // dtype.itemsize, DEPTH * BAND) + lanes(dtype)
+    """The elements of memory that a product wants for its copies, whatever the width."""
+    return (DEPTH * 4 + 1) * WIDTHS[-1] // dtype.itemsize + max(HELD // dtype.itemsize, DEPTH * BAND)
 
 
 class Vectors:
-    """Loads and stores of vectors of what a pointer points to, in LLVM's terms; offsets are in elements."""
+    """Loads and stores of vectors of so many of what a pointer points to, in LLVM's terms; offsets are in elements."""
 
-    def __init__(self, builder: Any, pointer: Any) -> None:
+    def __init__(self, builder: Any, pointer: Any, lanes: Any) -> None:
         self.builder = builder
         self.item = ir.FloatType() if pointer.dtype == types.float32 else ir.DoubleType()
         self.bytes = pointer.dtype.bitwidth // 8
-        self.lanes = _BYTES // self.bytes
+        self.lanes: int = lanes.literal_value
+        self.rows, self.most = blocks(self.lanes * self.bytes)
         self.type = ir.VectorType(self.item, self.lanes)
         self.zero = ir.Constant(self.type, [0.0] * self.lanes)
 
@@ -145,21 +149,22 @@ class Vectors:
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), [x, y, sum_])
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 def _block(
-    typingctx: Any, rows: Any, vectors: Any, c: Any, c_row: Any, a: Any, a_at: Any, a_row: Any, a_column: Any,
-    b: Any, b_at: Any, b_row: Any, depth: Any, first: Any, c_at: Any, count: Any,
+    typingctx: Any, lanes: Any, rows: Any, vectors: Any, c: Any, c_row: Any, a: Any, a_at: Any, a_row: Any,
+    a_column: Any, b: Any, b_at: Any, b_row: Any, depth: Any, first: Any, c_at: Any, count: Any,
 ) -> Any:  # fmt: skip
-    """c = a b, or c += a b if not `first`, for a block of ROWS[rows] rows and `count` columns, which are so many
-    `vectors`, the last perhaps in part; 0 stands for VECTORS whole ones.
+    """c = a b, or c += a b if not `first`, for a block of the rows at that place of `blocks` and `count` columns, which
+    are so many `vectors`, the last perhaps in part; 0 stands for as many whole ones as there can be.
 
     Each matrix is its pointer, where it starts (_at) and how far its rows and columns are apart, in elements; b's
     columns lie side by side, as c's do.
     """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        rows, vectors, c, c_row, a, a_at, a_row, a_column, b, b_at, b_row, depth, first, c_at, count = args
-        v = Vectors(builder, signature.args[2])
+        _, rows, vectors, c, c_row, a, a_at, a_row, a_column, b, b_at, b_row, depth, first, c_at, count = args
+        v = Vectors(builder, signature.args[3], lanes)
+        ROWS, VECTORS = v.rows, v.most
         c, a, b = v.at(c, c_at), v.at(a, a_at), v.at(b, b_at)
         end = builder.append_basic_block("end")
         cases: list[tuple[int, int, Any, Any, int]]
@@ -193,7 +198,8 @@ def _block(
         return context.get_dummy_value()
 
     number, flag = types.int64, types.boolean
-    kinds = [number, number, c, number, a, number, number, number, b, number, number, number, flag, number, number]
+    kinds = [lanes, number, number, c, number, a, number, number, number, b]
+    kinds += [number, number, number, flag, number, number]
     return types.void(*kinds), code
 
 
@@ -246,16 +252,16 @@ def repeat(builder: Any, times: Any, state: list[Any], change: Callable[[list[An
     return now
 
 
-@intrinsic
-def _copy(typingctx: Any, source: Any, at: Any, target: Any, to: Any) -> Any:
+@intrinsic(prefer_literal=True)
+def _copy(typingctx: Any, lanes: Any, source: Any, at: Any, target: Any, to: Any) -> Any:
     """Copy a vector."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        v = Vectors(builder, signature.args[0])
-        v.store(v.load(v.at(args[0], args[1])), v.at(args[2], args[3]))
+        v = Vectors(builder, source, lanes)
+        v.store(v.load(v.at(args[1], args[2])), v.at(args[3], args[4]))
         return context.get_dummy_value()
 
-    return types.void(source, types.int64, target, types.int64), code
+    return types.void(lanes, source, types.int64, target, types.int64), code
 
 
 @intrinsic
@@ -273,13 +279,13 @@ def _fetch(typingctx: Any, source: Any, at: Any) -> Any:
     return types.void(source, types.int64), code
 
 
-@intrinsic
-def _transpose(typingctx: Any, source: Any, at: Any, row: Any, target: Any, to: Any, step: Any) -> Any:
+@intrinsic(prefer_literal=True)
+def _transpose(typingctx: Any, lanes: Any, source: Any, at: Any, row: Any, target: Any, to: Any, step: Any) -> Any:
     """Copy a square of lanes × lanes elements, transposed; its rows are `row` apart, those of the copy `step`."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, at, row, target, to, step = args
-        v = Vectors(builder, signature.args[0])
+        _, source, at, row, target, to, step = args
+        v = Vectors(builder, signature.args[1], lanes)
         square = [v.load(v.at(source, at, builder.mul(row, INDEX(i)))) for i in range(v.lanes)]
         half = v.lanes // 2
         low, high = ([x for i in part for x in (i, v.lanes + i)] for part in (range(half), range(half, v.lanes)))
@@ -291,7 +297,7 @@ def _transpose(typingctx: Any, source: Any, at: Any, row: Any, target: Any, to: 
         return context.get_dummy_value()
 
     number = types.int64
-    return types.void(source, number, number, target, number, number), code
+    return types.void(lanes, source, number, number, target, number, number), code
 
 
 _loop = njit(error_model="numpy")
@@ -305,13 +311,13 @@ def _pack(b: Any, at: Any, row: Any, column: Any, depth: Any, n: Any, pad: Any, 
         whole, high = n // lanes * lanes, depth
         for k in range(depth):
             for j in range(0, whole, lanes):
-                _copy(b, at + k * row + j, pad, k * n + j)
+                _copy(literally(lanes), b, at + k * row + j, pad, k * n + j)
     elif row == 1 and depth >= lanes:
         whole, high = n // lanes * lanes, depth
         for j in range(0, whole, lanes):
             for start in range(0, depth, lanes):
                 k = min(start, depth - lanes)  # the last rows may be copied twice
-                _transpose(b, at + j * column + k, column, pad, k * n + j, n)
+                _transpose(literally(lanes), b, at + j * column + k, column, pad, k * n + j, n)
     for k in range(depth):
         for j in range(whole if k < high else 0, n):
             pad[k * n + j] = b[at + k * row + j * column]
@@ -326,10 +332,10 @@ def _pack_rows(
         for i in range(m):
             for start in range(0, depth, lanes):
                 k = min(start, depth - lanes)
-                _copy(a, at + i * row + k, pad, to + i * depth + k)
+                _copy(literally(lanes), a, at + i * row + k, pad, to + i * depth + k)
     elif row == 1 and m <= lanes <= left:
         for k in range(depth):  # what is beyond m is written over by the next column
-            _copy(a, at + k * column, pad, to + k * m)
+            _copy(literally(lanes), a, at + k * column, pad, to + k * m)
     else:
         for i in range(m):
             for k in range(depth):
@@ -355,107 +361,106 @@ def _share(n: Any, most: Any, grain: Any) -> Any:
 
 
 @_loop
-def _product(q: Any, c: Any, a: Any, b: Any, pad: Any) -> None:
-    """c (rows, columns) = a (rows, inner) b (inner, columns), with what `arguments` says in q."""
-    c_row, a_row, a_column, b_row, b_column = q[1], q[3], q[4], q[6], q[7]
-    rows, columns, inner, lanes = q[8], q[9], q[10], q[11]
-    calls, n_calls, each = i8(q[13]), q[14], q[15]
-    copies_a = (rows * inner > LARGE and columns > 2 * VECTORS * lanes) or (a_row != 1 and a_column != 1)
+def product(
+    c: F, c_row: N, a: F, a_row: N, a_column: N, b: F, b_row: N, b_column: N, rows: N, columns: N, inner: N,
+    pad: F, hold: N, row0: N, row1: N, row2: N, vectors: N, lanes: N,
+) -> None:  # fmt: skip
+    """c (rows, columns) = a (rows, inner) b (inner, columns); a _row or _column is how far they are apart, in elements.
+
+    `pad` is memory for copies, of which a's takes up to `hold` elements. Blocks have `row0`, `row1` or `row2` rows, or
+    one, and as many `vectors` of so many `lanes`, a number that is compiled in.
+    """
+    widest = vectors * lanes
+    copies_a = (rows * inner > LARGE and columns > 2 * widest) or (a_row != 1 and a_column != 1)
     copies_b = b_column != 1 or inner * columns > LARGE
     fetches_b, fetches_c = inner * columns > LARGE, rows * columns > VAST
-    copy = DEPTH * VECTORS * lanes
+    copy = DEPTH * widest
     deep = _share(inner, DEPTH, UNROLL)
     held = inner  # so many columns of a are met by all panels before the next ones are
     if deep < inner:
-        held = _share(-(-inner // deep), max(1, HELD * lanes // _BYTES // (deep * min(rows, BAND))), 1) * deep
+        held = _share(-(-inner // deep), max(1, hold // (deep * min(rows, BAND))), 1) * deep
     for start in range(0, inner, held):
         stop = min(inner, start + held)
         for top in range(0, rows, BAND):
             m = min(BAND, rows - top)
-            done = stop == inner and top + m == rows
-            j, number = 0, 0
+            j = 0
             while j < columns:
-                wide = _share(columns - j, VECTORS * lanes, lanes)
-                v = 0 if wide == VECTORS * lanes else (wide + lanes - 1) // lanes
+                wide = _share(columns - j, widest, lanes)
+                v = 0 if wide == widest else (wide + lanes - 1) // lanes
                 for k in range(start, stop, deep):
                     depth, first = min(deep, stop - k), k == 0
                     y, y_at, y_row = b, k * b_row + j * b_column, b_row
                     if copies_b:
-                        _pack(b, y_at, b_row, b_column, depth, wide, pad, lanes)
+                        _pack(b, y_at, b_row, b_column, depth, wide, pad, literally(lanes))
                         y, y_at, y_row = pad, 0, wide
                     next_j, next_k = j, k + depth
                     if next_k == stop:
                         next_j, next_k = (j + wide, start) if j + wide < columns else (0, stop)
                     ahead = next_k * b_row + next_j * b_column
-                    lines, long, step = min(deep, inner - next_k), min(VECTORS * lanes, columns - next_j), b_row
+                    lines, long, step = min(deep, inner - next_k), min(widest, columns - next_j), b_row
                     if b_column != 1:
                         lines, long, step = long, lines, b_column
-                    some = -(-lines * ROWS[0] // m)  # with each block
+                    some = -(-lines * row0 // m)  # with each block
                     i = 0
                     while i < m:
-                        r = 0
-                        while ROWS[r] > m - i:
-                            r += 1
+                        r, high = 0, row0
+                        if high > m - i:
+                            r, high = 1, row1
+                        if high > m - i:
+                            r, high = 2, row2
+                        if high > m - i:
+                            r, high = 3, 1
                         x, x_at, x_row, x_column = a, (top + i) * a_row + k * a_column, a_row, a_column
                         if copies_a:
                             to = copy + m * (k - start) + i * depth
                             if j == 0:
-                                _pack_rows(a, x_at, a_row, a_column, ROWS[r], rows - top - i, depth, pad, to, lanes)
+                                left = rows - top - i
+                                _pack_rows(a, x_at, a_row, a_column, high, left, depth, pad, to, literally(lanes))
                             x, x_at = pad, to
-                            x_row, x_column = (depth, 1) if a_column == 1 else (1, ROWS[r])
+                            x_row, x_column = (depth, 1) if a_column == 1 else (1, high)
                         z_at = (top + i) * c_row + j
                         if fetches_b:
                             _fetch_rows(b, ahead, step, min(some, lines), long, lanes)
                             ahead, lines = ahead + some * step, lines - some
                         if fetches_c and not first:
-                            later = 2 * ROWS[0]  # rows: two blocks on
-                            _fetch_rows(c, z_at + later * c_row, c_row, min(ROWS[0], m - i - later), wide, lanes)
-                        _block(r, v, c, c_row, x, x_at, x_row, x_column, y, y_at, y_row, depth, first, z_at, wide)
-                        i += ROWS[r]
-                if done and number < n_calls:
-                    for i in range(number, number + each):
-                        call(calls[2 * i], calls[2 * i + 1])
-                j, number = j + wide, number + each
+                            later = 2 * row0  # rows: two blocks on
+                            _fetch_rows(c, z_at + later * c_row, c_row, min(row0, m - i - later), wide, lanes)
+                        _block(
+                            literally(lanes), r, v, c, c_row, x, x_at, x_row, x_column, y, y_at, y_row, depth, first,
+                            z_at, wide,
+                        )  # fmt: skip
+                        i += high
+                j += wide
 
 
-@cache
-@kept
-def kernel(dtype: np.dtype[Any]) -> Any:
-    """The compiled product of that precision; each is compiled when it is first asked for, which takes seconds once."""
-    if dtype == np.float32:
-
-        @cfunc(types.void(types.int64), cache=True)
-        def product_f4(block: Any) -> None:
-            q = i8(block)
-            _product(q, f4(q[0]), f4(q[2]), f4(q[5]), f4(q[12]))
-
-        return product_f4
-
-    @cfunc(types.void(types.int64), cache=True)
-    def product_f8(block: Any) -> None:
-        q = i8(block)
-        _product(q, f8(q[0]), f8(q[2]), f8(q[5]), f8(q[12]))
-
-    return product_f8
+@_loop
+def many(
+    c: F, c_row: N, a: F, a_row: N, a_column: N, b: F, b_row: N, b_column: N, rows: N, columns: N, inner: N,
+    pad: F, hold: N, row0: N, row1: N, row2: N, vectors: N, start: N, count: N, n: N,
+    c_0: N, c_1: N, a_0: N, a_1: N, b_0: N, b_1: N, lanes: N,
+) -> None:  # fmt: skip
+    """So many products from number `start` on, of two axes of them, n along the second; the steps of each matrix along
+    the axes end in _0 and _1."""
+    for number in range(start, start + count):
+        i, j = number // n, number % n
+        product(
+            moved(c, i * c_0 + j * c_1), c_row, moved(a, i * a_0 + j * a_1), a_row, a_column,
+            moved(b, i * b_0 + j * b_1), b_row, b_column, rows, columns, inner, pad, hold, row0, row1, row2, vectors,
+            literally(lanes),
+        )  # fmt: skip
 
 
-def panels(start: int, stop: int, dtype: np.dtype[Any]) -> list[slice]:
-    """Which of these columns of out a product makes together, in their order."""
-    made = []
-    while start < stop:
-        wide = _share.py_func(stop - start, VECTORS * lanes(dtype), lanes(dtype))
-        made.append(slice(start, start + wide))
-        start += wide
-    return made
+SIZES = {-2: 8, -1: 9}
+"""Where the arguments say how many rows and columns out has."""
 
 
-def arguments(a: Array, b: Array, out: Array, pad: Array, calls: Array, each: int = 1) -> list[Any]:
-    """What the kernel of out = a b wants in its block; out's columns lie side by side.
+def arguments(a: Ref, b: Ref, out: Ref, pad: Any, width: int = WIDTH) -> list[Any]:
+    """Those of `product` and of `dots.dots` for out = a b, of matrices; out's columns lie side by side."""
+    rows, vectors = blocks(width)
+    sizes = [*out.shape, a.shape[1], pad, HELD // out.dtype.itemsize, *rows[:3], vectors]
+    return [out, out.strides[0], a, *a.strides, b, *b.strides, *sizes]
 
-    `calls` (n, 2) int64 are the addresses of kernels and their blocks, so many for `each` panel, or none: what is to be
-    made of the panel as soon as it is complete and while it is in the cache.
-    """
-    size = out.itemsize
-    (a_row, a_column), (b_row, b_column) = ([step // size for step in x.strides] for x in (a, b))
-    steps = [out, out.strides[0] // size, a, a_row, a_column, b, b_row, b_column]
-    return [*steps, *out.shape, a.shape[1], lanes(out.dtype), pad, calls, len(calls), each]
+
+def place(dtype: np.dtype[Any], width: int = WIDTH, body: Any = product) -> int:
+    """The address of the compiled product, or `many`, of that precision, for vectors of so many bytes."""
+    return kernels.place(body, dtype, width // dtype.itemsize)

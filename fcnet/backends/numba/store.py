@@ -91,11 +91,15 @@ def _load(name: str, text: str) -> ModuleType:
     return module
 
 
+CALLED = "dots", "functions", "kernels", "pointers", "product"
+"""What kernels call."""
+
+
 @cache
 def name() -> str:
     """The folder's name: kernels have the functions that they call in them, and Numba does not see these change."""
     here = Path(__file__).parent
-    called = b"".join((here / f"{module}.py").read_bytes() for module in ("functions", "pointers"))
+    called = b"".join((here / f"{module}.py").read_bytes() for module in CALLED)
     return f"kernels-{fcnet.__version__}-{hashlib.sha256(called).hexdigest()[:8]}"
 
 

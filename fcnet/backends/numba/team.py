@@ -85,9 +85,9 @@ def _walk(
 ) -> None:
     """Make every call of the table (n, 4) int64, in order, so many times; the first member then waits for all.
 
-    A row is a kernel's address and its block; or WAIT, for whom, how far it has to be in this step, and how often it
-    tells in each; or TELL, START or STOP. What lies between the last two is added to the third int64 at `times_at`. The
-    counts of the members are 64 bytes apart.
+    A row is a kernel's address and its block; or WAIT, 0 for the first member or 1 for all others, how far they have to
+    be in this step, and how often each of them tells in one; or TELL, START or STOP. What lies between the last two is
+    added to the third int64 at `times_at`. The counts of the members are 64 bytes apart.
     """
     before = flush()
     count, since = 0, 0
@@ -98,7 +98,8 @@ def _walk(
             if what > STOP:
                 call(what, table[i, 1])
             elif what == WAIT:
-                _wait(counters + 64 * table[i, 1], time * table[i, 3] + table[i, 2], sleep)
+                for other in range(table[i, 1], members if table[i, 1] else 1):
+                    _wait(counters + 64 * other, time * table[i, 3] + table[i, 2], sleep)
             elif what == TELL:
                 count += 1
                 _tell(counters + 64 * member, count)
@@ -159,21 +160,22 @@ class _Member:
 
 
 class Team:
-    """So many threads, the caller's among them."""
+    """Threads, the caller's among them: as many as have been needed at a time so far."""
 
-    def __init__(self, members: int) -> None:
-        self.members = members
+    def __init__(self) -> None:
         self._lock = threading.Lock()  # one walk at a time
-        self._others = [_Member() for _ in range(members - 1)]
+        self._others: list[_Member] = []
 
     def walk(self, tables: Sequence[Array], times: int) -> list[int]:
         """Walk one table each, so often; return when all have, with the ns that each has counted, (members,)."""
-        counts = np.zeros((self.members, 8), np.int64)  # a cache line each
+        counts = np.zeros((len(tables), 8), np.int64)  # a cache line each
         with self._lock:
+            while len(self._others) < len(tables) - 1:
+                self._others.append(_Member())
             jobs = [_Job(table, times, counts, member) for member, table in enumerate(tables)]
             given: list[_Job] = []
             try:
-                for member, job in zip(self._others, jobs[1:], strict=True):
+                for member, job in zip(self._others, jobs[1:], strict=False):
                     member.give(job)
                     given.append(job)
                 jobs[0].walk()
@@ -185,13 +187,14 @@ class Team:
         return [int(job.times[2]) for job in jobs]
 
 
-_teams: dict[int, Team] = {}
+_teams: list[Team] = []
 
 
-def team(members: int) -> Team:
-    """The process's team of that size."""
-    found = _teams.get(members)
-    return found or _teams.setdefault(members, Team(members))  # another thread may have been faster
+def team() -> Team:
+    """The process's."""
+    if not _teams:
+        _teams.append(Team())
+    return _teams[0]
 
 
 if hasattr(os, "register_at_fork"):
