@@ -78,6 +78,18 @@ def test_a_run_with_codes_resumes_bit_for_bit(place, backend):
     assert resumed["best.npz/E1"][0] == (3, 3)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_table_of_categories_alone_needs_no_numbers(place, backend):
+    """With codes and no column of numbers a net trains, predicts and is scored all the same."""
+    run = go(settings(**LOOKED_UP, data={"features": ["job"]}, training={"epochs": 2}, backend=backend))[-1].run
+
+    api.predict("people.csv", Path("out.csv"), checkpoint=run)
+
+    assert read(run / "best.npz").arrays["W2"].shape == (6, 3)
+    assert len(set(Path("out.csv").read_text().splitlines()[1:])) == 3
+    assert api.evaluate(run)["rows"] == 12
+
+
 def test_an_encoding_is_one_class(place, monkeypatch):
     """A registered encoding of numbers, and one of categories, can be configured, trained, resumed, predicted with."""
     monkeypatch.setitem(NUMERIC, "logarithm", Logarithm)
