@@ -49,11 +49,11 @@ class Bar:
 
     def epoch(self, now: Epoch) -> None:
         """Finish an epoch."""
-        self._score = next((f"val {k} {figures([v])[0]}" for k, v in now.val.items() if k != "loss"), "")
-        line = _told(now, streams.columns(streams.STDERR))
+        if self._wanted:
+            self._score = next((f"val {k} {figures([v])[0]}" for k, v in now.val.items() if k != "loss"), "")
         now_and_then = now.epoch in (1, now.epochs) or time.monotonic() - self._said > PAUSE
         if self._verbose or (not self._wanted and now_and_then):
-            self._line(line)
+            self._line(_told(now, streams.columns(streams.STDERR)))
 
     def saving(self, path: Path) -> None:
         """A checkpoint is being written: say so if it takes long."""
