@@ -50,6 +50,8 @@ AT_ONCE = 3
 """Blocks that are converted at a time: one alone leaves cores idle before and after its cells are taken apart, and
 what is made of blocks between the others takes a core as well."""
 LONGEST_LINE = 1 << 26
+PLACES, GLANCE = 16, 4096
+"""In so many places of a block so many bytes tell how long its lines are."""
 LAST = 3
 """So many records at the end are looked at for totals,"""
 LONGEST_TAIL = 10_000
@@ -593,14 +595,19 @@ def _whole_lines(source: Iterator[bytes], file: str) -> Iterator[bytes]:
 
 
 def _few_lines(block: bytes) -> Iterator[bytes]:
-    """Whole lines, as they are or in parts of at most LINES lines."""
+    """Whole lines, as they are or in parts of at most LINES lines.
+
+    To count them takes a tenth of the time that it takes to read them: it is spared where a look at a few places says
+    that they are far from too many.
+    """
     end = b"\n" if b"\n" in block else b"\r"
-    ends = np.frombuffer(block, dtype=np.uint8) == end[0]
-    if np.count_nonzero(ends) <= LINES:
+    places = range(0, len(block), max(len(block) // PLACES, GLANCE))
+    seen = sum(block.count(end, at, at + GLANCE) for at in places)
+    if 4 * seen * len(block) <= LINES * len(places) * GLANCE or block.count(end) <= LINES:
         yield block
         return
-    cuts = np.flatnonzero(ends)[LINES - 1 :: LINES] + 1
-    for start, stop in itertools.pairwise([0, *cuts.tolist(), len(block)]):
+    ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == end[0])[LINES - 1 :: LINES] + 1
+    for start, stop in itertools.pairwise([0, *ends.tolist(), len(block)]):
         if start < stop:
             yield block[start:stop]
 
