@@ -521,6 +521,7 @@ def test_v55_a_file_that_changes_while_it_is_read_is_refused(folder, table):
         (b"\x1f\x8b\x08garbage garbage garbage", "damaged|incomplete"),
         (gzip.compress(b"a,y\n1,2\n") + b"trailing", "damaged"),
     ],
+    ids=["cut-off", "text", "garbage", "trailing"],  # what is packed says when: processes that share tests would differ
 )
 def test_damaged_gzip_files_are_refused(folder, content, said):
     """A gzip file that is cut, no gzip, or garbage is named as such."""
