@@ -20,6 +20,7 @@ from fcnet.optim.schedules import Cosine, FlatCos, Linear, factors
 from fcnet.training.loop import train
 from fcnet.training.program import Forward
 
+BACKENDS = [name for name in ("numpy", "numba") if choice.installed(name)]
 ROWS = 37
 
 
@@ -80,12 +81,10 @@ def test_an_ensemble_of_any_layer_is_its_members(case: str) -> None:
                 np.testing.assert_allclose(found, view, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", PLACES)
 def test_any_layer_resumes_bit_for_bit(case: str, backend: str) -> None:
     """Stopped in the middle of an epoch or between two, and carried on, the run ends in the same bits."""
-    if not choice.installed(backend):
-        pytest.skip("numba is not installed")
     given, plan = setup(case, dtype=np.float32, average=0.9), replace(SHORT, pause_every=1)
     straight = given.program(choice.make(backend, 2))
     expected = epochs(run(straight, given.source(), plan))
@@ -142,11 +141,9 @@ def test_batch_norm_follows_its_batches() -> None:
     np.testing.assert_allclose(scores(program, given), unit @ p["W2"].T + p["b2"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_driven_dropout_and_decay_are_those_of_a_slow_reference(backend: str) -> None:
     """At every step the share that is dropped, the factor on what is kept and the decay follow their schedules."""
-    if not choice.installed(backend):
-        pytest.skip("numba is not installed")
     x, y, rate = np.abs(draw(6, "x", 4000, 1)) + 1, np.zeros((4000, 1)), 0.6
     net: Any = [sample("dropout", Tanh()), sample("scale", Tanh()), Dense(1, Identity(), sample("dense", Tanh()).init)]
     net[0] = replace(net[0], rate=rate)
@@ -176,11 +173,9 @@ def test_driven_dropout_and_decay_are_those_of_a_slow_reference(backend: str) ->
         np.testing.assert_allclose(program.network.layout.views(program.state.θ)["W2"], expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_all_that_is_driven_resumes_bit_for_bit(backend: str) -> None:
     """Schedules of dropout and decay, an average, groups and clipping: a run that goes on ends in the same bits."""
-    if not choice.installed(backend):
-        pytest.skip("numba is not installed")
     rule = AdamW(lr=0.01, groups=[Muon(match="W*", weight_decay=0.1), Sgd(match="α*", lr=0.1)])
     given = setup("dropout, nested", rule=rule, average=0.9, clip_norm=0.5, driven=("dropout",), dtype=np.float32)
     plan = replace(SHORT, decay=Linear(), dropout=FlatCos(warmup=0.2), schedule=Cosine(), pause_every=1)
