@@ -6,6 +6,7 @@ import copy
 import math
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, get_args
@@ -25,7 +26,8 @@ from fcnet.config.validate import validate
 from fcnet.config.write import to_mapping
 from fcnet.data.heading import lacking_in_file
 from fcnet.data.options import Task
-from fcnet.errors import ConfigError
+from fcnet.errors import ConfigError, FcnetError
+from fcnet.metrics import METRICS
 
 MAPPING = "config"  # what a config given from Python is called in messages
 MAX_DEPTH = 20
@@ -92,6 +94,7 @@ def _config(
     if facts is NOTHING:
         task = _said(tree, overrides, "data", "task")
         facts = Facts(task if task in get_args(Task) else None)
+    facts = replace(facts, metric=_judged_by(tree, overrides))
     tree.root = over(recipe(facts), tree.root)
     for turn, text in enumerate(overrides, 1):
         override(tree, text, turn)
@@ -123,6 +126,18 @@ def _said(tree: Tree, overrides: Iterable[str], *path: str) -> Plain:
     """What a config says at a key, before anything is checked."""
     given = [text.partition("=")[2].strip() for text in overrides if text.partition("=")[0].strip() == ".".join(path)]
     return given[-1] if given else tree.get(path)
+
+
+def _judged_by(tree: Tree, overrides: Iterable[str]) -> str | None:
+    """The metric that early stopping is to watch, else the first of those asked for, before anything is checked."""
+    said = Tree({key: copy.deepcopy(tree.root[key]) for key in ("metrics", "training") if key in tree.root}, tree.file)
+    for text in overrides:
+        if text.partition("=")[0].partition(".")[0].strip() in ("metrics", "training"):
+            with suppress(FcnetError):  # what is wrong with it is said where it counts
+                override(said, text)
+    watched, listed = said.get(("training", "early_stopping", "metric")), said.get(("metrics",))
+    first = watched.removeprefix("val_") if isinstance(watched, str) else listed[:1] if isinstance(listed, list) else []
+    return next((name for name in ("loss", *METRICS) if name == first or [name] == first), None)
 
 
 def _lacking(config: Config, tree: Tree) -> list[Finding]:

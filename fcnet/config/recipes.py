@@ -15,15 +15,20 @@ Recipe = Callable[["Facts"], dict[str, Any]]
 @dataclass(frozen=True)
 class Facts:
     """What a recipe may go by once the data are read, None before: the task, how many rows there are to learn from, and
-    how many columns come as codes of categories."""
+    how many columns come as codes of categories. `metric`: what the net is to be judged by, if the user says so.
+    """
 
     task: Task | None = None
     rows: int | None = None
     coded: int | None = None
+    metric: str | None = None
 
 
 NOTHING = Facts()
 """Before the data are read."""
+
+BY_PROBABILITY = ("loss", "log_loss", "roc_auc", "ece")
+"""Metrics that ask how probable and not which: smoothed labels spoil them."""
 
 
 def plain(facts: Facts) -> dict[str, Any]:
@@ -37,6 +42,8 @@ def realmlp(facts: Facts) -> dict[str, Any]:
     numbers, classes = issubclass(kind, Numbers), issubclass(kind, Classes)
     sizes = ((1_024, 64), (8_192, 128), (30_000, 256), (100_000, 512))  # of batches, up to so many rows; else 1,024
     epochs = 256
+    metric = facts.metric or ("rmse" if numbers else "accuracy")
+    smoothed = classes and metric not in BY_PROBABILITY
     return {
         "preprocess": {
             "numeric": "robust",
@@ -56,7 +63,7 @@ def realmlp(facts: Facts) -> dict[str, Any]:
             "output_init": "lecun_normal",
             "parametrisation": {"name": "ntk", "rescale": True, "bias": "data", "bias_lr": 0.1},
         },
-        **({"loss": {"name": "cross_entropy", "label_smoothing": 0.1}} if classes else {}),
+        **({"loss": {"name": "cross_entropy", "label_smoothing": 0.1}} if smoothed else {}),
         "optimizer": {"name": "adamw", "lr": 0.2 if numbers else 0.04, "beta2": 0.95, "weight_decay": 0.02},
         "schedule": "coslog",
         "schedules": {"weight_decay": "flat_cos", "dropout": "flat_cos"},
@@ -64,7 +71,7 @@ def realmlp(facts: Facts) -> dict[str, Any]:
             "epochs": epochs,
             "batch_size": next((size for rows, size in sizes if (facts.rows or 0) <= rows), 1_024),
             "early_stopping": {
-                "metric": "val_rmse" if numbers else "val_accuracy",
+                "metric": f"val_{metric}",
                 "patience": epochs,
                 "ties": "last",
             },

@@ -184,3 +184,29 @@ def test_realmlp_needs_neither_numbers_nor_categories(tmp_path: Path) -> None:
         assert all(
             layer.get("name") != "embedding" for layer in spelled["network"]["layers"] if isinstance(layer, dict)
         )
+
+
+@pytest.mark.parametrize(
+    ("given", "overrides", "watched", "smoothing"),
+    [
+        ({}, (), "val_accuracy", 0.1),
+        ({"metrics": ["balanced_accuracy", "log_loss"]}, (), "val_balanced_accuracy", 0.1),
+        ({"metrics": ["log_loss", "accuracy"]}, (), "val_log_loss", None),
+        ({"metrics": ["roc_auc"]}, (), "val_roc_auc", None),
+        ({"metrics": ["roc_auc"]}, ("metrics=[accuracy, roc_auc]",), "val_accuracy", 0.1),
+        ({}, ("metrics=[log_loss]",), "val_log_loss", None),
+        ({"training": {"early_stopping": {"metric": "val_loss"}}}, (), "val_loss", None),
+        ({"metrics": ["accuracy", "log_loss"]}, ("training.early_stopping.metric=val_log_loss",), "val_log_loss", None),
+        ({"loss": {"name": "cross_entropy", "label_smoothing": 0.2}, "metrics": ["log_loss"]}, (), "val_log_loss", 0.2),
+    ],
+    ids=["nothing", "decisions", "log-loss", "auc", "over-the-file", "override", "loss", "watched", "user-wins"],
+)
+def test_realmlp_smooths_labels_where_decisions_count(
+    given: dict, overrides: tuple, watched: str, smoothing: float | None
+) -> None:
+    """The metric asked for is watched, and where it is about probabilities, labels are smoothed by the user alone."""
+    data = {**DATA, "task": "multiclass"}
+    spelled = _read({"recipe": "realmlp", **given, "data": data}, *overrides)
+
+    assert spelled["training"]["early_stopping"]["metric"] == watched
+    assert (spelled["loss"]["label_smoothing"] if isinstance(spelled["loss"], dict) else None) == smoothing
