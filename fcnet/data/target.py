@@ -18,6 +18,7 @@ from fcnet.data.spelling import Label, Lookup
 from fcnet.data.statistics import moments, vanishing
 from fcnet.data.table import Column, Table
 from fcnet.errors import ConfigError, DataError
+from fcnet.formulas import Expr, Sym, maximum, minimum
 from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy, Learnt, Loss, Said, SquaredError
 
 Array = NDArray[Any]
@@ -366,13 +367,19 @@ class Numbers(Target):
             raise table.error(said, "such cells")
         return ((values - self.mean) / self.scale).astype(dtype)
 
-    def decode(self, y: Array, *, spread: bool = False) -> Array:
-        """Predictions (n, n_out) in original units, float64; a `spread` is no place, and is not moved."""
-        result: Array = np.asarray(y, dtype=np.float64) * self.scale
+    @property
+    def scales(self) -> dict[str, Array]:
+        """What leads back to the original units, (n_out,) float64 each: mean and scale, and the range where it has
+        one."""
+        found = {"mean": self.mean, "scale": self.scale, "low": self.low, "high": self.high}
+        return {name: array for name, array in found.items() if array is not None}
+
+    def decoded(self, y: Expr, *, spread: bool = False) -> Expr:
+        """A prediction in original units, a formula of y and of `scales`; a `spread` is no place, and is not moved."""
         if spread:
-            return result
-        result += self.mean
-        return result if self.low is None else np.clip(result, self.low, self.high, out=result)
+            return y * Sym("scale")
+        placed = y * Sym("scale") + Sym("mean")
+        return placed if self.low is None else minimum(maximum(placed, Sym("low")), Sym("high"))
 
     def truths(self, y: Array) -> Array:
         """In original units."""
@@ -412,8 +419,7 @@ class Numbers(Target):
 
     def arrays(self) -> dict[str, Array]:
         """What moves and scales them, and the range of predictions where they have one."""
-        found = {"mean": self.mean, "scale": self.scale, "low": self.low, "high": self.high}
-        return {f"preprocess/target_{name}": array for name, array in found.items() if array is not None}
+        return {f"preprocess/target_{name}": array for name, array in self.scales.items()}
 
     @classmethod
     def restored(

@@ -11,9 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
-
-from fcnet.backends.ops import Accumulate, Apply, Array, Ref, Tape
+from fcnet.backends.ops import Accumulate, Apply, Ref, Tape
 from fcnet.formulas import (
     Expr,
     Formula,
@@ -74,8 +72,8 @@ class Loss(ABC):
         """What is predicted of each target; the first is what metrics judge."""
         return (Said(),)
 
-    def say(self, p: Array) -> Array:
-        """That (n, said, n_targets), of the predictions of all parts (n, parts, n_targets)."""
+    def say(self, p: Exprs) -> Exprs:
+        """That, of the predictions of all parts."""
         return p
 
     @property
@@ -266,11 +264,14 @@ class Quantile(Loss):
         """The prediction, then every level."""
         return (Said(), *(Said(f"prediction{{}}@{level:g}") for level in self.ascending))
 
-    def say(self, p: Array) -> Array:
-        """In order."""
-        ordered = np.sort(p, axis=1)
+    def say(self, p: Exprs) -> Exprs:
+        """In order: as many rounds as there are levels exchange every other pair of neighbours."""
+        ordered = [*p]
+        for i in (i for start in range(len(p)) for i in range(start % 2, len(p) - 1, 2)):
+            low, high = ordered[i : i + 2]
+            ordered[i : i + 2] = minimum(low, high), maximum(low, high)
         middle = min(range(len(self.ascending)), key=lambda i: abs(self.ascending[i] - 0.5))
-        return np.concatenate([ordered[:, middle : middle + 1], ordered], axis=1)
+        return ordered[middle], *ordered
 
 
 @dataclass(frozen=True)

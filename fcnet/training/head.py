@@ -10,7 +10,8 @@ import numpy as np
 from fcnet.backends.base import Backend, Eager
 from fcnet.backends.ops import Apply, Array, Ref, Tape, like
 from fcnet.data.target import Numbers, Target
-from fcnet.formulas import Formula, Sym
+from fcnet.formulas import Expr, Formula, Sym
+from fcnet.formulas.transform import evaluate
 from fcnet.nn.losses import Loss
 
 
@@ -79,5 +80,11 @@ class Head:
         """
         if not isinstance(self.target, Numbers):
             return p
-        said = self.loss.say(p.reshape(len(p), len(self.loss.parts), self.target.width))
-        return np.hstack([self.target.decode(said[:, i], spread=each.spread) for i, each in enumerate(self.loss.said)])
+        parts = dict(zip(self.loss.parts, np.split(p, len(self.loss.parts), axis=1), strict=True))
+        values = {**parts, **self.target.scales}
+        return np.hstack([np.asarray(evaluate(each, values)) for each in self.saying(self.target)])
+
+    def saying(self, target: Numbers) -> list[Expr]:
+        """What is said of each number, in the target's units, of the parts of p and of `scales`."""
+        said = self.loss.say(self.loss.symbols)
+        return [target.decoded(p, spread=each.spread) for p, each in zip(said, self.loss.said, strict=True)]

@@ -161,7 +161,7 @@ def test_a_target_called_like_a_feature_leaves_the_feature_in_place(y, names):
     assert found.encoder.columns == ("close", "y")
     assert np.array_equal(found.x, np.column_stack(list(FEATURES.values())))
     assert found.target.names == names
-    assert np.allclose(found.target.decode(found.y)[:, 0], OTHER)
+    assert np.allclose(found.target.truths(found.y)[:, 0], OTHER)
     renamed = [name for name in names if name.endswith(" (target)")]
     assert [f'y is called "{name}"' in "; ".join(found.notices) for name in renamed] == [True] * len(renamed)
     assert np.array_equal(again(found, data).x, found.x)
@@ -208,7 +208,7 @@ def test_targets_of_a_frame_are_matched_by_name():
 
     turned = loaded((Frame(**FEATURES), y), target=["q", "p"])
 
-    assert np.allclose(turned.target.decode(turned.y), np.column_stack([-OTHER, OTHER]))
+    assert np.allclose(turned.target.truths(turned.y), np.column_stack([-OTHER, OTHER]))
     assert loaded((Frame(**FEATURES), y), target=["r", "s"]).target.names == ("r", "s")
     assert loaded((Frame(**FEATURES), y), target="q").target.names == ("q",)
     with pytest.raises(DataError, match=r"y has 2 columns, and data\.target names 1; list a name for each"):
@@ -278,7 +278,7 @@ def test_real_frames_and_series_are_taken_as_they_are_meant(library):
     found = loaded((frame, y), target=None)
 
     assert found.encoder.columns == ("close", "n")
-    assert np.allclose(found.target.decode(found.y)[:, 0], np.arange(40))
+    assert np.allclose(found.target.truths(found.y)[:, 0], np.arange(40))
 
 
 def test_a_shuffled_pandas_frame_is_not_joined_by_place():

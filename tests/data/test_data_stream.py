@@ -207,7 +207,7 @@ def test_another_file_is_scored_with_what_was_fitted(folder, fitted):
     found = score(other, fitted.resolved, fitted.encoder, fitted.target)
 
     assert found.parts["test"].tolist() == [0, 1]
-    assert np.allclose(found.target.decode(found.y)[:, 0], [7.5, 8.5])
+    assert np.allclose(found.target.truths(found.y)[:, 0], [7.5, 8.5])
     with pytest.raises(DataError, match="no target column"):
         score(folder.write("c,a\nv,3\n", "o.csv"), fitted.resolved, fitted.encoder, fitted.target)
 

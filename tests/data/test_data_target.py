@@ -108,7 +108,7 @@ def test_regression_targets_are_standardised_over_training_and_come_back(folder)
 
     assert abs(found.y.mean()) < 1e-12
     assert abs(found.y.std() - 1) < 1e-12
-    assert np.allclose(found.target.decode(found.y)[:, 0], [float(c) for c in cells], rtol=1e-14)
+    assert np.allclose(found.target.truths(found.y)[:, 0], [float(c) for c in cells], rtol=1e-14)
     assert plain.y[:, 0].tolist() == [float(c) for c in cells]
 
 
