@@ -257,14 +257,13 @@ def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[s
         part, shown = "test", str(files.near(source)) if isinstance(source, Path) else "data"
     else:
         loaded, part, shown = _own_data(net, split)
-    rows = loaded.parts[part]
-    scores = net.scores(loaded, rows, guess)
+    scores = net.scores(loaded, part, guess)
     return {
         "name": net.header["name"],
         "checkpoint": str(net.path),
         "epoch": net.header["epoch"],
         "part": part,
-        "rows": len(rows),
+        "rows": len(loaded.parts[part]),
         "data": shown,
         "notices": [*(loaded.notices if source is not None else ()), *extras.notices()],
         **weighted_by(loaded),

@@ -2,6 +2,9 @@
 
 A metric sees targets y, predictions p and row weights w of all rows of a part at once, in float64, so it cannot
 depend on how the rows were batched. Class weights belong to the loss alone: no metric knows them.
+
+Where row weights w are (n,) they may be (R, n) too, R sets of weights at once, of which each has a value; so resamples
+of a part cost little.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet.bootstrap import Resamples, middle
 from fcnet.data.options import Task
 from fcnet.data.target import TASKS, Classes, Labels, Numbers, Target
 from fcnet.errors import ConfigError, Problem
 
 Array = NDArray[Any]
-Formula = Callable[[Array, Array, Array], float]
+Formula = Callable[[Array, Array, Array], Any]
 
 CELLS = 1 << 21
 """So many probabilities or predicted numbers are worked on at a time."""
@@ -48,6 +52,8 @@ class Metric:
     in_nats: bool = False
     by_decision: bool = False
     """Whether it asks of the probabilities of classes only which is the largest: `Decided` is enough."""
+    at_once: bool = False
+    """Whether `formula` takes w (R, n) too, and gives (R,): without it, resamples are worked off one by one."""
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -69,6 +75,18 @@ class Metric:
             return float(np.average(nats, weights=w))
         return float(self.formula(y, p, w))  # type: ignore[arg-type]  # of `Decided` the formula asks no more
 
+    def values(self, y: Array, p: Array | Decided, w: Array, nats: Array | None = None) -> Array:
+        """`value` under each of R sets of weights w (R, n), as (R,)."""
+        if not self.at_once or not (p.finite if isinstance(p, Decided) else _finite(p)):
+            return np.array([self.value(y, p, each, nats) for each in w])
+        found = np.full(len(w), np.nan)
+        sound = w.sum(axis=1) > 0
+        if self.in_nats and nats is not None:
+            found[sound] = _average(nats, w[sound])
+        else:
+            found[sound] = self.formula(y, p, w[sound])  # type: ignore[arg-type]  # as in `value`
+        return found
+
     def better(self, a: float, b: float) -> bool:
         """Whether a is strictly better than b; a NaN is never better, and every number is better than a NaN."""
         if np.isnan(a) or np.isnan(b):
@@ -76,22 +94,22 @@ class Metric:
         return a > b if self.greater_is_better else a < b
 
 
-def accuracy(y: Array, p: Array, w: Array) -> float:
+def accuracy(y: Array, p: Array, w: Array) -> Any:
     """The share of rows whose most probable class is the right one: Σ w [argmax p = y] / Σ w.
 
     Of equally probable classes the first counts. Several labels: the mean over the labels of the share of rows with
     [p > ½] = y (one minus the Hamming loss), not the share of rows with every label right.
     """
-    return float(np.mean(np.average(_guess(y, p) == y, axis=0, weights=w)))
+    return _average(_guess(y, p) == y, w)
 
 
-def balanced_accuracy(y: Array, p: Array, w: Array) -> float:
+def balanced_accuracy(y: Array, p: Array, w: Array) -> Any:
     """The mean over the classes of the share of their rows that is found; classes without a row do not count."""
     hits, actual, _ = _counts(y, p, w)
     return _mean_of_ratios(hits, actual)
 
 
-def f1_macro(y: Array, p: Array, w: Array) -> float:
+def f1_macro(y: Array, p: Array, w: Array) -> Any:
     """The mean over the classes (or labels) of F₁ = 2 · hits / (actual + predicted), each a sum of weights.
 
     A class that is neither there nor predicted has no F₁ and does not count.
@@ -100,7 +118,7 @@ def f1_macro(y: Array, p: Array, w: Array) -> float:
     return _mean_of_ratios(2 * hits, actual + predicted)
 
 
-def log_loss(y: Array, p: Array, w: Array) -> float:
+def log_loss(y: Array, p: Array, w: Array) -> Any:
     """The mean of −ln p(right class), in nats; several labels: the mean over labels of −ln p or −ln (1 − p).
 
     As in scikit-learn, a probability below the machine epsilon of p's own type counts as that epsilon: 15.9 nats are
@@ -108,10 +126,10 @@ def log_loss(y: Array, p: Array, w: Array) -> float:
     """
     right = p[np.arange(len(y)), y] if y.ndim == 1 else np.where(y == 1, p, 1 - p)
     ell = -np.log(np.maximum(right, np.finfo(p.dtype).eps).astype(np.float64))
-    return float(np.mean(np.average(ell, axis=0, weights=w)))
+    return _average(ell, w)
 
 
-def roc_auc(y: Array, p: Array, w: Array) -> float:
+def roc_auc(y: Array, p: Array, w: Array) -> Any:
     """The chance that a row of the class gets a higher p than a row that is not of it; equal p count one half.
 
     Two classes: of the second class. More classes, several labels: the mean over them, each against the rest. A class
@@ -122,44 +140,108 @@ def roc_auc(y: Array, p: Array, w: Array) -> float:
         areas = [_area(y == k, p[:, k], w) for k in classes]
     else:
         areas = [_area(y[:, k] == 1, p[:, k], w) for k in range(p.shape[1])]
-    return _mean_of_defined(np.array(areas))
+    return _mean_of_defined(np.stack(areas, axis=-1))
 
 
-def rmse(y: Array, p: Array, w: Array) -> float:
+def rmse(y: Array, p: Array, w: Array) -> Any:
     """The root of the mean squared error, in the target's units; several targets: the mean of their roots."""
-    return float(np.mean(np.sqrt(np.average(_error(y, p) ** 2, axis=0, weights=w))))
+    return np.mean(np.sqrt(_averages(_error(y, p) ** 2, w)), axis=-1)
 
 
-def mae(y: Array, p: Array, w: Array) -> float:
+def mae(y: Array, p: Array, w: Array) -> Any:
     """The mean absolute error, in the target's units; several targets: the mean over them."""
-    return float(np.mean(np.average(np.abs(_error(y, p)), axis=0, weights=w)))
+    return _average(np.abs(_error(y, p)), w)
 
 
-def r2(y: Array, p: Array, w: Array) -> float:
+def r2(y: Array, p: Array, w: Array) -> Any:
     """R² = 1 − Σ w (y − p)² / Σ w (y − ȳ)², where ȳ is the mean of these rows; several targets: the mean over them.
 
     A target that is constant over the rows has no R² and does not count.
     """
-    deviation = _columns(y) - np.average(_columns(y), axis=0, weights=w)
-    total = w @ deviation**2
-    residual = w @ _error(y, p) ** 2
+    deviation = _columns(y) - np.average(_columns(y), axis=0, weights=w if w.ndim == 1 else None)
+    total = _sum(w, deviation**2)
+    if w.ndim > 1:  # each resample has a mean of its own
+        total = total - _sum(w, deviation) ** 2 / w.sum(axis=-1, keepdims=True)
+    residual = _sum(w, _error(y, p) ** 2)
     return 1.0 - _mean_of_ratios(residual, np.where(np.ptp(_columns(y), axis=0) > 0, total, 0.0))
 
 
 def score(
-    metrics: Iterable[Metric], y: Array, p: Array | Decided, w: Array | None, guess: Array, nats: Array | None = None
-) -> dict[str, dict[Literal["value", "trivial"], float]]:
-    """Every metric of p, and beside it that of the same `guess` (n_out,) for every row; see `Target.guess`."""
+    metrics: Iterable[Metric],
+    y: Array,
+    p: Array | Decided,
+    w: Array | None,
+    guess: Array,
+    nats: Array | None = None,
+    *,
+    intervals: bool = False,
+) -> dict[str, dict[str, float]]:
+    """Every metric of p, and beside it that of the same `guess` (n_out,) for every row; see `Target.guess`.
+
+    `intervals`: also `low` and `high`, between which it is on 95 % of resamples of the rows.
+    """
     everywhere: Array = np.broadcast_to(guess, p.shape)
     # NumPy would write the same row out n times to look for the largest of each.
     same = Decided(np.full(len(y), guess.argmax()), p.shape, bool(np.isfinite(guess).all())) if y.ndim == 1 else None
-    return {
+    found = {
         m.name: {
             "value": m.value(y, p, w, nats),
             "trivial": m.value(y, same if same is not None and m.by_decision else everywhere, w),
         }
         for m in metrics
     }
+    if intervals and len(y):
+        resampled = Resampled(y, p, w, nats)
+        for m in metrics:
+            found[m.name]["low"], found[m.name]["high"] = resampled.interval(m, found[m.name]["value"])
+    return found
+
+
+class Resampled:
+    """Targets y, predictions p, row weights w and nats of n ≥ 1 rows, as `Metric.value` takes them, on resamples."""
+
+    def __init__(self, y: Array, p: Array | Decided, w: Array | None, nats: Array | None) -> None:
+        self.y, self.p, self.nats = y, p, nats
+        self.w = np.ones(len(y)) if w is None else w.astype(np.float64)
+        self._drawn: dict[int, Resamples] = {}
+
+    def _of(self, metric: Metric) -> tuple[Resamples, Array, Array | Decided, Array, Array | None]:
+        """The draws, and y, p, w and nats of the rows that they look at; fewer where the metric sees much of each."""
+        width = 1 if metric.by_decision or metric.in_nats else self.p.shape[1]
+        if width not in self._drawn:
+            self._drawn[width] = Resamples.of(len(self.y), width)
+        drawn, p = self._drawn[width], self.p
+        rows = drawn.rows
+        some = Decided(p.classes[rows], p.shape, p.finite) if isinstance(p, Decided) else p[rows]
+        return drawn, self.y[rows], some, self.w[rows], None if self.nats is None else self.nats[rows]
+
+    def values(self, metric: Metric) -> Array:
+        """The metric on each resample, (R,)."""
+        drawn, y, p, w, nats = self._of(metric)
+        return metric.values(y, p, w * drawn.weights, nats)
+
+    def interval(self, metric: Metric, value: float) -> tuple[float, float]:
+        """Between what the metric, which is `value` on all rows, is on 95 % of resamples; NaN where it is not defined.
+
+        It holds `value`. Where only some of the rows are resampled, it lies around `value` as theirs lie around theirs,
+        and does not pass what the right answers would get.
+        """
+        if np.isnan(value):
+            return value, value
+        low, high = middle(self.values(metric))
+        drawn, y, p, w, nats = self._of(metric)
+        if len(drawn.rows) < len(self.y):
+            moved, right = value - metric.value(y, p, w, nats), metric.value(y, _right(y, p), w)
+            low, high = low + moved, high + moved
+            low, high = (low, min(high, right)) if metric.greater_is_better else (max(low, right), high)
+        return min(low, value), max(high, value)
+
+
+def _right(y: Array, p: Array | Decided) -> Array | Decided:
+    """Predictions, of p's form, that are y."""
+    if isinstance(p, Decided):
+        return Decided(y, p.shape, True)
+    return (y if y.ndim > 1 else y[:, None] == np.arange(p.shape[1])).astype(p.dtype)
 
 
 def chosen(names: Literal["auto"] | Sequence[str], task: Task) -> tuple[Metric, ...]:
@@ -195,37 +277,74 @@ def _finite(p: Array) -> bool:
 
 
 def _counts(y: Array, p: Array, w: Array) -> tuple[Array, Array, Array]:
-    """For each class or label, (K,) float64: the weight of the rows found, of its rows, of those predicted as such."""
+    """For each class or label, (…, K) float64: the weight of the rows found, of its rows, of those predicted so."""
     guess = _guess(y, p)
     if y.ndim == 1:
         k = p.shape[1]
         hit = guess == y
-        return np.bincount(y[hit], w[hit], k), np.bincount(y, w, k), np.bincount(guess, w, k)
-    return w @ (guess * y), w @ y, w @ guess
+        return _by_class(y[hit], w[..., hit], k), _by_class(y, w, k), _by_class(guess, w, k)
+    return _sum(w, guess * y), _sum(w, y), _sum(w, guess)
 
 
-def _mean_of_ratios(numerator: Array, denominator: Array) -> float:
-    """The mean of the ratios whose denominator is positive; NaN if there is none."""
-    defined = denominator > 0
-    return _mean_of_defined(numerator[defined] / denominator[defined])
+def _by_class(codes: Array, w: Array, k: int) -> Array:
+    """The weight of the rows of each of k classes, (…, k)."""
+    if w.ndim == 1:
+        return np.asarray(np.bincount(codes, w, k))
+    found, there = np.zeros((len(w), k)), np.bincount(codes, minlength=k)
+    if len(codes):
+        starts = (np.cumsum(there) - there)[there > 0]
+        found[:, there > 0] = np.add.reduceat(w[:, np.argsort(codes, kind="stable")], starts, axis=1)
+    return found
 
 
-def _mean_of_defined(values: Array) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")
+def _mean_of_ratios(numerator: Array, denominator: Array) -> Array:
+    """The mean over the last axis of the ratios whose denominator is positive; NaN if there is none."""
+    ratios = np.full(np.shape(denominator), np.nan)
+    return _mean_of_defined(np.divide(numerator, denominator, out=ratios, where=denominator > 0))
 
 
-def _area(positive: Array, p: Array, w: Array) -> float:
-    """The area under the ROC curve, (n,) each: Σ over rows of equal p of positives · (negatives below + ½ beside)."""
+def _mean_of_defined(values: Array) -> Array:
+    defined = ~np.isnan(values)
+    count = defined.sum(axis=-1)
+    total = np.where(defined, values, 0.0).sum(axis=-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _average(values: Array, w: Array) -> Array:
+    """Σ w values / Σ w over the rows, (…); of values (n, L) the mean over the L."""
+    each = _averages(values, w)
+    return each if values.ndim == 1 else np.asarray(np.mean(each, axis=-1))
+
+
+def _averages(values: Array, w: Array) -> Array:
+    """Σ w values / Σ w over the rows, (…) or (…, L)."""
+    if w.ndim == 1:
+        return np.asarray(np.average(values, axis=0, weights=w))
+    total = w.sum(axis=-1)
+    return np.asarray(_sum(w, values) / (total if values.ndim == 1 else total[:, None]))
+
+
+def _sum(w: Array, values: Array) -> Array:
+    """Σ w values over the rows, (…) or (…, L); many sums at once without BLAS, whose bits depend on its threads."""
+    if w.ndim == 1:
+        return np.asarray(w @ values)
+    return np.asarray(np.einsum("rn,n...->r...", w, values.astype(np.float64)))
+
+
+def _area(positive: Array, p: Array, w: Array) -> Array:
+    """The area under the ROC curve, (…): Σ over rows of equal p of positives · (negatives below + ½ beside).
+
+    p and positive (n,).
+    """
     order = np.argsort(p)
-    p, positive, w = p[order], positive[order], w[order]
+    p, positive, w = p[order], positive[order], w[..., order]
     starts = np.flatnonzero(np.r_[True, p[1:] != p[:-1]])
-    positives = np.add.reduceat(np.where(positive, w, 0.0), starts)
-    negatives = np.add.reduceat(np.where(positive, 0.0, w), starts)
-    pairs = positives.sum() * negatives.sum()
-    if pairs == 0:
-        return float("nan")
-    return float(positives @ (np.cumsum(negatives) - 0.5 * negatives) / pairs)
+    positives = np.add.reduceat(np.where(positive, w, 0.0), starts, axis=-1)
+    negatives = np.add.reduceat(np.where(positive, 0.0, w), starts, axis=-1)
+    pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)
+    below = np.cumsum(negatives, axis=-1) - 0.5 * negatives
+    won = positives @ below if w.ndim == 1 else np.einsum("rn,rn->r", positives, below)
+    return np.where(pairs > 0, won / np.where(pairs > 0, pairs, 1.0), np.nan)
 
 
 def _columns(y: Array) -> Array:
@@ -237,12 +356,14 @@ def _error(y: Array, p: Array) -> Array:
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", (Classes, Labels), True, accuracy, by_decision=True),
-    "balanced_accuracy": Metric("balanced_accuracy", (Classes,), True, balanced_accuracy, by_decision=True),
-    "log_loss": Metric("log_loss", (Classes, Labels), False, log_loss, in_nats=True),
-    "f1_macro": Metric("f1_macro", (Classes, Labels), True, f1_macro, by_decision=True),
-    "roc_auc": Metric("roc_auc", (Classes, Labels), True, roc_auc),
-    "rmse": Metric("rmse", (Numbers,), False, rmse),
-    "mae": Metric("mae", (Numbers,), False, mae),
-    "r2": Metric("r2", (Numbers,), True, r2),
+    "accuracy": Metric("accuracy", (Classes, Labels), True, accuracy, by_decision=True, at_once=True),
+    "balanced_accuracy": Metric(
+        "balanced_accuracy", (Classes,), True, balanced_accuracy, by_decision=True, at_once=True
+    ),
+    "log_loss": Metric("log_loss", (Classes, Labels), False, log_loss, in_nats=True, at_once=True),
+    "f1_macro": Metric("f1_macro", (Classes, Labels), True, f1_macro, by_decision=True, at_once=True),
+    "roc_auc": Metric("roc_auc", (Classes, Labels), True, roc_auc, at_once=True),
+    "rmse": Metric("rmse", (Numbers,), False, rmse, at_once=True),
+    "mae": Metric("mae", (Numbers,), False, mae, at_once=True),
+    "r2": Metric("r2", (Numbers,), True, r2, at_once=True),
 }

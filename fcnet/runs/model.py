@@ -203,8 +203,9 @@ class Model:
         with self.engine() as engine, quietly:
             return self.head.predictions(engine.backend, engine.forward(inputs))
 
-    def scores(self, data: Dataset, rows: Array, guess: Array) -> dict[str, Any]:
-        """Loss and metrics, as in metrics.json, of the given rows; `guess` is as Scorer wants it."""
+    def scores(self, data: Dataset, part: str, guess: Array) -> dict[str, Any]:
+        """Loss and metrics, as in metrics.json, of a part; `guess` is as Scorer wants it."""
         with self.engine() as engine:
             about = self.head, self.metrics, guess, (data.inputs, data.y, data.w), data.row_weights
-            return summary(*Scorer(engine.backend, engine.forward, *about)(rows))
+            scorer = Scorer(engine.backend, engine.forward, *about)
+            return summary(*scorer(data.parts[part], intervals=part != "train"))

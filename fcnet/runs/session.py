@@ -429,7 +429,7 @@ class _Session:
         try:  # the scorer reads the state's memory
             state.scored[...], state.q[...] = best.θ, best.q
             for name, rows in self.data.parts.items():
-                done[name] = summary(*self.scorer(rows)) if len(rows) else None
+                done[name] = summary(*self.scorer(rows, intervals=name != "train")) if len(rows) else None
             flat = self.scorer.flat(self.data.parts["train"])
         finally:
             state.scored[...], state.q[...] = kept

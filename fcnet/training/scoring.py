@@ -60,8 +60,8 @@ class Scorer:
             head.link(tape, a, like("p", self._p))
         self._step = backend.compile(tape.ops, arrays)
 
-    def __call__(self, rows: Array) -> tuple[float, dict[str, Any]]:
-        """(Σ w ℓ / Σ w, {metric: {"value", "trivial"}}) over the given rows."""
+    def __call__(self, rows: Array, *, intervals: bool = False) -> tuple[float, dict[str, Any]]:
+        """(Σ w ℓ / Σ w, {metric: {"value", "trivial"}}) over the given rows; see `score` for `intervals`."""
         w, row_weights = (None if each is None else each[rows] for each in (self.w, self.row_weights))
         ℓ = np.empty(len(rows))
         nats = None if self._nats is None else np.empty(len(rows))
@@ -79,7 +79,7 @@ class Scorer:
         loss = float(np.average(ℓ, weights=w)) if w is None or w.sum() > 0 else float("nan")
         y = target.truths(self.y[rows])
         predicted = Decided(p[:, 0], (len(p), n_out), bool((p >= 0).all())) if decided else p
-        return loss, score(self.metrics, y, predicted, row_weights, self.guess, nats)
+        return loss, score(self.metrics, y, predicted, row_weights, self.guess, nats, intervals=intervals)
 
     def _predict(self, rows: Array, ℓ: Array, nats: Array | None) -> Array:
         """The predictions of some rows; what they cost goes into ℓ and nats."""

@@ -105,7 +105,7 @@ def test_json_results_are_strict_objects(call, trained):
     header = json.loads(call("inspect", "--json")[1])
 
     assert results[0]["part"] == "test"
-    assert set(results[0]["accuracy"]) == {"value", "trivial"}
+    assert set(results[0]["accuracy"]) == {"value", "trivial", "low", "high"}
     assert (results[1]["rows"], results[1]["output"]) == (90, "flowers.predictions.csv")
     assert header["classes"] == ["=iris", "rose", "tulip"]
 
