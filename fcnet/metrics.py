@@ -231,7 +231,8 @@ class Resampled:
         low, high = middle(self.values(metric))
         drawn, y, p, w, nats = self._of(metric)
         if len(drawn.rows) < len(self.y):
-            moved, right = value - metric.value(y, p, w, nats), metric.value(y, _right(y, p), w)
+            moved = value - metric.value(y, p, w, nats)
+            right = metric.value(y, _right(y, p), w, None if nats is None else np.zeros_like(nats))
             low, high = low + moved, high + moved
             low, high = (low, min(high, right)) if metric.greater_is_better else (max(low, right), high)
         return min(low, value), max(high, value)

@@ -81,15 +81,19 @@ def test_an_interval_holds_the_value(name, kind, n):
     assert not (high > 1 + 1e-12 if metric.greater_is_better else low < 0)
 
 
-def test_decided_classes_have_the_interval_of_their_probabilities():
-    """Of more rows than are kept, the decisions alone give the same ends."""
+@pytest.mark.parametrize("name", [m.name for m in METRICS.values() if m.by_decision or m.in_nats])
+def test_decided_classes_have_the_interval_of_their_probabilities(name):
+    """Of more rows than are kept, the decisions, and what each row costs, give the same ends as all probabilities."""
     y, p = part(Classes, 3000)
+    nats = -np.log(p[np.arange(len(y)), y])
     decided = Decided(p.argmax(axis=1), p.shape, finite=True)
-    value = METRICS["f1_macro"].value(y, p)
+    metric = METRICS[name]
+    value = metric.value(y, p, None, nats)
 
-    assert Resampled(y, p, None, None).interval(METRICS["f1_macro"], value) == Resampled(
-        y, decided, None, None
-    ).interval(METRICS["f1_macro"], value)
+    found = [Resampled(y, each, None, nats).interval(metric, value) for each in (p, decided)]
+
+    assert found[0] == found[1]
+    assert found[0][0] < value < found[0][1]
 
 
 def test_rows_without_weight_do_not_count():
