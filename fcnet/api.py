@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +25,7 @@ from fcnet.data.ahead import ahead
 from fcnet.data.numbers import grammar
 from fcnet.data.readers import Request, reader
 from fcnet.errors import CheckpointError, DataError, FcnetError, FcnetWarning, Problem, Stopped, UsageError
+from fcnet.records import dataclass
 from fcnet.reports import summary
 from fcnet.reports.text import count, figures
 from fcnet.runs import folder, origin

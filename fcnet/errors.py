@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from fcnet.records import dataclass
 
 
 def escape(text: str) -> str:

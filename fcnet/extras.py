@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
 
 from fcnet import files
 from fcnet.errors import StorageError, escape
+from fcnet.records import dataclass
 
 LEAST = {"numba": (0, 60), "polars": (1, 32)}
 """The oldest versions that fcnet knows how to use, as in pyproject.toml."""

@@ -9,13 +9,13 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar
 
 from fcnet import files
+from fcnet.records import dataclass
 
 _CGROUP = Path("/sys/fs/cgroup")
 _SELF = Path("/proc/self")

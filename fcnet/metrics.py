@@ -10,7 +10,6 @@ of a part cost little.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from fcnet.bootstrap import Resamples, middle
 from fcnet.data.options import Task
 from fcnet.data.target import TASKS, Classes, Labels, Numbers, Target
 from fcnet.errors import ConfigError, Problem
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 Formula = Callable[[Array, Array, Array], Any]

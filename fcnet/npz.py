@@ -13,13 +13,14 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fcnet.files import Buffer
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 Read = Callable[[int, int], bytes]

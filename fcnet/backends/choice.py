@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from fcnet.backends.numpy import NumpyBackend
 from fcnet.backends.ops import Apply, Matmul, like
 from fcnet.errors import ConfigError
 from fcnet.formulas import Formula, Sym
+from fcnet.records import dataclass
 
 WORTH = 5.0
 """Seconds that compiled kernels must save before they are taken: about what compiling them costs the first time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 
 from fcnet.config.names import flaw
 from fcnet.config.places import Finding, Path, Tree, dotted, shortened
@@ -15,6 +15,7 @@ from fcnet.nn.layers import Layer
 from fcnet.nn.losses import LOSSES, Loss
 from fcnet.optim.rules import Sgd
 from fcnet.optim.schedules import Step
+from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)

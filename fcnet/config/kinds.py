@@ -8,12 +8,13 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fcnet.config.places import Path, Plain
 from fcnet.config.schema import Config
+from fcnet.records import dataclass
 from fcnet.registry import HIDDEN, Ge, Gt, Le, Len, Lt, Mark, Named, OneOf, Such
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from typing import Any
 
 from fcnet.errors import ConfigError, Problem, more
+from fcnet.records import dataclass
 
 Path = tuple[str | int, ...]
 Plain = Any  # None, bool, int, float, str, list of these, dict from str to these

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fcnet.data.options import Task
 from fcnet.data.target import TASKS, Classes, Numbers, Target
+from fcnet.records import dataclass
 
 Recipe = Callable[["Facts"], dict[str, Any]]
 

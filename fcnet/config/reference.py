@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, dataclass, is_dataclass, replace
+from dataclasses import MISSING, is_dataclass, replace
 from typing import Any
 
 from fcnet.config.docstrings import about, meanings
@@ -32,6 +32,7 @@ from fcnet.config.kinds import (
 )
 from fcnet.config.schema import EXACTLY_ONE, Config
 from fcnet.config.write import inline, plain
+from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)

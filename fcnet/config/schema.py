@@ -7,7 +7,7 @@ is what `fcnet schema` and docs/config.md say about it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from fcnet.config.recipes import RECIPES
@@ -20,6 +20,7 @@ from fcnet.nn.losses import LOSSES, Loss
 from fcnet.nn.parametrisations import PARAMETRISATIONS, Parametrisation
 from fcnet.optim.rules import OPTIMIZERS, Adam, Optimizer
 from fcnet.optim.schedules import SCHEDULES, Constant, Schedule
+from fcnet.records import dataclass
 from fcnet.registry import HIDDEN, Count, Ge, Gt, Le, Len, Lt, Named, OneOf, Share
 
 

@@ -7,7 +7,7 @@ has the keys of its class and no others.
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING
 from typing import Any, Literal
 
 from fcnet.config.kinds import (
@@ -27,6 +27,7 @@ from fcnet.config.kinds import (
     keys,
 )
 from fcnet.config.places import Path, Plain
+from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import codecs
 import mmap
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from fcnet import extras, files
 from fcnet.data.numbers import Grammar
+from fcnet.records import dataclass
 
 if TYPE_CHECKING:
     import polars as pl

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from fcnet.data.delimited import Block
 from fcnet.data.numbers import BLANKS, Grammar, other_spellings
 from fcnet.data.problems import SHOWN, Problems
 from fcnet.data.table import Column
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 Kind = Literal["auto", "number", "text", "both"]

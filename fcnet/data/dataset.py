@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from fcnet.data.target import TASKS, Classes, Target, Wanted
 from fcnet.errors import ConfigError, DataError
 from fcnet.nn.losses import Learnt
 from fcnet.nn.rows import Rows
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 

@@ -13,7 +13,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -40,6 +40,7 @@ from fcnet.data.numbers import BLANKS, Grammar
 from fcnet.data.opened import Opened, pieces
 from fcnet.data.problems import Problems
 from fcnet.errors import DataError, FcnetError
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, takewhile
 from typing import Any
@@ -25,6 +24,7 @@ from fcnet.data.tally import Tally
 from fcnet.errors import LimitError, more
 from fcnet.formulas import Sym
 from fcnet.nn.rows import Rows
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 

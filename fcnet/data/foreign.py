@@ -6,9 +6,9 @@ import os
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from fcnet.data.cures import beside
+from fcnet.records import dataclass
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a zip archive (.zip, .xlsx or .npz)"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from fcnet.data.options import Data
 from fcnet.data.table import Table
 from fcnet.data.typed import same_cells
 from fcnet.errors import DataError
+from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)

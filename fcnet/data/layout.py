@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from fcnet.data.dialect import BLANK, detect, detect_unusual, is_heading, records_of, squeezed_text
 from fcnet.data.numbers import BLANKS, Grammar
+from fcnet.records import dataclass
 
 TOP = 50
 """The header is looked for among so many lines."""

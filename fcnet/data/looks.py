@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import product
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fcnet.data.cures import beside
 from fcnet.data.numbers import BLANKS, HINTS, Grammar
 from fcnet.data.table import Column
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fcnet.data.cures import typed
 from fcnet.data.options import Data
 from fcnet.errors import ConfigError
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 

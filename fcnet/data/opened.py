@@ -8,13 +8,13 @@ import os
 import stat
 import zlib
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
 from fcnet.data.foreign import foreign, looks_like
 from fcnet.errors import DataError, StorageError
+from fcnet.records import dataclass
 
 T = TypeVar("T")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
 from fcnet.data.encodings import CATEGORICAL, NUMERIC, OfCategories, OfNumbers
 from fcnet.data.encodings.one_hot import OneHot
 from fcnet.data.encodings.standard import Standard
+from fcnet.records import dataclass
 from fcnet.registry import Ge, Lt, Named
 
 Task = Literal["binary", "multiclass", "multilabel", "regression"]

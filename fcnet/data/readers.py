@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +19,7 @@ from fcnet.data.parquet import read_parquet
 from fcnet.data.problems import Problems
 from fcnet.data.table import Column, Table
 from fcnet.errors import DataError
+from fcnet.records import dataclass
 
 
 def quietly() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from fcnet.data.split import PARTS
 from fcnet.data.table import Table
 from fcnet.data.target import TASKS, Classes, Target, check_labels, find_task, missing_rows
 from fcnet.errors import ConfigError, DataError, Problem
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from fcnet.data.columns import Want
 from fcnet.data.cures import typed
@@ -13,6 +12,7 @@ from fcnet.data.options import Data
 from fcnet.data.problems import SHOWN
 from fcnet.data.target import Target
 from fcnet.errors import ConfigError, DataError, Problem, more
+from fcnet.records import dataclass
 
 LONGEST = 100
 """Characters of a name to which others are compared, and which is compared to them."""

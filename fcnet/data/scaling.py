@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from fcnet.data.encodings import Number, encoded
 from fcnet.errors import DataError
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 

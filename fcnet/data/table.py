@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fcnet.data.problems import SHOWN
 from fcnet.errors import DataError, Problem, more
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 

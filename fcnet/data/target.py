@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from fcnet.data.table import Column, Table
 from fcnet.errors import ConfigError, DataError
 from fcnet.formulas import Expr, Sym, maximum, minimum
 from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy, Learnt, Loss, Said, SquaredError
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 

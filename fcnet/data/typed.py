@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fcnet.data.bulk import first_seen
 from fcnet.data.spelling import canonical, spelled
+from fcnet.records import dataclass
 
 if TYPE_CHECKING:
     import polars as pl

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from fcnet.formulas import Expr, Sym, absolute, erf, exp, expm1, log1p, maximum, minimum, row_max, row_sum, tanh, where
 from fcnet.nn.layout import Slot
+from fcnet.records import dataclass
 from fcnet.registry import Ge, Gt, Lt, Named
 
 

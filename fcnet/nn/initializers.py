@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 
 from fcnet import random
 from fcnet.backends.ops import Array
+from fcnet.records import dataclass
 
 
 class Initializer(Protocol):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from fcnet.backends.base import aligned
 from fcnet.backends.ops import Array, Ref, ref
+from fcnet.records import dataclass
 
 Vector = TypeVar("Vector", Array, Ref)
 Kind = Literal["bias", "weight", "vector", "embedding", "buffer"]

@@ -8,7 +8,7 @@ what prediction follows from them, and how it stands in a file.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Annotated, ClassVar, Literal
 
 from fcnet.backends.ops import Accumulate, Apply, Ref, Tape
@@ -29,6 +29,7 @@ from fcnet.formulas import (
     width,
 )
 from fcnet.nn.activations import Sigmoid, Softmax, Softplus, logistic
+from fcnet.records import dataclass
 from fcnet.registry import Ge, Gt, Len, Lt
 
 Learnt = Literal["one_hot", "bits", "numbers", "amounts"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from fcnet import random
 from fcnet.backends.ops import Array
 from fcnet.nn.workspace import place
+from fcnet.records import dataclass
 from fcnet.registry import Gt
 
 

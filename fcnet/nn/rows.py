@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from fcnet.backends.ops import Array
+from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)

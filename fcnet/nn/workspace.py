@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
 
 from fcnet import random
 from fcnet.backends.ops import Array, Ref, ref
+from fcnet.records import dataclass
 
 
 @dataclass

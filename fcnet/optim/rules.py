@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal, Protocol, TypeGuard
 
 import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape, ref
 from fcnet.formulas import Expr, Formula, Sym, power, row_sum, sqrt
+from fcnet.records import dataclass
 from fcnet.registry import Ge, Gt, Lt, Named
 
 _REGISTRY: dict[str, type[Optimizer]] = {}  # filled at the end: a rule may have others in its groups

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fcnet.records import dataclass
 from fcnet.registry import Ge, Gt, Le, Lt
 
 Array = NDArray[Any]

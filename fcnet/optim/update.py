@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,6 +17,7 @@ from fcnet.formulas import Expr, Formula, Sym, minimum
 from fcnet.formulas.transform import evaluate, hoist
 from fcnet.nn.layout import ALIGN, Layout, Segment, Slot
 from fcnet.optim.rules import Optimizer, of_matrices
+from fcnet.records import dataclass
 
 SCALARS = ("lr", "decay", "t")
 ALONE = 2**14

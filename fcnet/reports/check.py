@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from fcnet.data.encodings import Fitted, Number
 from fcnet.errors import FcnetError, escape
 from fcnet.formulas.notation import compact
 from fcnet.machine import Limit, size
+from fcnet.records import dataclass
 from fcnet.reports.summary import outputs
 from fcnet.reports.text import cells, count, fold, hang, label_width, left, right, shorten
 from fcnet.training.estimate import Estimate, Part, refuse

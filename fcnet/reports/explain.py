@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from fcnet.formulas.notation import compact, formula, line
 from fcnet.nn.activations import logistic
 from fcnet.nn.losses import forward_backward
 from fcnet.optim.update import Update
+from fcnet.records import dataclass
 from fcnet.reports.summary import net as chain
 from fcnet.reports.text import count
 from fcnet.training.estimate import refuse_memory

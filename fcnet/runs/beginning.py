@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from fcnet import config as configs
 from fcnet import files
 from fcnet.config.schema import Config
 from fcnet.errors import CheckpointError, ConfigError, FcnetError, Problem
+from fcnet.records import dataclass
 from fcnet.runs import checkpoint, folder
 from fcnet.runs.model import understand
 

@@ -9,7 +9,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +19,7 @@ from fcnet import npz
 from fcnet.errors import CheckpointError, DivergedError, LimitError
 from fcnet.files import Buffer, Folder, json_text, open_plain, reason, storage_error
 from fcnet.random import Array
+from fcnet.records import dataclass
 
 FORMAT = (1, 0)
 """Major and minor version of the format. A reader takes every minor version of its major one."""

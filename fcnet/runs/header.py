@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from fcnet.config.kinds import Section, words
@@ -17,6 +16,7 @@ from fcnet.config.strict import Fault, made
 from fcnet.data.encodings import CATEGORICAL, NUMERIC
 from fcnet.data.options import Task
 from fcnet.data.target import TASKS
+from fcnet.records import dataclass
 from fcnet.registry import Ge, Le, Len, Such
 
 T = TypeVar("T")

@@ -6,10 +6,10 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from fcnet.errors import CheckpointError
 from fcnet.files import Folder
+from fcnet.records import dataclass
 
 NAME = "metrics.csv"
 

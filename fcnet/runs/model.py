@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from fcnet.errors import CheckpointError, FcnetError
 from fcnet.metrics import Metric, chosen
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
+from fcnet.records import dataclass
 from fcnet.runs import checkpoint
 from fcnet.training import build
 from fcnet.training.head import Head

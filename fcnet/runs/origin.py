@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from fcnet import config as configs
 from fcnet.data.opened import FileRecord
 from fcnet.errors import CheckpointError, DataError, FcnetError
+from fcnet.records import dataclass
 
 _CONFIG = "config.yaml"
 _ROLES = ("train", "validation", "test")

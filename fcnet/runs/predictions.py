@@ -8,7 +8,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from fcnet.data.options import Task
 from fcnet.data.target import TASKS
 from fcnet.errors import UsageError
 from fcnet.nn.losses import Said
+from fcnet.records import dataclass
 from fcnet.runs.parquet import appending
 from fcnet.training.head import Head
 

@@ -8,7 +8,7 @@ import math
 import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from fcnet.data.source import MemorySource
 from fcnet.errors import DataError, DivergedError, Stopped, escape
 from fcnet.metrics import METRICS
 from fcnet.optim.schedules import factors
+from fcnet.records import dataclass
 from fcnet.runs import checkpoint, environment, folder, origin
 from fcnet.runs.beginning import begin, portable, without_path
 from fcnet.runs.log import MetricsLog

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fcnet.config.schema import Config, Schedules
 from fcnet.config.schema import Network as NetworkOptions
@@ -16,6 +16,7 @@ from fcnet.nn.layers import Dense, Dropout, Given
 from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
 from fcnet.optim.schedules import Constant
+from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)

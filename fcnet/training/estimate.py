@@ -6,7 +6,6 @@ import math
 import os
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from fcnet.nn.losses import value
 from fcnet.nn.network import Network
 from fcnet.nn.workspace import Batch
 from fcnet.optim.update import Update
+from fcnet.records import dataclass
 from fcnet.training.head import Head
 from fcnet.training.program import FEW, blank, record_gradient
 

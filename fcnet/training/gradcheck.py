@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from fcnet.backends.ops import Array, Ref, Tape, like, ref
 from fcnet.data.source import MemorySource, fill_targets
 from fcnet.nn.losses import LossArrays, forward_backward
 from fcnet.nn.workspace import Batch, Workspace
+from fcnet.records import dataclass
 from fcnet.training.prepare import Prepared
 
 LIMIT = 1e-6

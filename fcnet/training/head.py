@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from fcnet.data.target import Numbers, Target
 from fcnet.formulas import Expr, Formula, Sym
 from fcnet.formulas.transform import evaluate
 from fcnet.nn.losses import Loss
+from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)

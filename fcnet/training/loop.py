@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -18,6 +17,7 @@ from fcnet.backends.ops import Array
 from fcnet.data.source import Source
 from fcnet.errors import DivergedError
 from fcnet.optim.schedules import Constant, Schedule, factors
+from fcnet.records import dataclass
 from fcnet.training.events import Epoch, Member, Notice, Progress
 from fcnet.training.pace import Pace
 from fcnet.training.program import MAX_STEPS, Program

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fcnet.backends.base import Backend
 from fcnet.backends.ops import Array
 from fcnet.nn.network import Network
 from fcnet.optim.update import Update
+from fcnet.records import dataclass
 from fcnet.training import build
 from fcnet.training.estimate import SCORED
 from fcnet.training.events import Epoch, Notice, Progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
@@ -23,6 +23,7 @@ from fcnet.errors import ConfigError
 from fcnet.metrics import Metric, chosen
 from fcnet.nn.network import Network
 from fcnet.optim.update import Update
+from fcnet.records import dataclass
 from fcnet.training import build
 from fcnet.training.estimate import Estimate, estimate, refuse_layers, refuse_table
 from fcnet.training.head import Head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
 from fcnet.optim.update import Update
+from fcnet.records import dataclass
 from fcnet.training.state import State
 
 MAX_STEPS = 512

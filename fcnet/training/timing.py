@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from statistics import median
 from time import perf_counter
 
@@ -18,6 +18,7 @@ from fcnet.backends import choice
 from fcnet.backends.base import Backend, Step
 from fcnet.backends.ops import Array, Lap, Matmul, Op, ref
 from fcnet.backends.ops import Section as Mark
+from fcnet.records import dataclass
 from fcnet.training.estimate import refuse_memory
 from fcnet.training.events import Epoch, Progress
 from fcnet.training.loop import Plan, train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from fcnet.formulas.transform import evaluate
 from fcnet.nn.layers import Equation, Layer, Names
 from fcnet.optim.rules import of_matrices
 from fcnet.optim.schedules import factors
+from fcnet.records import dataclass
 from fcnet.training.gradcheck import Check, Trial, compare
 
 MOST = 64

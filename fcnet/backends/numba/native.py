@@ -7,7 +7,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from fcnet.backends.numba.printer import Printed, print_kernel
 from fcnet.backends.ops import Array, Ref
 from fcnet.formulas import Formula, Sym
 from fcnet.formulas.expression import REDUCTIONS
+from fcnet.records import dataclass
 
 LINE = 16
 """Elements of a cache line, of which a part has whole ones, so that no two threads write to one."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from fcnet.backends.ops import Array
 from fcnet.formulas import Formula
 from fcnet.formulas.expression import COMPARISONS, REDUCTIONS, Expr, is_const
+from fcnet.records import dataclass
 
 POINTERS = {np.dtype(np.float32): "f4", np.dtype(np.float64): "f8", np.dtype(np.uint16): "u2"}
 TYPES = {"f4": "np.float32", "f8": "np.float64", "u2": "np.uint16"}

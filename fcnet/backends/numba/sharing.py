@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fcnet.backends.numba.native import LINE, Cut, FormulaCall, Native, ProductCall
 from fcnet.backends.ops import Ref
+from fcnet.records import dataclass
 
 GRID = 8
 """Into how many parts for each thread the scale is divided on which calls are cut."""

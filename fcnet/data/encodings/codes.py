@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from fcnet.data.encodings.encoding import Array, Category
 from fcnet.data.encodings.one_hot import OneHot
+from fcnet.records import dataclass
 from fcnet.registry import MAX_COUNT, Ge, Le
 
 

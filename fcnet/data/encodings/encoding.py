@@ -8,7 +8,7 @@ later is there: a checkpoint keeps the encoding's name and these.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fcnet.formulas import Expr, Sym
 from fcnet.formulas.transform import evaluate
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 State = Mapping[str, tuple[float, ...]]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from fcnet.data.encodings.encoding import Array, State
 from fcnet.formulas import Expr
+from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from fcnet.data.encodings.encoding import Array, Category
+from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from fcnet import random
 from fcnet.data.encodings.encoding import Array, State
 from fcnet.data.statistics import moments
+from fcnet.records import dataclass
 from fcnet.registry import Ge, Le
 
 EDGE = 1e-7

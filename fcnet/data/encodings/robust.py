@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from fcnet.data.encodings.encoding import Array, State
 from fcnet.formulas import Expr, maximum, minimum, sqrt
+from fcnet.records import dataclass
 
 LARGE = 1e15
 """From here on t / √(1 + t²) is 1 in float64, and t² is still a number in float32."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from fcnet.data.encodings.encoding import Array, State
 from fcnet.data.statistics import moments
 from fcnet.formulas import Expr
+from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
@@ -15,6 +14,7 @@ from fcnet.formulas.transform import evaluate
 from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
+from fcnet.records import dataclass
 from fcnet.registry import Share
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from fcnet.formulas import Formula, Sym
 from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
+from fcnet.records import dataclass
 from fcnet.registry import Count, Gt
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from fcnet.nn.initializers import INITIALIZERS, Initializer, best
 from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, drawn, row, transpose
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
+from fcnet.records import dataclass
 from fcnet.registry import Count, Named, Share
 
 

@@ -7,7 +7,7 @@ itself; `__init__` finds them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 from fcnet.backends.base import Eager
@@ -17,6 +17,7 @@ from fcnet.nn.initializers import Initializer
 from fcnet.nn.layout import Slot
 from fcnet.nn.parametrisations import Parametrisation
 from fcnet.nn.workspace import Workspace, place
+from fcnet.records import dataclass
 from fcnet.registry import Named
 
 Arrays = Mapping[str, Array]

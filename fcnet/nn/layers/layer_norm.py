@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
@@ -11,6 +10,7 @@ from fcnet.formulas import Expr, Formula, Sym, row_mean, sqrt
 from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, row
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
+from fcnet.records import dataclass
 from fcnet.registry import Gt
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from fcnet.nn import features
 from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
+from fcnet.records import dataclass
 from fcnet.registry import MAX_COUNT, Count, Ge, Gt, Le
 
 FAR = 1e30

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
@@ -12,6 +12,7 @@ from fcnet.formulas import Formula, Sym
 from fcnet.nn.layers.layer import Arrays, Equation, Given, Hidden, Key, Layer, Names, Refs, driven, go, spread, within
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
+from fcnet.records import dataclass
 from fcnet.registry import Len
 
 
