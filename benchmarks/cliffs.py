@@ -33,7 +33,7 @@ from fcnet.nn.losses import CrossEntropy
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.optim.rules import OPTIMIZERS, Adam, Optimizer
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.training.program import MAX_STEPS, Program
 from fcnet.training.state import State
 
@@ -70,7 +70,7 @@ class Step:
             if variant.dropout:
                 layers.append(Dropout(variant.dropout))
         network = Network([*layers, Dense(n_out, Identity(), GlorotUniform())], n_in)
-        update = Update(variant.rule, network.layout, variant.clip_norm)
+        update = Updater(variant.rule, network.layout, variant.clip_norm)
         state = State.new(network, update.names, np.float32)
         random = np.random.default_rng(0)
         x = random.standard_normal((variant.batch * 8, n_in), dtype=np.float32)

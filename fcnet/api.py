@@ -30,7 +30,7 @@ from fcnet.reports import summary
 from fcnet.reports.text import count, figures
 from fcnet.runs import folder, origin
 from fcnet.runs.checkpoint import peek
-from fcnet.runs.model import Model as Net
+from fcnet.runs.model import Predictor
 from fcnet.runs.predictions import PARQUET, Form, writing
 from fcnet.runs.session import training
 from fcnet.training.events import Epoch, Event, Finished, Notice, Progress
@@ -67,7 +67,7 @@ class Run:
 class Model:
     """A trained net. `predict` takes what `train` took: a file, a pandas or polars frame, arrays."""
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Predictor) -> None:
         self._net = net
         self.header = net.header
         self.classes = net.target.classes
@@ -159,7 +159,7 @@ def train(
     if isinstance(data, str | Path):
         raise UsageError("data is a frame or arrays; a file is named in the config, as data.train")
     notices: list[str] = []
-    with contextlib.closing(_Bar()) as bar:
+    with contextlib.closing(_EpochBar()) as bar:
         for event in training(config, data=data, overwrite=overwrite, resume=resume, strict=strict):
             if progress:
                 bar.show(event)
@@ -176,7 +176,7 @@ def load(path: str | Path) -> Model:
 
 
 def _loaded(path: Path) -> Model:
-    model = Model(Net.read(folder.resolve(path)))
+    model = Model(Predictor.read(folder.resolve(path)))
     _warn(extras.notices(), up=1)
     return model
 
@@ -202,7 +202,7 @@ def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     return f"<table><caption>{html.escape(caption)}</caption>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
-class _Bar:
+class _EpochBar:
     """A bar on stderr for the epochs of a training, from its first event on."""
 
     def __init__(self) -> None:
@@ -232,7 +232,7 @@ def evaluate(
     checkpoint: Path | None, data: object = None, split: str | None = None, strict: bool = False
 ) -> dict[str, Any]:
     """Loss and metrics of a checkpoint (the newest complete run's by default) on one part, and what it was."""
-    net = Net.read(folder.resolve(checkpoint))
+    net = Predictor.read(folder.resolve(checkpoint))
     if isinstance(data, str):
         data = Path(data)
     try:
@@ -246,7 +246,7 @@ def evaluate(
     return scored
 
 
-def _evaluate(net: Net, data: object, split: str | None, strict: bool) -> dict[str, Any]:
+def _evaluate(net: Predictor, data: object, split: str | None, strict: bool) -> dict[str, Any]:
     source = Path(data) if isinstance(data, str) else data
     guess = np.asarray(net.header["guess"], dtype=np.float64)
     if net.target.class_weights is not None and "guess_weighted_by" not in net.header:
@@ -278,7 +278,7 @@ def _unweighted(guess: Array, class_weights: Array) -> Array:
     return np.asarray(shares / shares.sum()) if shares.sum() > 0 else guess
 
 
-def _own_data(net: Net, split: str | None) -> tuple[tables.Dataset, str, str]:
+def _own_data(net: Predictor, split: str | None) -> tuple[tables.Dataset, str, str]:
     """The data that the net was trained on, found by hash, and which part to score."""
     parts = origin.parts(net.header, net.path)
     wanted = origin.origins(net.header, net.path)
@@ -317,13 +317,13 @@ def predict(
 
     `stop` is polled between chunks: an exit code raises Stopped with it, and no file appears.
     """
-    net = Net.read(folder.resolve(checkpoint))
+    net = Predictor.read(folder.resolve(checkpoint))
     tally = Tally(strict)
     target = net.target
     form = Form.of(net.head, tuple(keep), net.config.dtype)
     rows, formulas = 0, Counter[str]()
     path = None if source == "-" else Path(source)
-    table: Path | _Start = path or _Start(sys.stdin.buffer)
+    table: Path | _KeptStart = path or _KeptStart(sys.stdin.buffer)
     shown = "stdin" if path is None else source
     chunks = tables.stream(
         table, net.config.data, net.encoder, target, tally, keep=keep, outputs=len(form.header()), shown=shown
@@ -346,7 +346,7 @@ def predict(
     except DataError as error:
         if checkpoint is not None:
             raise
-        again = path or io.BytesIO(table.start if isinstance(table, _Start) else b"")
+        again = path or io.BytesIO(table.start if isinstance(table, _KeptStart) else b"")
         raise _fitting(error, net, again, shown, targets=False) from None
     notices = [] if checkpoint is not None else [_newest(net)]
     exact = output is not None and output.suffix.lower() == PARQUET
@@ -364,7 +364,7 @@ def _marked(column: str, n: int) -> str:
     return f'{cells} of "{column}" {verb} like a formula and got an apostrophe; write .parquet for the exact text'
 
 
-class _Start:
+class _KeptStart:
     """A stream whose first bytes are kept, so that its header can be looked at again."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -379,11 +379,11 @@ class _Start:
         return piece
 
 
-def _newest(net: Net) -> str:
+def _newest(net: Predictor) -> str:
     return f"the newest complete run is {net.path.parent}"
 
 
-def _fitting(error: DataError, net: Net, table: Path | BinaryIO, shown: str, *, targets: bool) -> DataError:
+def _fitting(error: DataError, net: Predictor, table: Path | BinaryIO, shown: str, *, targets: bool) -> DataError:
     """The error of a table whose columns do not fit the newest run, with that run and those that they do fit.
 
     The error itself where the columns fit, and something else is wrong.
@@ -403,7 +403,7 @@ def _fitting(error: DataError, net: Net, table: Path | BinaryIO, shown: str, *, 
     return DataError([*error.problems, Problem(text, file=shown)])
 
 
-def _columns(net: Net, table: Path | BinaryIO, shown: str) -> set[str]:
+def _columns(net: Predictor, table: Path | BinaryIO, shown: str) -> set[str]:
     """The names in the table's header; none where it cannot be read that far."""
     options = net.config.data
     found: set[str] = set()

@@ -17,7 +17,7 @@ LEAST = {"numba": (0, 60), "polars": (1, 32)}
 
 
 @dataclass(frozen=True)
-class Fault:
+class PackageFault:
     """What is wrong with a package, as the end of a sentence about it, and what to do.
 
     `missing`: it is not there, which is no fault. `storage`: the file system failed, not the package.
@@ -29,12 +29,12 @@ class Fault:
     storage: StorageError | None = None
 
 
-_MISSING = Fault("is not installed", "pip install 'fcnet[fast]'", missing=True)
-_faults: dict[str, Fault | None] = {}
+_MISSING = PackageFault("is not installed", "pip install 'fcnet[fast]'", missing=True)
+_faults: dict[str, PackageFault | None] = {}
 _said: dict[str, str] = {}
 
 
-def fault(package: str, trial: Callable[[], ModuleType]) -> Fault | None:
+def fault(package: str, trial: Callable[[], ModuleType]) -> PackageFault | None:
     """What keeps a package from being used, None for nothing.
 
     `trial` imports it, makes a call like those to come, and returns it; it is made once in a process.
@@ -62,7 +62,7 @@ def installed(package: str) -> bool:
         return True
 
 
-def _tried(package: str, trial: Callable[[], ModuleType]) -> Fault | None:
+def _tried(package: str, trial: Callable[[], ModuleType]) -> PackageFault | None:
     if not installed(package):
         return _MISSING
     try:
@@ -78,24 +78,24 @@ def _tried(package: str, trial: Callable[[], ModuleType]) -> Fault | None:
     return _old(module)
 
 
-def _old(module: ModuleType | None) -> Fault | None:
+def _old(module: ModuleType | None) -> PackageFault | None:
     """What is wrong with a module whose version is below the least."""
     version = str(getattr(module, "__version__", ""))
     numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
     if module is None or not numbers or numbers >= LEAST[module.__name__]:
         return None
     least = ".".join(map(str, LEAST[module.__name__]))
-    return Fault(f"{escape(version)} is too old: {least} is the least that works")
+    return PackageFault(f"{escape(version)} is too old: {least} is the least that works")
 
 
-def _broken(error: Exception) -> Fault:
+def _broken(error: Exception) -> PackageFault:
     said = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-    return Fault(f"is installed, and cannot be used ({escape(said)})")
+    return PackageFault(f"is installed, and cannot be used ({escape(said)})")
 
 
-def _unstored(error: StorageError) -> Fault:
+def _unstored(error: StorageError) -> PackageFault:
     problem = error.problems[0]
-    return Fault(
+    return PackageFault(
         f"has no place for what it compiles ({problem})",
         "name a folder that can be written with XDG_CACHE_HOME",
         storage=error,

@@ -58,7 +58,7 @@ class Malformed(Exception):
 
 
 @dataclass(frozen=True)
-class Member:
+class ArrayEntry:
     """Where an array lies in the file, and what it is."""
 
     name: str
@@ -314,7 +314,7 @@ def fit(entry: Entry, npy: Npy, dtype: np.dtype[Any]) -> None:
         raise Malformed(f"{entry} declares {what}, which does not fit")
 
 
-def index(read: Read, size: int) -> list[Member]:
+def index(read: Read, size: int) -> list[ArrayEntry]:
     """The members of a checkpoint of `size` bytes in their order; Malformed.
 
     Every byte is accounted for: see `entries`. npy version 1 with a known dtype and exactly its data, unique names, and
@@ -331,7 +331,7 @@ def index(read: Read, size: int) -> list[Member]:
     return members
 
 
-def _member(read: Read, entry: Entry) -> Member:
+def _member(read: Read, entry: Entry) -> ArrayEntry:
     try:
         name = entry.name.decode("utf-8")
     except UnicodeDecodeError:
@@ -355,4 +355,4 @@ def _member(read: Read, entry: Entry) -> Member:
     if len(head.shape) > _MOST_AXES:
         raise Malformed(f"{entry} has {len(head.shape)} axes; at most {_MOST_AXES} are allowed")
     fit(entry, head, dtype)
-    return Member(name.removesuffix(".npy"), dtype, head.shape, head.fortran, at, entry.size - head.taken)
+    return ArrayEntry(name.removesuffix(".npy"), dtype, head.shape, head.fortran, at, entry.size - head.taken)

@@ -42,7 +42,7 @@ class Interrupted(BaseException):
         self.exit_code = exit_code
 
 
-class _State:
+class _Signals:
     def __init__(self) -> None:
         self.code: int | None = None
         self.raising = False
@@ -53,7 +53,7 @@ class _State:
         self.said = _thread.allocate_lock()
 
 
-_state = _State()
+_state = _Signals()
 
 
 def install() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fcnet.backends.base import Backend, Binding, Call, Eager, Step
-from fcnet.backends.ops import Array, Buffer, Op, Ref, Section, Tape
+from fcnet.backends.ops import Array, Buffer, Op, Phase, Ref, Tape
 
 
 class _Arrays:
@@ -78,4 +78,4 @@ class EagerArrays(_Arrays, Eager):
 def calls(backend: Any, ops: list[Op], resident: MutableMapping[str, Array]) -> list[Call]:
     """What a backend of plain calls binds these operations to."""
     at = Binding(resident)
-    return [call for op in ops if not isinstance(op, Section) for call in backend.bind(op, at)]
+    return [call for op in ops if not isinstance(op, Phase) for call in backend.bind(op, at)]

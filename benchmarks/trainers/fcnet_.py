@@ -20,12 +20,12 @@ from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.optim.rules import Adam
 from fcnet.optim.schedules import Constant
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.training.events import Epoch
 from fcnet.training.loop import Plan, train
 from fcnet.training.program import Program
 from fcnet.training.state import State
-from fcnet.training.timing import mean_seconds, products
+from fcnet.training.timing import matmuls, mean_seconds
 
 VERSION = f"fcnet {fcnet.__version__}, numpy {np.__version__}"
 
@@ -48,7 +48,7 @@ def trainer(case: Case, name: str, members: int = 0) -> tuple[Callable[[], float
     n_in, *hidden, n_out = case.widths
     layers = [Dense(units, Relu(), HeNormal()) for units in hidden]
     network = Network([*layers, Dense(n_out, Identity(), GlorotUniform())], n_in, (members,) if members else ())
-    update = Update(Adam(lr=LEARNING_RATE), network.layout)
+    update = Updater(Adam(lr=LEARNING_RATE), network.layout)
     state = State.new(network, update.names, np.float32)
     network.initialise(state.θ, state.q, 0, Rows(x[:8]))
     backend = make(name, int(os.environ["OMP_NUM_THREADS"]))
@@ -61,7 +61,7 @@ def trainer(case: Case, name: str, members: int = 0) -> tuple[Callable[[], float
         return next(event.train_loss for event in events if isinstance(event, Epoch))
 
     epoch()
-    alone = backend.compile(products(program.recorded(case.batch).tape.ops), program.resident)
+    alone = backend.compile(matmuls(program.recorded(case.batch).tape.ops), program.resident)
 
     def products_alone() -> float:
         return mean_seconds(alone, case.rows // case.batch)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from fcnet.backends.ops import Array, Op, Ref, Section, Tape
+from fcnet.backends.ops import Array, Op, Phase, Ref, Tape
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -104,7 +104,7 @@ class HostBackend(ABC):
     def compile(self, ops: Sequence[Op], resident: MutableMapping[str, Array]) -> HostStep:
         """As `Backend` says."""
         at = Binding(resident)
-        calls = [call for op in ops if not isinstance(op, Section) for call in self.bind(op, at)]
+        calls = [call for op in ops if not isinstance(op, Phase) for call in self.bind(op, at)]
         return HostStep(self.link(calls), at)
 
 

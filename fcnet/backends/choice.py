@@ -63,7 +63,7 @@ def installed(name: str) -> bool:
     return name == "numpy" or extras.installed(name)
 
 
-def fault(name: str) -> extras.Fault | None:
+def fault(name: str) -> extras.PackageFault | None:
     """What keeps a backend from being used here, None for nothing."""
     return None if name == "numpy" else extras.fault(name, _numba)
 
@@ -131,7 +131,7 @@ def team(threads: int, largest: int | None = None) -> int:
 
 
 @dataclass(frozen=True)
-class Products:
+class ProductShapes:
     """Those of a training step: for each layer's weights rows of the batch, inputs and outputs."""
 
     shapes: tuple[tuple[int, int, int], ...]
@@ -142,7 +142,7 @@ def make(
     name: str,
     threads: int = 1,
     largest: int | None = None,
-    products: Products | Literal["own", "blas"] = "own",
+    products: ProductShapes | Literal["own", "blas"] = "own",
 ) -> Backend:
     """The backend of that name, on so many threads; ConfigError where its package is missing or broken.
 
@@ -159,7 +159,7 @@ def make(
         from fcnet.backends.numba import trial  # an extra, and slow to import
         from fcnet.backends.numba.backend import NumbaBackend
 
-        if isinstance(products, Products):
+        if isinstance(products, ProductShapes):
             products = trial.chosen(products.shapes, products.dtype)
         return NumbaBackend(team(threads, largest), products=products)
     return NumpyBackend(min(threads, machine.cores()), alike=largest is not None)

@@ -165,7 +165,7 @@ class NumpyBackend(HostBackend):
                 results[name] = self._buffer(shape, dtype, -1 - len(results))
         made = Formula({name: e for name, e in formula.results.items() if name in outs or name in results})
         printed = expand_erf(made, single=dtype == np.float32)
-        calls = _Printer(printed, arrays, {**outs, **results}, self._buffer).calls if made.results else []
+        calls = _UfuncPrinter(printed, arrays, {**outs, **results}, self._buffer).calls if made.results else []
         for name, total in sums.items():
             e = outs[name] if name in outs else results.get(name, arrays.get(str(formula.results[name].value)))
             assert e is not None
@@ -277,7 +277,7 @@ def scratch(formula: Formula) -> int:
         return np.zeros(shape, dtype)
 
     arrays = {name: np.zeros((2, 2)) for name in formula.symbols()}
-    _Printer(
+    _UfuncPrinter(
         expand_erf(formula, single=False),
         arrays,
         {name: np.zeros((2, 2)) for name in formula.results},
@@ -286,7 +286,7 @@ def scratch(formula: Formula) -> int:
     return len(numbers)
 
 
-class _Printer:
+class _UfuncPrinter:
     """Prints one formula for given arrays: each node is computed once, into memory that nothing still needs."""
 
     def __init__(

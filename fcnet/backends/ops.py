@@ -342,7 +342,7 @@ class Host(Op):
 
 
 @dataclass(frozen=True)
-class Section(Op):
+class Phase(Op):
     """What follows is this phase of that layer: for measuring, where a step's time goes."""
 
     phase: str

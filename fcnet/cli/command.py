@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-class _Folder(click.Path):
+class _FolderPath(click.Path):
     """A path for which the shell offers folders."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -28,7 +28,7 @@ CONFIGS = (".yaml", ".yml")
 # What is wrong with a file is said by what opens it, with its exit code; these types only tell the shell what to offer.
 FILE = click.Path(path_type=Path, readable=False)
 FILE_NAME = click.Path(path_type=str, readable=False)
-FOLDER_NAME = _Folder(path_type=str, readable=False)
+FOLDER_NAME = _FolderPath(path_type=str, readable=False)
 
 
 class Command(click.Command):

@@ -14,7 +14,7 @@ from fcnet.metrics import METRICS
 from fcnet.nn.layers import Layer
 from fcnet.nn.losses import LOSSES, Loss
 from fcnet.optim.rules import Sgd
-from fcnet.optim.schedules import Step
+from fcnet.optim.schedules import StepDecay
 from fcnet.records import dataclass
 
 
@@ -198,7 +198,7 @@ def _training(config: Config) -> Iterator[Clash]:
     if len(given) != 1:
         text = f"give exactly one of epochs, steps and minutes, not {' and '.join(given) or 'none'}"
         yield Clash(("training", "checkpoint"), text)
-    if isinstance(schedule, Step) and schedule.every > training.epochs:
+    if isinstance(schedule, StepDecay) and schedule.every > training.epochs:
         text = f"{schedule.every} is more than training.epochs: {training.epochs}, so the rate would never change"
         yield Clash(("schedule", "every"), text, (("training", "epochs"),))
     if isinstance(optimizer, Sgd) and optimizer.nesterov and optimizer.momentum == 0:

@@ -83,7 +83,7 @@ class Section:
 
 
 @dataclass(frozen=True, eq=False)
-class Member:
+class Choice:
     """A member of a registry: its name, or a mapping with `name`.
 
     Without a name it is the `default`, of which a bare value is the key `bare`.
@@ -94,7 +94,7 @@ class Member:
     bare: str | None = None
 
 
-Kind = Constants | Number | Text | Flag | Null | Anything | Items | Pairs | Section | Member
+Kind = Constants | Number | Text | Flag | Null | Anything | Items | Pairs | Section | Choice
 Kinds = tuple[Kind, ...]  # the alternatives, in the order of the annotation
 
 
@@ -127,7 +127,7 @@ def defaults(cls: type) -> dict[str, Any]:
 
 def members(kinds: Kinds) -> Mapping[str, type]:
     """The registry whose names may stand there; empty if none."""
-    return next((kind.registry for kind in kinds if isinstance(kind, Member)), {})
+    return next((kind.registry for kind in kinds if isinstance(kind, Choice)), {})
 
 
 def constants(kinds: Kinds) -> tuple[str, ...]:
@@ -135,9 +135,9 @@ def constants(kinds: Kinds) -> tuple[str, ...]:
     return tuple(value for kind in kinds if isinstance(kind, Constants) for value in kind.values)
 
 
-def unnamed(kinds: Kinds) -> Member | None:
+def unnamed(kinds: Kinds) -> Choice | None:
     """The registry of which a mapping without a name, or a bare value, is a member there."""
-    return next((kind for kind in kinds if isinstance(kind, Member) and kind.default is not None), None)
+    return next((kind for kind in kinds if isinstance(kind, Choice) and kind.default is not None), None)
 
 
 def section(kinds: Kinds, value: Plain) -> type | None:
@@ -182,7 +182,7 @@ def _kinds(hint: Any, metadata: tuple[Any, ...] = ()) -> Iterator[Kind]:
     for mark in metadata:
         assert isinstance(mark, Mark), f"the config does not know {mark!r}; fcnet.registry has the marks"
         if isinstance(mark, Named):
-            yield Member(mark.registry, mark.default, mark.bare)
+            yield Choice(mark.registry, mark.default, mark.bare)
             return
         if isinstance(mark, OneOf):
             yield Constants(tuple(mark.names()))
@@ -246,7 +246,7 @@ def _said(kind: Kind) -> str:
         case Section(cls):
             first = list(keys(cls))
             return f"a mapping with {', '.join(first[:4])}{', …' if len(first) > 4 else ''}"
-        case Member(registry, unnamed, bare):
+        case Choice(registry, unnamed, bare):
             if unnamed is not None and bare is not None:
                 below = keys(registry[unnamed])
                 alone = f"{words(below[bare])} or a mapping with {', '.join(list(below)[:4])}"

@@ -9,10 +9,10 @@ from difflib import get_close_matches
 
 from fcnet.config import synonyms
 from fcnet.config.kinds import (
+    Choice,
     Flag,
     Items,
     Kinds,
-    Member,
     Number,
     Section,
     Text,
@@ -137,7 +137,7 @@ def _all_keys(cls: type, path: Path) -> Iterator[tuple[Path, str]]:
         for kind in kinds:
             if isinstance(kind, Section):
                 yield from _all_keys(kind.cls, (*path, key))
-            elif isinstance(kind, Member) and path == ():
+            elif isinstance(kind, Choice) and path == ():
                 for member in kind.registry.values():
                     yield from (((*path, key), name) for name in keys(member) if name != "name")
 

@@ -14,12 +14,12 @@ from typing import Any
 from fcnet.config.docstrings import about, meanings
 from fcnet.config.kinds import (
     Anything,
+    Choice,
     Constants,
     Flag,
     Items,
     Kind,
     Kinds,
-    Member,
     Null,
     Number,
     Pairs,
@@ -36,7 +36,7 @@ from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)
-class Row:
+class KeyRow:
     """One key of the config: `key` is dotted, `[]` stands for the items of a list; all texts are ready to print."""
 
     key: str
@@ -46,7 +46,7 @@ class Row:
     meaning: str
 
 
-def table() -> list[Row]:
+def table() -> list[KeyRow]:
     """Every key of the config, in the order in which they are spelled out.
 
     Named things (`optimizer: adam`) and their keys (`optimizer.momentum (sgd)`) follow the outermost key that takes
@@ -69,7 +69,7 @@ def _homes() -> Homes:
                 classes: Iterable[type] = (kind.cls,) if isinstance(kind, Section) else ()
                 if isinstance(kind, Items):
                     inner.append((f"{full}[]", kind.item))
-                elif isinstance(kind, Member) and id(kind.registry) not in homes:
+                elif isinstance(kind, Choice) and id(kind.registry) not in homes:
                     homes[id(kind.registry)] = full
                     classes = kind.registry.values()
                     homes = {id(member): full for member in classes} | homes
@@ -78,27 +78,27 @@ def _homes() -> Homes:
     return homes
 
 
-def _rows(cls: type, prefix: str, homes: Homes) -> Iterator[Row]:
+def _rows(cls: type, prefix: str, homes: Homes) -> Iterator[KeyRow]:
     given = defaults(cls)
     for key, kinds in keys(cls).items():
         full = f"{prefix}{key}"
         default = _default(full, given[key])
-        yield Row(full, _type(kinds, full, homes), default, _limits(kinds), meanings(cls).get(key, ""))
+        yield KeyRow(full, _type(kinds, full, homes), default, _limits(kinds), meanings(cls).get(key, ""))
         for kind in kinds:
             yield from _below(kind, full, homes)
 
 
-def _below(kind: Kind, full: str, homes: Homes) -> Iterator[Row]:
+def _below(kind: Kind, full: str, homes: Homes) -> Iterator[KeyRow]:
     if isinstance(kind, Section):
         yield from _rows(kind.cls, f"{full}.", homes)
     elif isinstance(kind, Items):
         for item in kind.item:
             yield from _below(item, f"{full}[]", homes)
-    elif isinstance(kind, Member):
+    elif isinstance(kind, Choice):
         for name, member in kind.registry.items():
             if homes[id(member)] != full:
                 continue
-            yield Row(f"{full}: {name}", "name", "", "", about(member))
+            yield KeyRow(f"{full}: {name}", "name", "", "", about(member))
             for row in _rows(member, f"{full}.", homes):
                 if row.key != f"{full}.name":
                     yield replace(row, key=f"{row.key} ({name})")
@@ -128,7 +128,7 @@ def _type_of(kind: Kind, full: str, homes: Homes) -> str:
             return f"mapping to {_type(value, full, homes)}"
         case Section():
             return "mapping"
-        case Member(registry, default, bare):
+        case Choice(registry, default, bare):
             home = homes[id(registry)]
             first = f"{_type(keys(registry[default])[bare], full, homes)} or " if default and bare else ""
             known = ", ".join(registry) if home.removesuffix("[]") == full else f"as {home}"
@@ -160,7 +160,7 @@ MAX_DEFAULT = 40
 
 def markdown() -> str:
     """docs/config.md: what the config is, and the table, a part for each section."""
-    parts: dict[str, list[Row]] = {}
+    parts: dict[str, list[KeyRow]] = {}
     for row in table():
         parts.setdefault(re.split("[.:]", row.key)[0], []).append(row)
     alone = [row for rows in parts.values() if len(rows) == 1 for row in rows]
@@ -181,7 +181,7 @@ name in brackets belong to that name only. `[]` stands for the items of a list. 
 overrides any key: `optimizer.lr=0.01 network.layers=[64,64]`."""
 
 
-def _markdown(rows: list[Row]) -> Iterator[str]:
+def _markdown(rows: list[KeyRow]) -> Iterator[str]:
     yield "| key | type | default | limits | meaning |"
     yield "|---|---|---|---|---|"
     for row in rows:
@@ -267,7 +267,7 @@ def _options(kind: Kind, definitions: dict[str, Any], default: Any) -> Iterator[
             yield {"type": "object", "additionalProperties": _any(value, definitions)}
         case Section(cls):
             yield _defined(cls, definitions)
-        case Member(registry, unnamed, bare):
+        case Choice(registry, unnamed, bare):
             if unnamed and bare:
                 options = keys(registry[unnamed])[bare]
                 yield from (option for below in options for option in _options(below, definitions, MISSING))

@@ -50,7 +50,7 @@ Init = Literal["auto"] | Annotated[Initializer, Named(INITIALIZERS)]
 
 
 @dataclass(frozen=True)
-class Network:
+class Architecture:
     """The net between the columns and the output layer, which follows from data and loss."""
 
     layers: Annotated[list[Hidden], Len(0, 1000)] = field(default_factory=lambda: [Dense(128), Dense(128)])
@@ -84,7 +84,7 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class CheckpointInterval:
     """How often a checkpoint is written: give exactly one of the three. At the end there is always one."""
 
     epochs: Count | None = None
@@ -95,7 +95,7 @@ class Checkpoint:
     """After every so many minutes."""
 
 
-EXACTLY_ONE = (Checkpoint,)  # of the keys of these sections one is given, and no other
+EXACTLY_ONE = (CheckpointInterval,)  # of the keys of these sections one is given, and no other
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Training:
     """Scale the gradient down to this norm where it is longer: times min(1, clip_norm / (‖∇L‖ + 1e-6))."""
     early_stopping: EarlyStopping | None = field(default_factory=EarlyStopping)
     """When to stop early; `null`, or no validation part: never."""
-    checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(epochs=1))
+    checkpoint: CheckpointInterval = field(default_factory=lambda: CheckpointInterval(epochs=1))
     """How often a checkpoint is written; at most once a second, and at the end."""
     max_minutes: Annotated[float, Gt(0)] | None = None
     """Stop after so many minutes, with a checkpoint."""
@@ -149,7 +149,7 @@ class Config:
     """Where the defaults of all other keys come from; what is written here stands over them."""
     preprocess: Preprocess = field(default_factory=Preprocess)
     """What happens to columns before the net sees them; fitted on training rows only."""
-    network: Network = field(default_factory=Network)
+    network: Architecture = field(default_factory=Architecture)
     """The hidden layers."""
     loss: Literal["auto"] | Annotated[Loss, Named(LOSSES)] = "auto"
     """What training makes small; `auto` is cross_entropy, binary_cross_entropy or squared_error, by task."""

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from fcnet.config.kinds import (
     Anything,
+    Choice,
     Constants,
     Flag,
     Items,
     Kind,
     Kinds,
-    Member,
     Null,
     Number,
     Pairs,
@@ -60,7 +60,7 @@ def made(kinds: Kinds, value: Plain, faults: list[Fault], path: Path = (), *, ot
             return {key: made(item, below, faults, (*path, key), others=others) for key, below in value.items()}
         case Section(cls):
             return _section(cls, value, faults, path, others)
-        case Member(registry, default):
+        case Choice(registry, default):
             name = value.get("name", default)
             if name is None and "name" not in value:
                 faults.append(Fault("missing", (*path, "name"), (Constants(tuple(registry)),)))
@@ -104,7 +104,7 @@ def _takes(kind: Kind, value: Plain) -> bool:
             return isinstance(value, list) and len(value) >= least and (most is None or len(value) <= most)
         case Anything():
             return True
-        case Pairs() | Section() | Member():
+        case Pairs() | Section() | Choice():
             return isinstance(value, dict)
 
 

@@ -92,7 +92,7 @@ def parse_value(text: str, tree: Tree, path: Path) -> Plain:
         text = f"the character U+{ord(bad[0]):04X} is not allowed{hint}"
         tree.findings.append(Finding("such problems", path, text, place))
         raise failure(tree.findings)
-    return _Reader(text, tree, path).document()
+    return _EventReader(text, tree, path).document()
 
 
 def _place(tree: Tree, line: int, column: int) -> Place:
@@ -106,7 +106,7 @@ def _line_and_column(before: str) -> tuple[int, int]:
     return len(lines), len(lines[-1]) + 1
 
 
-class _Reader:
+class _EventReader:
     """One pass over the parser's events."""
 
     def __init__(self, text: str, tree: Tree, path: Path) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 from fcnet.config.kinds import ordered
 from fcnet.config.places import Plain
 from fcnet.config.scalars import NotPlain, read
-from fcnet.config.schema import Checkpoint, Config
+from fcnet.config.schema import CheckpointInterval, Config
 from fcnet.nn.layers import Dense
 from fcnet.optim.rules import Grouped
 
 WIDTH = 100
 OTHERWISE = frozenset(("yes", "no", "on", "off", "true", "false", "null"))  # to YAML 1.1, in any case
-TERSE = (Dense, Checkpoint)  # here null only says that another key decides
+TERSE = (Dense, CheckpointInterval)  # here null only says that another key decides
 _SAFE = re.compile(r"[A-Za-z_./~](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcnet.data.columns import Plan, Want
+from fcnet.data.columns import Want, Wants
 from fcnet.data.numbers import Grammar
 from fcnet.data.options import Data
 from fcnet.data.table import Column, Table
@@ -25,7 +25,7 @@ def table_of_arrays(
     columns: Array | None,
     options: Data,
     grammar: Grammar,
-    plan: Plan,
+    plan: Wants,
     shown: str,
     notices: tuple[str, ...] = (),
 ) -> Table:
@@ -81,7 +81,7 @@ def _targets(y: Array, options: Data, n: int, shape: tuple[int, ...], shown: str
 
 
 def table_of_columns(
-    parts: Mapping[str, Array], grammar: Grammar, plan: Plan, shown: str, notices: tuple[str, ...] = ()
+    parts: Mapping[str, Array], grammar: Grammar, plan: Wants, shown: str, notices: tuple[str, ...] = ()
 ) -> Table:
     """The table of columns by name, each (n,): numbers, booleans or texts, None and NaN being missing."""
     wants = plan(tuple(parts))

@@ -44,7 +44,7 @@ def first_seen(cells: Sequence[str]) -> tuple[Array, list[str]]:
 
 
 @dataclass(frozen=True)
-class Text:
+class TextBlock:
     """The bytes of a block whose every line is a row of `width` cells without quotes, each ending in LF."""
 
     data: bytes
@@ -66,12 +66,12 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumberBlock:
     """A block of plain numbers: `columns` (width, n), and the text that they were made of."""
 
     columns: Array
     lines: Array
-    text: Text
+    text: TextBlock
 
     def cells(self, column: int) -> Sequence[str]:
         """The texts of one column."""
@@ -88,13 +88,13 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Frame:
+class FrameBlock:
     """A block as polars read it: some columns as numbers, the others as texts."""
 
     columns: Mapping[int, Array]
     texts: Mapping[int, pl.Series]
     lines: Array
-    text: Text
+    text: TextBlock
 
     def cells(self, column: int) -> Sequence[str]:
         """The texts of one column."""
@@ -119,7 +119,7 @@ class Frame:
         return self.columns.get(column)
 
 
-def fault() -> extras.Fault | None:
+def fault() -> extras.PackageFault | None:
     """What keeps polars from being used, None for nothing."""
     return extras.fault("polars", _polars)
 
@@ -150,7 +150,7 @@ def at_hand() -> bool:
 
 def convert(
     text: bytes, delimiter: str, width: int, grammar: Grammar, numbers: Collection[int]
-) -> Frame | Numbers | None:
+) -> FrameBlock | NumberBlock | None:
     """The rows of a block, lines counted from 0, the columns `numbers` as numbers if possible; None if in doubt."""
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
@@ -161,7 +161,7 @@ def convert(
     return plain_numbers(text, delimiter, width, grammar)
 
 
-def frame(text: bytes, delimiter: str, width: int, grammar: Grammar, numbers: Collection[int]) -> Frame | None:
+def frame(text: bytes, delimiter: str, width: int, grammar: Grammar, numbers: Collection[int]) -> FrameBlock | None:
     """A block without quotes, read by polars; None where that might differ from the exact reader.
 
     Rows of a wrong width: polars refuses those that are too long and fills up those that are too short, so if the last
@@ -207,7 +207,7 @@ def frame(text: bytes, delimiter: str, width: int, grammar: Grammar, numbers: Co
         return None
     texts = {j: table.to_series(j).fill_null("") for j in range(width) if j not in numbers}
     lines = np.arange(rows, dtype=np.int64)
-    return Frame({j: store[i] for i, j in enumerate(wanted)}, texts, lines, Text(text, mark[0], width))
+    return FrameBlock({j: store[i] for i, j in enumerate(wanted)}, texts, lines, TextBlock(text, mark[0], width))
 
 
 def _short_fields(text: bytes, mark: bytes) -> bool:
@@ -240,7 +240,7 @@ def _finite(values: Array, missing: int, limit: float) -> bool:
     return int(absent.sum()) == missing and bool(np.all(absent | (np.abs(values) <= limit)))
 
 
-def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar) -> Numbers | None:
+def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar) -> NumberBlock | None:
     """A block that is nothing but rows of `width` plain numbers or empty cells; None if it is anything else.
 
     Exact because every separator must stand where a table has it, every other character must be one that numbers are
@@ -279,7 +279,7 @@ def plain_numbers(text: bytes, delimiter: str, width: int, grammar: Grammar) -> 
     rows = len(ends)
     columns = pages((width, rows))
     columns[...] = values.reshape(rows, width).T
-    return Numbers(columns, np.arange(rows, dtype=np.int64), Text(text, mark[0], width))
+    return NumberBlock(columns, np.arange(rows, dtype=np.int64), TextBlock(text, mark[0], width))
 
 
 def _whole(codes: Array, ends: Array, widths: Array) -> Array:

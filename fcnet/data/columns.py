@@ -34,7 +34,7 @@ class Want:
     """Whether the cells are also kept as they stand."""
 
 
-Plan = Callable[[tuple[str, ...]], Mapping[str, Want]]
+Wants = Callable[[tuple[str, ...]], Mapping[str, Want]]
 """Told the names of all columns, says how to read those that are wanted; raises if it misses one."""
 
 

@@ -61,7 +61,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Partition:
     """The parts of a table: for each its rows, (·,) int64, as places among those that have a target."""
 
     rows: Mapping[str, Array]
@@ -137,20 +137,20 @@ def score(
     else:
         said += found.notices
     tables = {"test": replace(found, notices=tuple(said))}
-    return encode(tables, Parts({}), Fit(encoder, target), strict=strict, ranges=True, consume=True)
+    return encode(tables, Partition({}), Fit(encoder, target), strict=strict, ranges=True, consume=True)
 
 
-def partition(main: Read) -> Parts:
+def partition(main: Read) -> Partition:
     """The parts that the config's section asks for; DataError where none is left for training."""
     rows, notices = _split(main)
     if not len(rows["train"]):
         raise DataError("no rows are left for training", file=main.table.file)
-    return Parts(rows, tuple(notices))
+    return Partition(rows, tuple(notices))
 
 
 def fit(
     main: Read,
-    parts: Parts,
+    parts: Partition,
     preprocess: Preprocess,
     *,
     dtype: str = "float32",
@@ -173,7 +173,7 @@ def fit(
 
 def encode(
     tables: Mapping[str, Read],
-    parts: Parts,
+    parts: Partition,
     known: Fit,
     *,
     strict: bool = False,

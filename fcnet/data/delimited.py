@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fcnet.data import layout
 from fcnet.data.ahead import ahead
-from fcnet.data.bulk import LONGEST_FIELD, Frame, Numbers, convert, first_seen
+from fcnet.data.bulk import LONGEST_FIELD, FrameBlock, NumberBlock, convert, first_seen
 from fcnet.data.cures import typed, without_line
 from fcnet.data.dialect import (
     BLANK,
@@ -285,7 +285,7 @@ class Delimited:
                 yield block
             del block
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            waiting: deque[tuple[bytes, Future[Frame | Numbers | None]]] = deque()
+            waiting: deque[tuple[bytes, Future[FrameBlock | NumberBlock | None]]] = deque()
             while True:
                 while len(waiting) < self._ahead and (more := self._next(bool(waiting))) is not None:
                     waiting.append((more, pool.submit(self._converted, more, numbers() if numbers else every)))
@@ -421,7 +421,7 @@ class Delimited:
             return "; does the line end with a delimiter too many?"
         return "; is a delimiter missing, or one too many that wants quotes?"
 
-    def _converted(self, text: bytes, numbers: Collection[int]) -> Frame | Numbers | None:
+    def _converted(self, text: bytes, numbers: Collection[int]) -> FrameBlock | NumberBlock | None:
         """A block converted as a whole, its lines counted from 0, or None; then nothing has happened."""
         if not self._grammar.plain:
             return None
@@ -430,7 +430,7 @@ class Delimited:
             return None
         return convert(text, self.delimiter, self._layout.width, self._grammar, numbers)
 
-    def _counted(self, block: Frame | Numbers) -> Block:
+    def _counted(self, block: FrameBlock | NumberBlock) -> Block:
         """A converted block with the lines that it has in the file."""
         line = self._first[0][0] if self._first else self._lines.line
         self._lines.skip(len(block.lines) - len(self._first))

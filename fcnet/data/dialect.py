@@ -161,7 +161,7 @@ def header(
             )
         else:
             first[name] = i
-    problems.check()
+    problems.raise_any()
 
 
 def _like(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fcnet import machine
 from fcnet.backends.base import aligned
-from fcnet.data.encodings import CATEGORICAL, NUMERIC, Category, Fitted, Number, OfCategories, OfNumbers
+from fcnet.data.encodings import CATEGORICAL, NUMERIC, CategoryColumn, Fitted, NumberColumn, OfCategories, OfNumbers
 from fcnet.data.options import Preprocess
 from fcnet.data.scaling import Odd, encode_numbers
 from fcnet.data.spelling import Lookup, keys
@@ -68,7 +68,9 @@ class Encoder:
     @cached_property
     def _lookups(self) -> dict[str, Lookup]:
         """What finds the levels of each column of categories."""
-        return {feature.name: Lookup(feature.levels) for feature in self.features if isinstance(feature, Category)}
+        return {
+            feature.name: Lookup(feature.levels) for feature in self.features if isinstance(feature, CategoryColumn)
+        }
 
     def _into(self, where: str) -> list[Fitted]:
         return [feature for feature in self.features if feature.into == where]
@@ -143,9 +145,9 @@ class Encoder:
         take = table.columns.pop if consume else table.columns.__getitem__
         columns = {feature.name: take(feature.name) for feature in self.features}
         odd: dict[str, Odd] = {}
-        numbers: dict[OfNumbers, list[Number]] = {}
+        numbers: dict[OfNumbers, list[NumberColumn]] = {}
         for feature in self.features:
-            if isinstance(feature, Number):
+            if isinstance(feature, NumberColumn):
                 numbers.setdefault(feature.encoding, []).append(feature)
         for group in numbers.values():
             chunks: list[list[Array | None]] = [list(columns.pop(feature.name).chunks) for feature in group]
@@ -153,7 +155,7 @@ class Encoder:
             found = encode_numbers(group, chunks, table.file, rows, inputs.x, tally.ranges, where)
             odd |= {feature.name: each for feature, each in zip(group, found, strict=True)}
         for feature in self.in_file:
-            if isinstance(feature, Category):
+            if isinstance(feature, CategoryColumn):
                 start = places[feature.name]
                 into = inputs.arrays[feature.into][:, start : start + feature.width]
                 lookup = self._lookups[feature.name]
@@ -165,7 +167,7 @@ class Encoder:
                 tally.missing(feature.name, noted.missing)
             if len(noted.rows):
                 tally.outside(table, feature.name, noted.rows, noted.values)
-        tally.check()
+        tally.raise_any()
         return inputs
 
     def header(self) -> dict[str, Any]:
@@ -179,14 +181,14 @@ class Encoder:
         For the columns of numbers, in order, one number or one row of each kind; for another its own, with its place
         among the columns.
         """
-        numbers = [feature for feature in self.features if isinstance(feature, Number)]
+        numbers = [feature for feature in self.features if isinstance(feature, NumberColumn)]
         kept = [{"fill": (n.fill,), **n.state, "low": (n.low,), "high": (n.high,)} for n in numbers]
         found: dict[str, Array] = {}
         for name in dict.fromkeys(name for each in kept for name in each):
             rows = np.array([each[name] for each in kept if name in each], dtype=np.float64)
             found[f"preprocess/{name}"] = rows[:, 0] if rows.shape[1] == 1 else rows
         for i, feature in enumerate(self.features):
-            if isinstance(feature, Category):
+            if isinstance(feature, CategoryColumn):
                 found |= {f"preprocess/{name}/{i}": np.array(state) for name, state in feature.state.items()}
         return found
 
@@ -208,11 +210,13 @@ class Encoder:
                 number = NUMERIC[encoding or "standard"]()
                 state = {each: own(each, hasattr(number, "f")) for each in number.state}
                 (fill,), (low,), (high,) = (own(each) for each in ("fill", "low", "high"))
-                features.append(Number(name, number, fill, low, high, state))
+                features.append(NumberColumn(name, number, fill, low, high, state))
             else:
                 category = CATEGORICAL[encoding or "one_hot"]()
                 state = {each: tuple(map(float, arrays[f"preprocess/{each}/{i}"])) for each in category.state}
-                features.append(Category(name, category, tuple(entry["levels"]), bool(entry["missing_level"]), state))
+                features.append(
+                    CategoryColumn(name, category, tuple(entry["levels"]), bool(entry["missing_level"]), state)
+                )
         return Encoder(tuple(features), tuple(header["file_columns"]), header["dtype"])
 
 
@@ -299,7 +303,7 @@ def _fit(column: Column, training: Array, preprocess: Preprocess, dtype: str) ->
         values = values[~np.isnan(values)]
     if not len(values):
         state = encoding.fit(np.zeros(1), len(training), column.name)
-        return _Found(Number(column.name, encoding, state=state), empty=True)
+        return _Found(NumberColumn(column.name, encoding, state=state), empty=True)
     low, high = float(values.min()), float(values.max())
     # The mean of the middle two goes over their sum, which huge numbers make infinite.
     part = 0.5 if max(-low, high) > np.finfo(np.float64).max / 2 else 1.0
@@ -310,12 +314,12 @@ def _fit(column: Column, training: Array, preprocess: Preprocess, dtype: str) ->
         and float(np.median(np.minimum(np.abs(values), 2 * IDENTIFIER))) >= IDENTIFIER
         and bool((values == np.floor(values)).all())
     )
-    feature = Number(column.name, encoding, fill, low, high, state)
+    feature = NumberColumn(column.name, encoding, fill, low, high, state)
     lost = vanishing(values, 0.0, 1.0, dtype) if feature.formula is Sym("x") else 0
     return _Found(feature, low == high, False, identifier, lost)
 
 
-def _fit_category(column: Column, training: Array, encoding: OfCategories) -> Category:
+def _fit_category(column: Column, training: Array, encoding: OfCategories) -> CategoryColumn:
     assert column.codes is not None
     codes = column.codes[training]
     same = keys(column.levels)
@@ -325,7 +329,9 @@ def _fit_category(column: Column, training: Array, encoding: OfCategories) -> Ca
     return encoding.fit(column.name, levels, at)
 
 
-def _places(feature: Category, lookup: Lookup, column: Column, table: Table, tally: Tally, rows: Array | None) -> Array:
+def _places(
+    feature: CategoryColumn, lookup: Lookup, column: Column, table: Table, tally: Tally, rows: Array | None
+) -> Array:
     """The places of the rows' cells among the levels, −1 for what training has not seen."""
     assert column.codes is not None
     codes = column.codes if rows is None else column.codes[rows]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fcnet.data.arrays import array_of, feature_names, table_of_columns
-from fcnet.data.columns import Plan
+from fcnet.data.columns import Wants
 from fcnet.data.numbers import Grammar
 from fcnet.data.options import Data
 from fcnet.data.table import Table
@@ -27,7 +27,7 @@ class Given:
     options: Data
     notices: tuple[str, ...] = ()
 
-    def table(self, grammar: Grammar, plan: Plan) -> Table:
+    def table(self, grammar: Grammar, plan: Wants) -> Table:
         """The columns as a table; DataError for what is no column of cells."""
         shapes = {name: values.shape for name, values in self.columns.items()}
         if any(len(shape) != 1 for shape in shapes.values()) or len(set(shapes.values())) > 1:

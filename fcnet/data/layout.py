@@ -23,7 +23,7 @@ _WHOLE = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
-class Layout:
+class RecordLayout:
     """The columns that have names, and where they stand among the `width` fields of a record.
 
     `empty`: the place of the field after a delimiter that ends each line, which holds nothing. `left_out`: what is
@@ -48,12 +48,12 @@ def separator(line: str) -> str | None:
     return None if found is None else found[1].replace("\\t", "\t")
 
 
-def plain(width: int) -> Layout:
+def plain(width: int) -> RecordLayout:
     """Every field of a record is a column with a name; the names are yet to be given."""
-    return Layout((), tuple(range(width)), width)
+    return RecordLayout((), tuple(range(width)), width)
 
 
-def lay_out(fields: Sequence[str], rows: Sequence[Sequence[str]]) -> Layout:
+def lay_out(fields: Sequence[str], rows: Sequence[Sequence[str]]) -> RecordLayout:
     """The layout that a header and the first rows below it agree on.
 
     Taken are: rows that all have a field more than the header, if it is empty at the end of each (every line ends with
@@ -67,15 +67,17 @@ def lay_out(fields: Sequence[str], rows: Sequence[Sequence[str]]) -> Layout:
     if usual == width + 1:
         if not any(row[-1].strip(BLANKS) for row in rows):
             said = "every line below the header ends with a delimiter"
-            return Layout(tuple(names), tuple(range(width)), usual, empty=width, notices=(said,))
+            return RecordLayout(tuple(names), tuple(range(width)), usual, empty=width, notices=(said,))
         first = [row[0] for row in rows]
         if len(set(first)) == len(first) > 1:
             said = f"the header has {width} names for {usual} columns: the first column ({_some(first)}) is taken for "
-            return Layout(
+            return RecordLayout(
                 tuple(names), tuple(range(1, usual)), usual, left_out=(f"{said}the rows' names, and left out",)
             )
     if usual == width - 1 and width > 1 and not names[-1]:
-        return Layout(tuple(names[:-1]), tuple(range(usual)), usual, notices=("the header ends with a delimiter",))
+        return RecordLayout(
+            tuple(names[:-1]), tuple(range(usual)), usual, notices=("the header ends with a delimiter",)
+        )
     places = tuple(i for i, name in enumerate(names) if name)
     empty = width - 1 if names and not names[-1] and not any(map(_last, rows)) else None
     left_out = tuple(
@@ -84,7 +86,7 @@ def lay_out(fields: Sequence[str], rows: Sequence[Sequence[str]]) -> Layout:
         if not name and i != empty
     )
     notices = () if empty is None else ("every line ends with a delimiter",)
-    return Layout(tuple(names[i] for i in places), places, width, empty, left_out, notices)
+    return RecordLayout(tuple(names[i] for i in places), places, width, empty, left_out, notices)
 
 
 def _usual(widths: Sequence[int]) -> int | None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fcnet import npz
 from fcnet.backends.base import aligned
 from fcnet.data.arrays import table_of_arrays
-from fcnet.data.columns import Plan
+from fcnet.data.columns import Wants
 from fcnet.data.foreign import looks_like
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened
@@ -39,7 +39,7 @@ LONGEST_NAME = 255
 _PLAIN_TYPE = re.compile(r"'([<>|=][?biufcSUOmMV][0-9]*(?:\[[0-9a-zA-Z]+\])?)'")
 
 
-def read_npz(opened: Opened, options: Data, grammar: Grammar, plan: Plan, poll: Callable[[], object]) -> Table:
+def read_npz(opened: Opened, options: Data, grammar: Grammar, plan: Wants, poll: Callable[[], object]) -> Table:
     """The table of an NPZ file: features from the array `options.x`, targets from `options.y` where it is there.
 
     DataError for everything that is no npz of plain arrays or does not fit together; LimitError for one that would

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fcnet.data.arrays import column_of
 from fcnet.data.bulk import fault
-from fcnet.data.columns import Plan, Want
+from fcnet.data.columns import Want, Wants
 from fcnet.data.foreign import looks_like
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened
@@ -27,7 +27,7 @@ CELLS = 1 << 20
 
 
 def read_parquet(
-    opened: Opened, path: Path, grammar: Grammar, plan: Plan, poll: Callable[[], object], step: int | None = None
+    opened: Opened, path: Path, grammar: Grammar, plan: Wants, poll: Callable[[], object], step: int | None = None
 ) -> Iterator[Table]:
     """The table in slices of a million cells, or of `step` rows; a `step` of 0 is all rows at once.
 

@@ -65,7 +65,7 @@ class Problems:
         rows.sort(key=lambda row: row[:2])
         return DataError(problem for _, _, problem in rows)
 
-    def check(self) -> None:
+    def raise_any(self) -> None:
         """Raise the error if there is any problem."""
         if self:
             raise self.error()

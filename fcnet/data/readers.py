@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fcnet.data.columns import Gatherer, Plan, Want, common_spelling
+from fcnet.data.columns import Gatherer, Want, Wants, common_spelling
 from fcnet.data.delimited import Block, Delimited
 from fcnet.data.npz import read_npz
 from fcnet.data.numbers import Grammar
@@ -44,7 +44,7 @@ class Request:
     shown: str
     options: Data
     grammar: Grammar
-    plan: Plan
+    plan: Wants
     expected: tuple[str, ...] = ()
     complete: bool = False
     prefer: str | None = None
@@ -139,7 +139,7 @@ def read_delimited(request: Request) -> Reading:
     for _, gatherer in columns:
         found[gatherer.name] = gatherer.column(problems, spelling)
     notices = (*source.notices(), *source.doubts())
-    problems.check()
+    problems.raise_any()
     raw = {gatherer.name: gatherer.raw for _, gatherer in columns if wants[gatherer.name].raw}
     table = Table(request.shown, len(where), source.names, found, where, raw, notices, left_out=source.left_out)
     return Reading(table, sha256, source.delimiter)
@@ -165,7 +165,7 @@ def stream_delimited(request: Request) -> Iterator[Table]:
                 yield table
             del table
         doubts = source.doubts()
-        problems.check()
+        problems.raise_any()
         if not rows:
             raise DataError("the file has a header and no rows", file=request.shown)
         opened.finish()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcnet.data.encodings import Number, encoded
+from fcnet.data.encodings import NumberColumn, encoded
 from fcnet.errors import DataError
 from fcnet.records import dataclass
 
@@ -32,7 +32,7 @@ class Odd:
 
 
 def encode_numbers(
-    features: Sequence[Number],
+    features: Sequence[NumberColumn],
     chunks: Sequence[list[Array | None]],
     file: str,
     rows: Array | None,
@@ -73,7 +73,9 @@ def encode_numbers(
 class _Encoding:
     """Pieces of a table on their way into the columns `places` of `out`."""
 
-    def __init__(self, features: Sequence[Number], file: str, out: Array, ranges: bool, places: Sequence[int]) -> None:
+    def __init__(
+        self, features: Sequence[NumberColumn], file: str, out: Array, ranges: bool, places: Sequence[int]
+    ) -> None:
         self._features, self._file, self._out, self._ranges = features, file, out, ranges
         self._known = [
             np.array([getattr(feature, key) for feature in features], dtype=np.float64).reshape(-1, 1)

@@ -18,8 +18,8 @@ Array = NDArray[Any]
 class Tally:
     """Counts over one table, or over the chunks of one that streams by.
 
-    `strict`: unseen categories and values out of range are errors, raised by `check`. `ranges`: whether values outside
-    the training range are counted.
+    `strict`: unseen categories and values out of range are errors, raised by `raise_any`. `ranges`: whether values
+    outside the training range are counted.
     """
 
     def __init__(self, strict: bool = False, ranges: bool = True) -> None:
@@ -67,7 +67,7 @@ class Tally:
                 self._problems.append(table.problem(row, text))
         self._more += len(rows)
 
-    def check(self) -> None:
+    def raise_any(self) -> None:
         """DataError if `strict` and anything was unseen or out of range."""
         if self._problems:
             problems = sorted(self._problems, key=lambda problem: problem.line or 0)

@@ -15,11 +15,11 @@ from fcnet import random
 from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
 from fcnet.errors import ConfigError
 from fcnet.formulas import Expr, Formula, Sym
-from fcnet.nn.layers.layer import Given, Key, transpose
+from fcnet.nn.layers.layer import Context, Key, transpose
 from fcnet.nn.workspace import Workspace
 
 
-def counted(layer: Any, given: Given) -> int:
+def counted(layer: Any, given: Context) -> int:
     """How many numbers the data have; ConfigError where the layer was told of another number."""
     if layer.numbers not in (None, given.numbers):
         raise ConfigError(

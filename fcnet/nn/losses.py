@@ -226,7 +226,7 @@ class BinaryCrossEntropy(Loss):
 
 
 @dataclass(frozen=True)
-class Quantile(Loss):
+class Pinball(Loss):
     """ℓ = mean over levels τ and outputs of max(τ d, (τ − 1) d), d = y − a, with an output for each level (Koenker and
     Bassett 1978).
 
@@ -344,7 +344,7 @@ LOSSES: dict[str, type[Loss]] = {
     "huber": Huber,
     "cross_entropy": CrossEntropy,
     "binary_cross_entropy": BinaryCrossEntropy,
-    "quantile": Quantile,
+    "quantile": Pinball,
     "gaussian": Gaussian,
     "poisson": Poisson,
 }

@@ -13,7 +13,7 @@ import numpy as np
 from fcnet import random
 from fcnet.backends.base import Eager
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.backends.ops import Array, Ref, Section, Tape, ref
+from fcnet.backends.ops import Array, Phase, Ref, Tape, ref
 from fcnet.nn.layers import Layer, go, spread
 from fcnet.nn.layers.layer import driven as moved
 from fcnet.nn.layout import Layout, Vector
@@ -112,9 +112,9 @@ class Network:
 
     def largest_product(self, rows: int) -> int:
         """Multiplications of the largest matrix product of a step with so many rows."""
-        return max(map(math.prod, self.products(rows)), default=0)
+        return max(map(math.prod, self.product_shapes(rows)), default=0)
 
-    def products(self, rows: int) -> list[tuple[int, int, int]]:
+    def product_shapes(self, rows: int) -> list[tuple[int, int, int]]:
         """Rows, inputs and outputs of each layer's products in a step with so many rows."""
         weights = [slot.shape for slot in self.layout.slots if slot.kind == "weight"]
         return [(rows, n_in, n_out) for *_, n_out, n_in in weights]
@@ -181,7 +181,7 @@ class Network:
         θ, q, _ = self.refs(z.dtype)
         p, buffers = self.views(θ, self.layout), self.views(q, self.buffers)
         for i in range(first, len(self.layers)):
-            k.add(Section("forward", self.numbers[i]))
+            k.add(Phase("forward", self.numbers[i]))
             z = go(self.layers[i], k, p[i], buffers[i], spaces[i], z)
         return z
 
@@ -199,5 +199,5 @@ class Network:
         for i in range(len(self.layers) - 1, self.first - 1, -1):
             assert down is not None
             yield i, down
-            k.add(Section("backward", self.numbers[i]))
+            k.add(Phase("backward", self.numbers[i]))
             down = self.layers[i].backward(k, p[i], buffers[i], grads[i], spaces[i], down)

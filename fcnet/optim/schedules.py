@@ -56,7 +56,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepDecay:
     """× factor after every `every` epochs; PyTorch's StepLR."""
 
     name: Literal["step"] = "step"
@@ -88,7 +88,7 @@ class Exponential:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class CosineDecay:
     """Half a cosine from 1 to `end` (Loshchilov and Hutter 2017), moving every step; PyTorch's CosineAnnealingLR."""
 
     name: Literal["cosine"] = "cosine"
@@ -152,9 +152,9 @@ class CosLog:
 
 SCHEDULES: dict[str, type[Schedule]] = {
     "constant": Constant,
-    "step": Step,
+    "step": StepDecay,
     "exponential": Exponential,
-    "cosine": Cosine,
+    "cosine": CosineDecay,
     "linear": Linear,
     "flat_cos": FlatCos,
     "coslog": CosLog,

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnet.backends.ops import Apply, Array, Norm, Ref, Tape, ref
-from fcnet.backends.ops import Update as UpdateOp
+from fcnet.backends.ops import Apply, Array, Norm, Ref, Tape, Update, ref
 from fcnet.errors import ConfigError
 from fcnet.formulas import Expr, Formula, Sym, minimum
 from fcnet.formulas.transform import evaluate, hoist
@@ -36,7 +35,7 @@ class _Piece:
     """(lr, decay) of each member."""
 
 
-class Update:
+class Updater:
     """θ' and the optimizer's state from ∇L, recorded piece by piece: each rule on the parameters that it moves.
 
     `clip_norm`: ∇L is first multiplied by min(1, clip_norm / (‖∇L‖ + 1e-6)), as PyTorch does. `average`: the share of
@@ -70,10 +69,10 @@ class Update:
             self.pieces.append(_Piece(segment, formula, hoisted, self.n_scalars, rates))
             self.n_scalars += len(hoisted)
 
-    def only(self, which: Sequence[int]) -> Update:
+    def only(self, which: Sequence[int]) -> Updater:
         """That of these members of a pack."""
         layout = Layout(self.layout.slots, (len(which),))
-        return Update(self.rule, layout, self.clip_norm, self.average, [self.own[i] for i in which])
+        return Updater(self.rule, layout, self.clip_norm, self.average, [self.own[i] for i in which])
 
     def _rule_of(self, slot: Slot) -> Optimizer:
         """The first of the groups that matches, or the main rule."""
@@ -157,7 +156,7 @@ class Update:
             scalars |= {name: held for name, held in clip.items() if name in needed}
             for start, stop in itertools.pairwise(self._edges(piece.segment)):
                 used = {name: vector[..., start:stop] for name, vector in every.items() if name in needed}
-                k.add(UpdateOp(piece.formula, scalars, used))
+                k.add(Update(piece.formula, scalars, used))
 
     def _edges(self, segment: Segment) -> list[int]:
         """Where the segment is taken apart: large slots stand alone, since a thread that has the first rows of one in

@@ -9,7 +9,7 @@ from fcnet.formulas.notation import compact
 from fcnet.reports.summary import net
 from fcnet.reports.text import count, fold, hang, label_width, left, table
 from fcnet.training.prepare import Prepared
-from fcnet.training.timing import Profile, Section, Spread
+from fcnet.training.timing import PhaseOfLayer, Profile, Spread
 
 ONCE = {"gather": "gather a batch's rows", "loss": "loss and its gradient", "loop": "shuffle, rate, checks"}
 """The sections that belong to no layer, in the words of the table."""
@@ -125,7 +125,7 @@ def _rows(prepared: Prepared, profile: Profile) -> list[tuple[str, list[str]]]:
 
 def _layer_rate(profile: Profile, layer: int) -> float:
     """GFLOP/s of a layer's forward and backward pass."""
-    sections: list[Section] = [("forward", layer), ("backward", layer)]
+    sections: list[PhaseOfLayer] = [("forward", layer), ("backward", layer)]
     spent = sum(profile.sections[section].median for section in sections)
     return sum(profile.section_flops.get(section, 0) for section in sections) / max(spent, 1e-9) / 1e9
 

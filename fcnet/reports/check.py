@@ -11,15 +11,15 @@ from fcnet import config as configs
 from fcnet import extras, files, machine
 from fcnet.backends import choice
 from fcnet.config import Config
-from fcnet.data.encodings import Fitted, Number
+from fcnet.data.encodings import Fitted, NumberColumn
 from fcnet.errors import FcnetError, escape
 from fcnet.formulas.notation import compact
 from fcnet.machine import Limit, size
 from fcnet.records import dataclass
 from fcnet.reports.summary import outputs
 from fcnet.reports.text import cells, count, fold, hang, label_width, left, right, shorten
-from fcnet.training.estimate import Estimate, Part, refuse
-from fcnet.training.gradcheck import LIMIT, Check, Trial, check
+from fcnet.training.estimate import Estimate, Usage, refuse
+from fcnet.training.gradcheck import LIMIT, Check, Trial, check_gradient
 from fcnet.training.prepare import Prepared, prepare
 
 SHOWN = 12
@@ -27,7 +27,7 @@ SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One line of the table of layers: number in the derivation, widths, what it does, how it starts, parameters."""
 
     number: int
@@ -43,7 +43,7 @@ class Examination:
     """Everything short of training, and what it was found to be."""
 
     prepared: Prepared
-    layers: tuple[Row, ...]
+    layers: tuple[LayerRow, ...]
     estimate: Estimate
     memory: Limit | None
     disk: int
@@ -84,7 +84,7 @@ def examine(config: Config) -> Examination:
             limits[0] if limits else None,
             files.disk_free(output),
             trial.n,
-            check(trial),
+            check_gradient(trial),
             (*prepared.data.notices, *([hint] if hint else []), *extras.notices()),
         )
 
@@ -98,13 +98,13 @@ def _with_backend(prepared: Prepared, threads: int) -> tuple[Prepared, str | Non
     return replace(prepared, settings=replace(prepared.settings, backend=name)), hint  # type: ignore[arg-type]  # a backend of the schema
 
 
-def _layers(prepared: Prepared) -> tuple[Row, ...]:
+def _layers(prepared: Prepared) -> tuple[LayerRow, ...]:
     network, rows = prepared.network, []
     sizes = {slot.name: _product(slot.shape) for slot in network.layout.slots}
     for i, layer in enumerate(network.layers):
         kind, init = layer.described()
         parameters = sum(sizes.get(name, 0) for name in network.names[i].values())
-        rows.append(Row(network.numbers[i], network.widths[i], network.widths[i + 1], kind, init, parameters))
+        rows.append(LayerRow(network.numbers[i], network.widths[i], network.widths[i + 1], kind, init, parameters))
     return tuple(rows)
 
 
@@ -158,7 +158,7 @@ def mapping(found: Examination) -> dict[str, Any]:
     }
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: Usage) -> dict[str, Any]:
     return {"name": part.name, "bytes": part.bytes, "how": part.how}
 
 
@@ -213,7 +213,7 @@ def _columns(features: Sequence[Fitted], width: int | None, indent: int, everyth
     widest = max(map(cells, names), default=0)
     told = []
     for feature, name in zip(shown, names, strict=True):
-        if isinstance(feature, Number):
+        if isinstance(feature, NumberColumn):
             what = f"number  {feature.low:.6g} … {feature.high:.6g}"
         else:
             levels = ", ".join(shorten(level, 12) for level in feature.levels[:4])
@@ -245,7 +245,7 @@ def _net(found: Examination, indent: int, everything: bool) -> list[str]:
     return _labelled("net", told, indent)
 
 
-def _parts(label: str, parts: Sequence[Part], limit: str, width: int | None, indent: int) -> list[str]:
+def _parts(label: str, parts: Sequence[Usage], limit: str, width: int | None, indent: int) -> list[str]:
     rows = [(part.name, size(part.bytes), part.how) for part in parts]
     rows.append(("together", size(sum(part.bytes for part in parts)), limit))
     widths = [max(cells(row[i]) for row in rows) for i in range(2)]

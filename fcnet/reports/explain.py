@@ -15,7 +15,7 @@ from fcnet.formulas import Expr, Formula, Sym
 from fcnet.formulas.notation import compact, formula, line
 from fcnet.nn.activations import logistic
 from fcnet.nn.losses import forward_backward
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.records import dataclass
 from fcnet.reports.summary import net as chain
 from fcnet.reports.text import count
@@ -39,7 +39,7 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Equation:
+class ShownEquation:
     """One equation: its number in the derivation or "", the equation as a line, its arrays, the function that computes
     it as module:name, that function's line in its file, and how it was checked, where it was."""
 
@@ -53,11 +53,11 @@ class Equation:
 
 
 @dataclass(frozen=True)
-class Section:
+class EquationGroup:
     """Some equations under a title: a layer, the loss, the update."""
 
     title: str
-    equations: tuple[Equation, ...]
+    equations: tuple[ShownEquation, ...]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Explanation:
     name: str
     net: str
     batch: str
-    parts: Mapping[str, tuple[Section, ...]]
+    parts: Mapping[str, tuple[EquationGroup, ...]]
     left_out: int
     checks: tuple[Check, ...]
 
@@ -128,9 +128,9 @@ def _vector(symbol: str, meaning: str, x: Array, count: int) -> Quantity:
 
 def _equation(
     number: str, text: str, function: Callable[..., Any], check: Check | None, *quantities: Quantity, note: str = ""
-) -> Equation:
+) -> ShownEquation:
     code, at = where(function)
-    return Equation(number, text, quantities, code, at, check, note)
+    return ShownEquation(number, text, quantities, code, at, check, note)
 
 
 def _line(e: Expr, names: Mapping[str, str], known: Mapping[Expr, str]) -> str:
@@ -138,7 +138,7 @@ def _line(e: Expr, names: Mapping[str, str], known: Mapping[Expr, str]) -> str:
     return line(e, names, {**{logistic(Sym(own)): f"σ({name})" for own, name in names.items()}, **known})
 
 
-def _section(seen: Passage, phase: str) -> Section:
+def _section(seen: Passage, phase: str) -> EquationGroup:
     """The equations of a layer in one pass."""
     i, said = seen.names.i, []
     for j, e in enumerate(seen.equations):
@@ -149,10 +149,10 @@ def _section(seen: Passage, phase: str) -> Section:
     kind, z, z_out = seen.layer.described()[0], seen.seen["z"], seen.seen["z_out"]
     own = any(name.startswith("p.") for name in seen.seen)
     title = f"layer {i}: {z.shape[-1]} → {z_out.shape[-1]} {kind}" if own else kind
-    return Section(title, tuple(said))
+    return EquationGroup(title, tuple(said))
 
 
-def _loss(trial: Trial, found: Trace) -> Section:
+def _loss(trial: Trial, found: Trace) -> EquationGroup:
     end, loss = found.ending, trial.loss
     n = trial.network.numbers[-1]
     z, δ = f"Z_{{{n + 1}}}", f"Δ_{{{n}}}"
@@ -167,7 +167,7 @@ def _loss(trial: Trial, found: Trace) -> Section:
     which = f",  {_tuple(said)} = {z}" if several else ""
     weights = (_about("w", "row weights", end.w),) if end.w is not None else ()
     w = "w ∘ " if end.w is not None else ""
-    return Section(
+    return EquationGroup(
         f"{trial.loss.name}, {count(trial.network.n_out, 'output')}",
         (
             _equation(
@@ -203,7 +203,7 @@ def _tuple(lines: Sequence[str]) -> str:
     return lines[0] if len(lines) == 1 else f"({', '.join(lines)})"
 
 
-def _update(update: Update, found: Trace) -> Section:
+def _update(update: Updater, found: Trace) -> EquationGroup:
     rule, step = update.rule, found.step
     names = {"g": "g", "θ": "θ"}
     symbols = {name: Sym(name) for name in rule.vectors()}
@@ -221,7 +221,7 @@ def _update(update: Update, found: Trace) -> Section:
         f"∇L · (θ′ − θ) foretells {_signed(step.foretold)}"
     )
     rates = f"lr = {compact(rule.lr)}, t = 1" + (f", decay = {compact(rule.weight_decay)} on weights" if decay else "")
-    return Section(
+    return EquationGroup(
         f"{getattr(rule, 'name', type(rule).__name__)}, {rates}",
         (
             *(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape as html
 
 from fcnet.errors import escape
-from fcnet.reports.explain import Equation, Explanation, Section
+from fcnet.reports.explain import EquationGroup, Explanation, ShownEquation
 from fcnet.reports.explain_text import apart
 from fcnet.reports.notation import mathml
 from fcnet.reports.text import count
@@ -124,7 +124,7 @@ layer run over the units of a row, {mathml("Σ_{r}")} over the rows.</p></detail
 """
 
 
-def _part(part: str, sections: Sequence[Section], left_out: int) -> str:
+def _part(part: str, sections: Sequence[EquationGroup], left_out: int) -> str:
     cut = ""
     if left_out and part in ("Forward", "Backward"):
         cut = f'<p class="soft">{count(left_out, "layer")} between them not shown; fcnet explain -v shows all.</p>'
@@ -136,11 +136,11 @@ def _part(part: str, sections: Sequence[Section], left_out: int) -> str:
     )
 
 
-def _section(section: Section) -> str:
+def _section(section: EquationGroup) -> str:
     return f"<h3>{html(escape(section.title))}</h3>" + "".join(map(_equation, section.equations))
 
 
-def _equation(equation: Equation) -> str:
+def _equation(equation: ShownEquation) -> str:
     number = f'<span class="number">{html(equation.number)}</span>' if equation.number else ""
     rows = "".join(
         f'<tr><th scope="row">{mathml(q.symbol)}</th><td>{_words(q.meaning)}</td>'

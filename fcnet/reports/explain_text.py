@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from fcnet.errors import escape
-from fcnet.reports.explain import Equation, Explanation, Quantity, Section
+from fcnet.reports.explain import EquationGroup, Explanation, Quantity, ShownEquation
 from fcnet.reports.notation import plain
 from fcnet.reports.text import cells, count, left
 from fcnet.training.gradcheck import Check
@@ -60,14 +60,14 @@ def quantity(q: Quantity) -> str:
     return f"{plain(q.symbol)} {shape} ‖{q.norm:.4g}‖"
 
 
-def _section(section: Section, columns: int) -> list[str]:
+def _section(section: EquationGroup, columns: int) -> list[str]:
     told = [f"  {section.title}"]
     for equation in section.equations:
         told += _equation(equation, columns)
     return told
 
 
-def _equation(equation: Equation, columns: int) -> list[str]:
+def _equation(equation: ShownEquation, columns: int) -> list[str]:
     mark = "" if equation.check is None else verdict(equation.check)
     room = columns - 10 - max(cells(mark) + 2, 9)
     text = textwrap.wrap(plain(equation.text), room, subsequent_indent="    ") or [""]

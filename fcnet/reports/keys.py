@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields
 from itertools import zip_longest
 
-from fcnet.config.reference import Row
+from fcnet.config.reference import KeyRow
 from fcnet.reports.text import cells, hang, left
 
 WIDEST = (40, 28, 16, 20)
@@ -17,12 +17,12 @@ NARROWEST = 24
 """Where less than this is left for the meanings, there are no columns."""
 
 
-def lines(rows: Sequence[Row], width: int) -> list[str]:
+def lines(rows: Sequence[KeyRow], width: int) -> list[str]:
     """The rows under their headers, in columns that fold their texts; the meanings take what `width` leaves.
 
     On a narrow terminal each key is a paragraph.
     """
-    told = [tuple(field.name for field in fields(Row)), *map(astuple, rows)]
+    told = [tuple(field.name for field in fields(KeyRow)), *map(astuple, rows)]
     longest = [max(map(cells, column)) for column in zip(*told, strict=True)]
     widths = [min(n, most) for n, most in zip(longest, WIDEST, strict=False)]
     widths.append(width - sum(widths) - 2 * len(widths))
@@ -31,7 +31,7 @@ def lines(rows: Sequence[Row], width: int) -> list[str]:
     return [line for row in told for line in _folded(row, widths)]
 
 
-def _paragraph(row: Row, width: int) -> list[str]:
+def _paragraph(row: KeyRow, width: int) -> list[str]:
     about = [row.type, row.limits, _default(row.default)]
     said = " · ".join(filter(None, about))
     return [row.key, *(line for text in (said, row.meaning) if text for line in hang("    ", text, width))]

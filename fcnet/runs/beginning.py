@@ -25,7 +25,7 @@ class Beginning:
     `done` is the summary of a run, in the folder `path`, that is complete and has nothing left to do.
     """
 
-    run: folder.Run | None = None
+    run: folder.RunFolder | None = None
     held: checkpoint.Checkpoint | None = None
     path: Path | None = None
     done: Mapping[str, Any] | None = None

@@ -207,7 +207,7 @@ def _unsealed(path: Path, first: bytes) -> CheckpointError:
     return CheckpointError(text, file=str(path))
 
 
-def _header(members: Mapping[str, npz.Member], bytes_of: Any, path: Path) -> Header:
+def _header(members: Mapping[str, npz.ArrayEntry], bytes_of: Any, path: Path) -> Header:
     member = members.get("header")
     if member is None:
         raise CheckpointError("it has no header: it is an npz, but no checkpoint", file=str(path))
@@ -303,7 +303,9 @@ def _listed(header: Header, path: Path) -> dict[str, tuple[str, tuple[int, ...]]
     return listed
 
 
-def _compare(listed: Mapping[str, tuple[str, tuple[int, ...]]], members: Mapping[str, npz.Member], path: Path) -> None:
+def _compare(
+    listed: Mapping[str, tuple[str, tuple[int, ...]]], members: Mapping[str, npz.ArrayEntry], path: Path
+) -> None:
     missing = [name for name in listed if name not in members]
     extra = [name for name in members if name not in listed and name != "header"]
     if missing or extra:

@@ -34,7 +34,7 @@ def check_name(name: str) -> None:
         raise ConfigError(f"{json.dumps(name[:80])} cannot name a run's folder on every system: {found}", key="name")
 
 
-class Run:
+class RunFolder:
     """A run folder that this process has locked and writes to; closes with `with`.
 
     `path` is where the user finds it, `notices` is what is unusual about it. With `replaces` it stands aside under a
@@ -112,7 +112,7 @@ class Run:
             self._replaces = None
 
 
-def claim(output: Path, name: str) -> Run:
+def claim(output: Path, name: str) -> RunFolder:
     """A new folder for a run: `name`, or `name-2`, `name-3` … where that is taken, by whomever and however recently.
 
     The folder holds from its first moment what tells its time and what is said. Raises ConfigError for a name that
@@ -128,7 +128,7 @@ def claim(output: Path, name: str) -> Run:
     raise AssertionError("the names do not end")
 
 
-def overwrite(output: Path, name: str) -> Run:
+def overwrite(output: Path, name: str) -> RunFolder:
     """A run that will replace the run `name`, as soon as it has its first checkpoint; `claim` where there is none.
 
     Raises InUseError when that run is in progress, or when the folder holds no run.
@@ -154,7 +154,7 @@ def overwrite(output: Path, name: str) -> Run:
         raise
 
 
-def reopen(path: Path) -> Run:
+def reopen(path: Path) -> RunFolder:
     """The existing run `path`, locked, to go on with it; temporary files that a killed save left are removed.
 
     Raises InUseError when another process works on it, CheckpointError when there is no such folder.
@@ -174,7 +174,7 @@ def reopen(path: Path) -> Run:
     return run
 
 
-def _strangers(run: Run) -> list[str]:
+def _strangers(run: RunFolder) -> list[str]:
     status = run.folder.status()
     found = []
     if run.path.is_symlink():
@@ -279,7 +279,7 @@ def _names(output: Path, name: str) -> Iterator[Path]:
         number += 1
 
 
-def _new(at: Path, path: Path, replaces: files.Folder | None = None) -> Run:
+def _new(at: Path, path: Path, replaces: files.Folder | None = None) -> RunFolder:
     files.make_folder(at)
     run = _locked(at, path, replaces)
     try:
@@ -292,10 +292,10 @@ def _new(at: Path, path: Path, replaces: files.Folder | None = None) -> Run:
     return run
 
 
-def _locked(at: Path, path: Path, replaces: files.Folder | None = None) -> Run:
+def _locked(at: Path, path: Path, replaces: files.Folder | None = None) -> RunFolder:
     folder = files.Folder(at)
     try:
-        return Run(folder, path, replaces)
+        return RunFolder(folder, path, replaces)
     except BaseException:
         folder.close()
         raise

@@ -49,7 +49,7 @@ Label = str | bool | int | float
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnRecord:
     """A column that is predicted from; `levels` and `missing_level` are a category's."""
 
     name: str
@@ -63,7 +63,7 @@ class Column:
 class Columns:
     """Those columns in their order, all columns of the training file, and the type of the inputs."""
 
-    columns: Annotated[list[Column], Len(1)]
+    columns: Annotated[list[ColumnRecord], Len(1)]
     file_columns: list[str]
     dtype: Literal["float32", "float64"]
 
@@ -89,7 +89,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Part:
+class PartRecord:
     """The rows of a part."""
 
     rows: Count
@@ -97,16 +97,16 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Parts:
+class PartRecords:
     """All parts."""
 
-    train: Part
-    validation: Part
-    test: Part
+    train: PartRecord
+    validation: PartRecord
+    test: PartRecord
 
 
 @dataclass(frozen=True)
-class Place:
+class StateRecord:
     """The place in the run that a last.npz goes on from."""
 
     epoch: Count
@@ -138,12 +138,12 @@ class Header:
     target: Aim
     guess: list[float]
     data: list[File]
-    parts: Parts
+    parts: PartRecords
     metrics: dict[str, float | None] | None
     machine: dict[str, str | bool | int | float | None]
     content: Hash | None = None
     guess_weighted_by: str | None = None
-    state: Place | None = None
+    state: StateRecord | None = None
     given: dict[str, Any] | None = None
 
 

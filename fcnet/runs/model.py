@@ -39,7 +39,7 @@ READING = 1500
 
 
 @dataclass(frozen=True)
-class Parts:
+class Description:
     """What a checkpoint says about the net, checked: the config, the columns, the target, the layers."""
 
     config: Config
@@ -95,7 +95,7 @@ def restore(net: Network, state: State, held: checkpoint.Checkpoint, *, optimize
         view[...] = held.arrays[name]
 
 
-def understand(held: checkpoint.Checkpoint) -> Parts:
+def understand(held: checkpoint.Checkpoint) -> Description:
     """The parts that a checkpoint's header and arrays describe; CheckpointError where they make no sense.
 
     Nothing is allocated before the arrays have the shapes that the config inside asks for.
@@ -125,7 +125,7 @@ def understand(held: checkpoint.Checkpoint) -> Parts:
         raise CheckpointError(f"its header lacks or garbles {error}", file=where) from None
     net = build.network(settings.network, encoder.n_in, head.n_out, n_cat=len(encoder.levels))
     check_members(net, held, settings.dtype)
-    return Parts(settings, encoder, head, net, metrics)
+    return Description(settings, encoder, head, net, metrics)
 
 
 def _check_preprocessing(encoder: Encoder, target: Target, arrays: Mapping[str, Array]) -> None:
@@ -157,7 +157,7 @@ class Engine:
     forward: Forward
 
 
-class Model:
+class Predictor:
     """A net that predicts, for several threads at a time. `header` is the checkpoint's; `path` its file."""
 
     def __init__(self, held: checkpoint.Checkpoint) -> None:
@@ -169,14 +169,14 @@ class Model:
         self._state = State.new(self.network, (), np.dtype(self.config.dtype))
         restore(self.network, self._state, held, optimizer=False)
         self._backend = choice.usable(self.config.backend)
-        shapes = tuple(self.network.products(int(self.config.training.batch_size)))
-        self._products = choice.Products(shapes, np.dtype(self.config.dtype))
+        shapes = tuple(self.network.product_shapes(int(self.config.training.batch_size)))
+        self._products = choice.ProductShapes(shapes, np.dtype(self.config.dtype))
         small = self.network.layout.size <= READING * self.encoder.n_in
         self._threads = 1 if small else machine.cores()
         self._idle: list[Engine] = []
 
     @classmethod
-    def read(cls, path: Path) -> Model:
+    def read(cls, path: Path) -> Predictor:
         """The model of a checkpoint file; CheckpointError."""
         return cls(checkpoint.read(path))
 

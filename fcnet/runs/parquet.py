@@ -36,7 +36,7 @@ def appending(file: BinaryIO) -> Iterator[Callable[[pl.DataFrame], None]]:
         raise
     for sink in sinks:
         sink.end()
-        sink.check()
+        sink.raise_any()
 
 
 class _Sink:
@@ -53,7 +53,7 @@ class _Sink:
 
     def put(self, frame: pl.DataFrame) -> None:
         """Append a frame; raises what writing those before has met."""
-        self.check()
+        self.raise_any()
         self._waiting.put(frame)
 
     def end(self) -> None:
@@ -61,7 +61,7 @@ class _Sink:
         self._waiting.put(None)
         self._thread.join()
 
-    def check(self) -> None:
+    def raise_any(self) -> None:
         """Raise the first error of the thread."""
         if self._errors:
             raise self._errors[0]

@@ -46,11 +46,11 @@ class Saver:
 
     def __init__(
         self,
-        run: folder.Run,
+        run: folder.RunFolder,
         log: MetricsLog,
         network: Network,
         state: State,
-        every: schema.Checkpoint,
+        every: schema.CheckpointInterval,
         header: Mapping[str, Any],
         fitted: Mapping[str, Array],
         given: Mapping[str, Any],

@@ -81,11 +81,11 @@ def training(
                 opened = folder.overwrite(output, config.name) if overwrite else folder.claim(output, config.name)
                 run = held.enter_context(opened)
             yield from _session(ready, run, start.held, portable(configs.to_mapping(config)), watch).go()
-        except _Asked as end:
+        except _StopAsked as end:
             raise Stopped(f"stopped {end.why} before the first step", end.code, saved=False) from None
 
 
-class _Asked(Exception):
+class _StopAsked(Exception):
     """Something asked the run to stop: with which exit code, and what it was."""
 
     def __init__(self, code: int, why: str) -> None:
@@ -105,9 +105,9 @@ class _Watch:
         """Raise _Asked if it is time. The time limit waits for a step, so that every resume gets further."""
         code = self._stop()
         if code is not None:
-            raise _Asked(code, "by Ctrl-C" if code == 130 else "by a signal")
+            raise _StopAsked(code, "by Ctrl-C" if code == 130 else "by a signal")
         if self.stepped and monotonic() > self._deadline:
-            raise _Asked(75, "by the time limit")
+            raise _StopAsked(75, "by the time limit")
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _parts(data: Dataset) -> dict[str, origin.Part]:
 
 
 def _session(
-    ready: _Ready, run: folder.Run, held: checkpoint.Checkpoint | None, given: Mapping[str, Any], watch: _Watch
+    ready: _Ready, run: folder.RunFolder, held: checkpoint.Checkpoint | None, given: Mapping[str, Any], watch: _Watch
 ) -> _Session:
     """Allocate the state, fill in the initial weights, and what scores and saves it; `given`: the config as given."""
     prepared, backend, settings, data = ready.prepared, ready.backend, ready.prepared.settings, ready.prepared.data
@@ -239,7 +239,9 @@ def _session(
     return _Session(ready, run, held, watch, data, ready.plan, program, state, source, scorer, saver)
 
 
-def _header(ready: _Ready, run: folder.Run, identity: str, guess: Array, now: Mapping[str, Any]) -> dict[str, Any]:
+def _header(
+    ready: _Ready, run: folder.RunFolder, identity: str, guess: Array, now: Mapping[str, Any]
+) -> dict[str, Any]:
     """What every checkpoint of the run says, whenever it is written."""
     settings, data = ready.prepared.settings, ready.prepared.data
     target = data.target
@@ -266,7 +268,7 @@ class _Session:
     """A run under way: what is settled, its folder and the checkpoint that it goes on from, the net and its files."""
 
     ready: _Ready
-    run: folder.Run
+    run: folder.RunFolder
     held: checkpoint.Checkpoint | None
     watch: _Watch
     data: Dataset
@@ -308,7 +310,7 @@ class _Session:
                     "the net gives one value for every row, as it does when its units are dead or its weights start "
                     "alike; try a lower optimizer.lr, or network.activation: leaky_relu"
                 )
-        except _Asked as end:
+        except _StopAsked as end:
             yield Saving(run.path / folder.LAST)
             raise Stopped(self._stopped(end), end.code, saved=bool(self.state.step)) from None
         except DivergedError as error:
@@ -439,7 +441,7 @@ class _Session:
     def _ended(self) -> bool:
         return self.state.finished is not None or self.state.epoch >= self.plan.epochs
 
-    def _stopped(self, end: _Asked) -> str:
+    def _stopped(self, end: _StopAsked) -> str:
         if not self.state.step:
             return f"stopped {end.why} before the first step"
         self.saver.save()

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from fcnet.config.schema import Config, Schedules
-from fcnet.config.schema import Network as NetworkOptions
+from fcnet.config.schema import Architecture, Config, Schedules
 from fcnet.data.options import Task
 from fcnet.data.target import TASKS, tasks_of
 from fcnet.errors import ConfigError
 from fcnet.nn.activations import Identity
 from fcnet.nn.initializers import best
-from fcnet.nn.layers import Dense, Dropout, Given
+from fcnet.nn.layers import Context, Dense, Dropout
 from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
 from fcnet.optim.schedules import Constant
@@ -59,9 +58,9 @@ def resolve(
     return Settled(config, loss, size, threads)
 
 
-def _spelled(network: NetworkOptions, numbers: int, levels: tuple[int, ...]) -> NetworkOptions:
+def _spelled(network: Architecture, numbers: int, levels: tuple[int, ...]) -> Architecture:
     """Every hidden layer with all that it left to the section."""
-    given = Given(network.activation, network.init, network.dropout, numbers, levels, network.parametrisation)
+    given = Context(network.activation, network.init, network.dropout, numbers, levels, network.parametrisation)
     return replace(network, layers=[layer.settled(given) for layer in network.layers])
 
 
@@ -71,7 +70,7 @@ def driven(schedules: Schedules) -> tuple[str, ...]:
 
 
 def network(
-    options: NetworkOptions,
+    options: Architecture,
     n_in: int,
     n_out: int,
     driven: Collection[str] = (),

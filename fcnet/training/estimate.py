@@ -12,8 +12,7 @@ import numpy as np
 
 from fcnet import files, machine
 from fcnet.backends.numpy import scratch
-from fcnet.backends.ops import Apply, Op, Tape, buffers, ref
-from fcnet.backends.ops import Update as UpdateOp
+from fcnet.backends.ops import Apply, Op, Tape, Update, buffers, ref
 from fcnet.config.schema import Config
 from fcnet.data.options import Data
 from fcnet.errors import LimitError
@@ -21,7 +20,7 @@ from fcnet.machine import size
 from fcnet.nn.losses import value
 from fcnet.nn.network import Network
 from fcnet.nn.workspace import Batch
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.records import dataclass
 from fcnet.training.head import Head
 from fcnet.training.program import FEW, blank, record_gradient
@@ -43,7 +42,7 @@ FIRST = 1 << 20
 
 
 @dataclass(frozen=True)
-class Part:
+class Usage:
     """One thing that takes room: its name, its bytes, how they come about, and the config key that changes it."""
 
     name: str
@@ -56,16 +55,16 @@ class Part:
 class Estimate:
     """What a run needs: parts of the memory, of which `loaded` are there once the data are read, and of the disk."""
 
-    loaded: tuple[Part, ...]
-    memory: tuple[Part, ...]
-    disk: tuple[Part, ...]
+    loaded: tuple[Usage, ...]
+    memory: tuple[Usage, ...]
+    disk: tuple[Usage, ...]
 
 
 def estimate(
     settings: Config,
     network: Network,
     head: Head,
-    update: Update,
+    update: Updater,
     *,
     batch_size: int,
     rows: int,
@@ -78,7 +77,7 @@ def estimate(
     numbers = network.n_in + head.columns
     how = f"{rows:,} rows × {numbers:,} numbers × {item} bytes"
     how += f", and × {network.n_cat:,} codes × 4 bytes" if network.n_cat else ""
-    loaded = [Part("data", rows * (numbers * item + network.n_cat * 4), how, "data.train")]
+    loaded = [Usage("data", rows * (numbers * item + network.n_cat * 4), how, "data.train")]
     vectors = update.names
     largest = max((int(np.prod(slot.shape)) for slot in network.layout.slots), default=0)
     memory = _parameters(len(network.who) * network.layout.size, vectors, item)
@@ -86,33 +85,33 @@ def estimate(
     step, pass_ = (_numbers(ops, settings.dtype) for ops in _one_row(network, head, settings.dtype))
     pass_ += network.n_in  # the rows, before they are put into their buffer
     memory += [
-        Part("batch", batch * step * item, f"{batch:,} rows × {step:,} numbers × {item} bytes", "training.batch_size"),
-        Part("scoring", scored * pass_ * item, f"{scored:,} rows × {pass_:,} numbers × {item} bytes"),
-        Part("calls", CALLS, "of a step and of a pass, as they are recorded"),
-        Part("scores", scored_rows * n_out * 40, f"{scored_rows:,} rows × {n_out:,} outputs × 40 bytes"),
+        Usage("batch", batch * step * item, f"{batch:,} rows × {step:,} numbers × {item} bytes", "training.batch_size"),
+        Usage("scoring", scored * pass_ * item, f"{scored:,} rows × {pass_:,} numbers × {item} bytes"),
+        Usage("calls", CALLS, "of a step and of a pass, as they are recorded"),
+        Usage("scores", scored_rows * n_out * 40, f"{scored_rows:,} rows × {n_out:,} outputs × 40 bytes"),
     ]
     # Drawing the initial weights takes float64 copies of one matrix; most of what is above is allocated later.
     drawn = 32 * largest
     later = sum(part.bytes for part in memory if part.name not in ("weights", "gradient", "optimizer"))
     if drawn > later:
-        memory.append(Part("initial weights", drawn - later, f"{largest:,} numbers × 32 bytes while they are drawn"))
+        memory.append(Usage("initial weights", drawn - later, f"{largest:,} numbers × 32 bytes while they are drawn"))
     needed = tuple(part for part in memory if part.bytes)
     return Estimate(tuple(loaded), needed, _disk(settings, network, vectors, item))
 
 
-def _parameters(count: int, vectors: Sequence[str], item: int) -> list[Part]:
+def _parameters(count: int, vectors: Sequence[str], item: int) -> list[Usage]:
     """The vectors as long as θ; two copies of them are kept, of the best epoch and to find what made a run diverge."""
     one, names = count * item, " and ".join(vectors)
     return [
-        Part("weights", one, f"{count:,} numbers × {item} bytes, in slots of 64 bytes"),
-        Part("gradient", one, "as the weights"),
-        Part("optimizer", len(vectors) * one, f"its {names}, each as the weights"),
-        Part("best epoch", one, "a copy of the weights"),
-        Part("last good step", (1 + len(vectors)) * one, "a copy of the weights and of the optimizer's vectors"),
+        Usage("weights", one, f"{count:,} numbers × {item} bytes, in slots of 64 bytes"),
+        Usage("gradient", one, "as the weights"),
+        Usage("optimizer", len(vectors) * one, f"its {names}, each as the weights"),
+        Usage("best epoch", one, "a copy of the weights"),
+        Usage("last good step", (1 + len(vectors)) * one, "a copy of the weights and of the optimizer's vectors"),
     ]
 
 
-def _scratch(update: Update, dtype: str) -> Part:
+def _scratch(update: Updater, dtype: str) -> Usage:
     """What an update needs beside the vectors."""
     tape, item = Tape(), np.dtype(dtype).itemsize
     update.record(tape, dtype)
@@ -121,12 +120,12 @@ def _scratch(update: Update, dtype: str) -> Part:
     if not update.matrices:
         known.add("d")
     n = largest + sum(buffer.size for name, buffer in buffers(tape.ops).items() if name not in known)
-    return Part("update", n * item, f"{n:,} numbers × {item} bytes between its operations")
+    return Usage("update", n * item, f"{n:,} numbers × {item} bytes between its operations")
 
 
 def _between(op: Op) -> int:
     """The numbers that a formula needs between its operations."""
-    if isinstance(op, UpdateOp):
+    if isinstance(op, Update):
         return op.size * scratch(op.formula)
     return max(out.size for out in op.outs.values()) * scratch(op.formula) if isinstance(op, Apply) else 0
 
@@ -159,15 +158,15 @@ def _numbers(ops: Sequence[Op], dtype: str) -> int:
     return -(-total // item)
 
 
-def _disk(settings: Config, network: Network, vectors: Sequence[str], item: int) -> tuple[Part, ...]:
+def _disk(settings: Config, network: Network, vectors: Sequence[str], item: int) -> tuple[Usage, ...]:
     one = network.layout.count * item + HEADER
     last = one + len(vectors) * network.layout.count * item
     log = LOG_ROW * min(settings.training.epochs, LOG_ROWS)
     return (
-        Part("best.npz", one, "the weights"),
-        Part("last.npz", last, "the weights and the optimizer's vectors"),
-        Part("saving", last, "last.npz once more, while the new one is written and the old one kept"),
-        Part("log", log, f"{min(settings.training.epochs, LOG_ROWS):,} rows of metrics.csv × {LOG_ROW} bytes"),
+        Usage("best.npz", one, "the weights"),
+        Usage("last.npz", last, "the weights and the optimizer's vectors"),
+        Usage("saving", last, "last.npz once more, while the new one is written and the old one kept"),
+        Usage("log", log, f"{min(settings.training.epochs, LOG_ROWS):,} rows of metrics.csv × {LOG_ROW} bytes"),
     )
 
 
@@ -196,7 +195,7 @@ def refuse_table(options: Data, base: Path, dtype: str) -> None:
     item = np.dtype(dtype).itemsize
     if cells:
         how = f"about {cells:,} cells × {8 + item} bytes while they are read"
-        refuse_memory([Part("table", cells * (8 + item), how, "data.train")])
+        refuse_memory([Usage("table", cells * (8 + item), how, "data.train")])
 
 
 def _cells(path: Path, total: int, delimiter: str) -> int:
@@ -235,7 +234,7 @@ def refuse(found: Estimate, folder: Path, begun: bool = False) -> None:
         )
 
 
-def refuse_memory(parts: Iterable[Part]) -> None:
+def refuse_memory(parts: Iterable[Usage]) -> None:
     """LimitError, with the arithmetic, where the parts together exceed what this process may still take."""
     parts = tuple(parts)
     needed = sum(part.bytes for part in parts)
@@ -252,7 +251,7 @@ _ADVICE = {
 }
 
 
-def _sum(parts: Sequence[Part]) -> str:
+def _sum(parts: Sequence[Usage]) -> str:
     """The arithmetic: every part of at least a hundredth, the rest together, and the sum."""
     total = sum(part.bytes for part in parts)
     said = [f"{size(part.bytes)} ({part.name})" for part in parts if part.bytes * 100 >= total]

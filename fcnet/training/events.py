@@ -66,7 +66,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Member:
+class MemberEpoch:
     """What an epoch has brought one member of a pack; `number` says which it is."""
 
     number: int
@@ -93,7 +93,7 @@ class Epoch:
     seconds: float
     elapsed: float
     best: bool
-    members: tuple[Member, ...] = ()
+    members: tuple[MemberEpoch, ...] = ()
 
 
 @dataclass(frozen=True)

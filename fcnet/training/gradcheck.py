@@ -148,7 +148,7 @@ def compare(name: str, x: Array, g: Array, value: Callable[[], Array], key: Arra
     return found[0] if found[0].passed else found[len(found) // 2]
 
 
-def check(trial: Trial) -> tuple[Check, ...]:
+def check_gradient(trial: Trial) -> tuple[Check, ...]:
     """The gradient of every tensor of θ, and of all together, against finite differences."""
     g, value = trial.gradient(), trial.value()
     key = random.key(trial.prepared.settings.seed, "directions")

@@ -18,7 +18,7 @@ from fcnet.data.source import Source
 from fcnet.errors import DivergedError
 from fcnet.optim.schedules import Constant, Schedule, factors
 from fcnet.records import dataclass
-from fcnet.training.events import Epoch, Member, Notice, Progress
+from fcnet.training.events import Epoch, MemberEpoch, Notice, Progress
 from fcnet.training.pace import Pace
 from fcnet.training.program import MAX_STEPS, Program
 from fcnet.training.state import State
@@ -133,10 +133,12 @@ def train(
 
 def _members(
     state: State, rates: Sequence[float], losses: Array, val: Mapping[str, Any], best: Array
-) -> tuple[Member, ...]:
+) -> tuple[MemberEpoch, ...]:
     """What the epoch has brought each member of a pack; none of one net."""
     return tuple(
-        Member(number, rates[i], float(losses[i]), {name: float(each[i]) for name, each in val.items()}, bool(best[i]))
+        MemberEpoch(
+            number, rates[i], float(losses[i]), {name: float(each[i]) for name, each in val.items()}, bool(best[i])
+        )
         for i, number in enumerate(state.who.tolist() if state.who.ndim else [])
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 from fcnet.backends.base import Backend
 from fcnet.backends.ops import Array
 from fcnet.nn.network import Network
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.records import dataclass
 from fcnet.training import build
 from fcnet.training.estimate import SCORED
@@ -52,11 +52,11 @@ def pack(prepared: Prepared, members: Sequence[Own]) -> Prepared:
     made = [_made(prepared, own, sys.float_info.min if drops else 0.0) for own in members]  # too little to drop any
     network = Network.pack([net for net, _ in made])
     rules, update = [each.rule for _, each in made], prepared.update
-    update = Update(rules[0], network.layout, update.clip_norm, update.average, rules)
+    update = Updater(rules[0], network.layout, update.clip_norm, update.average, rules)
     return replace(prepared, network=network, update=update)
 
 
-def _made(prepared: Prepared, own: Own, least: float = 0.0) -> tuple[Network, Update]:
+def _made(prepared: Prepared, own: Own, least: float = 0.0) -> tuple[Network, Updater]:
     settings, encoder, update = prepared.settings, prepared.data.encoder, prepared.update
     options = settings.network
     if own.dropout is not None:
@@ -65,7 +65,7 @@ def _made(prepared: Prepared, own: Own, least: float = 0.0) -> tuple[Network, Up
     network = build.network(options, encoder.n_in, prepared.head.n_out, driven=driven, n_cat=n_cat, who=(own.number,))
     rates = {"lr": own.lr, "weight_decay": own.weight_decay}
     rule: Any = replace(update.rule, **{name: rate for name, rate in rates.items() if rate is not None})  # type: ignore[type-var]  # every rule is a dataclass
-    return network, Update(rule, network.layout, update.clip_norm, update.average)
+    return network, Updater(rule, network.layout, update.clip_norm, update.average)
 
 
 def _dropping(layer: Any, rate: float) -> Any:

@@ -22,7 +22,7 @@ from fcnet.data.source import MemorySource
 from fcnet.errors import ConfigError
 from fcnet.metrics import Metric, chosen
 from fcnet.nn.network import Network
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.records import dataclass
 from fcnet.training import build
 from fcnet.training.estimate import Estimate, estimate, refuse_layers, refuse_table
@@ -46,7 +46,7 @@ class Prepared:
     metrics: tuple[Metric, ...]
     head: Head
     network: Network
-    update: Update
+    update: Updater
     batch_size: int
     threads: int
 
@@ -91,8 +91,8 @@ class Prepared:
 
         `products`: who makes those of compiled steps, where that is settled.
         """
-        shapes = tuple(self.network.products(self.batch_size))
-        asked = products or choice.Products(shapes, np.dtype(self.settings.dtype))
+        shapes = tuple(self.network.product_shapes(self.batch_size))
+        asked = products or choice.ProductShapes(shapes, np.dtype(self.settings.dtype))
         return choice.make(name, self.threads, self.network.largest_product(self.batch_size), asked)
 
     def begin(self, backend: Backend) -> tuple[Program, MemorySource]:
@@ -163,5 +163,5 @@ def prepare(
     encoder, driven = loaded.encoder, build.driven(settings.schedules)
     network = build.network(settings.network, encoder.n_in, head.n_out, driven=driven, n_cat=len(encoder.levels))
     average = None if settings.average is None else settings.average.decay
-    update = Update(settings.optimizer, network.layout, settings.training.clip_norm, average)
+    update = Updater(settings.optimizer, network.layout, settings.training.clip_norm, average)
     return Prepared(settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads)

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from fcnet.backends.base import Backend, Step
-from fcnet.backends.ops import Advance, Array, Host, Load, Ref, Section, Tape, like, ref
+from fcnet.backends.ops import Advance, Array, Host, Load, Phase, Ref, Tape, like, ref
 from fcnet.data.source import MemorySource, Source
 from fcnet.nn.losses import Loss, LossArrays, forward_backward
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.records import dataclass
 from fcnet.training.state import State
 
@@ -49,7 +49,7 @@ def blank(network: Network, rows: int, dtype: Any, *, columns: int, weighted: bo
 def record_gradient(r: Recorded, network: Network, loss: Loss, scale: Ref) -> None:
     """Record forward, loss and backward; `scale`, 0-d, is 1 / rows of the global batch."""
     a = network.forward(r.tape, r.spaces, r.batch)
-    r.tape.add(Section("loss"))
+    r.tape.add(Phase("loss"))
     forward_backward(r.tape, loss, a, r.batch.y, r.batch.w, scale, r.loss)
     network.backward(r.tape, r.spaces, r.loss.ε)
 
@@ -67,7 +67,7 @@ class Program:
         backend: Backend,
         network: Network,
         loss: Loss,
-        update: Update,
+        update: Updater,
         state: State,
         *,
         weighted: bool = False,
@@ -104,7 +104,7 @@ class Program:
         """The whole step for a batch of this many rows."""
         if rows not in self._recorded:
             r = self._recorded[rows] = self.blank(rows)
-            r.tape.add(Section("gather"))
+            r.tape.add(Phase("gather"))
             if isinstance(self._source, MemorySource):
                 self._source.record(r.tape, r.batch)
                 self.resident |= self._source.resident(r.batch)
@@ -113,7 +113,7 @@ class Program:
             if len(self.driven):
                 r.tape.add(Load(like("driven/table", self._driven), r.batch.position, like("driven", self.driven)))
             self.record_gradient(r)
-            r.tape.add(Section("update"))
+            r.tape.add(Phase("update"))
             r.tape.add(Load(like("table", self._table), r.batch.position, like("s", self.s)))
             self.update.record(r.tape, self.dtype)
             r.tape.add(Advance(rows, r.batch.position))

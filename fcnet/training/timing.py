@@ -16,8 +16,7 @@ import numpy as np
 from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Backend, Step
-from fcnet.backends.ops import Array, Lap, Matmul, Op, ref
-from fcnet.backends.ops import Section as Mark
+from fcnet.backends.ops import Array, Lap, Matmul, Op, Phase, ref
 from fcnet.records import dataclass
 from fcnet.training.estimate import refuse_memory
 from fcnet.training.events import Epoch, Progress
@@ -35,7 +34,7 @@ SETTLE = 0.2
 """Seconds of training before anything is timed: nearly so long the threads of OpenBLAS that the backend before has used
 still spin, waiting for more (2²⁸ cycles, an eighth of a second)."""
 
-Section = tuple[str, int]
+PhaseOfLayer = tuple[str, int]
 """gather, forward, loss, backward, update or loop; and the layer, i of the derivation, 0 where there is none."""
 
 
@@ -67,8 +66,8 @@ class Profile:
     step: Spread
     products: Spread
     flops: int
-    sections: dict[Section, Spread]
-    section_flops: dict[Section, int]
+    sections: dict[PhaseOfLayer, Spread]
+    section_flops: dict[PhaseOfLayer, int]
 
 
 def candidates(prepared: Prepared) -> list[str]:
@@ -85,32 +84,32 @@ def measure(prepared: Prepared, seconds: float | None = None) -> list[Profile]:
     Raises LimitError where it would not fit, DivergedError where the steps lead to what is not finite.
     """
     refuse_memory(prepared.estimate().memory)
-    trials = [_Trial(prepared, prepared.backend(name)) for name in candidates(prepared)]
+    trials = [_TimedBackend(prepared, prepared.backend(name)) for name in candidates(prepared)]
     for _ in range(REPETITIONS):
         for trial in trials:
             trial.repeat(SECONDS if seconds is None else seconds)
     return [trial.profile() for trial in trials]
 
 
-def sections(ops: Sequence[Op]) -> list[tuple[Section, list[Op]]]:
+def sections(ops: Sequence[Op]) -> list[tuple[PhaseOfLayer, list[Op]]]:
     """The operations of a step by section, in their order; those before the first mark are left out."""
-    found: list[tuple[Section, list[Op]]] = []
+    found: list[tuple[PhaseOfLayer, list[Op]]] = []
     for op in ops:
-        if isinstance(op, Mark):
+        if isinstance(op, Phase):
             found.append(((op.phase, op.layer), []))
         elif found:
             found[-1][1].append(op)
     return found
 
 
-def products(ops: Iterable[Op]) -> list[Matmul]:
+def matmuls(ops: Iterable[Op]) -> list[Matmul]:
     """The matrix products among these operations."""
     return [op for op in ops if isinstance(op, Matmul)]
 
 
 def flops(ops: Iterable[Op]) -> int:
     """Additions and multiplications in the matrix products among these operations."""
-    return sum(2 * op.out.size * op.a.shape[-1] for op in products(ops))
+    return sum(2 * op.out.size * op.a.shape[-1] for op in matmuls(ops))
 
 
 @dataclass
@@ -119,10 +118,10 @@ class _Times:
 
     step: list[float] = field(default_factory=list)
     products: list[float] = field(default_factory=list)
-    sections: dict[Section, list[float]] = field(default_factory=lambda: defaultdict(list))
+    sections: dict[PhaseOfLayer, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
-class _Trial:
+class _TimedBackend:
     """One backend with a net in training, whose step can be timed whole and in pieces."""
 
     def __init__(self, prepared: Prepared, backend: Backend) -> None:
@@ -137,7 +136,7 @@ class _Trial:
         self._train(0.0)
         self.ops = self.program.recorded(self.rows).tape.ops
         self.laps = Laps(backend, self.ops, self.program.resident)
-        self.products = backend.compile(products(self.ops), self.program.resident)
+        self.products = backend.compile(matmuls(self.ops), self.program.resident)
 
     def repeat(self, seconds: float) -> None:
         """Time everything once, for about `seconds` each."""
@@ -157,7 +156,7 @@ class _Trial:
 
     def profile(self) -> Profile:
         """What was measured so far."""
-        counted: dict[Section, int] = defaultdict(int)
+        counted: dict[PhaseOfLayer, int] = defaultdict(int)
         for section, ops in sections(self.ops):
             counted[section] += flops(ops)
         return Profile(
@@ -186,7 +185,7 @@ class _Trial:
         assert done, "the loop yields after every chunk"
         return spent * self.rows / done
 
-    def _split(self, times: int) -> dict[Section, float]:
+    def _split(self, times: int) -> dict[PhaseOfLayer, float]:
         """Mean seconds of each section, over so many steps at changing places of the epoch."""
         state, most = self.state, min(MAX_STEPS, self.source.n // self.rows)
         self.laps.clear()
@@ -206,7 +205,7 @@ class Laps:
     def __init__(self, backend: Backend, ops: Sequence[Op], resident: dict[str, Array]) -> None:
         since, first = ref("lap/since", 1, np.int64), ref("lap/first", 1, np.int64)
         made: list[Op] = [Lap({}, since, first)]
-        self._totals: list[tuple[Section, Array]] = []
+        self._totals: list[tuple[PhaseOfLayer, Array]] = []
         for i, (section, own) in enumerate(sections(ops)):
             if own:
                 name, total = f"lap/{i}", np.zeros(1, np.int64)
@@ -221,9 +220,9 @@ class Laps:
         for _, total in self._totals:
             total[0] = 0
 
-    def seconds(self) -> dict[Section, float]:
+    def seconds(self) -> dict[PhaseOfLayer, float]:
         """What was counted so far."""
-        spent: dict[Section, float] = defaultdict(float)
+        spent: dict[PhaseOfLayer, float] = defaultdict(float)
         for section, total in self._totals:
             spent[section] += int(total[0]) * 1e-9
         return dict(spent)

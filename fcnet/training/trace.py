@@ -55,7 +55,7 @@ class Ending:
 
 
 @dataclass(frozen=True)
-class Step:
+class TracedUpdate:
     """The update: θ and ∇L before, Δθ = θ' − θ, L before and after, and how far ⟨∇L, Δθ⟩ foretold the difference."""
 
     θ: Array
@@ -73,7 +73,7 @@ class Trace:
 
     passages: tuple[Passage, ...]
     ending: Ending
-    step: Step
+    step: TracedUpdate
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -175,7 +175,7 @@ def _ending(trial: Trial, k: Eager, at: Ref, key: Array) -> Ending:
     return Ending(z, p, y, w, ℓ, float(ℓ.sum()) / trial.n, δ, checks)
 
 
-def _step(trial: Trial, g: Array) -> Step:
+def _step(trial: Trial, g: Array) -> TracedUpdate:
     update, training = trial.prepared.update, trial.prepared.settings.training
     per_epoch = -(-len(trial.prepared.data.parts["train"]) // trial.prepared.batch_size)
     at = np.array([0])
@@ -190,7 +190,7 @@ def _step(trial: Trial, g: Array) -> Step:
     after = float(value().sum())
     trial.θ[...] = kept
     expected = _updated(trial, g, float(factor[0]))
-    return Step(kept, g, change, before, after, float(g @ change), _same("θ'", change, expected - kept))
+    return TracedUpdate(kept, g, change, before, after, float(g @ change), _same("θ'", change, expected - kept))
 
 
 def _updated(trial: Trial, g: Array, factor: float) -> Array:

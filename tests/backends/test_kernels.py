@@ -28,15 +28,15 @@ from fcnet.backends.ops import (
     Matmul,
     Norm,
     Op,
+    Phase,
     Ref,
     ScatterAdd,
-    Section,
     Take,
+    Update,
     Words,
     buffers,
     ref,
 )
-from fcnet.backends.ops import Update as UpdateOp
 from fcnet.data.source import MemorySource
 from fcnet.formulas import (
     Expr,
@@ -68,8 +68,8 @@ from fcnet.nn.losses import LOSSES, CrossEntropy
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.optim.rules import OPTIMIZERS, Adam
-from fcnet.optim.schedules import Cosine
-from fcnet.optim.update import Update
+from fcnet.optim.schedules import CosineDecay
+from fcnet.optim.update import Updater
 from fcnet.training.loop import Plan, train
 from fcnet.training.program import Forward, Program
 from fcnet.training.state import State
@@ -124,7 +124,7 @@ class PlainStep:
                 at(out)[...] = np.einsum("...ij,...jk->...ik", at(p), at(q))
             case Apply(formula, arrays, outs, sums):
                 self.apply(formula, arrays, outs, sums)
-            case UpdateOp(formula, scalars, vectors):
+            case Update(formula, scalars, vectors):
                 self.apply(formula, {**vectors, **scalars}, {name: vectors[name] for name in formula.results}, {})
             case Accumulate(values, total):
                 at(total)[...] += at(values).astype(np.float64).sum(tuple(range(total.ndim, values.ndim)))
@@ -158,7 +158,7 @@ class PlainStep:
             case Host(function, arrays):
                 function({name: at(ref) for name, ref in arrays.items()})
             case _:
-                assert isinstance(op, Section)
+                assert isinstance(op, Phase)
 
     def apply(
         self, formula: Formula, arrays: Mapping[str, Ref], outs: Mapping[str, Ref], sums: Mapping[str, Ref]
@@ -279,7 +279,7 @@ def test_optimizers(backend: Backend, dtype: Any, name: str, decays: bool) -> No
 
     tape = ArrayTape(backend)
     for start, stop, s in [(0, 16, scalars[0]), (32, 48, scalars[1])]:
-        tape.add(UpdateOp(formula, tape.refs(s), tape.refs({n: v[start:stop] for n, v in held.items()})))
+        tape.add(Update(formula, tape.refs(s), tape.refs({n: v[start:stop] for n, v in held.items()})))
     tape.run()
 
     for n in names:
@@ -668,12 +668,12 @@ def test_training_is_the_same_on_a_backend_made_here(wrap: Callable[[MemorySourc
         state = State.new(network, rule.vectors(), np.float64)
         x = draw(1, np.float64, 50, 4)
         source = MemorySource(Rows(x), np.arange(50) % 3, np.abs(x[:, 0]), one_hot=np.eye(3))
-        update = Update(rule, network.layout, clip_norm=0.05)
+        update = Updater(rule, network.layout, clip_norm=0.05)
         program = Program(kind(), network, CrossEntropy(), update, state, weighted=True)
         network.initialise(state.θ, state.q, 0, Rows(x))
         start = state.θ.copy()
 
-        events = list(train(program, wrap(source), Plan(6, 16, Cosine()), None))
+        events = list(train(program, wrap(source), Plan(6, 16, CosineDecay()), None))
 
         assert np.abs(state.θ - start).max() > 0.01
         z = Forward(program.backend, network, state.θ, state.q, 16)(Rows(x), np.arange(49, -1, -1))

@@ -17,7 +17,7 @@ pytest.importorskip("numba")
 from fcnet.backends.numba import backend
 from fcnet.backends.numba.backend import NumbaBackend, Shares
 from fcnet.backends.numba.native import Native
-from fcnet.backends.numba.plan import Plan
+from fcnet.backends.numba.plan import ThreadPlan
 from fcnet.backends.numba.sharing import USUAL, best, numbers, settled, time
 from fcnet.backends.numba.team import STOP, TELL, WAIT
 from fcnet.data.source import MemorySource
@@ -28,7 +28,7 @@ from fcnet.nn.losses import CrossEntropy
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.optim.rules import AdamW
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.training.program import Program
 from fcnet.training.state import State
 
@@ -47,7 +47,7 @@ def step(name: str) -> list[Native]:
     widths, rows = NETS[name]
     *hidden, last = [Dense(n, Relu(), HeNormal()) for n in widths[1:]]
     network = Network([*hidden, Dense(last.units, Identity(), HeNormal())], widths[0])
-    update = Update(AdamW(lr=1e-3), network.layout, clip_norm=1.0)
+    update = Updater(AdamW(lr=1e-3), network.layout, clip_norm=1.0)
     state = State.new(network, update.names, np.float32)
     x = Rows(np.ones((rows, widths[0]), np.float32))
     source = MemorySource(x, np.zeros(rows, np.int64), one_hot=np.eye(widths[-1], dtype=np.float32))
@@ -59,10 +59,10 @@ def step(name: str) -> list[Native]:
 
 
 @cache
-def plan(name: str, threads: int) -> Plan:
+def plan(name: str, threads: int) -> ThreadPlan:
     """What the threads do that a machine with so many cores takes."""
     cut = best(step(name), threads, USUAL)
-    return Plan(settled(step(name), cut), cut)
+    return ThreadPlan(settled(step(name), cut), cut)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -94,7 +94,7 @@ class Machine:
     noise: float
     seed: int = 0
 
-    def walk(self, made: Plan, natives: Sequence[Native], times: int) -> tuple[float, list[float]]:
+    def walk(self, made: ThreadPlan, natives: Sequence[Native], times: int) -> tuple[float, list[float]]:
         """How long so many steps take, and what each thread has counted, by the tables that threads would walk."""
         draw, threads = np.random.default_rng(self.seed), made.cut.threads
         if threads == 1:
@@ -114,8 +114,9 @@ class Machine:
         return max(now), busy
 
     def _go(
-        self, made: Plan, natives: Sequence[Native], number: dict[int, int], thread: int, at: list[tuple[int, int]],
-        now: list[float], busy: list[float], told: list[list[float]], draw: np.random.Generator,
+        self, made: ThreadPlan, natives: Sequence[Native], number: dict[int, int], thread: int,
+        at: list[tuple[int, int]], now: list[float], busy: list[float], told: list[list[float]],
+        draw: np.random.Generator,
     ) -> None:  # fmt: skip
         """Until the end of a step, or where what is waited for has not been told."""
         table, threads = made.tables[thread].tolist(), made.cut.threads
@@ -138,7 +139,9 @@ class Machine:
             row += 1
         at[thread] = turn + 1, 0
 
-    def _cost(self, made: Plan, natives: Sequence[Native], number: dict[int, int], thread: int, block: int) -> float:
+    def _cost(
+        self, made: ThreadPlan, natives: Sequence[Native], number: dict[int, int], thread: int, block: int
+    ) -> float:
         i = number.get(block)
         if i is None:
             i = max(
@@ -191,10 +194,10 @@ def test_plans_for_many_threads_cost_little_more_than_for_two(name: str) -> None
     counted, moved = [], []
     for n in (2, 16, 64):
         cut = best(natives, n, USUAL)
-        Plan(settled(natives, cut), cut)  # has printed what there is to print
-        made = Plan(settled(natives, cut), cut)
+        ThreadPlan(settled(natives, cut), cut)  # has printed what there is to print
+        made = ThreadPlan(settled(natives, cut), cut)
         edges = (*cut.edges[:-1], cut.edges[-1] + 1)
-        counted.append(calls_of(lambda cut=cut: Plan(settled(natives, cut), cut)))
+        counted.append(calls_of(lambda cut=cut: ThreadPlan(settled(natives, cut), cut)))
         moved.append(calls_of(lambda made=made, edges=edges: made.recut(edges)))
 
     assert max(counted) < 3 * counted[0]

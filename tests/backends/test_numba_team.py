@@ -25,13 +25,12 @@ from fcnet import random
 from fcnet.backends.numba import backend, denormals, team
 from fcnet.backends.numba.backend import NumbaBackend, Shares, Together
 from fcnet.backends.numba.native import CROSS, OWN, Access, Cut, FormulaCall, Kernel, Moved, ProductCall
-from fcnet.backends.numba.plan import Plan
+from fcnet.backends.numba.plan import ThreadPlan
 from fcnet.backends.numba.pointers import i8
 from fcnet.backends.numba.sharing import Least
 from fcnet.backends.numba.team import START, STOP, TELL, WAIT
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.backends.ops import Accumulate, Apply, Array, Lap, Matmul, ScatterAdd, Take, ref
-from fcnet.backends.ops import Update as UpdateOp
+from fcnet.backends.ops import Accumulate, Apply, Array, Lap, Matmul, ScatterAdd, Take, Update, ref
 from fcnet.data.source import MemorySource
 from fcnet.formulas import Formula, Sym, exp, row_sum
 from fcnet.nn.activations import ACTIVATIONS, Activation, Gelu, Identity, Prelu, Relu, Softmax
@@ -41,7 +40,7 @@ from fcnet.nn.losses import CrossEntropy
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.optim.rules import AdamW
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.training.program import Program
 from fcnet.training.state import State
 
@@ -59,7 +58,7 @@ def program(
     first, *more = (Dense(n, f, HeNormal()) for n, f in zip((64, 80, 48), activations, strict=True))
     layers = [first, Dropout(0.2), *more]
     network = Network([*layers, Dense(3, Identity(), HeNormal())], 50)
-    update = Update(AdamW(lr=1e-3), network.layout, clip_norm=0.1)
+    update = Updater(AdamW(lr=1e-3), network.layout, clip_norm=0.1)
     state = State.new(network, update.names, dtype)
     x = random.normal(640 * 50, random.key(0, "team")).reshape(640, 50).astype(dtype)
     source = MemorySource(Rows(x), np.arange(640) % 3, np.abs(x[:, 0]), one_hot=np.eye(3, dtype=dtype))
@@ -379,7 +378,7 @@ def test_steps_of_a_team_are_cut_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (second[1] == 2).all()
 
 
-def rows(plan: Plan, *kinds: int) -> list[list[list[int]]]:
+def rows(plan: ThreadPlan, *kinds: int) -> list[list[list[int]]]:
     """Each thread's rows of these kinds."""
     return [[row for row in own.tolist() if row[0] in kinds] for own in plan.tables]
 
@@ -392,7 +391,7 @@ def test_time_counts_where_threads_share_the_work() -> None:
     tape.add(Apply(Formula({"x": exp(Sym("x"))}), {"x": at["x"]}, {"x": at["x"]}))
     tape.add(Accumulate(at["x"], at["t"]))
     tape.add(Apply(Formula({"y": Sym("x") + Sym("t")}), {"x": at["x"], "t": at["t"]}, {"y": at["y"]}))
-    plan = Plan([call for call, _ in tape.calls()], Cut((0, 1, 2), 1))  # type: ignore[misc]
+    plan = ThreadPlan([call for call, _ in tape.calls()], Cut((0, 1, 2), 1))  # type: ignore[misc]
 
     kinds = [[row[0] if row[0] <= STOP else "call" for row in own.tolist()] for own in plan.tables]
     assert kinds[0] == [START, "call", STOP, WAIT, "call", TELL, START, "call", STOP]
@@ -405,7 +404,7 @@ def test_threads_that_have_rows_do_not_wait_between_layers() -> None:
     network = Network(
         [Dense(256, Relu(), HeNormal()), Dense(256, Relu(), HeNormal()), Dense(3, Identity(), HeNormal())], 50
     )
-    update = Update(AdamW(lr=1e-3), network.layout)
+    update = Updater(AdamW(lr=1e-3), network.layout)
     state = State.new(network, update.names, np.float32)
     source = MemorySource(Rows(np.ones((640, 50), np.float32)), np.arange(640) % 3, one_hot=np.eye(3, dtype=np.float32))
     made = Program(NumbaBackend(2, BY["rows"]), network, CrossEntropy(), update, state)
@@ -454,7 +453,7 @@ def test_nothing_passes_a_clock() -> None:
         double(tape, y)
 
     orders = [
-        Plan([call for call, _ in tape.calls()], Cut((0, 1, 2), 1)).order  # type: ignore[misc]
+        ThreadPlan([call for call, _ in tape.calls()], Cut((0, 1, 2), 1)).order  # type: ignore[misc]
         for tape in (plain, timed)
     ]
 
@@ -470,7 +469,7 @@ def test_a_matrix_is_updated_by_who_made_its_gradient(monkeypatch: pytest.Monkey
     tape = ArrayTape(NumbaBackend(2, ALL))
     dW = g[: 96 * 40].reshape(96, 40)
     tape.add(Matmul(tape.ref(a.T), tape.ref(z), tape.ref(dW)))
-    tape.add(UpdateOp(Formula({"θ": Sym("θ") - 0.1 * Sym("g")}), {}, tape.refs({"θ": θ, "g": g})))
+    tape.add(Update(Formula({"θ": Sym("θ") - 0.1 * Sym("g")}), {}, tape.refs({"θ": θ, "g": g})))
 
     plan = tape.step.linked.plan()
 
@@ -595,7 +594,7 @@ def test_threads_wait_where_the_order_matters(source: str, target: str, now: lis
     at = tape.refs(held)
     tape.add(Apply(Formula({"y": 2.0 * Sym("x")}), {"x": at["x"]}, {"y": at["y"]}))
     tape.add(Apply(Formula({"r": row_sum(Sym("s")) + Sym("s")}), {"s": at[source]}, {"r": at[target]}))
-    plan = Plan([call for call, _ in tape.calls()], Cut((0, 1, 2), 1))  # type: ignore[misc]
+    plan = ThreadPlan([call for call, _ in tape.calls()], Cut((0, 1, 2), 1))  # type: ignore[misc]
 
     for own in rows(plan, WAIT):
         assert [due for _, _, due, _ in own if due > 0] == now
@@ -680,7 +679,7 @@ def test_no_layer_depends_on_how_the_step_is_cut(
         ends = []
         for of in (NumpyBackend(), NumbaBackend(len(edges) - 1, BY[by])):
             network = Network(layers, WIDTH, members, n_cat=0 if c is None else 2)
-            update = Update(AdamW(lr=1e-3), network.layout, clip_norm=0.1)
+            update = Updater(AdamW(lr=1e-3), network.layout, clip_norm=0.1)
             state = State.new(network, update.names, np.float64)
             source = MemorySource(Rows(x, c), y, np.abs(x[:, 0]), one_hot=np.eye(3))
             made = Program(of, network, CrossEntropy(), update, state, weighted=True)

@@ -78,7 +78,7 @@ def test_wrong_products_are_not_used_however_fast(monkeypatch: pytest.MonkeyPatc
 
 def test_a_real_trial_times_both_ways() -> None:
     """It ends with two times, of products that were made as often as it takes for the clock to see them."""
-    op = trial.products(*SHAPES[0], F4)[0]
+    op = trial.layer_matmuls(*SHAPES[0], F4)[0]
     held: dict[str, Array] = {name: np.ones(400, np.float32) for name in ("Z", "E", "W")}
     steps = [(trial._step("own", op, held), trial._step("blas", op, held))]
 
@@ -87,14 +87,14 @@ def test_a_real_trial_times_both_ways() -> None:
     assert 0 < own < 1
     assert 0 < blas < 1
     assert trial._often(op) > 100
-    assert trial._often(trial.products(1000, 500, 500, F4)[0]) == 1
+    assert trial._often(trial.layer_matmuls(1000, 500, 500, F4)[0]) == 1
     assert (steps[0][0].fetch(op.out) == 9).all()
 
 
 def test_a_product_is_tried_as_a_step_has_it() -> None:
     """The factors lie in memory as in a step; of very long ones some rows do."""
-    forward, back, gradient = trial.products(20, 9, 17, F4)
-    long: list[Matmul] = trial.products(trial.ROWS, 4000, 3000, F4)
+    forward, back, gradient = trial.layer_matmuls(20, 9, 17, F4)
+    long: list[Matmul] = trial.layer_matmuls(trial.ROWS, 4000, 3000, F4)
 
     assert [(op.a.shape, op.b.shape, op.out.shape) for op in (forward, back, gradient)] == [
         ((20, 9), (9, 17), (20, 17)),
@@ -146,10 +146,10 @@ def test_where_no_verdict_can_be_kept_products_are_blas(
 
 def test_a_backend_without_its_own_products_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products by BLAS, on two threads as on one, and everything else by kernels; BLAS has the threads then."""
-    op, *_ = trial.products(*SHAPES[0], F4)
+    op, *_ = trial.layer_matmuls(*SHAPES[0], F4)
     clocked(monkeypatch, 2.0, 1.0)
     outs = []
-    for threads, wanted in ((1, "own"), (1, "blas"), (2, choice.Products(SHAPES, F4))):
+    for threads, wanted in ((1, "own"), (1, "blas"), (2, choice.ProductShapes(SHAPES, F4))):
         backend: Any = choice.make("numba", threads, products=wanted)  # type: ignore[arg-type]
         draw = np.random.default_rng(0)
         held: dict[str, Array] = {name: draw.random(n).astype(F4) for name, n in trial._sizes(SHAPES).items()}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fcnet.backends.base import Binding
-from fcnet.backends.ops import Accumulate, Advance, Apply, Host, Lap, Matmul, Ref, Section, Update, buffers, like, ref
+from fcnet.backends.ops import Accumulate, Advance, Apply, Host, Lap, Matmul, Phase, Ref, Update, buffers, like, ref
 from fcnet.formulas import Formula, Sym
 
 VIEWS: dict[str, Callable[[Any], Any]] = {
@@ -77,7 +77,7 @@ def test_an_operation_says_what_it_reads_and_writes() -> None:
         (Advance(3, a), {a}, {a}),
         (Host(print, {"a": a}), {a}, {a}),
         (Lap({"a": a}, b, c), {a, b, c}, {b, c}),
-        (Section("loss"), set(), set()),
+        (Phase("loss"), set(), set()),
     ]
 
     for op, read, written in cases:

@@ -12,12 +12,12 @@ from fcnet import config
 from fcnet.backends import choice
 from fcnet.backends.base import Call
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.backends.ops import Accumulate, Matmul, Section
+from fcnet.backends.ops import Accumulate, Matmul, Phase
 from fcnet.config.schema import Config
 from fcnet.data.source import MemorySource
 from fcnet.training import timing
 from fcnet.training.prepare import Prepared, prepare
-from fcnet.training.timing import candidates, flops, measure, products, sections
+from fcnet.training.timing import candidates, flops, matmuls, measure, sections
 
 BACKENDS = {"numpy": NumpyBackend}
 if choice.installed("numba"):
@@ -91,7 +91,7 @@ def test_the_chosen_backend_comes_first(settings):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_sections_of_a_step_are_the_whole_step(prepared, backend):
     """Taking the time between the pieces gives the very numbers of the step in one go, and every piece some time."""
-    whole, pieces = (timing._Trial(prepared, BACKENDS[backend]()) for _ in range(2))
+    whole, pieces = (timing._TimedBackend(prepared, BACKENDS[backend]()) for _ in range(2))
     before = whole.state.θ.copy()
     for trial in (whole, pieces):
         trial.program.position[:] = (1, 5, 16, 0)
@@ -110,11 +110,11 @@ def test_products_are_all_that_is_kept():
     k = ArrayTape(NumpyBackend())
     a, b, out = np.ones((2, 3)), np.ones((3, 4)), np.zeros((2, 4))
     total = np.zeros(())
-    k.add(Section("forward", 1))
+    k.add(Phase("forward", 1))
     k.add(Matmul(k.ref(a), k.ref(b), k.ref(out)))
     k.add(Accumulate(k.ref(out), k.ref(total)))
 
-    k.backend.compile(products(k.ops), k.resident).run()
+    k.backend.compile(matmuls(k.ops), k.resident).run()
 
     assert np.array_equal(out, np.full((2, 4), 3.0))
     assert total == 0
@@ -133,7 +133,7 @@ def test_sections_are_marks_alone():
     recorded, eager = ArrayTape(Seen()), EagerArrays(Seen())
 
     for k in (recorded, eager):
-        k.add(Section("forward", 2))
+        k.add(Phase("forward", 2))
     recorded.run()
 
     assert made == []
@@ -145,7 +145,7 @@ def test_sections_are_marks_alone():
 
 def test_short_epochs_are_counted_by_rows(prepared, monkeypatch):
     """A step is the time of as many rows as a whole batch has, though the last batch of an epoch is shorter."""
-    trial = timing._Trial(prepared, NumpyBackend())
+    trial = timing._TimedBackend(prepared, NumpyBackend())
     clock = iter(range(1000))
     monkeypatch.setattr(timing, "perf_counter", lambda: next(clock))
     assert isinstance(trial.source, MemorySource)

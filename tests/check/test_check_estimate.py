@@ -155,11 +155,11 @@ def test_what_the_data_make_too_large_is_refused_too(tmp_path, monkeypatch):
 
 def test_a_huge_batch_is_refused_by_its_own_key(tmp_path, monkeypatch):
     """Where the batch is what does not fit, it is what the message asks to make smaller."""
-    part = estimate.Part("batch", 2 * 10**9, "", "training.batch_size")
+    part = estimate.Usage("batch", 2 * 10**9, "", "training.batch_size")
     allow(monkeypatch, 10**9)
 
     with pytest.raises(LimitError) as caught:
-        estimate.refuse_memory([estimate.Part("weights", 10**6, ""), part])
+        estimate.refuse_memory([estimate.Usage("weights", 10**6, ""), part])
 
     assert str(caught.value) == (
         "training.batch_size: needs 2.0 GB (batch) + 1.0 MB (the rest) = 2.0 GB of memory, and this machine allows "

@@ -9,7 +9,7 @@ from check_cases import prepared, wrong_activation
 from fcnet.data.target import tasks_of
 from fcnet.nn.activations import ACTIVATIONS, owned
 from fcnet.nn.losses import LOSSES
-from fcnet.training.gradcheck import GROUPS, ROWS, Trial, check, compare
+from fcnet.training.gradcheck import GROUPS, ROWS, Trial, check_gradient, compare
 from fcnet.training.trace import trace
 
 FITTING = [(name, task) for name, loss in LOSSES.items() for task in tasks_of(loss)]
@@ -18,7 +18,7 @@ FITTING = [(name, task) for name, loss in LOSSES.items() for task in tasks_of(lo
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_passes(tmp_path, activation):
     """A net of any activation on real rows has the gradient that finite differences give."""
-    checks = check(Trial(prepared(tmp_path, network={"layers": [5, 4], "activation": activation})))
+    checks = check_gradient(Trial(prepared(tmp_path, network={"layers": [5, 4], "activation": activation})))
 
     own = [f"{slot.name}{i}" for i in (1, 2) for slot in owned(ACTIVATIONS[activation](), 1)]
     assert [c.name for c in checks] == ["b1", "b2", "b3", "W1", "W2", "W3", *own, "θ"]
@@ -31,7 +31,7 @@ def test_every_loss_passes_with_dropout_and_weights(tmp_path, loss, task):
     data = {"class_weight": "balanced"} if task in ("binary", "multiclass") else {}
     data |= {"target": "wet"} if LOSSES[loss].learns == "amounts" else {}
 
-    checks = check(
+    checks = check_gradient(
         Trial(prepared(tmp_path, task, loss=loss, data=data, network={"dropout": 0.3, "input_dropout": 0.2}))
     )
 
@@ -40,7 +40,9 @@ def test_every_loss_passes_with_dropout_and_weights(tmp_path, loss, task):
 
 def test_weights_that_start_at_zero_pass(tmp_path):
     """Units that would sit on the kink of relu are moved off it, so that no right gradient is called wrong."""
-    checks = check(Trial(prepared(tmp_path, network={"layers": [8, 8], "activation": "relu", "init": "zeros"})))
+    checks = check_gradient(
+        Trial(prepared(tmp_path, network={"layers": [8, 8], "activation": "relu", "init": "zeros"}))
+    )
 
     assert all(c.passed for c in checks), checks
 
@@ -50,7 +52,9 @@ def test_a_wrong_factor_in_an_activation_is_seen(tmp_path, monkeypatch, factor):
     """A vjp that is off by a thousandth fails the check of all that lies below it, and of nothing above."""
     wrong_activation(monkeypatch, factor)
 
-    checks = {c.name: c for c in check(Trial(prepared(tmp_path, network={"layers": [5], "activation": "tanh"})))}
+    checks = {
+        c.name: c for c in check_gradient(Trial(prepared(tmp_path, network={"layers": [5], "activation": "tanh"})))
+    }
 
     assert not checks["W1"].passed
     assert not checks["b1"].passed
@@ -70,7 +74,7 @@ def test_a_wrong_factor_in_a_loss_is_seen(tmp_path):
 
     subject = prepared(tmp_path)
 
-    checks = check(Trial(replace(subject, head=replace(subject.head, loss=Wrong()))))
+    checks = check_gradient(Trial(replace(subject, head=replace(subject.head, loss=Wrong()))))
 
     assert not any(c.passed for c in checks)
     assert max(c.error for c in checks) == pytest.approx(1e-3, rel=0.01)
@@ -78,7 +82,7 @@ def test_a_wrong_factor_in_a_loss_is_seen(tmp_path):
 
 def test_a_deep_net_is_checked_in_groups(tmp_path):
     """A net of a hundred layers is checked as a whole and in a bounded number of groups of neighbours."""
-    checks = check(Trial(prepared(tmp_path, network={"layers": [4] * 100, "activation": "tanh"})))
+    checks = check_gradient(Trial(prepared(tmp_path, network={"layers": [4] * 100, "activation": "tanh"})))
 
     assert len(checks) == GROUPS + 1
     assert checks[0].name == "b1 … b7"
@@ -91,7 +95,7 @@ def test_the_batch_is_the_first_of_training_and_theta_comes_back(tmp_path):
     trial = Trial(subject)
     before = trial.θ.copy()
 
-    check(trial)
+    check_gradient(trial)
 
     assert len(trial.rows) == min(20, ROWS)
     assert set(trial.rows) <= set(subject.data.parts["train"])

@@ -7,7 +7,7 @@ from fcnet import config
 from fcnet.errors import ConfigError
 from fcnet.nn.layers import LAYERS
 from fcnet.reports import explain
-from fcnet.training.gradcheck import Trial, check
+from fcnet.training.gradcheck import Trial, check_gradient
 
 SETTINGS = {"dense": {"units": 5}, "dropout": {"rate": 0.3}, "glu": {"units": 5}, "residual": {"layers": [4, 5]}}
 
@@ -39,7 +39,7 @@ def test_every_layer_can_be_checked_and_explained(tmp_path, name):
 
     found = explain.explanation(settings(tmp_path, **more), everything=True)
 
-    assert all(c.passed for c in check(Trial(prepared(tmp_path, **more))))
+    assert all(c.passed for c in check_gradient(Trial(prepared(tmp_path, **more))))
     assert all(c.passed for c in found.checks), found.checks
     equations = [e for sections in found.parts.values() for section in sections for e in section.equations]
     assert equations

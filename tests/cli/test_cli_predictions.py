@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fcnet.data.target import Numbers
 from fcnet.errors import StorageError, UsageError
-from fcnet.extras import Fault
+from fcnet.extras import PackageFault
 from fcnet.runs.parquet import appending
 from fcnet.runs.predictions import MANY, Form, destination, number_cells, text_cell, writing
 
@@ -201,7 +201,9 @@ def test_another_format_is_refused(output):
 
 def test_parquet_without_polars_says_what_to_install(monkeypatch):
     """Where polars is missing, a .parquet name is refused before anything is computed, with the command that helps."""
-    monkeypatch.setattr("fcnet.runs.predictions.fault", lambda: Fault("", "pip install 'fcnet[fast]'", missing=True))
+    monkeypatch.setattr(
+        "fcnet.runs.predictions.fault", lambda: PackageFault("", "pip install 'fcnet[fast]'", missing=True)
+    )
 
     with pytest.raises(UsageError, match=r"pip install 'fcnet\[fast\]'"):
         destination("people.csv", "p.parquet")

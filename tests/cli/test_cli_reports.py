@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcnet.config import reference
-from fcnet.config.reference import Row
+from fcnet.config.reference import KeyRow
 from fcnet.reports import evaluation, keys, summary
 from fcnet.reports.text import cells, figures
 
@@ -174,8 +174,8 @@ def test_an_evaluation_names_what_met_what(scores):
 def test_a_table_of_keys_folds_in_straight_columns():
     """Columns are as wide as their longest cell up to a limit, and long texts go on below."""
     rows = [
-        Row("seed", "int", "0", "≥ 0", "the seed of all"),
-        Row("data.train", "text", "", "", "a table of rows, CSV"),
+        KeyRow("seed", "int", "0", "≥ 0", "the seed of all"),
+        KeyRow("data.train", "text", "", "", "a table of rows, CSV"),
     ]
 
     assert keys.lines(rows, 60) == [
@@ -183,7 +183,7 @@ def test_a_table_of_keys_folds_in_straight_columns():
         "seed        int   0        ≥ 0     the seed of all",
         "data.train  text                   a table of rows, CSV",
     ]
-    assert keys.lines([Row("a", "t " * 20, "", "", "m")], 80)[1:] == [
+    assert keys.lines([KeyRow("a", "t " * 20, "", "", "m")], 80)[1:] == [
         "a    t t t t t t t t t t t t t t                    m",
         "     t t t t t t",
     ]
@@ -191,7 +191,7 @@ def test_a_table_of_keys_folds_in_straight_columns():
 
 def test_a_table_of_keys_has_paragraphs_on_a_narrow_terminal():
     """Where columns would leave no room for the meanings, each key has lines of its own, and all of them fit."""
-    assert keys.lines([Row("data.test", "number or text", "0", "≥ 0 and < 1", "A fraction of all rows.")], 44) == [
+    assert keys.lines([KeyRow("data.test", "number or text", "0", "≥ 0 and < 1", "A fraction of all rows.")], 44) == [
         "data.test",
         "    number or text · ≥ 0 and < 1 · default 0",
         "    A fraction of all rows.",

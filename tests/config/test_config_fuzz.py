@@ -163,7 +163,7 @@ def test_twenty_thousand_mutated_configs(
 
 def test_the_fuzzer_would_see_a_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loader that lets one exception of the YAML parser through fails these tests."""
-    monkeypatch.setattr("fcnet.config.text._Reader.next", lambda self: self.loader.get_event())
+    monkeypatch.setattr("fcnet.config.text._EventReader.next", lambda self: self.loader.get_event())
 
     with pytest.raises(Exception, match="arg") as caught:
         outcome(tmp_path, b'a: "\\UFFFFFFFF"')

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcnet.data.bulk import Frame, Numbers, plain_numbers
+from fcnet.data.bulk import FrameBlock, NumberBlock, plain_numbers
 from fcnet.data.delimited import BLOCK, Delimited
 from fcnet.data.numbers import Grammar
 from fcnet.data.opened import Opened
@@ -582,7 +582,7 @@ def test_blocks_of_plain_numbers_are_those_of_the_exact_reader(folder, kind, end
             if numbers is not None:
                 want = [float(row[j]) if row[j] else np.nan for row in cells[at : at + n]]
                 assert np.array_equal(numbers, want, equal_nan=True)
-        bulk += isinstance(block, Numbers | Frame)
+        bulk += isinstance(block, NumberBlock | FrameBlock)
         at += n
 
     assert at == 1000

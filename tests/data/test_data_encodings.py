@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fcnet.data import Encoder, Tally, load, score, stream
-from fcnet.data.dataset import Parts, encode, fit, partition
+from fcnet.data.dataset import Partition, encode, fit, partition
 from fcnet.data.encodings import CATEGORICAL, NUMERIC
 from fcnet.data.encodings.codes import Codes
 from fcnet.data.encodings.quantile import Quantile, inverse
@@ -194,7 +194,7 @@ def test_one_table_is_partitioned_fitted_and_encoded_three_times(folder):
 
     for i, held in enumerate(folds):
         rest = np.concatenate([fold for j, fold in enumerate(folds) if j != i])
-        parts = Parts({"train": rest, "validation": held})
+        parts = Partition({"train": rest, "validation": held})
         found = encode({"train": table}, parts, fit(table, parts, how))
         names = np.full(60, "train", dtype=object)
         names[held] = "validation"

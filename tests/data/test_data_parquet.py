@@ -9,7 +9,7 @@ import pytest
 
 from fcnet.data import Tally, score, stream
 from fcnet.errors import DataError
-from fcnet.extras import Fault
+from fcnet.extras import PackageFault
 
 pl = pytest.importorskip("polars")
 
@@ -132,7 +132,7 @@ def test_files_that_are_no_parquet_are_refused(folder):
 def test_without_polars_the_message_says_what_to_install(folder, monkeypatch):
     """Parquet needs an extra, which the message names with the command."""
     write(folder, frame())
-    monkeypatch.setattr("fcnet.data.parquet.fault", lambda: Fault("", "pip install 'fcnet[fast]'", missing=True))
+    monkeypatch.setattr("fcnet.data.parquet.fault", lambda: PackageFault("", "pip install 'fcnet[fast]'", missing=True))
 
     with pytest.raises(DataError, match=r"pip install 'fcnet\[fast\]'"):
         folder.load(None, "t.parquet")

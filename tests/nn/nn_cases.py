@@ -13,11 +13,11 @@ from fcnet.backends.ops import Array
 from fcnet.nn.activations import ACTIVATIONS, Activation, Elu, LeakyRelu
 from fcnet.nn.initializers import Zeros
 from fcnet.nn.layers import Dense, Dropout, Layer
-from fcnet.nn.losses import LOSSES, CrossEntropy, Huber, Loss, Quantile
+from fcnet.nn.losses import LOSSES, CrossEntropy, Huber, Loss, Pinball
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.optim.rules import Sgd
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.training.program import Program
 from fcnet.training.state import State
 
@@ -29,7 +29,7 @@ ACTIVATION_CASES: dict[str, Activation] = {name: cls() for name, cls in ACTIVATI
 LOSS_CASES: dict[str, Loss] = {name: cls() for name, cls in LOSSES.items()} | {
     "huber(0.4)": Huber(delta=0.4),
     "cross_entropy(0.2)": CrossEntropy(label_smoothing=0.2),
-    "quantile(0.2, 0.7)": Quantile(levels=[0.7, 0.2]),
+    "quantile(0.2, 0.7)": Pinball(levels=[0.7, 0.2]),
 }
 ON_VALUES = [name for name, loss in LOSS_CASES.items() if loss.learns == "numbers" and loss.on_values]
 H = 2e-4
@@ -78,7 +78,7 @@ class Objective:
     ) -> None:
         self.network = Network(layers, x.shape[-1], members, n_cat=0 if c is None else c.shape[-1])
         self.state = State.new(self.network, (), np.float64)
-        update = Update(Sgd(), self.network.layout)
+        update = Updater(Sgd(), self.network.layout)
         self.program = Program(NumpyBackend(), self.network, loss, update, self.state, weighted=w is not None, seed=5)
         self.recorded = self.program.blank(len(x))
         self.program.record_gradient(self.recorded)

@@ -19,7 +19,7 @@ from fcnet.nn.losses import SquaredError
 from fcnet.nn.network import Network
 from fcnet.nn.workspace import Batch, Workspace
 from fcnet.optim.rules import Adam, Muon
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 
 B, N_IN, N_OUT = 4, 3, 2
 
@@ -176,7 +176,7 @@ def test_segments_cover_everything_once_and_keep_rules_apart() -> None:
     )
 
     def segments(rule: Adam) -> list[tuple[int, int, float, float]]:
-        pieces = (piece.segment for piece in Update(rule, layout).pieces)
+        pieces = (piece.segment for piece in Updater(rule, layout).pieces)
         return [(s.start, s.stop, s.lr, s.decay) for s in pieces]
 
     assert segments(Adam()) == [(0, 80, 1.0, 1.0), (80, 96, 0.5, 1.0)]

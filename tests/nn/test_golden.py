@@ -22,8 +22,18 @@ from fcnet.nn.losses import CrossEntropy, LossArrays, forward_backward
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.optim.rules import OPTIMIZERS, Adam, AdamW, Optimizer, RmsProp, Sgd
-from fcnet.optim.schedules import SCHEDULES, Constant, Cosine, CosLog, Exponential, FlatCos, Linear, Schedule, Step
-from fcnet.optim.update import Update
+from fcnet.optim.schedules import (
+    SCHEDULES,
+    Constant,
+    CosineDecay,
+    CosLog,
+    Exponential,
+    FlatCos,
+    Linear,
+    Schedule,
+    StepDecay,
+)
+from fcnet.optim.update import Updater
 from fcnet.training.loop import Plan, train
 from fcnet.training.program import Program
 from fcnet.training.state import State
@@ -220,9 +230,9 @@ RULES: dict[str, Optimizer] = {
 # the schedule, and PyTorch's scheduler with how often it moves; or, with warm-up, the factor at step k written out
 RATES: dict[str, tuple[Schedule, Callable[[Any], Any] | Callable[[int], float], str]] = {
     "constant": (Constant(), lambda o: torch.optim.lr_scheduler.ConstantLR(o, factor=1.0), "step"),
-    "step": (Step(every=3, factor=0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5), "epoch"),
+    "step": (StepDecay(every=3, factor=0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5), "epoch"),
     "exponential": (Exponential(factor=0.8), lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.8), "epoch"),
-    "cosine": (Cosine(), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, STEPS), "step"),
+    "cosine": (CosineDecay(), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, STEPS), "step"),
     "linear": (
         Linear(end=0.1),
         lambda o: torch.optim.lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=STEPS),
@@ -236,7 +246,7 @@ RATES: dict[str, tuple[Schedule, Callable[[Any], Any] | Callable[[int], float], 
     "coslog": (CosLog(), lambda k: math.sin(math.pi * math.log2(1 + 15 * k / 50)) ** 2, "lambda"),
     "constant warmup": (Constant(warmup=0.3), lambda k: min((k + 1) / 15, 1.0), "lambda"),
     "step warmup": (
-        Step(every=2, factor=0.5, warmup=0.2),
+        StepDecay(every=2, factor=0.5, warmup=0.2),
         lambda k: (k + 1) / 10 if k < 10 else 0.5 ** ((k - 10) // 5 // 2),
         "lambda",
     ),
@@ -246,7 +256,7 @@ RATES: dict[str, tuple[Schedule, Callable[[Any], Any] | Callable[[int], float], 
         "lambda",
     ),
     "cosine warmup": (
-        Cosine(end=0.05, warmup=0.1),
+        CosineDecay(end=0.05, warmup=0.1),
         lambda k: (k + 1) / 5 if k < 5 else 0.05 + 0.95 * math.cos(math.pi * (k - 5) / 90) ** 2,
         "lambda",
     ),
@@ -262,7 +272,7 @@ def made(rule: Optimizer, clip_norm: float | None = None) -> tuple[Program, Memo
     for name, view in θ.items():
         view[...] = 0.5 * numbers(11, name, *view.shape)
     source = MemorySource(Rows(numbers(11, "x", N, 4)), np.arange(N) % 3, one_hot=np.eye(3), seed=4)
-    program = Program(NumpyBackend(), network, CrossEntropy(), Update(rule, network.layout, clip_norm), state)
+    program = Program(NumpyBackend(), network, CrossEntropy(), Updater(rule, network.layout, clip_norm), state)
     return program, source, source.inputs.x
 
 

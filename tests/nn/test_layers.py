@@ -26,7 +26,7 @@ from fcnet.nn.parametrisations import Ntk
 from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
 from fcnet.optim.rules import AdamW
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.training.build import resolve
 from fcnet.training.program import Program
 from fcnet.training.state import State
@@ -133,7 +133,7 @@ def test_ntk_takes_the_steps_of_weights_through_the_root_of_their_inputs() -> No
     layer = Dense(2, Identity(), LecunNormal(), parametrisation=Ntk(bias_lr=bias_lr))
     network = Network([layer], 4)
     rule = AdamW(lr=lr, weight_decay=decay, eps=1e-12)
-    update = Update(rule, network.layout)
+    update = Updater(rule, network.layout)
     state = State.new(network, update.names, np.float64)
     network.initialise(state.θ, state.q, 3, Rows(x))
     program = Program(NumpyBackend(), network, SquaredError(), update, state)

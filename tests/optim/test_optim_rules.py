@@ -18,7 +18,7 @@ from fcnet.errors import ConfigError
 from fcnet.formulas import Expr, where
 from fcnet.nn.layout import Layout, Slot
 from fcnet.optim.rules import OPTIMIZERS, Adam, AdamW, Grouped, Muon, Optimizer, Sgd, of_matrices
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 
 LAYOUT = Layout([Slot("b1", (3,), "bias"), Slot("W1", (3, 4), "weight"), Slot("v1", (5,), "vector")])
 
@@ -41,7 +41,7 @@ class Walk:
         dtype: Any = np.float64,
         average: float | None = None,
     ) -> None:
-        self.layout, self.update = layout, Update(rule, layout, clip_norm, average)
+        self.layout, self.update = layout, Updater(rule, layout, clip_norm, average)
         self.θ, self.g = layout.zeros(dtype), layout.zeros(dtype)
         for name, value in draw(1, layout).items():
             layout.views(self.θ)[name][...] = value
@@ -266,13 +266,13 @@ def test_muon_is_what_its_singular_values_say(shape: tuple[int, ...]) -> None:
 def test_a_matrix_rule_alone_is_refused_with_a_cure_that_works() -> None:
     """Muon on biases is a contradiction; the config that the message shows is one that loads and trains."""
     with pytest.raises(ConfigError, match="muon moves weight matrices alone, and b1 is none") as caught:
-        Update(Muon(), LAYOUT)
+        Updater(Muon(), LAYOUT)
 
     cure = str(caught.value).split("as in ")[1].removeprefix("optimizer: ")
     text = "data: {train: a.csv, target: y}\noptimizer: " + cure
     tree = from_mapping(parse(text, "c.yaml").root)  # type: ignore[arg-type]
     assert caught.value.exit_code == 3
-    assert {name: type(rule) for name, rule in Update(tree.optimizer, LAYOUT).rules.items()} == {
+    assert {name: type(rule) for name, rule in Updater(tree.optimizer, LAYOUT).rules.items()} == {
         "b1": AdamW,
         "W1": Muon,
         "v1": AdamW,

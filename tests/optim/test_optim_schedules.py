@@ -12,13 +12,13 @@ import pytest
 from fcnet.optim.schedules import (
     SCHEDULES,
     Constant,
-    Cosine,
+    CosineDecay,
     CosLog,
     Exponential,
     FlatCos,
     Linear,
     Schedule,
-    Step,
+    StepDecay,
     factors,
 )
 
@@ -28,9 +28,9 @@ TOTAL = EPOCHS * PER_EPOCH
 WRITTEN_OUT: dict[str, tuple[Schedule, Callable[[int], float]]] = {
     "constant": (Constant(), lambda k: 1.0),
     "constant after warm-up": (Constant(warmup=0.2), lambda k: min(1.0, (k + 1) / 6)),
-    "step": (Step(every=2, factor=0.1), lambda k: 0.1 ** (k // 10)),
+    "step": (StepDecay(every=2, factor=0.1), lambda k: 0.1 ** (k // 10)),
     "step after warm-up": (
-        Step(every=2, factor=0.1, warmup=0.1),
+        StepDecay(every=2, factor=0.1, warmup=0.1),
         lambda k: (k + 1) / 3 if k < 3 else 0.1 ** ((k - 3) // 10),
     ),
     "exponential": (Exponential(factor=0.9), lambda k: 0.9 ** (k // 5)),
@@ -38,8 +38,8 @@ WRITTEN_OUT: dict[str, tuple[Schedule, Callable[[int], float]]] = {
         Exponential(factor=0.9, warmup=0.5),
         lambda k: (k + 1) / 15 if k < 15 else 0.9 ** ((k - 15) // 5),
     ),
-    "cosine": (Cosine(), lambda k: (1 + math.cos(math.pi * k / 30)) / 2),
-    "cosine with an end": (Cosine(end=0.2), lambda k: 0.2 + 0.4 * (1 + math.cos(math.pi * k / 30))),
+    "cosine": (CosineDecay(), lambda k: (1 + math.cos(math.pi * k / 30)) / 2),
+    "cosine with an end": (CosineDecay(end=0.2), lambda k: 0.2 + 0.4 * (1 + math.cos(math.pi * k / 30))),
     "linear": (Linear(), lambda k: 1 - k / 30),
     "flat_cos": (
         FlatCos(hold=0.4),
@@ -101,7 +101,7 @@ def test_factors_do_not_depend_on_how_steps_are_grouped(name: str) -> None:
         np.testing.assert_array_equal(np.concatenate(pieces), whole)
 
 
-@pytest.mark.parametrize(("schedule", "every"), [(Exponential(factor=0.5), 1), (Step(every=3, factor=0.5), 3)])
+@pytest.mark.parametrize(("schedule", "every"), [(Exponential(factor=0.5), 1), (StepDecay(every=3, factor=0.5), 3)])
 def test_rates_by_epoch_change_exactly_between_epochs(schedule: Schedule, every: int) -> None:
     """However many steps an epoch has, rounding never moves a drop of the rate by a step."""
     for per_epoch in (1, 3, 7, 49, 1000):

@@ -14,7 +14,7 @@ from fcnet.config.names import stem
 from fcnet.data.arrays import table_of_columns
 from fcnet.data.columns import Want
 from fcnet.data.encode import Encoder
-from fcnet.data.encodings import Number
+from fcnet.data.encodings import NumberColumn
 from fcnet.data.encodings.standard import Standard
 from fcnet.data.numbers import Grammar
 from fcnet.data.options import Data
@@ -67,7 +67,7 @@ def copies(names: tuple[str, ...]) -> list[str]:
 
 def encoder(n: int) -> Encoder:
     names = texts(n)
-    return Encoder(tuple(Number(name, Standard()) for name in names), (*names, Counted("y")), "float32")
+    return Encoder(tuple(NumberColumn(name, Standard()) for name in names), (*names, Counted("y")), "float32")
 
 
 def numbers(n: int) -> Target:

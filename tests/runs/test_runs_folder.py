@@ -24,7 +24,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("runs")
 
 
-def train(run: folder.Run, value: int = 1, complete: bool = True) -> Path:
+def train(run: folder.RunFolder, value: int = 1, complete: bool = True) -> Path:
     """Write what a short training writes."""
     with run:
         for name in (folder.BEST, folder.LAST):

@@ -40,7 +40,7 @@ PHASES: dict[str, tuple[Any, str]] = {
     "batches": (program.Program, "run"),
     "validation": (scoring.Scorer, "__call__"),
     "saving": (checkpoint.npz, "chunks"),
-    "prediction": (model.Model, "probabilities"),
+    "prediction": (model.Predictor, "probabilities"),
     "evaluation": (scoring.Scorer, "__call__"),
 }
 

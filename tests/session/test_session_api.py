@@ -18,7 +18,7 @@ import fcnet
 from fcnet import api
 from fcnet.config import dump
 from fcnet.errors import CheckpointError, ConfigError, DataError, UsageError
-from fcnet.runs.model import Model as Net
+from fcnet.runs.model import Predictor
 
 rng = np.random.default_rng(5)
 X = rng.normal(size=(60, 3))
@@ -83,7 +83,7 @@ def test_a_small_net_leaves_the_cores_to_the_reader(place, monkeypatch):
     threads = []
     for units in (8, 256):
         config = small() | {"network": {"layers": [units, units]}}
-        net = Net.read(fcnet.train(config, (X, Y), overwrite=True).path / "best.npz")
+        net = Predictor.read(fcnet.train(config, (X, Y), overwrite=True).path / "best.npz")
         with net.engine() as engine:
             threads.append(engine.backend.blas_threads(10**9))
 

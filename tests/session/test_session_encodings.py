@@ -13,7 +13,7 @@ from session_runs import Crash, crash_at, differing, go, outcome, settings
 
 import fcnet
 from fcnet import api, config
-from fcnet.data.encodings import CATEGORICAL, NUMERIC, Category
+from fcnet.data.encodings import CATEGORICAL, NUMERIC, CategoryColumn
 from fcnet.errors import ConfigError, DataError, Stopped
 from fcnet.formulas import absolute, log1p, where
 from fcnet.runs import session
@@ -48,7 +48,7 @@ class Frequency:
 
     def fit(self, column, levels, at):
         share = np.bincount(at[at >= 0], minlength=len(levels)) / len(at)
-        return Category(column, self, levels, state={"share": tuple(share.tolist())})
+        return CategoryColumn(column, self, levels, state={"share": tuple(share.tolist())})
 
     def inputs(self, fitted):
         return (fitted.name,)

@@ -16,7 +16,7 @@ from fcnet.nn.activations import Identity, Prelu, Tanh
 from fcnet.nn.layers import Dense
 from fcnet.nn.losses import SquaredError
 from fcnet.optim.rules import AdamW, Muon, Sgd
-from fcnet.optim.schedules import Cosine, FlatCos, Linear, factors
+from fcnet.optim.schedules import CosineDecay, FlatCos, Linear, factors
 from fcnet.training.loop import train
 from fcnet.training.program import Forward
 
@@ -149,10 +149,10 @@ def test_driven_dropout_and_decay_are_those_of_a_slow_reference(backend: str) ->
     net[0] = replace(net[0], rate=rate)
     rule = AdamW(lr=0.01, weight_decay=0.5)
     given = Setup(net=net, loss=SquaredError(), rule=rule, x=x, y=y, driven=("dropout",))
-    plan = replace(PLAN, epochs=2, batch_size=1000, decay=Cosine(), dropout=FlatCos(), pause_every=1)
+    plan = replace(PLAN, epochs=2, batch_size=1000, decay=CosineDecay(), dropout=FlatCos(), pause_every=1)
     program, source = given.program(choice.make(backend, 2)), given.source()
     events, steps = train(program, source, plan, None), np.arange(8)
-    dropped, decay = (factors(schedule, steps, 8, 2) for schedule in (FlatCos(), Cosine()))
+    dropped, decay = (factors(schedule, steps, 8, 2) for schedule in (FlatCos(), CosineDecay()))
 
     for k in range(8):
         before = program.network.layout.views(program.state.θ)["W2"].copy()
@@ -178,7 +178,7 @@ def test_all_that_is_driven_resumes_bit_for_bit(backend: str) -> None:
     """Schedules of dropout and decay, an average, groups and clipping: a run that goes on ends in the same bits."""
     rule = AdamW(lr=0.01, groups=[Muon(match="W*", weight_decay=0.1), Sgd(match="α*", lr=0.1)])
     given = setup("dropout, nested", rule=rule, average=0.9, clip_norm=0.5, driven=("dropout",), dtype=np.float32)
-    plan = replace(SHORT, decay=Linear(), dropout=FlatCos(warmup=0.2), schedule=Cosine(), pause_every=1)
+    plan = replace(SHORT, decay=Linear(), dropout=FlatCos(warmup=0.2), schedule=CosineDecay(), pause_every=1)
     straight = given.program(choice.make(backend, 2))
     run(straight, given.source(), plan)
     unmoved = given.program(choice.make(backend, 2))

@@ -16,7 +16,7 @@ from fcnet.nn.layers import Dense
 from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from fcnet.nn.rows import Rows
 from fcnet.optim.rules import OPTIMIZERS, Adam, Muon, RmsProp, Sgd
-from fcnet.optim.schedules import Cosine, Linear
+from fcnet.optim.schedules import CosineDecay, Linear
 from fcnet.training.program import Forward
 
 RATES: dict[str, Any] = {
@@ -124,7 +124,7 @@ def test_m12_m13_outputs_do_not_depend_on_the_grouping_of_rows() -> None:
     """Scored one by one, by sevens or at once, rows get the same outputs within rounding, and chosen rows theirs."""
     setup = Setup(dtype=np.float32)
     program = setup.program()
-    run(program, setup.source(), replace(PLAN, schedule=Cosine()))
+    run(program, setup.source(), replace(PLAN, schedule=CosineDecay()))
     x = setup.source().inputs.x
     every = outputs(program, x)
 

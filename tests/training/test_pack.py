@@ -20,8 +20,8 @@ from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.optim.rules import Adam, AdamW, Muon, Optimizer, RmsProp, Sgd
 from fcnet.optim.schedules import Constant, CosLog, FlatCos
-from fcnet.optim.update import Update
-from fcnet.training.events import Epoch, Member
+from fcnet.optim.update import Updater
+from fcnet.training.events import Epoch, MemberEpoch
 from fcnet.training.loop import Plan, train
 from fcnet.training.pack import Own, Pack, pack, single
 from fcnet.training.prepare import prepare
@@ -73,7 +73,7 @@ def begun(
     nets = [Network(s.net, 4, (), s.driven, who=(i,)) for s, i in zip(setups, who, strict=True)]
     network = nets[0] if single else Network.pack(nets)
     rules = [setup.rule for setup in setups]
-    update = Update(first.rule, network.layout, first.clip_norm, first.average, rules)
+    update = Updater(first.rule, network.layout, first.clip_norm, first.average, rules)
     state = State.new(network, update.names, first.dtype)
     about: dict[str, Any] = {"weighted": first.w is not None, "seed": first.seed}
     program = Program(backend or choice.make("numpy", 1), network, first.loss, update, state, **about)
@@ -97,9 +97,9 @@ def validation(program: Program, setup: Setup) -> Callable[[], dict[str, float |
     return validate
 
 
-def trained(program: Program, setup: Setup, plan: Plan = LONG) -> tuple[dict[int, list[Member]], dict[int, State]]:
+def trained(program: Program, setup: Setup, plan: Plan = LONG) -> tuple[dict[int, list[MemberEpoch]], dict[int, State]]:
     """What the epochs have brought each member, and the state of each after its last."""
-    told: dict[int, list[Member]] = {}
+    told: dict[int, list[MemberEpoch]] = {}
     last: dict[int, State] = {}
     for event in train(program, setup.source(), plan, validation(program, setup)):
         if isinstance(event, Epoch):
@@ -261,7 +261,7 @@ def under_way(which: Sequence[Own]) -> Pack:
 def test_a_pack_of_a_config_is_the_runs_of_its_members() -> None:
     """With rates of their own and a best epoch each; the first, with none, is the config's own run."""
     prepared, together = prepare(from_mapping(SETTINGS, needs_data=False), 1, data=table()), under_way(RATES)
-    told: dict[int, list[Member]] = {}
+    told: dict[int, list[MemberEpoch]] = {}
     for event in together.train(JUDGED):
         for member in event.members if isinstance(event, Epoch) else ():
             told.setdefault(member.number, []).append(member)

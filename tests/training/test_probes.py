@@ -17,13 +17,13 @@ from fcnet.data.source import MemorySource
 from fcnet.formulas import Expr, Formula, Sym
 from fcnet.nn.activations import Identity, Tanh
 from fcnet.nn.initializers import GlorotNormal
-from fcnet.nn.layers import Dense, Dropout, Equation, Given, Names
+from fcnet.nn.layers import Context, Dense, Dropout, Equation, Names
 from fcnet.nn.layers.layer import Key
 from fcnet.nn.layout import Slot
 from fcnet.nn.losses import SquaredError
 from fcnet.nn.workspace import Workspace
 from fcnet.optim.rules import Adam, AdamW, Grouped, Sgd
-from fcnet.optim.schedules import Cosine
+from fcnet.optim.schedules import CosineDecay
 from fcnet.training import loop
 from fcnet.training.loop import train
 from fcnet.training.program import Program
@@ -166,7 +166,7 @@ def test_a_matrix_rule_on_weights_with_adamw_elsewhere(clip_norm: float | None) 
     net: Any = [SlowBias(Dense(5, Tanh(), GlorotNormal())), SlowBias(Dense(3, Identity(), GlorotNormal()))]
     setup = Setup(net=net, rule=AdamW(lr=0.01, weight_decay=0.5, groups=[Whitened(match="W*")]), clip_norm=clip_norm)
     program, source = setup.program(), setup.source()
-    layout, schedule = program.network.layout, Cosine()
+    layout, schedule = program.network.layout, CosineDecay()
     start = {name: view.copy() for name, view in layout.views(program.state.θ).items()}
     plan = replace(PLAN, schedule=schedule)
 
@@ -229,7 +229,7 @@ class Categories:
     width: int = 2
     name: Literal["categories"] = "categories"
 
-    def settled(self, given: Given) -> Categories:
+    def settled(self, given: Context) -> Categories:
         return self
 
     def described(self) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from fcnet.nn.activations import ACTIVATIONS, Relu
 from fcnet.nn.layers import Dense
 from fcnet.nn.losses import LOSSES, SquaredError
 from fcnet.optim.rules import OPTIMIZERS, Adam, Sgd
-from fcnet.optim.schedules import SCHEDULES, Constant, Cosine
+from fcnet.optim.schedules import SCHEDULES, Constant, CosineDecay
 from fcnet.training import loop
 from fcnet.training.events import Epoch, Progress
 from fcnet.training.loop import Plan, train
@@ -110,7 +110,7 @@ def test_without_validation_the_last_epoch_is_best() -> None:
 def test_m23_patience_and_best_survive_a_resume(stop: int) -> None:
     """Stopped after any event and carried on from JSON and vectors, the run decides the same at the same epochs."""
     values = [5.0, NAN, 4.0, 4.5, 4.0, NAN, 3.0, 9.0]
-    plan = Plan(8, 37, Cosine(warmup=0.1), monitor="loss", patience=3)
+    plan = Plan(8, 37, CosineDecay(warmup=0.1), monitor="loss", patience=3)
     setup = Setup()
 
     def validation(program: Any) -> Any:
@@ -225,7 +225,7 @@ def test_events_tell_the_place_in_the_run(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 1e9)
     program = Setup(rule=Adam(lr=0.5)).program()
 
-    events = run(program, Setup().source(), replace(PLAN, epochs=2, schedule=Cosine()))
+    events = run(program, Setup().source(), replace(PLAN, epochs=2, schedule=CosineDecay()))
 
     assert [(e.step, e.row, e.epoch) for e in events if isinstance(e, Progress)] == [
         (1, 8, 1),

@@ -21,7 +21,7 @@ from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.optim.rules import Adam, Optimizer, Sgd, of_matrices
 from fcnet.optim.schedules import Constant
-from fcnet.optim.update import Update
+from fcnet.optim.update import Updater
 from fcnet.training.events import Epoch, Progress
 from fcnet.training.loop import Plan, train
 from fcnet.training.program import Forward, Program
@@ -87,7 +87,7 @@ class Setup:
         net = self.net or layers(6, 5, outputs=3, dropout=0.2)
         n_cat = 0 if self.c is None else self.c.shape[1]
         network = Network(net, source.inputs.x.shape[1], self.members, self.driven, n_cat=n_cat)
-        update = Update(self.rule, network.layout, self.clip_norm, self.average)
+        update = Updater(self.rule, network.layout, self.clip_norm, self.average)
         state = State.new(network, update.names, self.dtype)
         program = Program(
             backend or NumpyBackend(),

@@ -30,7 +30,7 @@ from fcnet.backends.numba.native import (
     Start,
     together,
 )
-from fcnet.backends.numba.plan import Plan
+from fcnet.backends.numba.plan import ThreadPlan
 from fcnet.backends.numba.pointers import replay
 from fcnet.backends.numba.printer import POINTERS, print_kernel
 from fcnet.backends.numba.sharing import GRID, USUAL, Least, best, settled
@@ -50,9 +50,9 @@ from fcnet.backends.ops import (
     Matmul,
     Norm,
     Op,
+    Phase,
     Ref,
     ScatterAdd,
-    Section,
     Take,
     Update,
     Words,
@@ -115,7 +115,7 @@ class NumbaBackend(HostBackend):
     def compile(self, ops: Sequence[Op], resident: MutableMapping[str, Array]) -> HostStep:
         """As `Backend` says; a pack's members are steps of their own where all of their operations have kernels."""
         at, members = Binding(resident), max((op.members for op in ops), default=0)
-        abreast = self._abreast([op for op in ops if not isinstance(op, Section)], members, at) if members else None
+        abreast = self._abreast([op for op in ops if not isinstance(op, Phase)], members, at) if members else None
         return super().compile(ops, resident) if abreast is None else HostStep(abreast, at)
 
     def _abreast(self, ops: Sequence[Op], members: int, at: Binding) -> Abreast | None:
@@ -140,7 +140,7 @@ class NumbaBackend(HostBackend):
         worth = max((native.worth for native in steps[0] if isinstance(native, ProductCall)), default=0)
         rest = members % self.threads if worth >= 1 else 0
         alone = [
-            Plan([native.by(i % self.threads) for native in natives], Cut())
+            ThreadPlan([native.by(i % self.threads) for native in natives], Cut())
             for i, natives in enumerate(steps[: members - rest])
         ]
         together = [Together(natives, self) for natives in steps[members - rest :]]
@@ -350,7 +350,7 @@ class Abreast:
 
     def __init__(
         self,
-        alone: Sequence[Plan],
+        alone: Sequence[ThreadPlan],
         together: Sequence[Callable[[int], None]],
         clocks: Sequence[tuple[Array, Sequence[Array]]],
         backend: NumbaBackend,
@@ -417,7 +417,7 @@ class Together:
 
     def __init__(self, natives: Sequence[Native], backend: NumbaBackend) -> None:
         self.natives, self.backend = [*natives], backend
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[int, ThreadPlan] = {}
         self._best: dict[int, Cut] = {}
 
     def __call__(self, times: int) -> None:
@@ -432,14 +432,14 @@ class Together:
             plan.recut(found.edges)
         found.follow(plan.cut.edges, team().walk(plan.tables, times))
 
-    def plan(self) -> Plan:
+    def plan(self) -> ThreadPlan:
         """For as many threads as there are now; each number of threads is planned for once."""
         now = self.backend.now
         if now not in self._best:
             self._best[now] = best(self.natives, now, self.backend.least)
         cut = self._best[now]
         if cut.threads not in self._plans:
-            self._plans[cut.threads] = Plan(settled(self.natives, cut), cut)
+            self._plans[cut.threads] = ThreadPlan(settled(self.natives, cut), cut)
         return self._plans[cut.threads]
 
 

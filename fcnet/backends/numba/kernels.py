@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from fcnet.backends.numba import store
-from fcnet.backends.numba.pointers import i8, product
+from fcnet.backends.numba.pointers import i8, wide_product
 from fcnet.backends.numba.printer import POINTERS
 from fcnet.backends.numba.system import read_clock
 
@@ -192,8 +192,8 @@ def _philox(key0: Any, key1: Any, number: Any, layer: Any, step: Any, epoch: Any
     c0, c1, c2, c3 = np.uint64(number), np.uint64(layer), np.uint64(step), np.uint64(epoch)
     k0, k1 = key0, key1
     for _ in range(10):
-        h0, l0 = product(_M0, c0)
-        h1, l1 = product(_M1, c2)
+        h0, l0 = wide_product(_M0, c0)
+        h1, l1 = wide_product(_M1, c2)
         c0, c1, c2, c3 = h1 ^ c1 ^ k0, l1, h0 ^ c3 ^ k1, l0
         k0 += _W0
         k1 += _W1

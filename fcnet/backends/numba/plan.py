@@ -24,7 +24,7 @@ Clashes = Sequence[dict[int, int]]
 """For each call those with which its order matters: OWN where only for each thread by itself, or CROSS."""
 
 
-class Plan:
+class ThreadPlan:
     """What the threads of a team do in a step.
 
     `tables`: theirs, each (n, 4) int64, as `team` walks them, or (n, 2) of the only one's calls.

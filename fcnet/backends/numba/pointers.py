@@ -95,7 +95,7 @@ def call(typingctx: Any, address: Any, block: Any) -> Any:
 
 
 @intrinsic
-def product(typingctx: Any, a: Any, b: Any) -> Any:
+def wide_product(typingctx: Any, a: Any, b: Any) -> Any:
     """The 128-bit product of two uint64, as its upper and its lower 64 bits."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:

@@ -84,10 +84,10 @@ def print_kernel(
 
     `finite`: no divisor is 0 or infinite in a result that counts, so that divisions may be estimated.
     """
-    return _Printer(formula, arrays, outs, sums, finite).printed
+    return _KernelPrinter(formula, arrays, outs, sums, finite).printed
 
 
-class _Printer:
+class _KernelPrinter:
     def __init__(
         self,
         formula: Formula,

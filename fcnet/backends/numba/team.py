@@ -137,7 +137,7 @@ class _Job:
         self.done.set()
 
 
-class _Member:
+class _Worker:
     """A thread of the team besides the caller's: it looks for its next job for a while before it goes to sleep."""
 
     def __init__(self) -> None:
@@ -164,14 +164,14 @@ class Team:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # one walk at a time
-        self._others: list[_Member] = []
+        self._others: list[_Worker] = []
 
     def walk(self, tables: Sequence[Array], times: int) -> list[int]:
         """Walk one table each, so often; return when all have, with the ns that each has counted, (members,)."""
         counts = np.zeros((len(tables), 8), np.int64)  # a cache line each
         with self._lock:
             while len(self._others) < len(tables) - 1:
-                self._others.append(_Member())
+                self._others.append(_Worker())
             jobs = [_Job(table, times, counts, member) for member, table in enumerate(tables)]
             given: list[_Job] = []
             try:

@@ -56,7 +56,7 @@ def verdict(shapes: Sequence[Shape], dtype: np.dtype[Any]) -> Products:
     """What a trial says."""
     shapes = [(min(rows, ROWS), n_in, n_out) for rows, n_in, n_out in dict.fromkeys(shapes)]
     made = {name: np.random.default_rng(0).standard_normal(n).astype(dtype) for name, n in _sizes(shapes).items()}
-    ops = [op for shape in shapes for op in products(*shape, dtype)]
+    ops = [op for shape in shapes for op in layer_matmuls(*shape, dtype)]
     if not all(right(op, made) for op in ops):
         return "blas"
     with machine.blas(1):
@@ -64,7 +64,7 @@ def verdict(shapes: Sequence[Shape], dtype: np.dtype[Any]) -> Products:
     return "own" if own <= blas * AHEAD else "blas"
 
 
-def products(rows: int, n_in: int, n_out: int, dtype: np.dtype[Any]) -> list[Matmul]:
+def layer_matmuls(rows: int, n_in: int, n_out: int, dtype: np.dtype[Any]) -> list[Matmul]:
     """A layer's products A = Z Wᵀ, Δ = E W and dW = Eᵀ Z, in their orders in memory."""
     Z, E, W = ref("Z", (rows, n_in), dtype), ref("E", (rows, n_out), dtype), ref("W", (n_out, n_in), dtype)
     made = []

@@ -7,9 +7,9 @@ import pkgutil
 from fcnet.data.encodings.encoding import (
     CATEGORICAL,
     NUMERIC,
-    Category,
+    CategoryColumn,
     Fitted,
-    Number,
+    NumberColumn,
     OfCategories,
     OfNumbers,
     encoded,
@@ -29,9 +29,9 @@ for _module in _files:
 __all__ = [
     "CATEGORICAL",
     "NUMERIC",
-    "Category",
+    "CategoryColumn",
     "Fitted",
-    "Number",
+    "NumberColumn",
     "OfCategories",
     "OfNumbers",
     "encoded",

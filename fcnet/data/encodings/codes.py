@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from fcnet.data.encodings.encoding import Array, Category
+from fcnet.data.encodings.encoding import Array, CategoryColumn
 from fcnet.data.encodings.one_hot import OneHot
 from fcnet.records import dataclass
 from fcnet.registry import MAX_COUNT, Ge, Le
@@ -20,19 +20,19 @@ class Codes:
     into: ClassVar[Literal["x", "c"]] = "c"
     state: ClassVar[tuple[str, ...]] = ()
 
-    def fit(self, column: str, levels: tuple[str, ...], at: Array) -> Category:
+    def fit(self, column: str, levels: tuple[str, ...], at: Array) -> CategoryColumn:
         """Levels, or what one_hot makes of few of them."""
         few = OneHot().fit(column, levels, at)
-        return few if few.size <= self.above or not levels else Category(column, self, levels)
+        return few if few.size <= self.above or not levels else CategoryColumn(column, self, levels)
 
-    def inputs(self, fitted: Category) -> tuple[str, ...]:
+    def inputs(self, fitted: CategoryColumn) -> tuple[str, ...]:
         """The column."""
         return (fitted.name,)
 
-    def width(self, fitted: Category) -> int:
+    def width(self, fitted: CategoryColumn) -> int:
         """One."""
         return 1
 
-    def write(self, fitted: Category, at: Array, out: Array) -> None:
+    def write(self, fitted: CategoryColumn, at: Array, out: Array) -> None:
         """The places."""
         out[:, 0] = at

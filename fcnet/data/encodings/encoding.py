@@ -1,8 +1,8 @@
 """What an encoding is: how a column becomes inputs of the net, by what was fitted on its training rows.
 
 Each file beside this one holds one encoding, a class that is at once its section of the config, its documentation and
-itself; `__init__` finds them. What an encoding has fitted lies in a `Number` or a `Category`, and all that it needs
-later is there: a checkpoint keeps the encoding's name and these.
+itself; `__init__` finds them. What an encoding has fitted lies in a `NumberColumn` or a `CategoryColumn`, and all that
+it needs later is there: a checkpoint keeps the encoding's name and these.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fcnet.formulas.transform import evaluate
 from fcnet.records import dataclass
 
 Array = NDArray[Any]
-State = Mapping[str, tuple[float, ...]]
+FittedState = Mapping[str, tuple[float, ...]]
 
 
 class OfNumbers(Protocol):
@@ -37,7 +37,7 @@ class OfNumbers(Protocol):
     def state(self) -> tuple[str, ...]:
         """The names of what it fits."""
 
-    def fit(self, values: Array, rows: int, column: str) -> State:
+    def fit(self, values: Array, rows: int, column: str) -> FittedState:
         """What is to be known of the numbers (n,) of a column in training, finite and n > 0, which may change places.
 
         `rows` are the rows of training, those among them whose number is missing too. Each name has as many numbers
@@ -58,16 +58,16 @@ class OfCategories(Protocol):
     def state(self) -> tuple[str, ...]:
         """The names of what it fits beside the levels."""
 
-    def fit(self, column: str, levels: tuple[str, ...], at: Array) -> Category:
+    def fit(self, column: str, levels: tuple[str, ...], at: Array) -> CategoryColumn:
         """The column fitted: `at` (n,) are the places of the training rows' cells in `levels`, −1 where missing."""
 
-    def inputs(self, fitted: Category) -> tuple[str, ...]:
+    def inputs(self, fitted: CategoryColumn) -> tuple[str, ...]:
         """What the inputs are called."""
 
-    def width(self, fitted: Category) -> int:
+    def width(self, fitted: CategoryColumn) -> int:
         """How many they are."""
 
-    def write(self, fitted: Category, at: Array, out: Array) -> None:
+    def write(self, fitted: CategoryColumn, at: Array, out: Array) -> None:
         """Fill the inputs out (n, width) of cells at these places (n,) among the levels, −1 for none of them."""
 
 
@@ -88,7 +88,7 @@ def encoded(encoding: OfNumbers, v: Array, state: Mapping[str, Array]) -> Array:
 
 
 @dataclass(frozen=True)
-class Number:
+class NumberColumn:
     """A column of numbers as training saw it: `fill` stands in for a missing one, `low` and `high` are the range."""
 
     name: str
@@ -96,7 +96,7 @@ class Number:
     fill: float = 0.0
     low: float = 0.0
     high: float = 0.0
-    state: State = field(default_factory=dict)
+    state: FittedState = field(default_factory=dict)
 
     kind: ClassVar[Literal["number", "category"]] = "number"
     into: ClassVar[Literal["x", "c"]] = "x"
@@ -121,7 +121,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Category:
+class CategoryColumn:
     """A column of categories as training saw it. `missing_level`: whether missing cells are a level, behind the others.
 
     What is none of the levels is unknown: it has no inputs of its own, or the code −1, so that the level reserved for
@@ -132,7 +132,7 @@ class Category:
     encoding: OfCategories
     levels: tuple[str, ...] = ()
     missing_level: bool = False
-    state: State = field(default_factory=dict)
+    state: FittedState = field(default_factory=dict)
 
     kind: ClassVar[Literal["number", "category"]] = "category"
 
@@ -162,4 +162,4 @@ class Category:
         return {"name": self.name, "kind": self.kind, "encoding": self.encoding.name, **own}
 
 
-Fitted = Number | Category
+Fitted = NumberColumn | CategoryColumn

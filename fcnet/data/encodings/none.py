@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from fcnet.data.encodings.encoding import Array, State
+from fcnet.data.encodings.encoding import Array, FittedState
 from fcnet.formulas import Expr
 from fcnet.records import dataclass
 
@@ -17,7 +17,7 @@ class Plain:
     name: Literal["none"] = "none"
     state: ClassVar[tuple[str, ...]] = ("mean", "scale")
 
-    def fit(self, values: Array, rows: int, column: str) -> State:
+    def fit(self, values: Array, rows: int, column: str) -> FittedState:
         """Nothing depends on the numbers."""
         return {"mean": (0.0,), "scale": (1.0,)}
 

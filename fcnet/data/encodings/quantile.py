@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from fcnet import random
-from fcnet.data.encodings.encoding import Array, State
+from fcnet.data.encodings.encoding import Array, FittedState
 from fcnet.data.statistics import moments
 from fcnet.records import dataclass
 from fcnet.registry import Ge, Le
@@ -48,7 +48,7 @@ class Quantile:
     name: Literal["quantile"] = "quantile"
     state: ClassVar[tuple[str, ...]] = ("quantiles",)
 
-    def fit(self, values: Array, rows: int, column: str) -> State:
+    def fit(self, values: Array, rows: int, column: str) -> FittedState:
         """Quantiles at equal shares from 0 to 1. The noise is words of ("noise", column)."""
         if self.noise:
             deviation = moments(values)[1] if values.min() < values.max() else 0.0

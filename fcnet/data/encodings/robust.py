@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from fcnet.data.encodings.encoding import Array, State
+from fcnet.data.encodings.encoding import Array, FittedState
 from fcnet.formulas import Expr, maximum, minimum, sqrt
 from fcnet.records import dataclass
 
@@ -26,7 +26,7 @@ class Robust:
     name: Literal["robust"] = "robust"
     state: ClassVar[tuple[str, ...]] = ("median", "factor")
 
-    def fit(self, values: Array, rows: int, column: str) -> State:
+    def fit(self, values: Array, rows: int, column: str) -> FittedState:
         """Median and quartiles, interpolated between the two nearest numbers."""
         part = 0.25 if np.abs(values).max() > np.finfo(np.float64).max / 4 else 1.0  # so that differences are finite
         first, median, third = np.quantile(values * part, [0.25, 0.5, 0.75]).tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from fcnet.data.encodings.encoding import Array, State
+from fcnet.data.encodings.encoding import Array, FittedState
 from fcnet.data.statistics import moments
 from fcnet.formulas import Expr
 from fcnet.records import dataclass
@@ -18,7 +18,7 @@ class Standard:
     name: Literal["standard"] = "standard"
     state: ClassVar[tuple[str, ...]] = ("mean", "scale")
 
-    def fit(self, values: Array, rows: int, column: str) -> State:
+    def fit(self, values: Array, rows: int, column: str) -> FittedState:
         """Both, in float64."""
         mean, scale = moments(values)
         return {"mean": (mean,), "scale": (scale,)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 
-from fcnet.nn.layers.layer import LAYERS, Equation, Given, Hidden, Layer, Names, go, spread
+from fcnet.nn.layers.layer import LAYERS, Context, Equation, Hidden, Layer, Names, go, spread
 
 _files = sorted(each.name for each in pkgutil.iter_modules(__path__))
 __all__ = [*_files]  # noqa: PLE0604
@@ -19,4 +19,4 @@ for _module in _files:
 from fcnet.nn.layers.dense import Dense  # noqa: E402  they are registered by now
 from fcnet.nn.layers.dropout import Dropout  # noqa: E402
 
-__all__ = ["LAYERS", "Dense", "Dropout", "Equation", "Given", "Hidden", "Layer", "Names", "go", "spread"]
+__all__ = ["LAYERS", "Context", "Dense", "Dropout", "Equation", "Hidden", "Layer", "Names", "go", "spread"]

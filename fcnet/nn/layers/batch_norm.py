@@ -9,7 +9,7 @@ import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Fill, Ref, Tape
 from fcnet.formulas import Formula, Sym, sqrt
-from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, row
+from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, row
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -30,7 +30,7 @@ class BatchNorm:
     """Added to the variance."""
     name: Literal["batch_norm"] = "batch_norm"
 
-    def settled(self, given: Given) -> Self:
+    def settled(self, given: Context) -> Self:
         """It leaves nothing open."""
         return self
 

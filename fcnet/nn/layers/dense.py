@@ -14,7 +14,7 @@ from fcnet.formulas.notation import line
 from fcnet.formulas.transform import evaluate
 from fcnet.nn.activations import ACTIVATIONS, Activation, Identity, logistic, owned
 from fcnet.nn.initializers import INITIALIZERS, Initializer, best
-from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, drawn, row, transpose
+from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, drawn, row, transpose
 from fcnet.nn.layout import Slot
 from fcnet.nn.parametrisations import PARAMETRISATIONS, Parametrisation
 from fcnet.nn.workspace import Workspace
@@ -38,7 +38,7 @@ class Dense:
     """How its weights and biases learn; without, `network.parametrisation`."""
     name: Literal["dense"] = "dense"
 
-    def settled(self, given: Given) -> Self:
+    def settled(self, given: Context) -> Self:
         """With the section's activation, init and dropout where it has none."""
         f = given.activation if self.activation is None else self.activation
         init = given.init if self.init is None else self.init

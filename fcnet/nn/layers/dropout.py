@@ -11,7 +11,7 @@ from fcnet.backends.ops import Apply, Array, Ref, Tape, Words
 from fcnet.formulas import Expr, Formula, Sym, where
 from fcnet.formulas.notation import compact
 from fcnet.formulas.transform import evaluate
-from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs
+from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -30,7 +30,7 @@ class Dropout:
     """The share of the units that are dropped."""
     name: Literal["dropout"] = "dropout"
 
-    def settled(self, given: Given) -> Self:
+    def settled(self, given: Context) -> Self:
         """It leaves nothing open."""
         return self
 

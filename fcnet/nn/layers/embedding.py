@@ -14,7 +14,7 @@ from fcnet import random
 from fcnet.backends.ops import Apply, Array, Ref, ScatterAdd, Take, Tape
 from fcnet.errors import ConfigError
 from fcnet.formulas import Formula, Sym
-from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs
+from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -37,7 +37,7 @@ class Embedding:
     """The number of levels of each column; found in the data."""
     name: Literal["embedding"] = "embedding"
 
-    def settled(self, given: Given) -> Self:
+    def settled(self, given: Context) -> Self:
         """With the levels of the data; ConfigError where they are others, or there are none."""
         if not given.levels or self.levels not in (None, list(given.levels)):
             raise ConfigError(

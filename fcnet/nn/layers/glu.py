@@ -12,7 +12,7 @@ from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
 from fcnet.formulas import Formula, Sym
 from fcnet.nn.activations import logistic
 from fcnet.nn.initializers import INITIALIZERS, Initializer, best
-from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, drawn, row, transpose
+from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, drawn, row, transpose
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -31,7 +31,7 @@ class Glu:
     """The share of its outputs that are dropped in training; without, `network.dropout`."""
     name: Literal["glu"] = "glu"
 
-    def settled(self, given: Given) -> Self:
+    def settled(self, given: Context) -> Self:
         """With the section's init and dropout where it has none."""
         init = given.init if self.init is None else self.init
         dropout = given.dropout if self.dropout is None else self.dropout

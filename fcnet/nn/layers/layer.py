@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Given:
+class Context:
     """What the section above the layers says where a layer says nothing, and what the columns are."""
 
     activation: Activation
@@ -149,7 +149,7 @@ class Layer(Protocol):
     def described(self) -> tuple[str, str]:
         """What it is and how it starts, for tables."""
 
-    def settled(self, given: Given) -> Self:
+    def settled(self, given: Context) -> Self:
         """The layer with everything said that it left to the section above it."""
 
 

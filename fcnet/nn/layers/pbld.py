@@ -12,7 +12,7 @@ import numpy as np
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Expr, Formula, Sym, cos, row_sum
 from fcnet.nn import features
-from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs
+from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -38,7 +38,7 @@ class Pbld:
     """How many inputs are numbers, the first ones; found in the data."""
     name: Literal["pbld"] = "pbld"
 
-    def settled(self, given: Given) -> Self:
+    def settled(self, given: Context) -> Self:
         """With the numbers of the data; ConfigError where they are others."""
         return replace(self, numbers=features.counted(self, given))
 

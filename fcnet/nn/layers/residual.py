@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.errors import ConfigError
 from fcnet.formulas import Formula, Sym
-from fcnet.nn.layers.layer import Arrays, Equation, Given, Hidden, Key, Layer, Names, Refs, driven, go, spread, within
+from fcnet.nn.layers.layer import Arrays, Context, Equation, Hidden, Key, Layer, Names, Refs, driven, go, spread, within
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -24,7 +24,7 @@ class Residual:
     """The layers inside, as in `network.layers`."""
     name: Literal["residual"] = "residual"
 
-    def settled(self, given: Given) -> Self:
+    def settled(self, given: Context) -> Self:
         """With all layers inside settled."""
         return replace(self, layers=[layer.settled(given) for layer in self.layers])
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Formula, Sym
-from fcnet.nn.layers.layer import Arrays, Equation, Given, Key, Names, Refs, row
+from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, row
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -22,7 +22,7 @@ class Scale:
     """A factor on its learning rate."""
     name: Literal["scale"] = "scale"
 
-    def settled(self, given: Given) -> Self:
+    def settled(self, given: Context) -> Self:
         """It leaves nothing open."""
         return self
 
