@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fcnet import __version__
-from fcnet.cli import bench, check, explain, init, inspect, predict, schema, train
+from fcnet.cli import bench, check, explain, export, init, inspect, predict, schema, train
 from fcnet.cli import eval as eval_
 from fcnet.cli.command import SETTINGS, write_example
 
@@ -72,6 +72,7 @@ COMMANDS: dict[str, click.Command] = {
     "init": init.command,
     "check": check.command,
     "inspect": inspect.command,
+    "export": export.command,
     "explain": explain.command,
     "bench": bench.command,
     "schema": schema.command,
@@ -97,7 +98,8 @@ ELSEWHERE = {
     **dict.fromkeys(("compare", "diff", "leaderboard"), _SCORES),
     **dict.fromkeys(("tune", "sweep", "search", "optimize", "hpo", "grid", "cv"), _SEARCH),
     **dict.fromkeys(("plot", "report", "curves", "visualize", "tensorboard"), _CURVES),
-    **dict.fromkeys(("export", "convert", "save", "serve", "deploy"), _READ),
+    **dict.fromkeys(("convert", "save", "deploy", "onnx"), "export"),
+    **dict.fromkeys(("serve",), _READ),
     **dict.fromkeys(("resume", "continue"), "fcnet train with --resume goes on with a run"),
     **dict.fromkeys(("config", "options", "keys"), "fcnet schema --table lists the keys of a config"),
     "help": "fcnet --help lists the commands",

@@ -22,8 +22,8 @@ AUTO_MISSING = frozenset(
     ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "?", ".", "-"],
 )
 BLANKS = " \t"
-_PLAIN = str.maketrans("", "", "0123456789.eE+-" + BLANKS)
-_PLAIN_COMMA = str.maketrans("", "", "0123456789,eE+-" + BLANKS)
+_DIGITS = str.maketrans("", "", "0123456789.eE+-" + BLANKS)
+_DIGITS_COMMA = str.maketrans("", "", "0123456789,eE+-" + BLANKS)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Grammar:
         if self.plain:
             joined = "".join(cells)
             comma = self.decimal == ","
-            if not joined.translate(_PLAIN_COMMA if comma else _PLAIN):
+            if not joined.translate(_DIGITS_COMMA if comma else _DIGITS):
                 try:
                     # Of these characters float() takes just what the grammar takes.
                     found = list(map(float, [c.replace(",", ".") for c in cells] if comma else cells))

@@ -166,8 +166,8 @@ class Predictor:
         parts = understand(held)
         self.config, self.encoder, self.head, self.target = parts.config, parts.encoder, parts.head, parts.head.target
         self.network, self.metrics = parts.network, parts.metrics
-        self._state = State.new(self.network, (), np.dtype(self.config.dtype))
-        restore(self.network, self._state, held, optimizer=False)
+        self.state = State.new(self.network, (), np.dtype(self.config.dtype))
+        restore(self.network, self.state, held, optimizer=False)
         self._backend = choice.usable(self.config.backend)
         shapes = tuple(self.network.product_shapes(int(self.config.training.batch_size)))
         self._products = choice.ProductShapes(shapes, np.dtype(self.config.dtype))
@@ -190,7 +190,7 @@ class Predictor:
             engine = self._idle.pop()
         except IndexError:
             backend = choice.make(self._backend, self._threads, products=self._products)
-            engine = Engine(backend, Forward(backend, self.network, self._state.θ, self._state.q, BATCH))
+            engine = Engine(backend, Forward(backend, self.network, self.state.θ, self.state.q, BATCH))
         try:
             with machine.agreed(engine.backend.blas_threads(self.network.largest_product(BATCH))):
                 yield engine

@@ -1,0 +1,63 @@
+"""A trained net as a file for elsewhere: each format in a file of its own, all from the same recorded operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from fcnet import files
+from fcnet.errors import UsageError
+from fcnet.export.checking import difference, samples
+from fcnet.export.format import Format, Wish
+from fcnet.export.graph import record
+from fcnet.export.python import Python
+from fcnet.records import dataclass
+from fcnet.runs.model import Predictor
+
+FORMATS: dict[str, Format] = {"python": Python()}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written; the rows that it was checked on, and the largest difference there."""
+
+    files: tuple[Path, ...]
+    rows: int
+    of: str
+    difference: float
+    notices: tuple[str, ...]
+    following: str
+
+
+def export(
+    model: Predictor, format_: str, output: Path | None = None, strings: Literal["in-graph", "codes"] = "in-graph"
+) -> Exported:
+    """Write a net in one of `FORMATS` to `output` (default: the run's name), once its predictions are found right.
+
+    UsageError for what the format cannot express, and for an output that is the checkpoint or no plain file.
+    """
+    form = FORMATS[format_]
+    first = form.suffixes[0]
+    path = Path(str(model.header["name"]) + first) if output is None else output
+    if path.suffix.lower() != first:
+        raise UsageError(f'-o "{path}": the format is {format_}; end the name in {first}')
+    wish, graph, rows = Wish(path.stem, strings), record(model), samples(model)
+    made = form.files(graph, wish, rows)
+    off, wrong = difference(graph, rows.p, form.predicts(graph, wish, made, rows))
+    if wrong is not None:
+        raise UsageError(f"as {format_} the net does not predict what it should: {wrong}", file=str(model.path))
+    paths = {path.with_suffix(suffix): text for suffix, text in made.items()}
+    notices = [said for each in paths for said in files.check_output(each, [model.path])]
+    for each, text in paths.items():
+        files.write_file(each, text, [model.path])
+    return Exported(tuple(paths), len(rows), rows.of, off, tuple(notices), _filled(form.following, path))
+
+
+def _filled(following: str, path: Path) -> str:
+    return following.replace("NAME", str(path.with_suffix("")))
+
+
+def names() -> Iterable[str]:
+    """What there is."""
+    return FORMATS

@@ -1,0 +1,135 @@
+"""A net as one script: it predicts what fcnet predicts, from the same files, without fcnet."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from export_cases import CASES, odd_rows, same, train, write
+
+import fcnet
+from fcnet.cli import main
+from fcnet.export import FORMATS, export
+from fcnet.runs.folder import resolve
+from fcnet.runs.model import Predictor
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the nets of this file are trained."""
+    return tmp_path_factory.mktemp("python")
+
+
+def run(*arguments, cwd, stdin=None):
+    """A script, in a process that finds no fcnet."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-I", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, text=True, check=False)
+
+
+def namespace(path: Path):
+    """What a script defines, as `from NAME import predict` would find it."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("script_under_test", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_script_predicts_what_the_net_does(case, folder):
+    """Whatever the layers, the encodings and the loss: from columns with missing, unknown and strange cells too."""
+    model = train(case, folder)
+    done = export(Predictor.read(resolve(model)), "python", folder / "net.py")
+
+    rows = odd_rows()
+    given = {name: np.array(cells, object) for name, cells in rows.items()}
+    same(case, namespace(folder / "net.py").predict(rows), fcnet.load(model).predict_columns(given))
+    assert done.rows > 100
+    assert done.difference < 1e-5
+
+
+@pytest.mark.parametrize("case", ["classes", "labels", "gaussian"])
+def test_a_script_writes_the_file_that_predict_writes(case, folder, monkeypatch, capfd):
+    """The same header, labels and order of rows from a CSV, with numbers to 1e-5; from stdin too, into a file too."""
+    monkeypatch.chdir(folder)
+    model = train(case, folder)
+    export(Predictor.read(resolve(model)), "python", folder / "net.py")
+    write(folder / "new.csv", {"extra": list(range(40)), **odd_rows()})
+    assert main(["predict", "new.csv", "-c", str(model), "-o", "-", "-q"]) == 0
+    expected = capfd.readouterr().out
+
+    done = run("net.py", "new.csv", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    head, *lines = done.stdout.splitlines()
+    there, *wanted = expected.splitlines()
+    assert head == there
+    assert len(lines) == len(wanted) == 40
+    for line, other in zip(lines, wanted, strict=True):
+        for cell, number in zip(line.split(","), other.split(","), strict=True):
+            try:
+                assert abs(float(cell) - float(number)) <= 1e-5 * max(1.0, abs(float(number)))
+            except ValueError:
+                assert cell == number
+    assert 'column "job": 2 cells hold categories that training has not seen' in done.stderr
+    text = (folder / "new.csv").read_text(encoding="utf-8")
+    assert run("net.py", "-", cwd=folder, stdin=text).stdout == done.stdout
+    assert run("net.py", "new.csv", "-o", "out.csv", "-q", cwd=folder).stderr == ""
+    assert (folder / "out.csv").read_text(encoding="utf-8") == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("age,job\n1,a\n", 'bad.csv: it lacks the columns "big year", "city", "flag", "size"'),
+        (
+            "age,big year,job,city,flag,size\n1,2,a,b,c,d\nx1,2,a,b,c,d\n",
+            'bad.csv:3: column "age": "x1" is not a number',
+        ),
+        ("age,big year,job,city,flag,size\n1,2,a\n", "bad.csv:2: 3 fields, and the header has 6"),
+    ],
+)
+def test_a_script_says_what_is_wrong_with_a_table(table, said, folder):
+    """By file, line and column, with the exit code for data, and without a line of output."""
+    if not (folder / "net.py").exists():
+        export(Predictor.read(resolve(train("classes", folder))), "python", folder / "net.py")
+    (folder / "bad.csv").write_text(table)
+
+    done = run("net.py", "bad.csv", cwd=folder)
+
+    assert (done.returncode, done.stdout) == (4, "")
+    assert said in done.stderr
+
+
+def test_a_script_takes_other_marks_and_an_empty_table(folder):
+    """A file with semicolons, a byte order mark, columns in another order and no row."""
+    export(Predictor.read(resolve(train("classes", folder))), "python", folder / "net.py")
+    rows = odd_rows()
+    names = [*rows][::-1]
+    text = "\ufeff" + ";".join(names) + "\r\n"
+    (folder / "empty.csv").write_text(text, encoding="utf-8")
+
+    done = run("net.py", "empty.csv", cwd=folder)
+
+    assert (done.returncode, done.stdout) == (0, "prediction,p(=c),p(a b),p(ç)\n".replace("=", "=")), done.stderr
+
+
+def test_what_is_off_is_refused(folder, monkeypatch):
+    """No file appears where the export does not predict what the net does."""
+    model = Predictor.read(resolve(train("classes", folder)))
+    right = FORMATS["python"].predicts
+
+    def wrong(*about):
+        made = dict(right(*about))
+        return {**made, "p(ç)": np.asarray(made["p(ç)"]) + 1e-4}
+
+    monkeypatch.setattr(type(FORMATS["python"]), "predicts", lambda self, *about: wrong(*about))
+    with pytest.raises(fcnet.errors.UsageError, match=r'column "p\(ç\)" is 1.0e-04 off'):
+        export(model, "python", folder / "off.py")
+    assert not (folder / "off.py").exists()
