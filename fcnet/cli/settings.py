@@ -10,6 +10,7 @@ import click
 
 OPTIONS = {
     "seed": "--seed",
+    "quality": "--quality",
     "output": "--output",
     "data.target": "--target",
     "training.max_minutes": "--max-time",

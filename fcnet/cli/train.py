@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXAMPLE = """
 fcnet train config.yaml
 fcnet train config.yaml optimizer.lr=0.01 network.layers=[64,64] --seed 1
-fcnet train people.csv --target income
+fcnet train people.csv --target income --quality best
 zcat people.csv.gz | fcnet train - --target income
 """
 
@@ -52,6 +52,7 @@ def _seed(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
 @click.command(cls=Command, example=EXAMPLE, short_help="Train a net, leave a run folder.")
 @click.argument("arguments", nargs=-1, type=FILE_NAME, metavar="[CONFIG.yaml | DATA.csv] [KEY=VALUE ...]")
 @click.option("--target", multiple=True, metavar="COLUMN", help="With a table: the column to predict; several: repeat.")
+@click.option("--quality", metavar="fast|default|best", help="How good against how fast: quality=…")
 @click.option("--seed", metavar="N", callback=_seed, help="The seed of weights, shuffling and dropout: seed=N.")
 @click.option(
     "--max-time",
@@ -96,6 +97,7 @@ def _train(
     resume: bool | Path | None,
     overwrite: bool,
     target: tuple[str, ...],
+    quality: str | None,
     seed: int | None,
     max_time: float | None,
     output: str | None,
@@ -105,6 +107,8 @@ def _train(
     verbose: bool,
 ) -> None:
     source, overrides = _split(arguments)
+    if quality is not None:
+        overrides.append(f"quality={quality}")
     if seed is not None:
         overrides.append(f"seed={seed}")
     if max_time is not None:

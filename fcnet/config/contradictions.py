@@ -77,7 +77,7 @@ def _parts(config: Config, tree: Tree) -> Iterator[Clash]:
         text = f"is only used with data.split.by: column, not with {data.split.by}; write by: column or remove it"
         yield Clash(("data", "split", "column"), text, (by,))
     stopping: Path = ("training", "early_stopping")
-    if not has_validation(config) and tree.get(stopping) is not None:
+    if not has_validation(config) and tree.get(stopping) is not None and tree.written(stopping):
         text = "needs a validation part, but data.validation is 0; set data.validation, or early_stopping: null"
         yield Clash(stopping, text, (("data", "validation"),))
 

@@ -19,7 +19,7 @@ from fcnet.config.expand import expand
 from fcnet.config.names import stem
 from fcnet.config.overrides import override
 from fcnet.config.places import UNUSABLE, Finding, Path, Place, Plain, Tree, refuse, shortened
-from fcnet.config.recipes import NOTHING, RECIPES, Facts, over, plain
+from fcnet.config.recipes import NOTHING, Facts, defaults, over
 from fcnet.config.scalars import MAX_DIGITS
 from fcnet.config.schema import Asked, Config
 from fcnet.config.validate import validate
@@ -31,6 +31,8 @@ from fcnet.metrics import METRICS
 
 MAPPING = "config"  # what a config given from Python is called in messages
 MAX_DEPTH = 20
+CHOICES = ("recipe", "quality")
+"""The keys that choose where the defaults of the others come from."""
 
 
 def load(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, needs_data: bool = True) -> Config:
@@ -73,7 +75,7 @@ def recheck(config: Config, file: str) -> None:
 def settled(config: Config, facts: Facts) -> Config:
     """The config with what its recipe says of these data, where nothing else was asked for."""
     asked = config.asked
-    if asked is None or config.recipe == "plain":
+    if asked is None or (config.recipe == "plain" and config.quality is None):
         return config
     tree = Tree(copy.deepcopy(dict(asked.root)), asked.file)
     found = _config(tree, asked.overrides, config.name, FilePath(), asked.needs_data, facts)
@@ -90,18 +92,19 @@ def _config(
 ) -> Config:
     overrides = tuple(overrides)
     asked = Asked(copy.deepcopy(tree.root), overrides, tree.file, needs_data)
-    recipe = RECIPES.get(str(_said(tree, overrides, "recipe")), plain)
+    recipe, quality = (None if said is None else str(said) for said in (_said(tree, overrides, key) for key in CHOICES))
     if facts is NOTHING:
         task = _said(tree, overrides, "data", "task")
         facts = Facts(task if task in get_args(Task) else None)
     facts = replace(facts, metric=_judged_by(tree, overrides))
-    tree.root = over(recipe(facts), tree.root)
+    tree.root = over(defaults(recipe, quality, facts), tree.root)
     for turn, text in enumerate(overrides, 1):
         override(tree, text, turn)
     if not tree.has(("name",)):
         tree.root["name"] = name
     tree.root.setdefault("data", None)
     expand(tree)
+    _as_layers_have_it(tree)
     config, found = validate(tree if needs_data else replace(tree, root=_with_table(tree.root)))
     tree.findings += found
     if config is None:
@@ -122,6 +125,18 @@ def _config(
     return replace(paths.resolved(config, tree, base), asked=asked)
 
 
+def _as_layers_have_it(tree: Tree) -> None:
+    """Categories as inputs, where a recipe codes them for an embedding that layers of the user's own have not."""
+    key, layers = ("preprocess", "categorical"), tree.get(("network", "layers"))
+    coded = tree.get((*key, "name")) == "codes" and not tree.written(key)
+    if (
+        coded
+        and isinstance(layers, list)
+        and not any(tree.get(("network", "layers", i, "name")) == "embedding" for i in range(len(layers)))
+    ):
+        tree.root["preprocess"]["categorical"] = {"name": "one_hot"}
+
+
 def _said(tree: Tree, overrides: Iterable[str], *path: str) -> Plain:
     """What a config says at a key, before anything is checked."""
     given = [text.partition("=")[2].strip() for text in overrides if text.partition("=")[0].strip() == ".".join(path)]
@@ -138,6 +153,16 @@ def _judged_by(tree: Tree, overrides: Iterable[str]) -> str | None:
     watched, listed = said.get(("training", "early_stopping", "metric")), said.get(("metrics",))
     first = watched.removeprefix("val_") if isinstance(watched, str) else listed[:1] if isinstance(listed, list) else []
     return next((name for name in ("loss", *METRICS) if name == first or [name] == first), None)
+
+
+def asked_for(config: Config, *path: str) -> bool:
+    """Whether the user has said something at a key or in it, in the file or on the command line."""
+    asked = config.asked
+    if asked is None:
+        return False
+    key = ".".join(path)
+    given = (text.partition("=")[0].strip() for text in asked.overrides)
+    return Tree(dict(asked.root), asked.file).has(path) or any(f"{name}.".startswith(f"{key}.") for name in given)
 
 
 def _lacking(config: Config, tree: Tree) -> list[Finding]:

@@ -69,9 +69,9 @@ class Tree:
         return holds(self.get(path[:-1]), path[-1])
 
     def written(self, path: Path) -> bool:
-        """Whether a person wrote a value there: it is no default, and not what `init` would write for a table."""
-        place = self.values.get(path)
-        return place is not None and (place.file != COMMAND_LINE or place.turn > 0)
+        """Whether a person wrote a value there or in it: it is no default, and not what `init` would write."""
+        found = (place for at, place in self.values.items() if at[: len(path)] == path)
+        return any(place.file != COMMAND_LINE or place.turn > 0 for place in found)
 
     def place(self, path: Path, *, key: bool = False) -> Place:
         """Where the value (or the key) at `path` stands; for what is not written, where its section does."""

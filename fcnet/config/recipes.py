@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fcnet.data.options import Task
 from fcnet.data.target import TASKS, Classes, Numbers, Target
 from fcnet.records import dataclass
+
+if TYPE_CHECKING:
+    from fcnet.data import Dataset
 
 Recipe = Callable[["Facts"], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a recipe may go by once the data are read, None before: the task, how many rows there are to learn from, and
-    how many columns come as codes of categories. `metric`: what the net is to be judged by, if the user says so.
+    """What a recipe may go by once the data are read, None before: the task, how many rows there are to learn from, how
+    many inputs are numbers, and how many columns come as codes of categories. `metric`: what the net is to be judged
+    by, if the user says so.
     """
 
     task: Task | None = None
     rows: int | None = None
+    numbers: int | None = None
     coded: int | None = None
     metric: str | None = None
+
+    @classmethod
+    def of(cls, data: Dataset) -> Facts:
+        """Those of data that are read."""
+        return cls(data.target.task, len(data.parts["train"]), data.encoder.numbers, len(data.encoder.levels))
 
 
 NOTHING = Facts()
@@ -36,12 +46,11 @@ def plain(facts: Facts) -> dict[str, Any]:
     return {}
 
 
-def realmlp(facts: Facts) -> dict[str, Any]:
+def realmlp(facts: Facts, epochs: int = 256) -> dict[str, Any]:
     """RealMLP with its tuned defaults (Holzmüller, Grinsztajn and Steinwart 2024, arXiv 2407.04491, "TD")."""
     kind = Target if facts.task is None else TASKS[facts.task]
     numbers, classes = issubclass(kind, Numbers), issubclass(kind, Classes)
     sizes = ((1_024, 64), (8_192, 128), (30_000, 256), (100_000, 512))  # of batches, up to so many rows; else 1,024
-    epochs = 256
     metric = facts.metric or ("rmse" if numbers else "accuracy")
     smoothed = classes and metric not in BY_PROBABILITY
     return {
@@ -80,6 +89,38 @@ def realmlp(facts: Facts) -> dict[str, Any]:
 
 
 RECIPES: dict[str, Recipe] = {"plain": plain, "realmlp": realmlp}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A recipe, and how long it takes: `epochs` on few rows, fewer where that would be more than `seen` rows in all."""
+
+    epochs: int
+    seen: int
+    recipe: str = "realmlp"
+    least: int = 8
+    """Epochs on however many rows; also what is said before the rows are counted, as a run only ever grows longer."""
+
+    def __call__(self, facts: Facts) -> dict[str, Any]:
+        """What stands under a config's own keys."""
+        fit = 0 if facts.rows is None else self.seen // max(facts.rows, 1)
+        return realmlp(facts, max(self.least, min(self.epochs, fit)))
+
+
+QUALITIES = {
+    "fast": Quality(48, 1_000_000),
+    "default": Quality(128, 4_000_000),
+    "best": Quality(256, 16_000_000),
+}
+
+
+def defaults(recipe: str | None, quality: str | None, facts: Facts) -> dict[str, Any]:
+    """What stands under a config's own keys, of which these may be two; a recipe that is asked for is taken as it is,
+    unless the quality chooses the same."""
+    chosen = None if quality is None else QUALITIES.get(quality)
+    if chosen is not None and recipe in (None, chosen.recipe):
+        return {"recipe": chosen.recipe, **chosen(facts)}
+    return RECIPES.get(recipe or "plain", plain)(facts)
 
 
 def over(defaults: Any, given: Any) -> Any:

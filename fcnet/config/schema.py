@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from fcnet.config.recipes import RECIPES
+from fcnet.config.recipes import QUALITIES, RECIPES
 from fcnet.data.options import Data, Preprocess
 from fcnet.metrics import METRICS
 from fcnet.nn.activations import ACTIVATIONS, Activation, Relu
@@ -34,6 +34,10 @@ def _monitored() -> list[str]:
 
 def _recipes() -> list[str]:
     return list(RECIPES)
+
+
+def _qualities() -> list[str]:
+    return list(QUALITIES)
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,9 @@ class Config:
     a table with its columns in another order begins as the same net."""
     recipe: Annotated[str, OneOf(_recipes)] = "plain"
     """Where the defaults of all other keys come from; what is written here stands over them."""
+    quality: Annotated[str, OneOf(_qualities)] | None = None
+    """How good against how fast: chooses the recipe and its length, by the rows; `recipe`, or any other key that is
+    written here, stands over it. `null`: the recipe's own length."""
     preprocess: Preprocess = field(default_factory=Preprocess)
     """What happens to columns before the net sees them; fitted on training rows only."""
     network: Architecture = field(default_factory=Architecture)

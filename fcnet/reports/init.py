@@ -12,6 +12,7 @@ from fcnet import config, data
 from fcnet.config import Config
 from fcnet.config.kinds import any_of
 from fcnet.config.places import COMMAND_LINE
+from fcnet.config.recipes import QUALITIES, RECIPES, Facts, defaults
 from fcnet.data import Dataset
 from fcnet.data.numbers import HINTS
 from fcnet.data.options import Data, Preprocess
@@ -24,9 +25,10 @@ COMMENT = 34
 
 
 def initial_mapping(source: Path, target: Sequence[str]) -> dict[str, Any]:
-    """The config for the table `source` where it differs from the defaults: it sets rows aside for an honest score."""
+    """The config for the table `source` where it differs from the defaults: it learns well, and sets rows aside for an
+    honest score."""
     columns: dict[str, Any] = {} if not target else {"target": target[0] if len(target) == 1 else list(target)}
-    return {"data": {"train": str(source), **columns, "test": 0.15}}
+    return {"quality": "default", "data": {"train": str(source), **columns, "test": 0.15}}
 
 
 def require_target(source: Path) -> None:
@@ -54,6 +56,7 @@ def initial_config(
     found, spelling = _read(mapping, overrides)
     mapping["data"] |= spelling
     settings = _settings(mapping, overrides)
+    settings = config.settled(settings, Facts.of(found))
     config.recheck(replace(settings, data=replace(settings.data, task=found.target.task)), COMMAND_LINE)
     settings = config.seen_from(settings, str(folder))
     return _text(settings, found), list(found.notices)
@@ -83,10 +86,12 @@ def _load(mapping: dict[str, Any], overrides: Sequence[str], spelling: Mapping[s
 
 def _text(settings: Config, found: Dataset) -> str:
     parts = {name: count(len(rows), "row") for name, rows in found.parts.items()}
-    spelled = config.to_mapping(settings)
-    given = _changes(spelled, config.to_mapping(config.from_mapping({"name": settings.name, "data": _PLAIN})))
+    facts, chosen = Facts.of(found), {"recipe": settings.recipe, "quality": settings.quality}
+    usual = config.settled(config.from_mapping({"name": settings.name, "data": _PLAIN, **chosen}), facts)
+    spelled, recipe = config.to_mapping(settings), defaults(settings.recipe, settings.quality, facts)
+    given = _changes(spelled, config.to_mapping(usual))
     spelled["data"]["task"] = found.task
-    stopping, validated = spelled["training"]["early_stopping"], len(found.parts["validation"]) > 0
+    validated = len(found.parts["validation"]) > 0
     comments: dict[str, dict[str, str]] = {
         "data": {
             "train": count(len(found.inputs), "row"),
@@ -108,20 +113,20 @@ def _text(settings: Config, found: Dataset) -> str:
         },
         "training": {
             "epochs": "at most",
-            "batch_size": "32 up to 2,000 rows, 128 up to 50,000, else 256",
+            "batch_size": "" if recipe else "32 up to 2,000 rows, 128 up to 50,000, else 256",
+            **({"early_stopping": "watched on validation; the best epoch is kept"} if validated else {}),
         },
     }
-    sections = {key: _section(spelled[key], given.get(key, {}), comments[key]) for key in comments}
+    sections: dict[str, list[str]] = {}
+    for key in [*comments, *(key for key in recipe if key not in (*comments, *chosen))]:
+        said, own, off = comments.get(key, {}), given.pop(key, {}), recipe.get(key, {})
+        if key == "data" or not recipe:
+            own = {name: spelled[key][name] for name in said if name not in UNUSUAL or name in own} | own
+        elif key == "training" and not validated:
+            own.pop("early_stopping", None)
+        sections[key] = _section(key, own, off, said)
     sections["data"] += _features(found)
-    if stopping is not None:
-        sections["training"] += [
-            "  early_stopping:",
-            *_line("metric", stopping["metric"], "watched on validation", "    "),
-            *_line("patience", stopping["patience"], "epochs to wait for a better one", "    "),
-        ]
-    elif validated:
-        sections["training"] += _line("early_stopping", None, "")
-    rest = [key for key in given if key not in (*sections, "name", "seed")]
+    rest = [key for key in given if key not in ("name", "seed")]
     return "\n".join(
         [
             "# yaml-language-server: $schema=fcnet.schema.json",
@@ -129,7 +134,8 @@ def _text(settings: Config, found: Dataset) -> str:
             "",
             *_line("name", settings.name, "the run folder's name", ""),
             *_line("seed", settings.seed, "initial weights, shuffling, dropout; not the split", ""),
-            *(line for key, lines in sections.items() for line in ("", f"{key}:", *lines)),
+            *_chosen(settings),
+            *(line for lines in sections.values() for line in ("", *lines)),
             *([""] if rest else []),
             *(line for key in rest for line in _line(key, given[key], "", "")),
             "",
@@ -142,14 +148,28 @@ UNUSUAL = ("decimal", "thousands")
 """Keys that are written only where they are not as usual."""
 
 
-def _section(spelled: Mapping[str, Any], given: Mapping[str, Any], comments: Mapping[str, str]) -> list[str]:
-    """The lines of a section: the keys that have comments, then what else was `given`."""
-    shown = [key for key in comments if key not in UNUSUAL or key in given]
-    others = [key for key in given if key not in shown and key != "early_stopping"]
-    return [
-        *(line for key in shown for line in _line(key, spelled[key], comments[key])),
-        *(line for key in others for line in _line(key, given[key], "")),
-    ]
+def _chosen(settings: Config) -> list[str]:
+    """The lines of what the defaults come from."""
+    quality, recipe, lines = settings.quality, settings.recipe, []
+    if quality is not None:
+        lines += _line("quality", quality, f"{any_of(tuple(QUALITIES))}; it gives what is commented out below", "")
+    if recipe != ("plain" if quality is None else QUALITIES[quality].recipe):
+        lines += _line("recipe", recipe, any_of(tuple(RECIPES)), "")
+    return lines
+
+
+def _section(key: str, own: Any, off: Any, comments: Mapping[str, str]) -> list[str]:
+    """The lines of a section: its `own` keys, and commented out those of the recipe, `off`, that it leaves as they
+    are; keys with comments come first."""
+    if not isinstance(off, Mapping):
+        return [f"# {line}" for line in _line(key, off, "", "")] if own == {} else _line(key, own, "", "")
+    mark, lines = ("  # ", [f"{key}:"]) if own else ("#   ", [f"# {key}:"])
+    for name in dict.fromkeys([*comments, *own, *off]):
+        if name in own:
+            lines += _line(name, own[name], comments.get(name, ""))
+        elif name in off:
+            lines += [mark + line[2:] for line in _line(name, off[name], comments.get(name, ""))]
+    return lines
 
 
 def _changes(spelled: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -142,10 +142,11 @@ def prepare(
         strict=strict,
         poll=poll,
     )
-    config = configs.settled(config, Facts(loaded.target.task, len(loaded.parts["train"]), len(loaded.encoder.levels)))
+    config = configs.settled(config, Facts.of(loaded))
     validated = len(loaded.parts["validation"]) > 0
     stopping = config.training.early_stopping
-    if stopping is not None and not validated and stopping != type(config.training)().early_stopping:
+    wanted = configs.asked_for(config, "training", "early_stopping")
+    if wanted and stopping is not None and not validated and stopping != type(config.training)().early_stopping:
         raise ConfigError("needs a validation part, and the split column has none", key="training.early_stopping")
     settled = build.resolve(
         replace(config, data=loaded.resolved),

@@ -13,7 +13,7 @@ import fcnet
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fcnet.__file__).parents[1])}
 TABLE = "a,b,y\n" + "".join(f"{i},{i * 7 % 11},{'ab'[i % 2]}\n" for i in range(60))
-TRAIN = ["train", "-", "--target", "y", "training.epochs=2", "backend=numpy", "-q"]
+TRAIN = ["train", "-", "--target", "y", "recipe=plain", "training.epochs=2", "backend=numpy", "-q"]
 
 
 @pytest.fixture

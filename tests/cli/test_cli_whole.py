@@ -18,6 +18,7 @@ import pytest
 
 import fcnet
 from fcnet import config, data
+from fcnet.config.recipes import Facts
 from fcnet.reports.init import initial_mapping
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fcnet.__file__).parents[1])}
@@ -37,7 +38,7 @@ def table(n=90):
     )
 
 
-SETTINGS = ("training.epochs=30", "network.layers=[8]", "optimizer.lr=0.02", "threads=1")
+SETTINGS = ("recipe=plain", "training.epochs=30", "network.layers=[8]", "optimizer.lr=0.02", "threads=1")
 
 
 @pytest.fixture
@@ -193,11 +194,17 @@ def test_the_config_of_init_loads_and_means_what_train_does_with_the_table(call,
     written = config.load("sub/c.yaml")
     direct = config.from_mapping(initial_mapping(Path(name), target))
     found = data.load(written.data, written.preprocess)
-    differing = {key for key, _, _ in config.differences(config.to_mapping(direct), config.to_mapping(written))}
+    differing = _differing(direct, written, found)
     assert differing <= {"data.train", "data.task", "data.decimal", "name"}
     assert written.data.task == found.task
     assert not found.notices or not any(" is left out" in notice for notice in found.notices)
     assert "$schema=" in Path("sub/c.yaml").read_text().splitlines()[0]
+
+
+def _differing(direct, written, found):
+    """The keys in which two configs differ, with what their recipes make of the data."""
+    both = (config.to_mapping(config.settled(each, Facts.of(found))) for each in (direct, written))
+    return {key for key, _, _ in config.differences(*both)}
 
 
 def test_init_replaces_a_config_only_when_asked(call, flowers):
@@ -250,6 +257,38 @@ def test_the_cure_that_init_names_is_a_setting_that_it_takes(call, tmp_path):
     assert config.load("config.yaml").data.header is False
 
 
+def test_a_table_alone_is_trained_with_the_default_quality(call, flowers):
+    """`train TABLE` and the config of `init` have quality: default, and --quality chooses another."""
+    quick = ["training.epochs=2", "backend=numpy", "threads=1", "-q"]
+
+    assert call("train", "flowers.csv", "--target", "flower", *quick)[0] == 0
+    assert call("train", "flowers.csv", "--target", "flower", "--quality", "fast", *quick)[0] == 0
+    assert call("init", "flowers.csv", "--target", "flower", "-q")[0] == 0
+
+    found = [config.load(name) for name in ("runs/flowers/config.yaml", "runs/flowers-2/config.yaml", "config.yaml")]
+    assert [each.quality for each in found] == ["default", "fast", "default"]
+    assert {each.recipe for each in found} == {"realmlp"}
+    code, _, err = call("train", "flowers.csv", "--target", "flower", "--quality", "superb")
+    assert (code, "quality" in err, "default or best" in err) == (3, True, True)
+
+
+def test_what_init_comments_out_is_what_the_quality_gives(call, flowers):
+    """Taken in, the lines that a config leaves to the quality change nothing; each can be changed where it stands."""
+    assert call("init", "flowers.csv", "--target", "flower", "optimizer.lr=0.01", "-q")[0] == 0
+    text = Path("config.yaml").read_text()
+    head, keys = text.split("\ndata:\n")
+    data_lines, *rest = keys.split("\n\n")
+    taken_in = "\n\n".join(re.sub("^( *)# ", r"\1", part, flags=re.MULTILINE) for part in rest)
+    Path("all.yaml").write_text(f"{head}\ndata:\n{data_lines}\n\n{taken_in}")
+
+    short, whole = config.load("config.yaml"), config.load("all.yaml")
+
+    assert text.count("# training:") == text.count("\noptimizer:") == 1
+    facts = Facts.of(data.load(short.data, short.preprocess))
+    assert config.settled(whole, facts) == config.settled(short, facts)
+    assert whole.training.epochs == config.settled(short, facts).training.epochs
+
+
 SET = [
     ["optimizer=sgd", "optimizer.momentum=0.9", "schedule=cosine"],
     ['data.class_weight={rose: 2, "=iris": 1.5}', "data.split.seed=4", "data.missing=[x, no]"],
@@ -281,8 +320,9 @@ def test_init_writes_what_is_set(call, flowers, words):
 
     assert code == 0, err
     direct = config.from_mapping(initial_mapping(Path("flowers.csv"), target[1:]), words)
-    differing = config.differences(config.to_mapping(direct), config.to_mapping(config.load("sub/c.yaml")))
-    assert {key for key, _, _ in differing} <= {"data.train", "data.task", "data.test", "name"}
+    written = config.load("sub/c.yaml")
+    differing = _differing(direct, written, data.load(written.data, written.preprocess))
+    assert differing <= {"data.train", "data.task", "data.test", "name"}
     assert config.load("sub/c.yaml").output == direct.output
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import fcnet
 from fcnet import config as configs
-from fcnet.config.recipes import RECIPES, Facts
+from fcnet.config.recipes import QUALITIES, RECIPES, Facts, defaults
 from fcnet.errors import ConfigError
 
 DATA = {"train": "a.csv", "target": "y"}
@@ -210,3 +210,85 @@ def test_realmlp_smooths_labels_where_decisions_count(
 
     assert spelled["training"]["early_stopping"]["metric"] == watched
     assert (spelled["loss"]["label_smoothing"] if isinstance(spelled["loss"], dict) else None) == smoothing
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_quality_is_its_recipe_at_a_length_by_the_rows(quality: str) -> None:
+    """A quality's config is its recipe's but for what goes by time, and never takes more epochs for more rows."""
+    chosen = QUALITIES[quality]
+
+    sizes = [Facts("binary", rows, 5, 0) for rows in (50, 1_000, 10_000, 100_000, 1_000_000)]
+    lengths = [defaults(None, quality, facts)["training"]["epochs"] for facts in sizes]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[-1] * 1_000_000 <= max(chosen.seen, 8_000_000)
+    assert defaults(None, quality, Facts())["training"]["epochs"] <= lengths[-1]
+    own, recipe = (defaults(*names, sizes[1]) for names in ((None, quality), (chosen.recipe, None)))
+    assert {key for key in recipe if recipe[key] != own[key]} <= {"training"}
+    assert own["recipe"] == chosen.recipe
+
+
+def test_better_qualities_are_longer() -> None:
+    """fast, default and best are in the order of their lengths, whatever the number of rows."""
+    for rows in (100, 3_000, 30_000, 300_000):
+        lengths = [defaults(None, name, Facts("binary", rows, 5, 0))["training"]["epochs"] for name in QUALITIES]
+
+        assert lengths == sorted(lengths), rows
+
+
+@pytest.mark.parametrize("given", [{}, {"training": {"epochs": 3}}, {"optimizer": "sgd"}])
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_recipe_and_any_other_key_stand_over_the_quality(quality: str, given: dict[str, object]) -> None:
+    """With a recipe of the user's own, and with any other key, the config has these; the rest is as it was."""
+    other = _read({"quality": quality, "recipe": "plain", **given})
+    own = _read({"quality": quality, **given})
+
+    assert other == {**_read(given), "quality": quality}
+    assert own == {
+        **_read({"recipe": QUALITIES[quality].recipe, **given}),
+        "quality": quality,
+        "training": own["training"],
+    }
+    assert "training" not in given or own["training"]["epochs"] == 3
+
+
+def test_a_config_that_asks_for_nothing_stays_plain() -> None:
+    """Without recipe and quality, the keys have the defaults that the reference lists."""
+    assert (_read({})["recipe"], _read({})["quality"]) == ("plain", None)
+    assert _read({}) == _read({"recipe": "plain"})
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_what_a_quality_made_of_the_data_trains_the_same_net_again(quality: str, tmp_path: Path) -> None:
+    """The resolved config names the quality, and its values are those of the data; it gives the same run."""
+    mixed = _mixed("binary")
+    table = {name: np.array(mixed[name]) for name in ("a", "few", "y")}
+    given = {"quality": quality, "data": {"target": "y"}, "output": str(tmp_path), "network": {"layers": [4]}}
+
+    run = fcnet.train({**given, "name": "one", "training": {"epochs": 2}}, data=table)
+
+    spelled = configs.to_mapping(configs.load(run.path / "config.yaml", needs_data=False))
+    assert (spelled["quality"], spelled["recipe"]) == (quality, QUALITIES[quality].recipe)
+    assert spelled["training"]["batch_size"] == 64
+    again = fcnet.train({**spelled, "data": given["data"], "name": "two"}, data=table)
+    assert _scores(again) == _scores(run)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_does_without_validation_rows(recipe: str) -> None:
+    """Where the user keeps no rows for validation, the recipe's early stopping falls away without a word."""
+    spelled = _read({"recipe": recipe}, "data.validation=0")
+
+    assert spelled["training"]["early_stopping"] is None
+    with pytest.raises(ConfigError, match="needs a validation part"):
+        _read({"recipe": recipe}, "data.validation=0", "training.early_stopping.patience=3")
+
+
+def test_layers_of_ones_own_need_no_embedding() -> None:
+    """Where the user's layers do not begin with an embedding, RealMLP's categories are inputs of their own."""
+    own = _read({"recipe": "realmlp"}, "network.layers=[8]")
+    asked = _read({"recipe": "realmlp", "network": {"layers": [{"name": "embedding", "size": 2}, 8]}})
+
+    assert own["preprocess"]["categorical"] == "one_hot"
+    assert asked["preprocess"]["categorical"]["name"] == "codes"
+    with pytest.raises(ConfigError, match="embedding"):
+        _read({"recipe": "realmlp"}, "network.layers=[8]", "preprocess.categorical=codes")

@@ -88,6 +88,7 @@ data:
   y: y
 seed: 0
 recipe: plain
+quality: null
 preprocess:
   numeric: standard
   missing: median

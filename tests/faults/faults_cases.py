@@ -6,7 +6,7 @@ from pathlib import Path
 import fcnet
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fcnet.__file__).parents[1])}
-SETTINGS = ("training.epochs=1", "network.layers=[4]", "threads=1")
+SETTINGS = ("training.epochs=1", "network.layers=[4]", "threads=1", "recipe=plain")
 HEADER = "a,b,colour,label"
 
 
