@@ -3,7 +3,8 @@
 import signal
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("numba") else ["fcnet/backends/numba"]
+NEEDS = {"fcnet/backends/numba": "numba", "fcnet/sklearn.py": "sklearn"}
+collect_ignore = [path for path, package in NEEDS.items() if not find_spec(package)]
 
 # Under nohup SIGHUP is ignored, and every program that a test starts would go on ignoring it.
 if hasattr(signal, "SIGHUP"):

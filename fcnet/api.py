@@ -97,7 +97,7 @@ class Model:
 
         Warns with FcnetWarning of what training has not seen, as `predict_proba` does. Any number of threads may call.
         """
-        decided, notices = self._each(data, self._net.target.decide)
+        decided, notices = each(self._net, data, self._net.target.decide)
         _warn(notices)
         return decided[:, 0] if decided.ndim == 2 and decided.shape[1] == 1 else decided
 
@@ -105,13 +105,13 @@ class Model:
         """Probabilities (n, K) in the order of `classes`, or (n, L) for several labels; UsageError for regression."""
         if not self._net.target.shares:
             raise UsageError("a regression has no probabilities; use predict", file=str(self._net.path))
-        p, notices = self._each(data, np.asarray)
+        p, notices = each(self._net, data, np.asarray)
         _warn(notices)
         return p
 
     def predict_columns(self, data: object) -> dict[str, Array]:
         """All that `fcnet predict` writes of the rows, each column (n,) by its name: quantiles and deviations too."""
-        p, notices = self._each(data, np.asarray)
+        p, notices = each(self._net, data, np.asarray)
         _warn(notices)
         form = Form.of(self._net.head, (), self._net.config.dtype)
         columns = form.columns(self._net.target.decide(p), p)
@@ -123,16 +123,16 @@ class Model:
         _warn(scored["notices"])
         return scored
 
-    def _each(self, data: object, of: Callable[[Array], Any]) -> tuple[Array, list[str]]:
-        """`of` the probabilities of all rows, found for a few of them at a time, and notices."""
-        net = self._net
-        source = Path(data) if isinstance(data, str) else data
-        outputs, tally = net.head.width, Tally()
-        rows = tables.stream(source, net.config.data, net.encoder, net.target, tally, outputs=outputs)
-        found = [np.asarray(of(net.probabilities(inputs))) for inputs, _ in rows]
-        if not found:
-            found = [np.asarray(of(net.probabilities(net.encoder.rows(0))))]
-        return joined(found), tally.notices(usual=False)
+
+def each(net: Predictor, data: object, of: Callable[[Array], Any]) -> tuple[Array, list[str]]:
+    """`of` the probabilities of all rows, found for a few of them at a time, and notices."""
+    source = Path(data) if isinstance(data, str) else data
+    outputs, tally = net.head.width, Tally()
+    rows = tables.stream(source, net.config.data, net.encoder, net.target, tally, outputs=outputs)
+    found = [np.asarray(of(net.probabilities(inputs))) for inputs, _ in rows]
+    if not found:
+        found = [np.asarray(of(net.probabilities(net.encoder.rows(0))))]
+    return joined(found), tally.notices(usual=False)
 
 
 def train(

@@ -116,7 +116,7 @@ def read(values: Any, as_text: bool = False) -> Array | Coded:
 
 def as_written(values: Array) -> list[str]:
     """The cells (n,) of an array as texts, missing ones empty."""
-    return ["" if _is_missing(cell) else str(cell) for cell in values.tolist()]
+    return ["" if is_missing(cell) else str(cell) for cell in values.tolist()]
 
 
 def same_cells(a: Any, b: Any) -> bool:
@@ -161,7 +161,7 @@ def _declared(categories: Categories) -> Coded:
 def _of_objects(values: Array, as_text: bool) -> Array | Coded:
     """An array of Python objects as what its elements are."""
     cells = values.tolist()
-    present = [not _is_missing(cell) for cell in cells]
+    present = [not is_missing(cell) for cell in cells]
     types = {type(cell) for cell, there in zip(cells, present, strict=True) if there}
     for kind in types:
         _check_object(kind)
@@ -196,7 +196,7 @@ def _check_object(kind: type) -> None:
         raise Unread(f"object, with Python objects such as {kind.__name__}")
 
 
-def _is_missing(cell: object) -> bool:
+def is_missing(cell: object) -> bool:
     """Whether a cell is None, NaN, NaT or pandas's NA."""
     if isinstance(cell, Decimal):
         return cell.is_nan()

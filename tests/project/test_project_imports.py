@@ -17,8 +17,8 @@ SOURCES = sorted((ROOT / "fcnet").rglob("*.py"))
 # from left to right; nothing imports what stands to its right
 ORDER = [
     "records", "errors", "signals", "files", "npz", "machine", "extras", "random", "bootstrap", "registry", "formulas",
-    "backends", "nn", "optim", "data", "metrics", "config", "training", "runs", "reports", "export", "api", "cli",
-    "__main__",
+    "backends", "nn", "optim", "data", "metrics", "config", "training", "runs", "reports", "export", "api", "sklearn",
+    "cli", "__main__",
 ]  # fmt: skip
 
 # found on Linux and macOS alone
@@ -50,7 +50,7 @@ def against_the_order(path: Path, source: str) -> list[str]:
     return wrong
 
 
-MODULES = {"pyyaml": "yaml"}  # where a package is not called as it is imported
+MODULES = {"pyyaml": "yaml", "scikit-learn": "sklearn"}  # where a package is not called as it is imported
 BROUGHT = {"llvmlite"}  # by numba, which is one with it
 
 
