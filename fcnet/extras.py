@@ -12,8 +12,30 @@ from fcnet import files
 from fcnet.errors import StorageError, escape
 from fcnet.records import dataclass
 
-LEAST = {"numba": (0, 60), "polars": (1, 32)}
-"""The oldest versions that fcnet knows how to use, as in pyproject.toml."""
+
+@dataclass(frozen=True)
+class Extra:
+    """A package that fcnet can do without: the extra that brings it, its oldest version, and what it gives."""
+
+    name: str
+    least: tuple[int, ...]
+    gives: str
+    package: str = ""
+    """How it is called where it is not called as it is imported."""
+
+    @property
+    def cure(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'fcnet[{self.name}]'"
+
+
+PACKAGES = {
+    "numba": Extra("fast", (0, 60), "compiled training steps"),
+    "polars": Extra("fast", (1, 32), "fast reading of CSV, Parquet files"),
+    "sklearn": Extra("sklearn", (1, 6), "fcnet.sklearn, estimators for scikit-learn", "scikit-learn"),
+    "tensorboardX": Extra("tensorboard", (2, 6), "fcnet train --progress tensorboard=FOLDER"),
+}
+"""All of them, with the versions of pyproject.toml."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +46,11 @@ class PackageFault:
     """
 
     what: str
-    cure: str = "pip install --upgrade 'fcnet[fast]'"
+    cure: str
     missing: bool = False
     storage: StorageError | None = None
 
 
-_MISSING = PackageFault("is not installed", "pip install 'fcnet[fast]'", missing=True)
 _faults: dict[str, PackageFault | None] = {}
 _said: dict[str, str] = {}
 
@@ -64,33 +85,36 @@ def installed(package: str) -> bool:
 
 def _tried(package: str, trial: Callable[[], ModuleType]) -> PackageFault | None:
     if not installed(package):
-        return _MISSING
+        return PackageFault("is not installed", PACKAGES[package].cure, missing=True)
     try:
         module = trial()
     except StorageError as error:
         return _unstored(error)
     except OSError as error:
         if error.errno is None:
-            return _old(sys.modules.get(package)) or _broken(error)
+            return _old(package) or _broken(package, error)
         return _unstored(files.storage_error(error.filename or "the folder for temporary files", error))
     except Exception as error:  # noqa: BLE001  # a package that is broken may raise anything
-        return _old(sys.modules.get(package)) or _broken(error)
-    return _old(module)
+        return _old(package) or _broken(package, error)
+    return _old(package, module)
 
 
-def _old(module: ModuleType | None) -> PackageFault | None:
-    """What is wrong with a module whose version is below the least."""
-    version = str(getattr(module, "__version__", ""))
-    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
-    if module is None or not numbers or numbers >= LEAST[module.__name__]:
+def _old(package: str, module: ModuleType | None = None) -> PackageFault | None:
+    """What is wrong with a package whose version is below the least."""
+    version = str(getattr(module or sys.modules.get(package), "__version__", ""))
+    numbers, least = tuple(map(int, re.findall(r"\d+", version)[:2])), PACKAGES[package].least
+    if not numbers or numbers >= least:
         return None
-    least = ".".join(map(str, LEAST[module.__name__]))
-    return PackageFault(f"{escape(version)} is too old: {least} is the least that works")
+    return _installed(package, f"{escape(version)} is too old: {'.'.join(map(str, least))} is the least that works")
 
 
-def _broken(error: Exception) -> PackageFault:
+def _broken(package: str, error: Exception) -> PackageFault:
     said = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-    return PackageFault(f"is installed, and cannot be used ({escape(said)})")
+    return _installed(package, f"is installed, and cannot be used ({escape(said)})")
+
+
+def _installed(package: str, what: str) -> PackageFault:
+    return PackageFault(what, PACKAGES[package].cure.replace("install", "install --upgrade"))
 
 
 def _unstored(error: StorageError) -> PackageFault:

@@ -118,9 +118,9 @@ def address_space() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def json_text(value: Any, indent: int | None = None) -> str:
+def json_text(value: Any, indent: int | None = None, only_ascii: bool = False) -> str:
     """`value` as strict JSON, in which NaN and the infinities are null, and numbers read back equal."""
-    return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(value), indent=indent, ensure_ascii=only_ascii, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
@@ -567,6 +567,15 @@ def write_file(path: Path, data: bytes, inputs: Iterable[Path] = ()) -> None:
     """Write a whole file, as `replacing` does."""
     with replacing(path, inputs) as file:
         file.write(data)
+
+
+def followed(path: Path, keep: bool) -> BinaryIO:
+    """A file that others read while lines are added to it, or a pipe; emptied first unless `keep`. StorageError."""
+    with _storing(path):
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _BINARY, 0o666)
+        if not keep and stat.S_ISREG(os.fstat(fd).st_mode):
+            os.ftruncate(fd, 0)
+        return os.fdopen(fd, "wb", buffering=0)
 
 
 def repair_std_descriptors() -> None:

@@ -42,6 +42,10 @@ class Interrupted(BaseException):
         self.exit_code = exit_code
 
 
+def _as_they_are(code: int, said: str) -> str:
+    return said
+
+
 class _Signals:
     def __init__(self) -> None:
         self.code: int | None = None
@@ -49,6 +53,7 @@ class _Signals:
         self.saves = False
         self.hint = ""
         self.undoing: list[Callable[[], object]] = []
+        self.words: Callable[[int, str], str] = _as_they_are
         self.watched = 0
         self.said = _thread.allocate_lock()
 
@@ -73,7 +78,7 @@ def watch() -> None:
 
     Called when the standard descriptors are there, as it opens two more.
     """
-    _state.hint, _state.said = "", _thread.allocate_lock()
+    _state.hint, _state.words, _state.said = "", _as_they_are, _thread.allocate_lock()
     if os.name != "posix" or _state.watched == os.getpid():
         return
     told, tell = os.pipe()
@@ -114,6 +119,11 @@ def parting(code: int) -> list[str]:
 def hint(line: str) -> None:
     """Say this as well at the end, if a signal stops the command."""
     _state.hint = line
+
+
+def last_words(words: Callable[[int, str], str]) -> None:
+    """Where a signal ends the process on the spot, write to stderr what this makes of the exit code and the lines."""
+    _state.words = words
 
 
 def undo(action: Callable[[], object]) -> None:
@@ -187,5 +197,6 @@ def _leave(code: int, said: str = "\n") -> NoReturn:
         with contextlib.suppress(Exception):
             action()
     with contextlib.suppress(OSError):
-        os.write(2, said.encode("utf-8", "replace"))  # the line end: a bar may have left the cursor inside its line
+        # the line end: a bar may have left the cursor inside its line
+        os.write(2, _state.words(code, said).encode("utf-8", "replace"))
     os._exit(code)

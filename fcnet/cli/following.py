@@ -15,14 +15,15 @@ from fcnet.training.events import Epoch, Event, Finished, Glance, Notice, Progre
 
 
 class Follower:
-    """Hears every event of one run. Results go to stdout, the rest to stderr; `quiet` and `as_json` say what of it.
+    """Hears every event of one run. Results go to stdout, the rest to stderr; `quiet`, `as_json` and `progress` say
+    what of it.
 
     Where a person sees both streams on one terminal, the head appears at the start and the bar below it makes room for
     the rest; otherwise stdout gets one block at the end.
     """
 
-    def __init__(self, quiet: bool, verbose: bool, as_json: bool) -> None:
-        self._quiet = quiet
+    def __init__(self, quiet: bool, verbose: bool, as_json: bool, progress: bool = True) -> None:
+        self._quiet, self._shown = quiet, progress and not quiet
         self._json = as_json
         self._live = not as_json and streams.STDERR.terminal() and sys.stdout.isatty()
         self._verbose = verbose
@@ -46,13 +47,13 @@ class Follower:
                 self._start(event)
                 return True
             case Progress():
-                if not self._quiet:
+                if self._shown:
                     self._bar.progress(event)
             case Epoch():
-                if not self._quiet:
+                if self._shown:
                     self._bar.epoch(event)
             case Saving():
-                if not self._quiet:
+                if self._shown:
                     self._bar.saving(event.path)
             case Finished():
                 self._bar.close()

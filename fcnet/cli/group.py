@@ -82,6 +82,7 @@ _RUNS = "each folder under runs/ is a run; fcnet inspect RUN shows what is in it
 _SCORES = "fcnet eval RUN scores one run, and each run's metrics.json holds its scores"
 _SEARCH = "there is no search: fcnet train CONFIG.yaml optimizer.lr=0.01 makes a run of its own for each value"
 _CURVES = "a run's metrics.csv has a row for each epoch, for the program that you plot with"
+_BOARD = "fcnet train CONFIG.yaml --progress tensorboard=FOLDER writes the files that TensorBoard shows"
 _READ = "a checkpoint is read by NumPy alone, as docs/checkpoint.md shows"
 
 # What other programs call a command, or have one for: ours, or how it is done here.
@@ -97,11 +98,12 @@ ELSEWHERE = {
     **dict.fromkeys(("ls", "list", "runs", "history"), _RUNS),
     **dict.fromkeys(("compare", "diff", "leaderboard"), _SCORES),
     **dict.fromkeys(("tune", "sweep", "search", "optimize", "hpo", "grid", "cv"), _SEARCH),
-    **dict.fromkeys(("plot", "report", "curves", "visualize", "tensorboard"), _CURVES),
+    **dict.fromkeys(("plot", "report", "curves", "visualize"), _CURVES),
     **dict.fromkeys(("convert", "save", "deploy", "onnx"), "export"),
     **dict.fromkeys(("serve",), _READ),
     **dict.fromkeys(("resume", "continue"), "fcnet train with --resume goes on with a run"),
     **dict.fromkeys(("config", "options", "keys"), "fcnet schema --table lists the keys of a config"),
+    "tensorboard": _BOARD,
     "help": "fcnet --help lists the commands",
     "version": "fcnet --version prints it",
 }

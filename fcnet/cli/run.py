@@ -21,85 +21,80 @@ def run(arguments: list[str]) -> int:
     files.repair_std_descriptors()
     signals.watch()
     streams.tolerate()
+    streams.ENDINGS.clear()
     if "_FCNET_COMPLETE" in os.environ:
         fcnet.main(arguments, prog_name="fcnet")
-    code = _guarded(arguments)
+    code, said = _guarded(arguments)
     try:
         sys.stdout.flush()
     except OSError as error:
-        code = _unwritten(error)
+        code, more = _unwritten(error)
+        said += more
+    streams.part(code, said)
     streams.STDERR.flush()
     return code
 
 
-def _guarded(arguments: list[str]) -> int:
+Ending = tuple[int, list[str]]
+"""The exit code, and what is said last on stderr."""
+
+
+def _guarded(arguments: list[str]) -> Ending:
     try:
         with fcnet.make_context("fcnet", arguments) as context:
             fcnet.invoke(context)
-        return 0
+        return 0, []
     except click.exceptions.Exit as end:
-        return end.exit_code
+        return end.exit_code, []
     except click.exceptions.NoArgsIsHelpError as error:
-        streams.say(error.format_message())
-        return UsageError.exit_code
+        return UsageError.exit_code, [error.format_message()]
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
         said = escape(error.format_message()).rstrip(".")
         hint = f"see {where.command_path} --help" if where else ""
-        streams.say(f"fcnet: {said}{' ' if said.endswith('?') else '; '}{hint}" if hint else f"fcnet: {said}")
-        return UsageError.exit_code
+        return UsageError.exit_code, [
+            f"fcnet: {said}{' ' if said.endswith('?') else '; '}{hint}" if hint else f"fcnet: {said}"
+        ]
     except FcnetError as error:
-        for problem in error.problems:
-            streams.say(f"fcnet: {problem}")
-        _notes(error)
-        return error.exit_code
+        notes = map(escape, getattr(error, "__notes__", ()))
+        return error.exit_code, [*(f"fcnet: {problem}" for problem in error.problems), *notes]
     except signals.Interrupted as end:
-        for line in signals.parting(end.exit_code):
-            streams.say(line)
-        return end.exit_code
+        return end.exit_code, signals.parting(end.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        streams.say("fcnet: stopped by Ctrl-C")
-        return signals.KEYBOARD
+        return signals.KEYBOARD, ["fcnet: stopped by Ctrl-C"]
     except MemoryError:
-        streams.say("fcnet: out of memory; use smaller data, a smaller net or a smaller batch, or a larger machine")
-        return MEMORY
+        said = "out of memory; use smaller data, a smaller net or a smaller batch, or a larger machine"
+        return MEMORY, [f"fcnet: {said}"]
     except OSError as error:
         return _unwritten(error)
     except Exception as error:  # noqa: BLE001  # whatever it is, the user gets one line and no traceback
         return _bug(error)
 
 
-def _notes(error: BaseException) -> None:
-    for note in getattr(error, "__notes__", ()):
-        streams.say(escape(note))
-
-
-def _unwritten(error: OSError) -> int:
+def _unwritten(error: OSError) -> Ending:
     """A failed system call that nobody made an error of ours of: nearly always stdout."""
     if error.filename is None:
         streams.abandon(sys.stdout, 1)
     if error.errno == errno.EPIPE:
-        return GONE
+        return GONE, []
     where = escape(str(error.filename or "standard output"))
     why = "it is closed" if error.errno == errno.EBADF else files.reason(error)
-    streams.say(f"fcnet: {where}: {why}")
-    return FULL
+    return FULL, [f"fcnet: {where}: {why}"]
 
 
-def _bug(error: Exception) -> int:
+def _bug(error: Exception) -> Ending:
     import tempfile  # there is hardly ever a bug to be reported
     import traceback
 
     text = traceback.format_exc()
-    if os.environ.get("FCNET_DEBUG") == "1":
-        streams.say(text.rstrip())
+    lines = [text.rstrip()] if os.environ.get("FCNET_DEBUG") == "1" else []
     said = escape(f"{type(error).__name__}: {error}".partition("\n")[0][:200])
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="fcnet-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as file:
             file.write(text)
-        streams.say(f"fcnet: a bug in fcnet ({said}); please report it with the file {file.name}")
+        how = f"please report it with the file {file.name}"
     except OSError:
-        streams.say(f"fcnet: a bug in fcnet ({said}); FCNET_DEBUG=1 prints the traceback")
-    return BUG
+        how = "FCNET_DEBUG=1 prints the traceback"
+    return BUG, [*lines, f"fcnet: a bug in fcnet ({said}); {how}"]

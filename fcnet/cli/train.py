@@ -24,6 +24,7 @@ EXAMPLE = """
 fcnet train config.yaml
 fcnet train config.yaml optimizer.lr=0.01 network.layers=[64,64] --seed 1
 fcnet train people.csv --target income --quality best
+fcnet train config.yaml --progress jsonl=run.jsonl
 zcat people.csv.gz | fcnet train - --target income
 """
 
@@ -49,6 +50,19 @@ def _seed(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
     return None if value is None else int(value[:MAX_SEED])
 
 
+WAYS = "auto, none, jsonl, jsonl=FILE or tensorboard=FOLDER"
+
+
+def _ways(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(kind, place) of each way to follow a run."""
+    found = [(kind, where) for kind, _, where in (value.partition("=") for value in values)]
+    for value, (kind, where) in zip(values, found, strict=True):
+        named = {"auto": False, "none": False, "jsonl": "=" in value, "tensorboard": True}.get(kind)
+        if named is None or named != bool(where) or ("=" in value) != named:
+            raise click.BadParameter(f'"{value}" is no way to follow a run; write {WAYS}', ctx, param)
+    return found
+
+
 @click.command(cls=Command, example=EXAMPLE, short_help="Train a net, leave a run folder.")
 @click.argument("arguments", nargs=-1, type=FILE_NAME, metavar="[CONFIG.yaml | DATA.csv] [KEY=VALUE ...]")
 @click.option("--target", multiple=True, metavar="COLUMN", help="With a table: the column to predict; several: repeat.")
@@ -70,6 +84,13 @@ def _seed(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
     help="Go on with the newest run of that name, or with the run folder given after '='; start it if there is none.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run of that name once the new one has a checkpoint.")
+@click.option(
+    "--progress",
+    multiple=True,
+    metavar="HOW",
+    callback=_ways,
+    help=f"How the run is followed: {WAYS}; several: repeat.",
+)
 @strict
 @as_json
 @talk
@@ -82,8 +103,6 @@ def command(
     CONFIG.yaml says everything; with a table instead, the config is the one that `fcnet init` would write. KEY=VALUE
     sets any key of the config, dotted.
     """
-    if resume is not None and overwrite:
-        raise UsageError("--resume goes on with a run and --overwrite replaces it; give one of them")
     signals.hint(escape(f"next: {_again(ctx.meta['arguments'], saved=False)}"))
     try:
         _train(arguments, None if resume is None else Path(resume) if resume else True, overwrite, **options)
@@ -96,6 +115,7 @@ def _train(
     arguments: tuple[str, ...],
     resume: bool | Path | None,
     overwrite: bool,
+    progress: list[tuple[str, str]],
     target: tuple[str, ...],
     quality: str | None,
     seed: int | None,
@@ -106,6 +126,11 @@ def _train(
     quiet: bool,
     verbose: bool,
 ) -> None:
+    from fcnet.cli.listeners import listeners
+
+    heard = listeners(progress, keep=resume is not None)
+    if resume is not None and overwrite:
+        raise UsageError("--resume goes on with a run and --overwrite replaces it; give one of them")
     source, overrides = _split(arguments)
     if quality is not None:
         overrides.append(f"quality={quality}")
@@ -121,14 +146,19 @@ def _train(
     from fcnet.cli.spool import spooled
 
     with signals.raising(), contextlib.ExitStack() as phases:
+        for listener in heard:
+            phases.enter_context(listener)
         source = phases.enter_context(spooled(source))
         config, written, overrides = _config(source, target, overrides, resume)
         phases.enter_context(configs.locating(written, overrides))
-        follower = phases.enter_context(Follower(quiet, verbose, json_))
+        quiet, shown = quiet or ("jsonl", "") in progress, ("none", "") not in progress
+        follower = phases.enter_context(Follower(quiet, verbose, json_, shown))
         events = api.training(config, overwrite=overwrite, resume=resume, strict=strict, stop=signals.stop)
         # However this ends, the run folder is given free now, and not when the last traceback is collected.
         phases.enter_context(contextlib.closing(cast("Generator[Event]", events)))
         for event in events:
+            for listener in heard:
+                listener.hear(event)
             if follower.hear(event):
                 phases.enter_context(signals.polling())
 
