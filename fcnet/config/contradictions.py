@@ -14,7 +14,8 @@ from fcnet.metrics import METRICS
 from fcnet.nn.layers import Layer
 from fcnet.nn.losses import LOSSES, Loss
 from fcnet.optim.rules import Sgd
-from fcnet.optim.schedules import StepDecay
+from fcnet.optim.schedules import Constant, StepDecay
+from fcnet.optim.solvers import of_objective
 from fcnet.records import dataclass
 
 
@@ -201,9 +202,28 @@ def _training(config: Config) -> Iterator[Clash]:
     if isinstance(schedule, StepDecay) and schedule.every > training.epochs:
         text = f"{schedule.every} is more than training.epochs: {training.epochs}, so the rate would never change"
         yield Clash(("schedule", "every"), text, (("training", "epochs"),))
+    if of_objective(optimizer):
+        yield from _whole(config)
     if isinstance(optimizer, Sgd) and optimizer.nesterov and optimizer.momentum == 0:
         text = "needs optimizer.momentum greater than 0"
         yield Clash(("optimizer", "nesterov"), text, (("optimizer", "momentum"),))
+
+
+def _whole(config: Config) -> Iterator[Clash]:
+    """What is about steps and their batches does not go with a solver, which takes the whole objective."""
+    name = getattr(config.optimizer, "name", "")
+    stands: dict[Path, bool] = {
+        ("schedule",): config.schedule != Constant(),
+        ("schedules",): config.schedules != type(config.schedules)(),
+        ("average",): config.average is not None,
+        ("training", "clip_norm"): config.training.clip_norm is not None,
+        ("network", "dropout"): config.network.dropout > 0,
+        ("network", "input_dropout"): config.network.input_dropout > 0,
+    }
+    for path, found in stands.items():
+        if found:
+            text = f"does not go with optimizer: {name}, which takes all rows at once and chooses its steps; remove it"
+            yield Clash(path, text, (("optimizer",),))
 
 
 def _codes(config: Config) -> Iterator[Clash]:

@@ -6,6 +6,7 @@ is what `fcnet schema` and docs/config.md say about it.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from fcnet.nn.losses import LOSSES, Loss
 from fcnet.nn.parametrisations import PARAMETRISATIONS, Parametrisation
 from fcnet.optim.rules import OPTIMIZERS, Adam, Optimizer
 from fcnet.optim.schedules import SCHEDULES, Constant, Schedule
+from fcnet.optim.solvers import SOLVERS
 from fcnet.records import dataclass
 from fcnet.registry import HIDDEN, Count, Ge, Gt, Le, Len, Lt, Named, OneOf, Share
 
@@ -160,7 +162,7 @@ class Config:
     """The hidden layers."""
     loss: Literal["auto"] | Annotated[Loss, Named(LOSSES)] = "auto"
     """What training makes small; `auto` is cross_entropy, binary_cross_entropy or squared_error, by task."""
-    optimizer: Annotated[Optimizer, Named(OPTIMIZERS)] = field(default_factory=Adam)
+    optimizer: Annotated[Optimizer, Named(ChainMap(SOLVERS, OPTIMIZERS))] = field(default_factory=Adam)
     """How a gradient becomes a step."""
     schedule: Annotated[Schedule, Named(SCHEDULES)] = field(default_factory=Constant)
     """How the learning rate changes over the steps."""

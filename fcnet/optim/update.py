@@ -16,6 +16,7 @@ from fcnet.formulas import Expr, Formula, Sym, minimum
 from fcnet.formulas.transform import evaluate, hoist
 from fcnet.nn.layout import ALIGN, Layout, Segment, Slot
 from fcnet.optim.rules import Optimizer, of_matrices
+from fcnet.optim.solvers import of_objective
 from fcnet.records import dataclass
 
 SCALARS = ("lr", "decay", "t")
@@ -41,7 +42,7 @@ class Updater:
     `clip_norm`: ∇L is first multiplied by min(1, clip_norm / (‖∇L‖ + 1e-6)), as PyTorch does. `average`: the share of
     θ̄ that is kept in each step, θ̄' = average · θ̄ + (1 − average) · θ'; a vector of that name, which starts at θ.
     `own`: the rule of each member of a pack, which differ in lr and weight_decay alone. Raises ConfigError where a rule
-    moves what it cannot move.
+    moves what it cannot move. A solver has vectors here, and makes its steps elsewhere.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Updater:
         self.matrices = [slot for slot in layout.slots if of_matrices(self.rules[slot.name])]
         self.pieces: list[_Piece] = []
         self.n_scalars = 0
-        for segment, of in self._segments():
+        for segment, of in [] if of_objective(rule) else self._segments():
             each = [_its(of, rule, member) for member in self.own]
             rates = tuple((its.lr * segment.lr, its.weight_decay * segment.decay) for its in each)
             hoisted, formula = hoist(self._formula(of, decays=any(decay != 0 for _, decay in rates)), SCALARS)
@@ -106,6 +107,19 @@ class Updater:
         if self.average is not None:
             results["average"] = self.average * Sym("average") + (1.0 - self.average) * results["θ"]
         return Formula(results)
+
+    def used(self) -> list[tuple[Optimizer, list[str]]]:
+        """The rules that move anything, and the names of the slots that each moves."""
+        candidates = [self.rule, *self.rule.groups]
+        found = [(rule, [name for name, its in self.rules.items() if its is rule]) for rule in candidates]
+        return [(rule, names) for rule, names in found if names]
+
+    def decays(self) -> Array:
+        """The weight decay of each element of θ, (size,)."""
+        found = np.zeros(self.layout.size)
+        for slot, (start, stop) in self.layout.spans().items():
+            found[start:stop] = self.rules[slot.name].weight_decay * slot.decay_factor
+        return found
 
     def scalars(self, t: Array, lr_factor: Array, decay_factor: Array | None = None) -> Array:
         """What the formulas need at steps t (K,), counted from 1: (K, M n_scalars) float64, member by member."""

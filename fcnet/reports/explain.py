@@ -15,6 +15,8 @@ from fcnet.formulas import Expr, Formula, Sym
 from fcnet.formulas.notation import compact, formula, line
 from fcnet.nn.activations import logistic
 from fcnet.nn.losses import forward_backward
+from fcnet.optim.rules import Optimizer, of_matrices
+from fcnet.optim.solvers import of_objective
 from fcnet.optim.update import Updater
 from fcnet.records import dataclass
 from fcnet.reports.summary import net as chain
@@ -99,7 +101,7 @@ def explain(trial: Trial, everything: bool) -> Explanation:
             "Forward": tuple(_section(p, "forward") for p in shown),
             "Loss": (_loss(trial, found),),
             "Backward": tuple(section for section in backward if section.equations),
-            "Update": (_update(trial.prepared.update, found),),
+            "Update": _updates(trial.prepared.update, found),
         },
         len(passages) - len(shown),
         found.checks,
@@ -203,34 +205,55 @@ def _tuple(lines: Sequence[str]) -> str:
     return lines[0] if len(lines) == 1 else f"({', '.join(lines)})"
 
 
-def _update(update: Updater, found: Trace) -> EquationGroup:
-    rule, step = update.rule, found.step
-    names = {"g": "g", "θ": "θ"}
-    symbols = {name: Sym(name) for name in rule.vectors()}
-    decay = Sym("decay") if rule.weight_decay else None
-    results = Formula(rule.update(Sym("g"), Sym("θ"), symbols, Sym("lr"), decay, Sym("t")))
-    clip = "" if update.clip_norm is None else f" · min(1, {compact(update.clip_norm)} / (‖∇L‖ + 1e-6))"
-    *states, last = formula(results, names)
-    n = update.layout.count
-    θ = (_vector("θ", "all parameters, biases before weights", step.θ, n), _vector("∇L", "their gradient", step.g, n))
-    change = _vector("θ′ − θ", "the step", step.change, n)
-    lines = [f"g = ∇L{clip}", *states]
-    difference = step.after - step.before
+def _updates(update: Updater, found: Trace) -> tuple[EquationGroup, ...]:
+    """The update by each rule that moves anything; the last has what they have done together."""
+    step, n = found.step, update.layout.count
+    used = update.used()
     note = (
-        f"L goes from {step.before:.6g} to {step.after:.6g}, by {_signed(difference)}; "
+        f"L goes from {step.before:.6g} to {step.after:.6g}, by {_signed(step.after - step.before)}; "
         f"∇L · (θ′ − θ) foretells {_signed(step.foretold)}"
     )
-    rates = f"lr = {compact(rule.lr)}, t = 1" + (f", decay = {compact(rule.weight_decay)} on weights" if decay else "")
-    return EquationGroup(
-        f"{getattr(rule, 'name', type(rule).__name__)}, {rates}",
-        (
-            *(
-                _equation("", text, update.record if text.startswith("g =") else rule.update, None, *some)
-                for text, some in zip(lines, [θ, *[()] * len(states)], strict=True)
-            ),
-            _equation("", last, rule.update, step.check, change, note=note),
-        ),
-    )
+    change = _vector("θ′ − θ", "the step", step.change, n)
+    groups = []
+    for i, (rule, slots) in enumerate(used):
+        made = _direction(update, rule, found, first=i == 0)
+        names = {"g": "d"} if of_matrices(rule) else {"g": "p", "lr": "α"} if of_objective(rule) else {}
+        symbols = {name: Sym(name) for name in rule.vectors()}
+        decay = Sym("decay") if rule.weight_decay and not of_objective(rule) else None
+        results = Formula(rule.update(Sym("g"), Sym("θ"), symbols, Sym("lr"), decay, Sym("t")))
+        *states, last = formula(results, names)
+        made += [_equation("", text, rule.update, None) for text in states]
+        done = i == len(used) - 1
+        made.append(
+            _equation("", last, rule.update, step.check, change, note=note)
+            if done
+            else _equation("", last, rule.update, None)
+        )
+        groups.append(EquationGroup(_rates(rule, found, slots if len(used) > 1 else ()), tuple(made)))
+    return tuple(groups)
+
+
+def _direction(update: Updater, rule: Optimizer, found: Trace, *, first: bool) -> list[ShownEquation]:
+    """What a rule goes by: the gradient, or what it makes of it."""
+    step, n = found.step, update.layout.count
+    θ = _vector("θ", "all parameters, biases before weights", step.θ, n), _vector("∇L", "their gradient", step.g, n)
+    shown = θ if first else ()
+    clip = "" if update.clip_norm is None else f" · min(1, {compact(update.clip_norm)} / (‖∇L‖ + 1e-6))"
+    if of_objective(rule):
+        return [_equation("", "p = −∇L", rule.iterate, None, *shown, note="later on p = −H ∇L, H of the last pairs")]
+    made = [_equation("", f"g = ∇L{clip}", update.record, None, *shown)]
+    if of_matrices(rule):
+        made.append(_equation("", f"d = direction(g, {', '.join(rule.vectors())})", rule.direction, None))
+    return made
+
+
+def _rates(rule: Optimizer, found: Trace, slots: Sequence[str]) -> str:
+    """The title of a rule's equations."""
+    decay = f", decay = {compact(rule.weight_decay)} on weights" if rule.weight_decay else ""
+    α = found.step.length
+    rates = f"lr = {compact(rule.lr)}, t = 1" if α is None else f"α = {compact(α)}"
+    some = f", of {', '.join(slots[:SHOWN])}{', …' if len(slots) > SHOWN else ''}" if slots else ""
+    return f"{getattr(rule, 'name', type(rule).__name__)}, {rates}{decay}{some}"
 
 
 def _signed(x: float) -> str:

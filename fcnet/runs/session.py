@@ -27,6 +27,7 @@ from fcnet.data.source import MemorySource
 from fcnet.errors import DataError, DivergedError, Stopped, escape
 from fcnet.metrics import METRICS
 from fcnet.optim.schedules import factors
+from fcnet.optim.solvers import of_objective
 from fcnet.records import dataclass
 from fcnet.runs import checkpoint, environment, folder, origin
 from fcnet.runs.beginning import begin, portable, without_path
@@ -39,6 +40,7 @@ from fcnet.training.loop import Plan, train
 from fcnet.training.prepare import Prepared, prepare
 from fcnet.training.program import Forward, Program
 from fcnet.training.scoring import Scorer, summary, weighted_by
+from fcnet.training.solving import solve
 from fcnet.training.state import State
 
 Stop = Callable[[], int | None]
@@ -188,7 +190,7 @@ def _plan(prepared: Prepared) -> Plan:
         monitor = stopping.metric.removeprefix("val_")
     return Plan(
         training.epochs,
-        prepared.batch_size,
+        int(training.batch_size),
         settings.schedule,
         monitor,
         monitor in METRICS and METRICS[monitor].greater_is_better,
@@ -384,7 +386,9 @@ class _Session:
         """The loop, with a checkpoint where one is due and a look at the watch after every chunk."""
         validation = self.data.parts["validation"]
         validate = (lambda: self._validate(validation)) if len(validation) else None
-        for event in train(self.program, self.source, self.plan, validate):
+        given = self.program, self.source, self.plan, validate
+        solver = of_objective(self.program.update.rule)
+        for event in solve(*given, self.watch.poll) if solver else train(*given):
             self.watch.stepped = True
             if isinstance(event, Notice):
                 self._say(event.text)

@@ -15,12 +15,17 @@ from fcnet.nn.layers import Context, Dense, Dropout
 from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
 from fcnet.optim.schedules import Constant
+from fcnet.optim.solvers import of_objective
 from fcnet.records import dataclass
+
+ROWS = 1024
+"""Rows that are computed at a time where a step takes all of them."""
 
 
 @dataclass(frozen=True)
 class Settled:
-    """A config with every `auto` of the training side decided but that of `backend`, and what stood there."""
+    """A config with every `auto` of the training side decided but that of `backend`, and what stood there; the rows
+    that are computed at a time."""
 
     config: Config
     loss: Loss
@@ -47,6 +52,12 @@ def resolve(
         fitting = " or ".join(tasks)
         raise ConfigError(f"it learns {fitting}, and the task is {task}; leave loss out, or set data.task", key="loss")
     training, size = config.training, config.training.batch_size
+    whole = of_objective(config.optimizer)
+    if whole and size != "auto" and size < training_rows:
+        name = getattr(config.optimizer, "name", "it")
+        raise ConfigError(f"{name} takes all {training_rows:,} rows at once; remove it", key="training.batch_size")
+    if whole and size == "auto":
+        size = training_rows
     if size == "auto":
         size = 32 if training_rows <= 2_000 else 128 if training_rows <= 50_000 else 256
     training = replace(training, batch_size=size)
@@ -55,7 +66,7 @@ def resolve(
     threads = threads if config.threads == "auto" else config.threads
     network = _spelled(config.network, numbers, levels)
     config = replace(config, loss=loss, training=training, network=network, threads=threads)
-    return Settled(config, loss, size, threads)
+    return Settled(config, loss, min(size, ROWS) if whole else size, threads)
 
 
 def _spelled(network: Architecture, numbers: int, levels: tuple[int, ...]) -> Architecture:

@@ -124,7 +124,7 @@ def train(
         losses, seconds = state.loss / source.n, state.seconds
         state.epoch, state.row, state.seconds = state.epoch + 1, 0, 0.0
         state.loss[...] = 0.0
-        best = _judge(state, plan, val)
+        best = judge(state, plan, val)
         tick()
         mean = {name: float(np.mean(values)) for name, values in val.items()}
         place = state.epoch, plan.epochs, state.step, rates[0], float(np.mean(losses)), mean
@@ -143,7 +143,7 @@ def _members(
     )
 
 
-def _judge(state: State, plan: Plan, val: Mapping[str, float | Array]) -> Array:
+def judge(state: State, plan: Plan, val: Mapping[str, float | Array]) -> Array:
     """Whether this epoch is kept as the best so far, (…); NaN never is, and one as good only with `plan.last`."""
     value = None if plan.monitor is None else val.get(plan.monitor)
     if value is None:

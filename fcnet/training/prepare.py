@@ -15,6 +15,7 @@ from fcnet import data as tables
 from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Backend
+from fcnet.backends.ops import Words
 from fcnet.config.recipes import Facts
 from fcnet.config.schema import Config
 from fcnet.data import Dataset
@@ -22,12 +23,13 @@ from fcnet.data.source import MemorySource
 from fcnet.errors import ConfigError
 from fcnet.metrics import Metric, chosen
 from fcnet.nn.network import Network
+from fcnet.optim.solvers import of_objective
 from fcnet.optim.update import Updater
 from fcnet.records import dataclass
 from fcnet.training import build
 from fcnet.training.estimate import Estimate, estimate, refuse_layers, refuse_table
 from fcnet.training.head import Head
-from fcnet.training.program import Program
+from fcnet.training.program import Program, blank
 from fcnet.training.state import State
 
 TRIED = 8
@@ -165,4 +167,20 @@ def prepare(
     network = build.network(settings.network, encoder.n_in, head.n_out, driven=driven, n_cat=len(encoder.levels))
     average = None if settings.average is None else settings.average.decay
     update = Updater(settings.optimizer, network.layout, settings.training.clip_norm, average)
+    if of_objective(settings.optimizer):
+        _refuse_changing(network, head)
     return Prepared(settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads)
+
+
+def _refuse_changing(network: Network, head: Head) -> None:
+    """ConfigError where the loss of all rows is no function of θ: a layer draws, or changes its buffers on the way."""
+    r = blank(network, 1, np.float32, columns=head.columns)
+    network.forward(r.tape, r.spaces, r.batch)
+    for op in r.tape.ops:
+        if isinstance(op, Words) or any(each.buffer.name == "q" for each in op.writes):
+            what = (
+                "draws random words, as dropout does"
+                if isinstance(op, Words)
+                else "goes by batches, as batch_norm does"
+            )
+            raise ConfigError(f"it takes the whole objective, and a layer {what}; remove it", key="optimizer")

@@ -16,6 +16,7 @@ from fcnet.formulas.transform import evaluate
 from fcnet.nn.layers import Equation, Layer, Names
 from fcnet.optim.rules import of_matrices
 from fcnet.optim.schedules import factors
+from fcnet.optim.solvers import Solver, of_objective
 from fcnet.records import dataclass
 from fcnet.training.gradcheck import Check, Trial, compare
 
@@ -56,7 +57,10 @@ class Ending:
 
 @dataclass(frozen=True)
 class TracedUpdate:
-    """The update: θ and ∇L before, Δθ = θ' − θ, L before and after, and how far ⟨∇L, Δθ⟩ foretold the difference."""
+    """The update: θ and ∇L before, Δθ = θ' − θ, L before and after, and how far ⟨∇L, Δθ⟩ foretold the difference.
+
+    `length`: α of a solver's step.
+    """
 
     θ: Array
     g: Array
@@ -65,6 +69,7 @@ class TracedUpdate:
     after: float
     foretold: float
     check: Check
+    length: float | None = None
 
 
 @dataclass(frozen=True)
@@ -177,12 +182,14 @@ def _ending(trial: Trial, k: Eager, at: Ref, key: Array) -> Ending:
 
 def _step(trial: Trial, g: Array) -> TracedUpdate:
     update, training = trial.prepared.update, trial.prepared.settings.training
+    if of_objective(update.rule):
+        return _iteration(trial, update.rule)
     per_epoch = -(-len(trial.prepared.data.parts["train"]) // trial.prepared.batch_size)
     at = np.array([0])
     factor = factors(trial.prepared.settings.schedule, at, per_epoch * training.epochs, training.epochs)
     θ = trial.θ.copy()
     vectors = {f"optimizer/{name}": np.zeros_like(g) for name in update.names}
-    k = Eager(trial.backend, {"θ": θ, "g": g, "s": update.scalars(at + 1, factor)[0], **vectors})
+    k = Eager(trial.backend, {"θ": θ, "g": g.copy(), "s": update.scalars(at + 1, factor)[0], **vectors})
     update.record(k, np.float64)
     change, value = θ - trial.θ, trial.value()
     before, kept = float(value().sum()), trial.θ.copy()
@@ -191,6 +198,23 @@ def _step(trial: Trial, g: Array) -> TracedUpdate:
     trial.θ[...] = kept
     expected = _updated(trial, g, float(factor[0]))
     return TracedUpdate(kept, g, change, before, after, float(g @ change), _same("θ'", change, expected - kept))
+
+
+def _iteration(trial: Trial, solver: Solver) -> TracedUpdate:
+    """The first iteration of a solver, for the objective of the trial's batch: it goes straight down, −α ∇L."""
+    kept, decay, value = trial.θ.copy(), trial.prepared.update.decays(), trial.value()
+
+    def objective(θ: Array) -> tuple[float, Array]:
+        trial.θ[...] = θ
+        return float(value().sum() + 0.5 * (decay * θ) @ θ), trial.gradient() + decay * θ
+
+    before, g = objective(kept)
+    vectors = {name: np.zeros_like(kept) for name in trial.prepared.update.names}
+    done = solver.iterate(objective, kept, vectors, 0)
+    trial.θ[...] = kept
+    change = done.θ - kept
+    α = float(np.linalg.norm(change) / max(float(np.linalg.norm(g)), 1e-300))
+    return TracedUpdate(kept, g, change, before, done.loss, float(g @ change), _same("θ'", change, -α * g), α)
 
 
 def _updated(trial: Trial, g: Array, factor: float) -> Array:
