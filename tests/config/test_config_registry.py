@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
@@ -17,13 +18,14 @@ from fcnet.nn.initializers import INITIALIZERS
 from fcnet.nn.losses import LOSSES
 from fcnet.optim.rules import OPTIMIZERS
 from fcnet.optim.schedules import SCHEDULES
+from fcnet.optim.solvers import SOLVERS
 from fcnet.registry import Gt
 
 REGISTRIES: dict[str, MutableMapping[str, Any]] = {
     "network.activation": ACTIVATIONS,
     "network.init": INITIALIZERS,
     "loss": LOSSES,
-    "optimizer": OPTIMIZERS,
+    "optimizer": ChainMap(OPTIMIZERS, SOLVERS),
     "schedule": SCHEDULES,
 }
 

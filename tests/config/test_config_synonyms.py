@@ -16,10 +16,11 @@ from fcnet.nn.initializers import INITIALIZERS
 from fcnet.nn.losses import LOSSES
 from fcnet.optim.rules import OPTIMIZERS
 from fcnet.optim.schedules import SCHEDULES
+from fcnet.optim.solvers import SOLVERS
 
 REGISTRIES = {
     "loss": LOSSES,
-    "optimizer": OPTIMIZERS,
+    "optimizer": {**OPTIMIZERS, **SOLVERS},
     "schedule": SCHEDULES,
     "network.activation": ACTIVATIONS,
     "network.init": INITIALIZERS,
@@ -153,8 +154,8 @@ def test_what_there_is_not_leads_to_the_nearest(where: str, theirs: str, ours: s
 
 
 def test_where_nothing_is_near_nothing_is_suggested() -> None:
-    """L-BFGS is no misspelling of any of ours."""
-    assert 'optimizer: there is no "lbfgs"; there are sgd, ' in said(optimizer="lbfgs")
+    """FTRL is no misspelling of any of ours."""
+    assert 'optimizer: there is no "ftrl"; there are sgd, ' in said(optimizer="ftrl")
 
 
 @pytest.mark.parametrize(
