@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from fcnet import files
 from fcnet.errors import UsageError
+from fcnet.export.c import C
 from fcnet.export.checking import difference, samples
 from fcnet.export.format import Format, Wish
 from fcnet.export.graph import record
@@ -15,7 +15,7 @@ from fcnet.export.python import Python
 from fcnet.records import dataclass
 from fcnet.runs.model import Predictor
 
-FORMATS: dict[str, Format] = {"python": Python()}
+FORMATS: dict[str, Format] = {"c": C(), "python": Python()}
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,4 @@ def export(
     notices = [said for each in paths for said in files.check_output(each, [model.path])]
     for each, text in paths.items():
         files.write_file(each, text, [model.path])
-    return Exported(tuple(paths), len(rows), rows.of, off, tuple(notices), _filled(form.following, path))
-
-
-def _filled(following: str, path: Path) -> str:
-    return following.replace("NAME", str(path.with_suffix("")))
-
-
-def names() -> Iterable[str]:
-    """What there is."""
-    return FORMATS
+    return Exported(tuple(paths), len(rows), rows.of, off, tuple(notices), form.following(path))

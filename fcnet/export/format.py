@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from fcnet.export.checking import Samples
@@ -25,9 +26,8 @@ class Format(Protocol):
     def suffixes(self) -> tuple[str, ...]:
         """How its files' names end, the first as the user gives it."""
 
-    @property
-    def following(self) -> str:
-        """What to do with it, where NAME stands for the files' name."""
+    def following(self, path: Path) -> str:
+        """What to do with the file."""
 
     def files(self, graph: Graph, wish: Wish, samples: Samples) -> dict[str, bytes]:
         """What stands in each file, by its suffix. UsageError for what the format cannot express."""

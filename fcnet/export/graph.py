@@ -75,6 +75,13 @@ class Graph:
         made = zip(form.header(), cells, strict=True)
         return tuple(Told(name, what, i, form.dtypes[j]) for name, (what, i, j) in made)
 
+    def table(self, p: Array) -> dict[str, Any]:
+        """The columns of predictions p (n, width)."""
+        decided = self.head.target.decide(p)
+        made = {each.name: p[:, each.i] for each in self.told if each.what == "number"}
+        made |= {each.name: decided[:, each.i] for each in self.told if each.what == "yes"}
+        return made | {each.name: decided for each in self.told if each.what == "label"}
+
     def fixed(self, held: Ref) -> Array | None:
         """The array (of the ref's shape) that is there before the first operation; None where a row's own is."""
         array = self.arrays.get(held.buffer.name)

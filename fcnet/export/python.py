@@ -269,7 +269,10 @@ class Python:
     """One script that needs NumPy alone."""
 
     suffixes = (".py",)
-    following = "python NAME.py YOUR.csv"
+
+    def following(self, path: Path) -> str:
+        """Its command line."""
+        return f"python {path} YOUR.csv"
 
     def files(self, graph: Graph, wish: Wish, samples: Samples) -> dict[str, bytes]:
         """The script."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Matmul, Ref, Take
 from fcnet.data.encodings import CategoryColumn, Fitted, NumberColumn, OfNumbers
+from fcnet.data.spelling import TRUTHS, Lookup
 from fcnet.export.graph import Graph, places
 from fcnet.formulas import Formula, Sym
 from fcnet.records import dataclass, field
@@ -210,6 +211,18 @@ def written(feature: CategoryColumn) -> Array:
     made = np.zeros((feature.size, feature.width))
     feature.encoding.write(feature, np.arange(feature.size), made)
     return made
+
+
+def spellings(feature: CategoryColumn) -> dict[str, int]:
+    """The texts that formats without a `Lookup` know as a column's categories: as training has them, booleans in every
+    spelling, and whole numbers with `.0` too."""
+    lookup, found = Lookup(feature.levels), dict[str, int]()
+    for i, level in enumerate(feature.levels):
+        others = [text for text, value in TRUTHS.items() if TRUTHS.get(level.strip()) is value]
+        for text in (level.strip(), *others, f"{level.strip()}.0"):
+            if text and lookup.find(text) == i:
+                found.setdefault(text, i)
+    return found
 
 
 def _alike(feature: Fitted) -> Any:

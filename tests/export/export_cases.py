@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,22 @@ def odd_rows() -> dict[str, list[Any]]:
     for name in ("job", "city", "flag", "size"):
         found[name][1:4] = [None, "never", "ein ß"]
     return found
+
+
+def given(rows: dict[str, list[Any]]) -> dict[str, Any]:
+    """Columns as Python callers hand them over."""
+    return {name: np.array(cells, object) for name, cells in rows.items()}
+
+
+def loaded(path: Path) -> Any:
+    """What a script defines, as an import would find it."""
+    spec = importlib.util.spec_from_file_location("script_under_test", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look there
+    spec.loader.exec_module(module)
+    return module
 
 
 SMALL = {"frequencies": 3, "size": 3}

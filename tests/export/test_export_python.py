@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from export_cases import CASES, odd_rows, same, train, write
+from export_cases import odd_rows, train, write
 
 import fcnet
 from fcnet.cli import main
@@ -29,30 +28,6 @@ def run(*arguments, cwd, stdin=None):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-I", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, text=True, check=False)
-
-
-def namespace(path: Path):
-    """What a script defines, as `from NAME import predict` would find it."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("script_under_test", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_a_script_predicts_what_the_net_does(case, folder):
-    """Whatever the layers, the encodings and the loss: from columns with missing, unknown and strange cells too."""
-    model = train(case, folder)
-    done = export(Predictor.read(resolve(model)), "python", folder / "net.py")
-
-    rows = odd_rows()
-    given = {name: np.array(cells, object) for name, cells in rows.items()}
-    same(case, namespace(folder / "net.py").predict(rows), fcnet.load(model).predict_columns(given))
-    assert done.rows > 100
-    assert done.difference < 1e-5
 
 
 @pytest.mark.parametrize("case", ["classes", "labels", "gaussian"])

@@ -1,0 +1,129 @@
+"""C files: what they call themselves, what they say, how exact they are, and that their own test can fail."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from export_cases import train
+
+from fcnet.cli import main
+from fcnet.export import export
+from fcnet.export.c import identifier, literal, number
+from fcnet.export.functions import needed
+from fcnet.formulas import transform
+from fcnet.runs.folder import resolve
+from fcnet.runs.model import Predictor
+
+CC = shutil.which("cc") or shutil.which("gcc")
+with_cc = pytest.mark.skipif(not CC, reason="compiles C")
+
+
+def run(text, folder, *more):
+    """What a program prints."""
+    (folder / "program.c").write_text(text)
+    command = [CC, "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2", "program.c", *more, "-o", "program"]
+    made = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    return subprocess.run([str(folder / "program")], capture_output=True, text=True, check=False)
+
+
+def test_names_texts_and_numbers_are_those_of_c():
+    """ASCII names that are no keywords and no others' names, octal bytes, float32 that read back equal."""
+    assert [identifier(name) for name in ("age", "big year", "2nd", "int", "γ2", "größe")] == [
+        "age", "big_year", "x2nd", "int_", "gamma2", "gr__e",
+    ]  # fmt: skip
+    assert identifier("a", ["a", "a_2"]) == "a_3"
+    assert literal('é "?"\n\\') == r'"\303\251 \042\077\042\012\134"'
+    assert [number(v) for v in (1, 0.1, 1e-30, np.nan, -np.inf)] == ["1.0f", "0.1f", "1e-30f", "NAN", "-INFINITY"]
+
+
+POINTS = {
+    "exp": [-103.0, -87.5, -20.0, -1e-4, 0.0, 0.3, 1.0, 17.3, 88.0],
+    "log": [1e-42, 1e-30, 0.3, 0.99, 1.0, 1.5, 7e4, 3e38],
+    "log1p": [0.0, 1e-9, 1e-3, 0.5, 1.0, 100.0],
+    "expm1": [-100.0, -5.0, -1e-3, -1e-9, 0.0, 1e-5, 0.7, 20.0],
+    "tanh": [-30.0, -2.0, -1e-4, 0.0, 1e-6, 0.4, 9.0],
+    "sqrt": [0.0, 1e-40, 1e-12, 0.3, 2.0, 1e9, 3e38],
+    "cos": [-7.0, 0.0, 0.5, 1.5707964, 3.0, 40.5, 900.25, -4000.5, 123456.0],
+}
+
+
+@with_cc
+def test_functions_are_exact_to_the_last_digits(tmp_path):
+    """exp, log and all others of float32 agree with those of float64 to 3e-7, near 0 and at the ends of the range."""
+    calls = "".join(
+        f'    printf("%.9g\\n", (double){name}_of({number(v)}));\n' for name, points in POINTS.items() for v in points
+    )
+    parts = "\n".join(["#include <stdio.h>", "#include <stdint.h>", *needed(POINTS)])
+
+    made = np.array(
+        run(f"{parts}\nint main(void)\n{{\n{calls}    return 0;\n}}\n", tmp_path).stdout.split(), np.float64
+    )
+    with np.errstate(under="ignore"):
+        expected = np.concatenate(
+            [transform.UFUNCS[name](np.float32(points).astype(np.float64)) for name, points in POINTS.items()]
+        )
+    assert (np.abs(made - expected) <= 3e-7 * np.abs(expected) + np.where(np.abs(expected) < 1e-37, 1e-43, 1e-7)).all()
+
+
+MAIN = """
+#include "net.h"
+#include <math.h>
+#include <stdio.h>
+
+int main(void)
+{
+    net_row row = {0};
+    net_result out;
+    row.age = 40.0f;
+    row.big_year = 1999.0f;
+    row.job = " naïve ";
+    row.city = "never seen";
+    row.flag = "TRUE";
+    row.size = "10.0";
+    printf("%d %d %d\\n", net_predict(0, &out), net_predict(&row, 0), net_predict(&row, &out));
+    printf("%d %s %.6f\\n", out.prediction, out.label, (double)out.probabilities[out.prediction]);
+    row.age = INFINITY;
+    printf("%d\\n", net_predict(&row, &out));
+    return 0;
+}
+"""
+
+
+@with_cc
+def test_a_program_calls_the_net(tmp_path, monkeypatch, capfd):
+    """Columns are members of the row, the class comes with its label, and what is wrong has a code."""
+    monkeypatch.chdir(tmp_path)
+    net = train("classes", tmp_path)
+    assert main(["export", str(net), "--format", "c", "-o", "net.c"]) == 0
+    said = capfd.readouterr().out
+    assert said.startswith("files    net.c, net.h · ")
+    assert said.endswith("next: cc -std=c99 -Dnet_SELF_TEST net.c -o net && ./net\n")
+
+    lines = run(MAIN, tmp_path, "net.c").stdout.splitlines()
+    header = "age,big year,job,city,flag,size"
+    (tmp_path / "one.csv").write_text(f"{header}\n40,1999,naïve,never seen,True,10\n", encoding="utf-8")
+    assert main(["predict", "one.csv", "-c", str(net), "-o", "-", "-q"]) == 0
+    label, *shares = capfd.readouterr().out.splitlines()[1].split(",")
+    best = max(map(float, shares))
+    assert lines[0] == "1 1 0"
+    assert lines[1].split()[1:] == [*label.lstrip("'").split(), lines[1].split()[-1]]
+    assert abs(float(lines[1].split()[-1]) - best) < 1e-5
+    assert lines[2] == "2"
+
+
+@with_cc
+def test_the_self_test_can_fail(tmp_path):
+    """A weight that is another makes it say which row is wrong, and end with 1."""
+    export(Predictor.read(resolve(train("numbers", tmp_path))), "c", tmp_path / "net.c")
+    text = (tmp_path / "net.c").read_text()
+    start = text.index("static const float b2[")
+    broken = text[:start] + text[start:].replace("{\n    ", "{\n    0.5f + ", 1)
+
+    assert run(text, tmp_path, "-Dnet_SELF_TEST").returncode == 0
+    done = run(broken, tmp_path, "-Dnet_SELF_TEST")
+    assert done.returncode == 1
+    assert done.stdout.startswith("row 0: number 0 is ")
