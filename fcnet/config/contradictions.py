@@ -216,6 +216,7 @@ def _whole(config: Config) -> Iterator[Clash]:
         ("schedule",): config.schedule != Constant(),
         ("schedules",): config.schedules != type(config.schedules)(),
         ("average",): config.average is not None,
+        ("ensemble",): config.ensemble > 1,
         ("training", "clip_norm"): config.training.clip_norm is not None,
         ("network", "dropout"): config.network.dropout > 0,
         ("network", "input_dropout"): config.network.input_dropout > 0,

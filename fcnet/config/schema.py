@@ -168,6 +168,9 @@ class Config:
     """How the learning rate changes over the steps."""
     schedules: Schedules = field(default_factory=Schedules)
     """How other rates change."""
+    ensemble: Annotated[int, Ge(1), Le(1000)] = 1
+    """Nets that are trained side by side, each with random words and early stopping of its own; their probabilities, or
+    numbers, are averaged."""
     average: Average | None = None
     """An average of the parameters over the last steps, which is scored and kept; `null`: none."""
     training: Training = field(default_factory=Training)

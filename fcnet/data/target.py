@@ -382,6 +382,12 @@ class Numbers(Target):
         placed = y * Sym("scale") + Sym("mean")
         return placed if self.low is None else minimum(maximum(placed, Sym("low")), Sym("high"))
 
+    def within(self, y: Array) -> Array:
+        """Standardised numbers (…, n_out), none beyond what predictions are kept between."""
+        if self.low is None or self.high is None:
+            return y
+        return np.clip(y, (self.low - self.mean) / self.scale, (self.high - self.mean) / self.scale)
+
     def truths(self, y: Array) -> Array:
         """In original units."""
         return np.asarray(np.asarray(y, dtype=np.float64) * self.scale + self.mean)

@@ -98,13 +98,15 @@ class Graph:
 
 def record(model: Predictor) -> Graph:
     """The graph of a checkpoint's net."""
+    if len(model.nets) > 1:
+        raise UsageError("it holds several nets, and one alone is exported", file=str(model.path))
     tape, head, net = Tape(), model.head, model.network
     dtype = np.dtype(model.config.dtype)
     batch = Batch.of(1, net.n_in, 0, dtype, n_cat=net.n_cat)
     a = net.forward(tape, net.workspaces(batch, train=False, seed=0, dtype=dtype), batch)
     p = ref("p", (1, head.linked), dtype)
     head.link(tape, a, p)
-    out, arrays = p, {"θ": model.state.θ, "q": model.state.q}
+    out, arrays = p, {"θ": model.nets[0].θ, "q": model.nets[0].q}
     if isinstance(head.target, Numbers):
         scales = {name: np.atleast_2d(array) for name, array in head.target.scales.items()}
         arrays |= {f"target_{name}": array for name, array in scales.items()}

@@ -18,6 +18,7 @@ from fcnet.formulas import (
     Sym,
     absolute,
     exp,
+    expm1,
     log,
     log1p,
     maximum,
@@ -36,6 +37,8 @@ Learnt = Literal["one_hot", "bits", "numbers", "amounts"]
 """What y is: one column a class, columns of 0 and 1, numbers, or numbers that are 0 or more."""
 
 Exprs = tuple[Expr, ...]
+
+_LEAST = 1e-300  # the least number, in float64, whose logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,20 @@ class Loss(ABC):
         """What is predicted of each target; the first is what metrics judge."""
         return (Said(),)
 
+    def settled(self, p: Exprs) -> Exprs:
+        """The predictions of all parts, where those of a row depend on each other."""
+        return p
+
+    def averaged(self, a: Exprs) -> Exprs:
+        """What is averaged over several nets, of what one of them says: the predictions of all parts."""
+        return self.settled(self.link(a))
+
+    def unlink(self, p: Exprs) -> Exprs:
+        """What one net has to say for `averaged` to be p, in float64."""
+        return p
+
     def say(self, p: Exprs) -> Exprs:
-        """That, of the predictions of all parts."""
+        """What is said, of the predictions of all parts."""
         return p
 
     @property
@@ -197,6 +212,10 @@ class CrossEntropy(Loss):
         """p = softmax(a)."""
         return (Softmax().f(a[0]),)
 
+    def unlink(self, p: Exprs) -> Exprs:
+        """a = ln p."""
+        return (log(maximum(p[0], _LEAST)),)
+
     @property
     def nats(self) -> Loss:
         """Without smoothing."""
@@ -218,6 +237,14 @@ class BinaryCrossEntropy(Loss):
     def link(self, a: Exprs) -> Exprs:
         """p = σ(a)."""
         return (Sigmoid().f(a[0]),)
+
+    def averaged(self, a: Exprs) -> Exprs:
+        """p, and 1 − p = σ(−a), where the difference would leave nothing."""
+        return Sigmoid().f(a[0]), Sigmoid().f(-a[0])
+
+    def unlink(self, p: Exprs) -> Exprs:
+        """a = ln p − ln(1 − p)."""
+        return (log(maximum(p[0], _LEAST)) - log(maximum(p[1], _LEAST)),)
 
     @property
     def nats(self) -> Loss:
@@ -265,12 +292,17 @@ class Pinball(Loss):
         """The prediction, then every level."""
         return (Said(), *(Said(f"prediction{{}}@{level:g}") for level in self.ascending))
 
-    def say(self, p: Exprs) -> Exprs:
+    def settled(self, p: Exprs) -> Exprs:
         """In order: as many rounds as there are levels exchange every other pair of neighbours."""
         ordered = [*p]
         for i in (i for start in range(len(p)) for i in range(start % 2, len(p) - 1, 2)):
             low, high = ordered[i : i + 2]
             ordered[i : i + 2] = minimum(low, high), maximum(low, high)
+        return tuple(ordered)
+
+    def say(self, p: Exprs) -> Exprs:
+        """The middle one, and all."""
+        ordered = self.settled(p)
         middle = min(range(len(self.ascending)), key=lambda i: abs(self.ascending[i] - 0.5))
         return ordered[middle], *ordered
 
@@ -299,6 +331,11 @@ class Gaussian(Loss):
     def link(self, a: Exprs) -> Exprs:
         """μ and σ."""
         return a[0], Softplus().f(a[1]) + self.floor
+
+    def unlink(self, p: Exprs) -> Exprs:
+        """μ, and s = t + ln(1 − e⁻ᵗ) with t = σ − floor."""
+        t = maximum(p[1] - self.floor, _LEAST)
+        return p[0], t + log(-expm1(-t))
 
     @property
     def said(self) -> tuple[Said, ...]:
@@ -331,6 +368,10 @@ class Poisson(Loss):
     def link(self, a: Exprs) -> Exprs:
         """m = eᵃ."""
         return (exp(a[0]),)
+
+    def unlink(self, p: Exprs) -> Exprs:
+        """a = ln m."""
+        return (log(maximum(p[0], _LEAST)),)
 
 
 def _per_output(x: Expr | float, y: Expr) -> Expr:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fcnet.formulas.notation import compact
-from fcnet.reports.summary import net
+from fcnet.reports.summary import net, size
 from fcnet.reports.text import count, fold, hang, label_width, left, table
 from fcnet.training.prepare import Prepared
 from fcnet.training.timing import PhaseOfLayer, Profile, Spread
@@ -25,7 +25,7 @@ def lines(prepared: Prepared, profiles: Sequence[Profile], following: str, width
     headers = ["µs a step", "fastest", "rows/s", "GFLOP/s", "products", "÷ products"]
     steps = [(profile.backend, _step(profile)) for profile in profiles]
     return [
-        *fold(settings.name, [chain, count(network.layout.count, "parameter"), *about], width, indent),
+        *fold(settings.name, [chain, size(len(network.who), network.layout.count), *about], width, indent),
         *table("step", "", headers, steps, indent, width),
         *table(
             first.backend,

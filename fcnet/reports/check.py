@@ -234,7 +234,9 @@ def _net(found: Examination, indent: int, everything: bool) -> list[str]:
     for row in shown:
         number = str(row.number) if row.init else ""
         rows.append((number, f"{row.n_in:,}", f"{row.n_out:,}", row.kind, row.init, f"{row.parameters:,}"))
-    rows.append(("", "", "", "", "together", f"{found.prepared.network.layout.count:,}"))
+    network = found.prepared.network
+    together = "together" if not network.members else f"in {count(len(network.who), 'net')}"
+    rows.append(("", "", "", "", together, f"{network.layout.count:,}"))
     widths = [max(cells(row[i]) for row in rows) for i in range(6)]
     told = []
     for a, b, c, d, e, f in rows:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fcnet.errors import escape
 from fcnet.formulas.notation import compact
-from fcnet.machine import size
-from fcnet.reports.summary import PARTS, net, outputs
-from fcnet.reports.text import count, figures, fold, label_width, left, shorten
+from fcnet.machine import size as memory
+from fcnet.reports.summary import PARTS, outputs, size
+from fcnet.reports.summary import net as drawn
+from fcnet.reports.text import figures, fold, label_width, left, shorten
 from fcnet.runs.checkpoint import Checkpoint
 from fcnet.runs.model import understand
 
@@ -24,8 +26,9 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
     """
     header = found.header
     parts = understand(found)
-    chain = net(*parts.network.outline)
+    chain = drawn(*parts.network.outline)
     optimizer = f"{getattr(parts.config.optimizer, 'name', '')} {compact(parts.config.optimizer.lr)}"
+    nets = header.get("nets", [None])
     classes = parts.head.target.classes or ()
     indent = label_width(header["name"])
 
@@ -47,13 +50,14 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
     what = outputs(parts.head.target.task, parts.head.target.names, len(classes))
     return [
         *line(header["name"], escape(str(found.path)), when),
-        *line("net", chain, count(parts.network.layout.count, "parameter"), parts.config.dtype),
+        *line("net", chain, size(len(nets), len(nets) * parts.network.layout.count), parts.config.dtype),
+        *names("nets", [_net(net) for net in nets] if "nets" in header else []),
         *line("trained", f"epoch {header['epoch']}", f"step {header['step']:,}", optimizer, f"rows: {', '.join(rows)}"),
         *line("target", what),
         *names("classes", classes),
         *names("columns", parts.encoder.columns),
         *_scores(header.get("metrics"), indent, width),
-        *_arrays(found, indent),
+        *_arrays(found, indent, everything),
         left("next", indent) + following,
     ]
 
@@ -64,10 +68,19 @@ def _scores(metrics: Any, indent: int, width: int | None) -> list[str]:
     return fold("scores", said, width, indent) if said else []
 
 
-def _arrays(found: Checkpoint, indent: int) -> list[str]:
-    names = [shorten(name, 40) for name in found.arrays]
-    shapes = [" × ".join(map(str, array.shape)) or "1" for array in found.arrays.values()]
-    about = [f"{array.dtype}  {size(array.nbytes)}" for array in found.arrays.values()]
+def _net(net: Mapping[str, Any]) -> str:
+    """`2: epoch 14, weight 0.25`."""
+    return f"{net['member']}: epoch {net['epoch']}, weight {net['weight']:.3g}"
+
+
+def _arrays(found: Checkpoint, indent: int, everything: bool) -> list[str]:
+    """Each with shape, type and size; of several nets those of the first, or all."""
+    arrays = {n: a for n, a in found.arrays.items() if everything or not re.match(r"[1-9]\d*/", n)}
+    names = [shorten(name, 40) for name in arrays]
+    shapes = [" × ".join(map(str, array.shape)) or "1" for array in arrays.values()]
+    about = [f"{array.dtype}  {memory(array.nbytes)}" for array in arrays.values()]
+    if len(arrays) < len(found.arrays):
+        names, shapes, about = [*names, "…"], [*shapes, ""], [*about, "those of the other nets, -v lists them"]
     widest = max(map(len, names)), max(map(len, shapes))
     labels = ["arrays", *[""] * (len(names) - 1)]
     return [

@@ -26,7 +26,7 @@ def head(run: Glance, width: int | None) -> list[str]:
     )
     indent = label_width(run.name)
     trained = [f"{run.optimizer} {compact(run.lr)}", f"{run.backend}, {count(run.threads, 'thread')}"]
-    chain = [net(run.widths, run.activations), count(run.parameters, "parameter")]
+    chain = [net(run.widths, run.activations), size(run.nets, run.parameters)]
     return [
         *fold(run.name, [count(run.rows, "row"), what, parts], width, indent),
         *fold("net", [*chain, *trained], width, indent),
@@ -52,6 +52,16 @@ def net(widths: tuple[int, ...], activations: tuple[str, ...]) -> str:
     if len(hidden) > 6:
         hidden = [*hidden[:3], f"({len(hidden) - 5} more)", *hidden[-2:]]
     return " → ".join([str(widths[0]), *hidden, str(widths[-1])])
+
+
+def size(nets: int, parameters: int) -> str:
+    """How many parameters there are, and in how many nets where these are several.
+
+    >>> size(3, 42)
+    '3 nets of 14 parameters'
+    """
+    each = count(parameters // nets, "parameter")
+    return each if nets == 1 else f"{count(nets, 'net')} of {each}"
 
 
 def scores(

@@ -107,18 +107,30 @@ class PartRecords:
 
 @dataclass(frozen=True)
 class StateRecord:
-    """The place in the run that a last.npz goes on from."""
+    """The place in the run that a last.npz goes on from; of several nets for each that goes on, whose numbers are
+    `who`."""
 
     epoch: Count
     row: Count
     step: Count
-    loss: HexFloat
-    best: HexFloat | None
-    best_epoch: Count
-    waited: Count
+    loss: HexFloat | list[HexFloat]
+    best: HexFloat | list[HexFloat | None] | None
+    best_epoch: Count | list[Count]
+    waited: Count | list[Count]
     seconds: Seconds
     elapsed: Seconds
     finished: str | None
+    who: list[Count] | None = None
+
+
+@dataclass(frozen=True)
+class NetRecord:
+    """A net of an ensemble: its number, its share in the mean, its best epoch, 0 before one, and its value then."""
+
+    member: Count
+    weight: Annotated[float, Ge(0), Le(1)]
+    epoch: Count
+    best: float | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,7 @@ class Header:
     parts: PartRecords
     metrics: dict[str, float | None] | None
     machine: dict[str, str | bool | int | float | None]
+    nets: Annotated[list[NetRecord], Len(1)] | None = None
     content: Hash | None = None
     guess_weighted_by: str | None = None
     state: StateRecord | None = None
@@ -214,5 +227,35 @@ def _contradictions(header: Header, settings: Config) -> Iterator[str]:
         yield "data: a role stands twice"
     if not header.parts.train.rows:
         yield "parts.train.rows: there are none"
-    if state is not None and max(state.best_epoch, state.waited) > state.epoch:
+    yield from _of_nets(header, settings)
+
+
+def _of_nets(header: Header, settings: Config) -> Iterator[str]:
+    """What an ensemble and its nets do not say of each other."""
+    nets, state = header.nets, header.state
+    if (nets is None) != (settings.ensemble == 1):
+        yield "nets: there are some where config.ensemble is more than 1, and only there"
+    own = [] if state is None else [state.best_epoch, state.waited]
+    each = [number for one in own for number in (one if isinstance(one, list) else [one])]
+    if state is not None and max(each, default=0) > state.epoch:
         yield "state: best_epoch and waited are at most epoch"
+    if nets is None:
+        if state is not None and not (state.who is None and all(isinstance(one, int) for one in own)):
+            yield "state: it is of several nets, and there is one"
+        return
+    numbers = [net.member for net in nets]
+    if numbers != sorted({*numbers}) or numbers[-1] >= settings.ensemble:
+        yield f"nets: their members are numbers below {settings.ensemble}, in order and none twice"
+    if abs(math.fsum(net.weight for net in nets) - 1) > 1e-6:
+        yield "nets: their weights do not sum to 1"
+    if max(net.epoch for net in nets) > header.epoch:
+        yield "nets: one is of a later epoch"
+    if state is None:
+        return
+    listed = [state.loss, state.best, state.best_epoch, state.waited]
+    if not state.who or any(not isinstance(one, list) or len(one) != len(state.who) for one in listed):
+        yield "state: it has as many numbers of each kind as there are nets that go on"
+    elif not {*state.who} <= {*numbers} or state.who != sorted({*state.who}):
+        yield "state.who: not all of them are among nets, in order"
+    elif [net.epoch for net in nets if net.member in state.who] != state.best_epoch:
+        yield "state.best_epoch and nets do not agree"

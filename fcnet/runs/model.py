@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +28,7 @@ from fcnet.runs import checkpoint
 from fcnet.training import build
 from fcnet.training.head import Head
 from fcnet.training.program import Forward
-from fcnet.training.scoring import Scorer, summary
-from fcnet.training.state import State
+from fcnet.training.scoring import Mixed, Outputs, Scorer, summary
 
 BATCH = 256
 """Rows computed at a time when scoring and predicting: fixed, so that equal files give equal bytes. More are not
@@ -49,49 +49,69 @@ class Description:
     metrics: tuple[Metric, ...]
 
 
-def parameters(net: Network, state: State, *, optimizer: bool) -> dict[str, Array]:
-    """θ, buffers and, if asked for, the optimizer's vectors by their names in a checkpoint; views, not copies."""
-    arrays = {**net.layout.views(state.θ), **net.buffers.views(state.q)}
-    if optimizer:
-        for name, vector in state.vectors.items():
-            arrays |= {f"optimizer/{name}/{slot}": view for slot, view in net.layout.views(vector).items()}
-    return arrays
+def parameters(net: Network, θ: Array, q: Array, at: str = "", vectors: Mapping[str, Array] = {}) -> dict[str, Array]:
+    """θ and buffers of one net, and an optimizer's vectors, by their names in a checkpoint; views, not copies.
+
+    `at`: under what they stand, as in `2/` of the third net that the header lists, or `2/best/`.
+    """
+    arrays = {**net.layout.views(θ), **net.buffers.views(q)}
+    for name, vector in vectors.items():
+        arrays |= {f"optimizer/{name}/{slot}": view for slot, view in net.layout.views(vector).items()}
+    return {at + name: view for name, view in arrays.items()}
+
+
+def nets_of(header: Mapping[str, Any]) -> Iterator[tuple[str, bool, bool]]:
+    """Of each net in a checkpoint what its arrays stand under, whether it goes on, and whether its best is there too.
+
+    The header is a right one. A net that goes on has an optimizer's vectors, in a last.npz alone; so has a single one.
+    """
+    listed = header.get("nets")
+    if listed is None:
+        yield "", True, False
+        return
+    left = {*(header.get("state") or {}).get("who", ())}
+    for i, net in enumerate(listed):
+        goes_on = net["member"] in left
+        yield f"{i}/", goes_on, goes_on and net["epoch"] > 0
 
 
 def check_members(net: Network, held: checkpoint.Checkpoint, dtype: str, vectors: Sequence[str] | None = None) -> None:
-    """Compare a checkpoint's arrays with what the net needs, by arithmetic alone: no memory is asked for.
+    """Compare a checkpoint's arrays with what its nets, each like `net`, need, by arithmetic alone: no memory is asked
+    for.
 
     `vectors` are the names of the optimizer's, None to leave them out of account. Raises CheckpointError for what is
     missing, of another shape or type, or too much.
     """
-    shapes = {slot.name: net.members + slot.shape for slot in (*net.layout.slots, *net.buffers.slots)}
-    for vector in vectors or ():
-        shapes |= {f"optimizer/{vector}/{slot.name}": net.members + slot.shape for slot in net.layout.slots}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for at, goes_on, best in nets_of(held.header):
+        for start in (at, f"{at}best/") if best and vectors is not None else (at,):
+            shapes |= {start + slot.name: slot.shape for slot in (*net.layout.slots, *net.buffers.slots)}
+        for vector in (vectors or ()) if goes_on else ():
+            shapes |= {f"{at}optimizer/{vector}/{slot.name}": slot.shape for slot in net.layout.slots}
     problems = []
     for name, shape in shapes.items():
         found = held.arrays.get(name)
         if found is None:
-            what = "; it was saved with another optimizer, or without one" if name.startswith("optimizer/") else ""
+            what = "; it was saved with another optimizer, or without one" if "optimizer/" in name else ""
             problems.append(f"{name} is missing{what}")
         elif found.shape != shape:
             problems.append(f"{name} has the shape {found.shape}, and the config inside needs {shape}")
         elif found.dtype.name != dtype:
             problems.append(f"{name} is {found.dtype.name}, and the config inside says {dtype}")
-    ignored = ("preprocess/",) if vectors is not None else ("preprocess/", "optimizer/")
+    ignored = r"preprocess/" if vectors is not None else r"preprocess/|(\d+/)?optimizer/|\d+/best/"
     problems += [
         f"{name} is no part of the net of the config inside"
         for name in held.arrays
-        if name not in shapes and not name.startswith(ignored)
+        if name not in shapes and not re.match(ignored, name)
     ]
     if problems:
         more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise CheckpointError("; ".join(problems[:5]) + more, file=str(held.path))
 
 
-def restore(net: Network, state: State, held: checkpoint.Checkpoint, *, optimizer: bool) -> None:
-    """Fill the state's vectors from a checkpoint; raises what `check_members` raises."""
-    check_members(net, held, state.θ.dtype.name, tuple(state.vectors) if optimizer else None)
-    for name, view in parameters(net, state, optimizer=optimizer).items():
+def fill(held: checkpoint.Checkpoint, views: Mapping[str, Array]) -> None:
+    """Fill the views, as `parameters` names them, from a checkpoint that was checked."""
+    for name, view in views.items():
         view[...] = held.arrays[name]
 
 
@@ -150,15 +170,37 @@ def _require(holds: bool, what: str) -> None:
 
 
 @dataclass(frozen=True)
+class WeightedNet:
+    """One net of a model: θ (P,) and buffers q in the layout of `Predictor.network`, and its share in the mean.
+
+    `member` is its number in the ensemble, `epoch` the one that it is from.
+    """
+
+    θ: Array
+    q: Array
+    weight: float
+    member: int
+    epoch: int
+
+
+@dataclass(frozen=True)
 class Engine:
-    """What computes for one thread at a time: a backend with its scratch memory, and the net's buffers in it."""
+    """What computes for one thread at a time: a backend with its scratch memory, and the nets' buffers in it."""
 
     backend: Backend
-    forward: Forward
+    forward: Outputs
 
 
 class Predictor:
-    """A net that predicts, for several threads at a time. `header` is the checkpoint's; `path` its file."""
+    """A net that predicts, or several, for several threads at a time. `header` is the checkpoint's; `path` its file.
+
+    `nets` has every net, one or more, all in the shape of `network`, a net alone. The prediction is the mean of theirs,
+    each counting by its weight; the weights sum to 1. To go over them:
+
+        for net in model.nets:
+            arrays = parameters(model.network, net.θ, net.q)  # {"W1": …, "b1": …}
+            …  # net.weight · what the head predicts of the outputs under these
+    """
 
     def __init__(self, held: checkpoint.Checkpoint) -> None:
         self.header: Mapping[str, Any] = held.header
@@ -166,12 +208,21 @@ class Predictor:
         parts = understand(held)
         self.config, self.encoder, self.head, self.target = parts.config, parts.encoder, parts.head, parts.head.target
         self.network, self.metrics = parts.network, parts.metrics
-        self.state = State.new(self.network, (), np.dtype(self.config.dtype))
-        restore(self.network, self.state, held, optimizer=False)
+        listed = held.header.get("nets")
+        nets = listed or [{"weight": 1.0, "member": 0, "epoch": held.header["epoch"]}]
+        self._pack = self.network if listed is None else Network.pack([self.network] * len(nets))
+        dtype = np.dtype(self.config.dtype)
+        self._θ, self._q = self._pack.layout.zeros(dtype), self._pack.buffers.zeros(dtype)
+        rows = [each.reshape(len(nets), each.shape[-1]) for each in (self._θ, self._q)]
+        self.nets = tuple(
+            WeightedNet(θ, q, net["weight"], net["member"], net["epoch"]) for θ, q, net in zip(*rows, nets, strict=True)
+        )
+        for (at, *_), own in zip(nets_of(held.header), self.nets, strict=True):
+            fill(held, parameters(self.network, own.θ, own.q, at))
         self._backend = choice.usable(self.config.backend)
         shapes = tuple(self.network.product_shapes(int(self.config.training.batch_size)))
         self._products = choice.ProductShapes(shapes, np.dtype(self.config.dtype))
-        small = self.network.layout.size <= READING * self.encoder.n_in
+        small = len(nets) * self.network.layout.size <= READING * self.encoder.n_in
         self._threads = 1 if small else machine.cores()
         self._idle: list[Engine] = []
 
@@ -190,7 +241,9 @@ class Predictor:
             engine = self._idle.pop()
         except IndexError:
             backend = choice.make(self._backend, self._threads, products=self._products)
-            engine = Engine(backend, Forward(backend, self.network, self.state.θ, self.state.q, BATCH))
+            forward = Forward(backend, self._pack, self._θ, self._q, BATCH)
+            mixed = Mixed(forward, self.head, [net.weight for net in self.nets]) if self._pack.members else forward
+            engine = Engine(backend, mixed)
         try:
             with machine.agreed(engine.backend.blas_threads(self.network.largest_product(BATCH))):
                 yield engine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -13,11 +13,11 @@ import numpy as np
 from fcnet.backends.ops import Array
 from fcnet.config import schema
 from fcnet.errors import CheckpointError
-from fcnet.nn.network import Network
 from fcnet.runs import checkpoint, folder
 from fcnet.runs.log import MetricsLog
-from fcnet.runs.model import parameters, restore, understand
+from fcnet.runs.model import check_members, fill, nets_of, parameters, understand
 from fcnet.training.events import Epoch
+from fcnet.training.pack import Pack
 from fcnet.training.state import State
 
 SAVE_SECONDS = 1.0
@@ -26,10 +26,8 @@ SAVE_SECONDS = 1.0
 
 @dataclass
 class Best:
-    """The best parameters so far, of which epoch, and whether the disk has them."""
+    """Of which epoch the best nets are that the pack has, and whether the disk has them."""
 
-    θ: Array
-    q: Array
     epoch: int = 0
     step: int = 0
     metrics: Mapping[str, Any] | None = None
@@ -48,16 +46,15 @@ class Saver:
         self,
         run: folder.RunFolder,
         log: MetricsLog,
-        network: Network,
-        state: State,
+        pack: Pack,
         every: schema.CheckpointInterval,
         header: Mapping[str, Any],
         fitted: Mapping[str, Array],
         given: Mapping[str, Any],
     ) -> None:
-        self.run, self.log, self.network, self.state, self.every = run, log, network, state, every
+        self.run, self.log, self.pack, self.every = run, log, pack, every
         self.header, self.fitted, self.given = header, fitted, given
-        self.best = Best(state.scored.copy(), state.q.copy())
+        self.state, self.network, self.best = pack.state, pack.network, Best()
         self._row: Mapping[str, Any] | None = None  # the last epoch's
         self._saved = (0, 0, 0)
         self._at = monotonic()
@@ -70,15 +67,27 @@ class Saver:
         """
         header = held.header
         self._check_run(header, str(held.path))
-        restore(self.network, self.state, held, optimizer=True)
+        check_members(self.network, held, self.state.θ.dtype.name, tuple(self.state.vectors))
         try:
+            numbers = self.pack.numbers
+            self.pack.take_up([numbers.index(number) for number in header["state"].get("who", numbers)])
+            fill(held, self._arrays(header))
             self.state.restore(header["state"])
             check(self.state)
+            best, place = header.get("metrics") or {}, self.pack.best
+            self.best = Best(int(best.get("epoch", 0)), int(best.get("step", 0)), header.get("metrics"))
+            for net in header.get("nets", ()):
+                at = numbers.index(net["member"])
+                place.epoch[at] = net["epoch"]
+                place.value[at] = np.nan if net.get("best") is None else net["best"]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CheckpointError(
                 f"its header lacks or garbles {error}, so the run cannot be continued", file=str(held.path)
             ) from None
-        notices = self._recall_best(header.get("metrics"))
+        if self.pack.several:
+            self.pack.recall()
+            self.best.saved = not self.best.epoch  # best.npz may be ahead
+        notices = [] if self.pack.several else self._recall_best(header.get("metrics"))
         last = self.log.cut(self.state.epoch)
         if last < self.state.epoch:
             notices.append(f"metrics.csv lacks the rows of the epochs after {last}; it goes on without them")
@@ -100,19 +109,14 @@ class Saver:
         self.log.append(row)
         self._row = row
         if event.best:
-            self.best.θ[...] = self.state.scored
-            self.best.q[...] = self.state.q
             self.best.epoch, self.best.step, self.best.saved = event.epoch, event.step, False
             self.best.metrics = row
 
     def settle_best(self) -> bool:
         """The last epoch becomes the best where none was: the metric was never a number. Whether it was so."""
-        state, best = self.state, self.best
-        if state.best_epoch:
+        if not self.pack.settle():
             return False
-        best.θ[...], best.q[...] = state.scored, state.q
-        best.epoch = state.best_epoch[...] = state.epoch
-        best.step, best.metrics, best.saved = state.step, self._row, False
+        self.best = Best(self.state.epoch, self.state.step, self._row, saved=False)
         return True
 
     def due(self) -> bool:
@@ -141,8 +145,9 @@ class Saver:
             "metrics": self.best.metrics,
             "state": self.state.numbers(),
             "given": self.given,
+            **self.nets(last=True),
         }
-        self.run.save(folder.LAST, header, {**parameters(self.network, self.state, optimizer=True), **self.fitted})
+        self.run.save(folder.LAST, header, {**self._arrays(header), **self.fitted})
         self._saved = self._place()
         self._at = monotonic()
 
@@ -151,10 +156,43 @@ class Saver:
         best = self.best
         if best.saved:
             return
-        header = {**self.header, "epoch": best.epoch, "step": best.step, "metrics": best.metrics}
-        arrays = parameters(self.network, replace(self.state, θ=best.θ, q=best.q), optimizer=False)
-        self.run.save(folder.BEST, header, {**arrays, **self.fitted})
+        at = {"epoch": best.epoch, "step": best.step, "metrics": best.metrics}
+        header = {**self.header, **at, **self.nets(last=False)}
+        self.run.save(folder.BEST, header, {**self._arrays(header), **self.fitted})
         best.saved = True
+
+    def nets(self, *, last: bool) -> dict[str, Any]:
+        """What the header says of the nets of an ensemble: those that predict, and in last.npz those that may yet."""
+        pack, best = self.pack, self.pack.best
+        if not pack.several:
+            return {}
+        weights = dict.fromkeys(sorted({*pack.left, *np.flatnonzero(best.epoch).tolist()}), 0.0) if last else {}
+        weights |= {net.place: net.weight for net in pack.chosen()}
+        listed = [
+            {"member": pack.numbers[i], "weight": weight, "epoch": int(best.epoch[i])} for i, weight in weights.items()
+        ]
+        known = [{} if np.isnan(best.value[i]) else {"best": float(best.value[i])} for i in weights]
+        return {"nets": [{**net, **more} for net, more in zip(listed, known, strict=True)]}
+
+    def _arrays(self, header: Mapping[str, Any]) -> dict[str, Array]:
+        """All arrays of a checkpoint of that header by their names but those of the preprocessing; views, not copies.
+
+        Of a net that goes on its parameters stand there as they are now, of others those of its best epoch.
+        """
+        pack, state, last = self.pack, self.state, "state" in header
+        places = [pack.numbers.index(net["member"]) for net in header.get("nets", ({"member": pack.numbers[0]},))]
+        left = {place: i for i, place in enumerate(pack.left)} if last else {}
+        found: dict[str, Array] = {}
+        for place, (at, goes_on, has_best) in zip(places, nets_of(header), strict=True):
+            θ, q = pack.each(pack.best.θ)[place], pack.each(pack.best.q)[place]
+            if not (last and goes_on):
+                found |= parameters(self.network, θ, q, at)
+                continue
+            i = left[place]
+            vectors = {name: pack.each(vector)[i] for name, vector in state.vectors.items()}
+            found |= parameters(self.network, pack.each(state.θ)[i], pack.each(state.q)[i], at, vectors)
+            found |= parameters(self.network, θ, q, f"{at}best/") if has_best else {}
+        return found
 
     def _place(self) -> tuple[int, int, int]:
         return self.state.epoch, self.state.row, self.state.step
@@ -174,7 +212,7 @@ class Saver:
 
         A best.npz that is ahead was written just before a kill: its epoch comes again, and writes the same.
         """
-        state, best = self.state, self.best
+        state, best = self.state, self.pack.best
         path = self.run.path / folder.BEST
         try:
             held = checkpoint.read(path)
@@ -186,18 +224,15 @@ class Saver:
                     file=str(path),
                 ) from None
             best.θ[...], best.q[...] = state.scored, state.q
-            best.epoch, best.step, best.metrics, best.saved = (
-                int(state.best_epoch),
-                state.step,
-                metrics,
-                not state.best_epoch,
-            )
+            best.epoch[...], best.value[...] = state.best_epoch, state.best
+            self.best = Best(int(state.best_epoch), state.step, metrics, saved=not state.best_epoch)
             return [f"{path} is damaged or missing; it is written anew"] if state.best_epoch else []
         self._check_run(held.header, str(path))
         match held.header:
             case {"epoch": int(epoch), "step": int(step)} if epoch >= state.best_epoch:
-                restore(self.network, replace(state, θ=best.θ, q=best.q), held, optimizer=False)
-                best.epoch, best.step, best.metrics = epoch, step, held.header.get("metrics")
+                fill(held, parameters(self.network, best.θ, best.q))
+                best.epoch[...], best.value[...] = epoch, state.best
+                self.best = Best(epoch, step, held.header.get("metrics"))
                 return []
         raise CheckpointError(
             f"it is not of epoch {state.best_epoch}, which was the best as {folder.LAST} says; they do not belong "

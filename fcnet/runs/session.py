@@ -23,24 +23,21 @@ from fcnet.backends.ops import Array
 from fcnet.config.schema import Config
 from fcnet.data import Dataset
 from fcnet.data.opened import identity
-from fcnet.data.source import MemorySource
 from fcnet.errors import DataError, DivergedError, Stopped, escape
 from fcnet.metrics import METRICS
 from fcnet.optim.schedules import factors
-from fcnet.optim.solvers import of_objective
 from fcnet.records import dataclass
 from fcnet.runs import checkpoint, environment, folder, origin
 from fcnet.runs.beginning import begin, portable, without_path
 from fcnet.runs.log import MetricsLog
-from fcnet.runs.model import BATCH, check_members
+from fcnet.runs.model import check_members
 from fcnet.runs.saver import Saver
 from fcnet.training.estimate import refuse
 from fcnet.training.events import Epoch, Event, Finished, Glance, Notice, Progress, Saving, Started
-from fcnet.training.loop import Plan, train
+from fcnet.training.loop import Plan
+from fcnet.training.pack import Pack
 from fcnet.training.prepare import Prepared, prepare
-from fcnet.training.program import Forward, Program
-from fcnet.training.scoring import Scorer, summary, weighted_by
-from fcnet.training.solving import solve
+from fcnet.training.scoring import summary, weighted_by
 from fcnet.training.state import State
 
 Stop = Callable[[], int | None]
@@ -179,7 +176,7 @@ def _check(held: checkpoint.Checkpoint, prepared: Prepared, content: str | None)
             "it, or start a new run",
             file=settings.data.train,
         )
-    check_members(prepared.network, held, settings.dtype, prepared.update.names)
+    check_members(prepared.network.one(0), held, settings.dtype, prepared.update.names)
 
 
 def _plan(prepared: Prepared) -> Plan:
@@ -211,21 +208,9 @@ def _session(
 ) -> _Session:
     """Allocate the state, fill in the initial weights, and what scores and saves it; `given`: the config as given."""
     prepared, backend, settings, data = ready.prepared, ready.backend, ready.prepared.settings, ready.prepared.data
-    program, source = prepared.begin(backend)
-    state = program.state
     rows, w = data.parts["train"], data.row_weights
     guess = data.target.guess(data.y[rows], None if w is None else w[rows])
-    forward = Forward(backend, prepared.network, state.scored, state.q, BATCH)
-    scorer = Scorer(
-        backend,
-        forward,
-        prepared.head,
-        prepared.metrics,
-        guess,
-        (data.inputs, data.y, data.w),
-        data.row_weights,
-        watch.poll,
-    )
+    pack = Pack(prepared, backend, guess, watch.poll)
     columns = ["epoch", "step", "lr", "train_loss"]
     if len(data.parts["validation"]):
         columns += ["val_loss", *(f"val_{metric.name}" for metric in prepared.metrics)]
@@ -237,8 +222,8 @@ def _session(
         identity, given = held.header.get("run", ""), held.header["given"]
     header = _header(ready, run, identity, guess, now)
     fitted = {**data.encoder.arrays(), **data.target.arrays()}
-    saver = Saver(run, log, prepared.network, state, settings.training.checkpoint, header, fitted, given)
-    return _Session(ready, run, held, watch, data, ready.plan, program, state, source, scorer, saver)
+    saver = Saver(run, log, pack, settings.training.checkpoint, header, fitted, given)
+    return _Session(ready, run, held, watch, data, ready.plan, pack, pack.state, saver)
 
 
 def _header(
@@ -275,10 +260,8 @@ class _Session:
     watch: _Watch
     data: Dataset
     plan: Plan
-    program: Program
+    pack: Pack
     state: State
-    source: MemorySource
-    scorer: Scorer
     saver: Saver
     bests: list[float] = field(default_factory=list)  # after each epoch of this process, NaN where there is none
 
@@ -358,7 +341,7 @@ class _Session:
 
     def _risen(self, epochs: int) -> list[str]:
         """A notice where the learning rate rises because the run is not as long any more as it was begun with."""
-        per_epoch = -(-self.source.n // self.plan.batch_size)
+        per_epoch = -(-self.pack.source.n // self.plan.batch_size)
         step, schedule = self.state.step, self.plan.schedule
         then, now = (
             float(factors(schedule, np.array([min(step, per_epoch * n - 1)]), per_epoch * n, n)[0])
@@ -372,7 +355,7 @@ class _Session:
 
     def _check_place(self, state: State) -> None:
         """ValueError unless epoch, row and step of a checkpoint are a place in this run."""
-        n, batch = self.source.n, self.plan.batch_size
+        n, batch = self.pack.source.n, self.plan.batch_size
         whole = state.row % batch == 0 or state.row == n
         step = state.epoch * -(-n // batch) - (-state.row // batch)
         if not (state.epoch >= 0 and 0 <= state.row <= n and whole and state.step == step):
@@ -384,17 +367,13 @@ class _Session:
 
     def _steps(self) -> Iterator[Progress | Epoch | Saving | Notice]:
         """The loop, with a checkpoint where one is due and a look at the watch after every chunk."""
-        validation = self.data.parts["validation"]
-        validate = (lambda: self._validate(validation)) if len(validation) else None
-        given = self.program, self.source, self.plan, validate
-        solver = of_objective(self.program.update.rule)
-        for event in solve(*given, self.watch.poll) if solver else train(*given):
+        for event in self.pack.train(self.plan):
             self.watch.stepped = True
             if isinstance(event, Notice):
                 self._say(event.text)
             if isinstance(event, Epoch):
                 self.saver.epoch_done(event)
-                self.bests.append(float(self.state.best))
+                self.bests.append(self.pack.reached)
             yield event
             if self.saver.due():
                 yield from self._save()
@@ -407,9 +386,9 @@ class _Session:
         """
         state, epochs = self.state, self.plan.epochs
         before = self.bests[max(0, len(self.bests) - 1 - max(1, epochs // 5))] if self.bests else math.nan
-        if state.finished is not None or math.isnan(before) or state.waited > epochs // 10:
+        if state.finished is not None or math.isnan(before) or state.waited.min() > epochs // 10:
             return []
-        if not abs(state.best - before) > abs(state.best - np.nan_to_num(self.bests[0])) / 50:
+        if not abs(self.bests[-1] - before) > abs(self.bests[-1] - np.nan_to_num(self.bests[0])) / 50:
             return []
         more = f"training.epochs={2 * epochs}"
         # Rows from memory, or from a pipe, are not there to go on with.
@@ -419,10 +398,6 @@ class _Session:
         rising = "rising" if self.plan.greater else "falling"
         return [f"val_{self.plan.monitor} was still {rising} when the epochs ran out; {how}"]
 
-    def _validate(self, rows: Array) -> dict[str, float]:
-        loss, values = self.scorer(rows)
-        return {"loss": loss, **{name: value["value"] for name, value in values.items()}}
-
     def _score(self) -> tuple[dict[str, Any], bool]:
         """The summary, the best epoch's loss and metrics on every part, and whether all predictions are one value."""
         state, best = self.state, self.saver.best
@@ -431,15 +406,12 @@ class _Session:
             "epochs": state.epoch,
             "step": state.step,
             "seconds": state.elapsed,
+            **self.saver.nets(last=False),
         }
-        kept = state.scored.copy(), state.q.copy()
-        try:  # the scorer reads the state's memory
-            state.scored[...], state.q[...] = best.θ, best.q
-            for name, rows in self.data.parts.items():
-                done[name] = summary(*self.scorer(rows, intervals=name != "train")) if len(rows) else None
-            flat = self.scorer.flat(self.data.parts["train"])
-        finally:
-            state.scored[...], state.q[...] = kept
+        scorer = self.pack.scorer()
+        for name, rows in self.data.parts.items():
+            done[name] = summary(*scorer(rows, intervals=name != "train")) if len(rows) else None
+        flat = scorer.flat(self.data.parts["train"])
         return done | weighted_by(self.data), flat
 
     def _ended(self) -> bool:
@@ -495,4 +467,5 @@ class _Session:
             settings.optimizer.lr,
             settings.backend,
             self.ready.prepared.threads,
+            len(network.who),
         )

@@ -70,8 +70,10 @@ def estimate(
     rows: int,
     training_rows: int,
     scored_rows: int,
+    validation_rows: int,
 ) -> Estimate:
-    """The estimate for a resolved config: `rows` of the data in all, of the training part, of the largest part."""
+    """The estimate for a resolved config: `rows` of the data in all, and of the training part, the largest part and
+    validation."""
     item, n_out = np.dtype(settings.dtype).itemsize, network.n_out
     batch, scored = min(batch_size, training_rows), SCORED + FEW
     numbers = network.n_in + head.columns
@@ -90,6 +92,10 @@ def estimate(
         Usage("calls", CALLS, "of a step and of a pass, as they are recorded"),
         Usage("scores", scored_rows * n_out * 40, f"{scored_rows:,} rows × {n_out:,} outputs × 40 bytes"),
     ]
+    if network.members:
+        said = len(network.who) * validation_rows * n_out
+        how = f"{validation_rows:,} rows × {n_out:,} outputs × {len(network.who)} nets × {2 * item} bytes"
+        memory.append(Usage("nets' outputs", 2 * said * item, how, "ensemble"))
     # Drawing the initial weights takes float64 copies of one matrix; most of what is above is allocated later.
     drawn = 32 * largest
     later = sum(part.bytes for part in memory if part.name not in ("weights", "gradient", "optimizer"))
@@ -160,7 +166,7 @@ def _numbers(ops: Sequence[Op], dtype: str) -> int:
 
 def _disk(settings: Config, network: Network, vectors: Sequence[str], item: int) -> tuple[Usage, ...]:
     one = network.layout.count * item + HEADER
-    last = one + len(vectors) * network.layout.count * item
+    last = one + (len(vectors) + bool(network.members)) * network.layout.count * item
     log = LOG_ROW * min(settings.training.epochs, LOG_ROWS)
     return (
         Usage("best.npz", one, "the weights"),
@@ -248,6 +254,7 @@ _ADVICE = {
     "network.layers": "use fewer units",
     "training.batch_size": "use smaller batches",
     "data.train": "use fewer rows or columns",
+    "ensemble": "use fewer nets",
 }
 
 

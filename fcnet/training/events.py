@@ -15,7 +15,8 @@ class Glance:
     """The run at a glance, known before the first step: what goes in, what comes out, which net, how it is trained.
 
     `widths` has the number of inputs, of units in every hidden layer and of outputs; `activations` has one name for
-    each hidden layer; `classes` is 0 for regression; a part that does not exist has 0 rows.
+    each hidden layer; `classes` is 0 for regression; a part that does not exist has 0 rows. The `nets` are of one shape
+    and have `parameters` in all.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Glance:
     lr: float
     backend: str
     threads: int
+    nets: int = 1
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Trial:
     """
 
     def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
+        self.prepared = prepared = prepared.alone()
         settings, data, self.network, self.loss = prepared.settings, prepared.data, prepared.network, prepared.head.loss
         table, columns = prepared.head.one_hot(np.float64), prepared.head.columns
         source = MemorySource(data.inputs, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)

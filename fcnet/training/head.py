@@ -72,6 +72,23 @@ class Head:
             self.link(Eager(backend, {"a": a, "p": p}), like("a", a), like("p" if self._halved else "a", p))
         return self.told(p.astype(np.float64))
 
+    def mixed(self, a: Array, weights: Array) -> Array:
+        """What one net would have to say, (n, n_out), to predict the weighted mean of what several nets predict.
+
+        a (M, n, n_out), weights (M,) that sum to 1. Probabilities are averaged, or numbers as `told` keeps them, and
+        never a itself; in float64, one net after another.
+        """
+        loss, parts = self.loss, len(self.loss.parts)
+        apart = a.astype(np.float64).reshape(*a.shape[:-1], parts, -1)
+        values = {part: np.ascontiguousarray(apart[..., i, :]) for i, part in enumerate(loss.parts)}
+        mean = {}
+        for i, averaged in enumerate(loss.averaged(loss.symbols)):
+            p = np.asarray(evaluate(averaged, values))
+            if isinstance(self.target, Numbers) and not loss.said[i].spread:
+                p = self.target.within(p)
+            mean[f"p{i}"] = sum((weight * each for weight, each in zip(weights, p, strict=True)), np.zeros(p.shape[1:]))
+        return np.concatenate([evaluate(x, mean) for x in loss.unlink(tuple(map(Sym, mean)))], axis=-1).astype(a.dtype)
+
     def told(self, p: Array) -> Array:
         """What metrics and users see, of what `link` has made, float64.
 

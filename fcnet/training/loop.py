@@ -127,7 +127,8 @@ def train(
         best = judge(state, plan, val)
         tick()
         mean = {name: float(np.mean(values)) for name, values in val.items()}
-        place = state.epoch, plan.epochs, state.step, rates[0], float(np.mean(losses)), mean
+        lr = math.fsum(rates) / len(rates)
+        place = state.epoch, plan.epochs, state.step, lr, float(np.mean(losses)), mean
         yield Epoch(*place, seconds, state.elapsed, bool(best.any()), _members(state, rates, losses, val, best))
 
 

@@ -1,82 +1,51 @@
-"""Packs: several nets over the same batches of one source, each with rates, random words and early stopping of its own.
+"""The nets of a run under way: one, or the members of an ensemble, trained side by side over the same batches.
 
-Member 0 with nothing of its own is the config's net; every member is, to the bit on NumPy, the net that is trained with
-its rates alone. All of them see the rows in the order of the config's seed.
+Each member has its own early stopping and leaves when it is done. What the run has found is the mean of what the
+members predict, each as it was in its best epoch.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from fcnet.backends.base import Backend
 from fcnet.backends.ops import Array
 from fcnet.nn.network import Network
-from fcnet.optim.update import Updater
+from fcnet.optim.solvers import of_objective
 from fcnet.records import dataclass
-from fcnet.training import build
 from fcnet.training.estimate import SCORED
 from fcnet.training.events import Epoch, Notice, Progress
 from fcnet.training.loop import Plan, train
 from fcnet.training.prepare import Prepared
 from fcnet.training.program import Forward
-from fcnet.training.scoring import Scorer
+from fcnet.training.scoring import Held, Mixed, Outputs, Scorer
+from fcnet.training.solving import solve
+from fcnet.training.state import taken
+
+
+@dataclass
+class Bests:
+    """θ and buffers q of each member's best epoch (M, …), that epoch, 0 before there is one, and its value then."""
+
+    θ: Array
+    q: Array
+    epoch: Array
+    value: Array
 
 
 @dataclass(frozen=True)
-class Own:
-    """What a member has of its own, None for what the config says; `number`: by which it draws its random words.
+class Chosen:
+    """A net of the ensemble: its place among all members, and the share that it has in the mean."""
 
-    `lr` and `weight_decay` are those of the rule that groups stand in, `dropout` that of every hidden layer.
-    """
-
-    number: int = 0
-    lr: float | None = None
-    weight_decay: float | None = None
-    dropout: float | None = None
-
-
-def single(prepared: Prepared, own: Own) -> Prepared:
-    """The run of a member alone."""
-    network, update = _made(prepared, own)
-    return replace(prepared, network=network, update=update)
-
-
-def pack(prepared: Prepared, members: Sequence[Own]) -> Prepared:
-    """The run of all of them, side by side."""
-    drops = any(own.dropout for own in members)
-    made = [_made(prepared, own, sys.float_info.min if drops else 0.0) for own in members]  # too little to drop any
-    network = Network.pack([net for net, _ in made])
-    rules, update = [each.rule for _, each in made], prepared.update
-    update = Updater(rules[0], network.layout, update.clip_norm, update.average, rules)
-    return replace(prepared, network=network, update=update)
-
-
-def _made(prepared: Prepared, own: Own, least: float = 0.0) -> tuple[Network, Updater]:
-    settings, encoder, update = prepared.settings, prepared.data.encoder, prepared.update
-    options = settings.network
-    if own.dropout is not None:
-        options = replace(options, layers=[_dropping(each, max(own.dropout, least)) for each in options.layers])
-    driven, n_cat = build.driven(settings.schedules), prepared.network.n_cat
-    network = build.network(options, encoder.n_in, prepared.head.n_out, driven=driven, n_cat=n_cat, who=(own.number,))
-    rates = {"lr": own.lr, "weight_decay": own.weight_decay}
-    rule: Any = replace(update.rule, **{name: rate for name, rate in rates.items() if rate is not None})  # type: ignore[type-var]  # every rule is a dataclass
-    return network, Updater(rule, network.layout, update.clip_norm, update.average)
-
-
-def _dropping(layer: Any, rate: float) -> Any:
-    """The layer, or those inside it, with another share to drop where it has one."""
-    if hasattr(layer, "layers"):
-        layer = replace(layer, layers=[_dropping(each, rate) for each in layer.layers])
-    return replace(layer, dropout=rate) if hasattr(layer, "dropout") else layer
+    place: int
+    weight: float
 
 
 class Pack:
-    """A pack under way; `best` has each member's θ and buffers of its best epoch, in the order of `prepared`.
+    """One net (M = 1, without a member axis) or several; `best` is in the order of `prepared`, whoever has left.
 
     `guess` and `poll` are as `Scorer` wants them.
     """
@@ -86,47 +55,133 @@ class Pack:
     ) -> None:
         self.prepared, self.backend, self.guess, self.poll = prepared, backend, guess, poll
         self.program, self.source = prepared.begin(backend)
-        self.state = self.program.state
-        self.best = {"θ": self.state.scored.copy(), "q": self.state.q.copy()}
-        self._scorers: list[Scorer] = []
-        self._scored: Array | None = None  # what these read
+        self.state = state = self.program.state
+        self.numbers = prepared.network.who
+        self.several = bool(prepared.network.members)
+        layout, buffers = prepared.network.layout, prepared.network.buffers
+        θ, q = layout.zeros(state.θ.dtype), buffers.zeros(state.q.dtype)
+        θ[...], q[...] = state.scored, state.q
+        self.best = Bests(θ, q, state.best_epoch.copy(), state.best.copy())
+        self.reached = float("nan")
+        """What `plan.monitor` is for the mean of the members' best, after the last epoch."""
+        self._rows = prepared.data.parts["validation"]
+        self._forward: Forward | None = None  # of those that are left
+        self._one: Scorer | None = None  # by that, of one net
+        self._now: Array | None = None  # (left, n, n_out) on validation, as of the last epoch
+        self._held: Array | None = None  # (M, n, n_out) on validation, of each in its best epoch
+        self._scores: tuple[Held, Scorer] | None = None  # of outputs that were computed before
+
+    @property
+    def network(self) -> Network:
+        """One of the nets; all have the same shapes."""
+        return self.prepared.network.one(0)
+
+    @property
+    def left(self) -> list[int]:
+        """The places of the members that are still trained."""
+        return [self.numbers.index(number) for number in self.state.who.reshape(-1).tolist()]
 
     def train(self, plan: Plan) -> Iterator[Progress | Epoch | Notice]:
-        """To the end of the plan, as `fcnet.training.loop.train` goes; the best of each member are kept."""
-        validated = len(self.prepared.data.parts["validation"]) > 0
-        for event in train(self.program, self.source, plan, self._validate if validated else None):
-            if isinstance(event, Epoch):
-                for i, member in enumerate(event.members):
-                    if member.best:
-                        place = self.prepared.network.who.index(member.number)
-                        self.best["θ"][place], self.best["q"][place] = self.state.scored[i], self.state.q[i]
-            yield event
+        """To the end of the plan, as `fcnet.training.loop.train` goes; the best of each member are kept.
 
-    def arrays(self) -> dict[str, Array]:
-        """All that goes on needs beside `state.numbers()`: the members' that are left, and the best of all."""
-        return {**self.state.arrays(), **{f"best/{name}": array for name, array in self.best.items()}}
+        The validation scores of an Epoch are those of the mean; it is `best` where any member's is.
+        """
+        given = self.program, self.source, plan, self._validate if len(self._rows) else None
+        solver = of_objective(self.program.update.rule)
+        for event in solve(*given, self.poll) if solver else train(*given):
+            yield self._keep(event, plan.monitor) if isinstance(event, Epoch) else event
 
-    def restore(self, numbers: dict[str, Any], arrays: Mapping[str, Array]) -> None:
-        """Go on from what `state.numbers()` and `arrays` gave."""
-        left = [self.state.who.tolist().index(number) for number in numbers["who"]]
-        if len(left) < len(self.state.who):
+    def chosen(self) -> list[Chosen]:
+        """The nets that predict; before any has had a best epoch all that are left."""
+        places: list[int] = np.flatnonzero(self.best.epoch).tolist() or self.left
+        return [Chosen(place, 1 / len(places)) for place in places]
+
+    def settle(self) -> bool:
+        """The last epoch becomes the best where none was: the metric was never a number. Whether it was so."""
+        if self.best.epoch.any():
+            return False
+        state, left = self.state, self.left
+        self.each(self.best.θ)[left], self.each(self.best.q)[left] = self.each(state.scored), self.each(state.q)
+        self.each(self.best.epoch)[left] = state.best_epoch[...] = state.epoch
+        return True
+
+    def take_up(self, left: list[int]) -> None:
+        """These places are left of a run that goes on."""
+        if len(left) < len(self.numbers):
             self.program.keep(left)
-        for name, array in self.arrays().items():
-            array[...] = arrays[name]
-        self.state.restore(numbers)
 
-    def scorer(self, i: int, θ: Array, q: Array) -> Scorer:
-        """What scores rows by the parameters θ and buffers q of one net of the shape of member i."""
-        data, head = self.prepared.data, self.prepared.head
-        forward = Forward(self.backend, self.prepared.network.one(i), θ, q, SCORED)
+    def recall(self) -> None:
+        """Compute again what the members in `best` said on validation, once they are there."""
+        if self.several and len(self._rows) and self.best.epoch.any():
+            forward = Forward(self.backend, self.prepared.network, self.best.θ, self.best.q, SCORED)
+            self._held = forward(self.prepared.data.inputs, self._rows)
+
+    def scorer(self) -> Scorer:
+        """What scores any rows by the nets that are chosen, each in its best epoch."""
+        chosen, best, network = self.chosen(), self.best, self.prepared.network
+        if not self.several:
+            return self._scorer(Forward(self.backend, network, best.θ, best.q, SCORED))
+        places = [each.place for each in chosen]
+        own = taken(best.θ, places), taken(best.q, places)
+        forward = Forward(self.backend, network.only(places), *own, SCORED)
+        return self._scorer(Mixed(forward, self.prepared.head, [each.weight for each in chosen]))
+
+    def _scorer(self, outputs: Outputs) -> Scorer:
+        data, prepared = self.prepared.data, self.prepared
         rows = data.inputs, data.y, data.w
-        return Scorer(self.backend, forward, head, self.prepared.metrics, self.guess, rows, data.row_weights, self.poll)
+        about = self.guess, rows, data.row_weights, self.poll
+        return Scorer(self.backend, outputs, prepared.head, prepared.metrics, *about)
 
-    def _validate(self) -> dict[str, float | Array]:
-        """Loss and metrics of each member that is left, (M,)."""
-        if self._scored is not self.state.scored:  # members have left
-            self._scored = self.state.scored
-            self._scorers = [self.scorer(0, θ, q) for θ, q in zip(self._scored, self.state.q, strict=True)]
-        found = [score(self.prepared.data.parts["validation"]) for score in self._scorers]
-        values = {name: np.array([metrics[name]["value"] for _, metrics in found]) for name in found[0][1]}
-        return {"loss": np.array([loss for loss, _ in found]), **values}
+    def each(self, array: Array) -> Array:
+        """A vector or number of each member, with the member axis of one net too."""
+        return array if self.several else array.reshape(1, *array.shape)
+
+    def _keep(self, event: Epoch, monitor: str | None) -> Epoch:
+        """Keep the parameters of those members whose best epoch this is; the event with the scores of the mean."""
+        state, best = self.state, self.best
+        better = [member.best for member in event.members] if self.several else [event.best]
+        for i, place in enumerate(self.left):
+            if better[i]:
+                self.each(best.θ)[place], self.each(best.q)[place] = self.each(state.scored)[i], self.each(state.q)[i]
+                self.each(best.epoch)[place], self.each(best.value)[place] = event.epoch, self.each(state.best)[i]
+            if self._now is not None and (better[i] or not best.epoch[place]):
+                if self._held is None:
+                    self._held = np.zeros((len(self.numbers), *self._now.shape[1:]), self._now.dtype)
+                self._held[place] = self._now[i]
+        if not self.several:
+            self.reached = float(state.best)
+            return event
+        mean = {} if self._now is None else self._mean()
+        self.reached = mean.get(monitor or "", np.nan)
+        return replace(event, val=mean)
+
+    def _validate(self) -> Mapping[str, float | Array]:
+        """Loss and metrics on validation: of one net, or (M,) of the members that are left."""
+        if self._forward is None or self._forward.θ is not self.state.scored:  # members have left
+            self._forward = Forward(self.backend, self.program.network, self.state.scored, self.state.q, SCORED)
+            self._one = None if self.several else self._scorer(self._forward)
+        if self._one is not None:
+            return _values(*self._one(self._rows))
+        self._now = self._forward(self.prepared.data.inputs, self._rows)
+        found = [self._scored(a) for a in self._now]
+        return {name: np.array([each[name] for each in found]) for name in found[0]}
+
+    def _scored(self, a: Array) -> dict[str, float]:
+        """Loss and metrics of outputs on validation, (n, n_out)."""
+        if self._scores is None:
+            held = Held(a, self._rows, len(self.prepared.data.inputs))
+            self._scores = held, self._scorer(held)
+        held, scorer = self._scores
+        held.a = a
+        return _values(*scorer(self._rows))
+
+    def _mean(self) -> dict[str, float]:
+        """The same of the mean of what the chosen say."""
+        assert self._held is not None
+        chosen = self.chosen()
+        weights = np.array([each.weight for each in chosen])
+        return self._scored(self.prepared.head.mixed(self._held[[each.place for each in chosen]], weights))
+
+
+def _values(loss: float, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {"loss": loss, **{name: value["value"] for name, value in metrics.items()}}

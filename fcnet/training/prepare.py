@@ -29,6 +29,7 @@ from fcnet.records import dataclass
 from fcnet.training import build
 from fcnet.training.estimate import Estimate, estimate, refuse_layers, refuse_table
 from fcnet.training.head import Head
+from fcnet.training.members import members, pack
 from fcnet.training.program import Program, blank
 from fcnet.training.state import State
 
@@ -52,6 +53,14 @@ class Prepared:
     batch_size: int
     threads: int
 
+    def alone(self) -> Prepared:
+        """The run of its first net."""
+        if not self.network.members:
+            return self
+        network, update = self.network.one(0), self.update
+        update = Updater(update.own[0], network.layout, update.clip_norm, update.average)
+        return replace(self, network=network, update=update)
+
     def estimate(self) -> Estimate:
         """What the run will need of memory and disk."""
         parts = [len(rows) for rows in self.data.parts.values()]
@@ -64,13 +73,15 @@ class Prepared:
             rows=len(self.data.inputs),
             training_rows=len(self.data.parts["train"]),
             scored_rows=max(parts),
+            validation_rows=len(self.data.parts["validation"]),
         )
 
     def work(self) -> choice.Work:
         """How much there is to do, by which `backend: auto` decides."""
         units = self.network.widths[1:]
         steps = self.settings.training.epochs * -(-len(self.data.parts["train"]) // self.batch_size)
-        return choice.Work(self.network.layout.count, sum(units), len(units), self.batch_size, steps)
+        own = sum(units) * len(self.network.who)
+        return choice.Work(self.network.layout.count, own, len(units), self.batch_size, steps)
 
     def choose(self) -> tuple[str, str | None]:
         """What `backend: auto` means for this run, and what is to be said of it."""
@@ -169,7 +180,8 @@ def prepare(
     update = Updater(settings.optimizer, network.layout, settings.training.clip_norm, average)
     if of_objective(settings.optimizer):
         _refuse_changing(network, head)
-    return Prepared(settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads)
+    prepared = Prepared(settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads)
+    return pack(prepared, members(settings)) if settings.ensemble > 1 else prepared
 
 
 def _refuse_changing(network: Network, head: Head) -> None:

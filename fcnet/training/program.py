@@ -225,6 +225,7 @@ class Forward:
 
     def __init__(self, backend: Backend, network: Network, θ: Array, q: Array, rows: int) -> None:
         self.backend, self.network, self.θ, self.q, self.rows = backend, network, θ, q, rows
+        self.n_out, self.dtype = network.n_out, θ.dtype
         self._compiled: dict[int, tuple[Step, Batch, Ref]] = {}
 
     def __call__(self, inputs: Rows, rows: Array | None = None) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,9 +17,50 @@ from fcnet.nn.rows import Rows
 from fcnet.training.head import Head
 from fcnet.training.program import Forward
 
+HELD = 4096
+"""Rows that are scored at a time where it was computed before what a net says of them."""
+
+
+class Outputs(Protocol):
+    """What a net says of rows, of which so many, `rows`, are computed at a time."""
+
+    n_out: int
+    dtype: Any
+    rows: int
+
+    def __call__(self, inputs: Rows, rows: Array | None = None) -> Array:
+        """(n, n_out) for those of the inputs that `rows` names, all of them by default."""
+        ...
+
+
+class Mixed:
+    """What one net would say that predicts the weighted mean of what the nets of a pack predict."""
+
+    def __init__(self, forward: Forward, head: Head, weights: Sequence[float]) -> None:
+        self.forward, self.head, self.weights = forward, head, np.array(weights)
+        self.n_out, self.dtype, self.rows = forward.n_out, forward.dtype, forward.rows
+
+    def __call__(self, inputs: Rows, rows: Array | None = None) -> Array:
+        """(n, n_out)."""
+        return self.head.mixed(self.forward(inputs, rows), self.weights)
+
+
+class Held:
+    """What was said of some rows before, `a` (n, n_out) for these `rows` (n,) of `total`."""
+
+    def __init__(self, a: Array, rows: Array, total: int) -> None:
+        self.a, self.rows = a, min(len(rows), HELD)
+        self.n_out, self.dtype = a.shape[-1], a.dtype
+        self._place = np.zeros(total, np.int64)
+        self._place[rows] = np.arange(len(rows))
+
+    def __call__(self, inputs: Rows, rows: Array | None = None) -> Array:
+        """(n, n_out)."""
+        return self.a if rows is None else self.a[self._place[rows]]
+
 
 class Scorer:
-    """Loss and metrics of any rows of a data set under the parameters that `forward` reads.
+    """Loss and metrics of any rows of a data set by what `forward` says of them.
 
     Inputs, y, w are a whole data set's, as `fcnet.data` gives them; w weighs the loss, and `row_weights` the metrics.
     `guess` is what one would predict from the training targets alone. `poll` is called between batches and may raise,
@@ -29,7 +70,7 @@ class Scorer:
     def __init__(
         self,
         backend: Backend,
-        forward: Forward,
+        forward: Outputs,
         head: Head,
         metrics: Sequence[Metric],
         guess: Array,
@@ -41,7 +82,7 @@ class Scorer:
         self.metrics, self.guess, self.poll = metrics, guess, poll
         self.inputs, self.y, self.w = data
         self.row_weights = row_weights
-        n_out, dtype = forward.network.n_out, forward.θ.dtype
+        n_out, dtype = forward.n_out, forward.dtype
         self.one_hot = head.one_hot(dtype)
         self._a, self._y = (np.zeros((forward.rows, n), dtype) for n in (n_out, head.columns))
         self._ℓ = np.zeros((forward.rows, 1), dtype)

@@ -110,8 +110,8 @@ class State:
     def keep(self, which: Sequence[int]) -> None:
         """These of the members are left, in memory of their own."""
         for name in ("θ", "q", "loss", "best", "best_epoch", "waited", "who"):
-            setattr(self, name, _rows(getattr(self, name), which))
-        self.vectors = {name: _rows(vector, which) for name, vector in self.vectors.items()}
+            setattr(self, name, taken(getattr(self, name), which))
+        self.vectors = {name: taken(vector, which) for name, vector in self.vectors.items()}
 
     def finite(self) -> Array:
         """Whether every number is, (…)."""
@@ -126,7 +126,7 @@ def _each(of: Callable[[float], Any], values: Array) -> Any:
     return [of(value) for value in values.tolist()] if values.ndim else of(float(values))
 
 
-def _rows(array: Array, which: Sequence[int]) -> Array:
+def taken(array: Array, which: Sequence[int]) -> Array:
     """Those rows, aligned as all vectors are."""
     made = aligned((len(which), *array.shape[1:]), array.dtype)
     made[...] = array[list(which)]

@@ -23,7 +23,8 @@ from fcnet.optim.schedules import Constant, CosLog, FlatCos
 from fcnet.optim.update import Updater
 from fcnet.training.events import Epoch, MemberEpoch
 from fcnet.training.loop import Plan, train
-from fcnet.training.pack import Own, Pack, pack, single
+from fcnet.training.members import Own, pack, single
+from fcnet.training.pack import Pack
 from fcnet.training.prepare import prepare
 from fcnet.training.program import Forward, Program
 from fcnet.training.state import State
@@ -258,6 +259,11 @@ def under_way(which: Sequence[Own]) -> Pack:
     return Pack(pack(prepared, which), choice.make("numpy", 1), np.array([0.5, 0.5]))
 
 
+def arrays_of(pack: Pack) -> dict[str, Array]:
+    """All that changes in a run: what the members that are left have, and the best of all."""
+    return {**pack.state.arrays(), **{f"best/{name}": array for name, array in vars(pack.best).items()}}
+
+
 def test_a_pack_of_a_config_is_the_runs_of_its_members() -> None:
     """With rates of their own and a best epoch each; the first, with none, is the config's own run."""
     prepared, together = prepare(from_mapping(SETTINGS, needs_data=False), 1, data=table()), under_way(RATES)
@@ -268,25 +274,12 @@ def test_a_pack_of_a_config_is_the_runs_of_its_members() -> None:
 
     for place, own in enumerate(RATES):
         alone = single(prepared, own) if place else prepared
-        program, source = alone.begin(together.backend)
-        scorer = Pack(pack(prepared, RATES), together.backend, together.guess).scorer(
-            place, program.state.scored, program.state.q
-        )
-        best: dict[str, Array] = {}
-        seen = []
-
-        def validate(scorer: Any = scorer) -> dict[str, float]:
-            loss, metrics = scorer(prepared.data.parts["validation"])
-            return {"loss": loss, **{name: metric["value"] for name, metric in metrics.items()}}
-
-        for event in train(program, source, JUDGED, validate):
-            if isinstance(event, Epoch):
-                seen.append((event.lr, event.train_loss, dict(event.val), event.best))
-                if event.best:
-                    best = {"θ": program.state.scored.copy(), "q": program.state.q.copy()}
+        one = Pack(alone, together.backend, together.guess)
+        seen = [(e.lr, e.train_loss, dict(e.val), e.best) for e in one.train(JUDGED) if isinstance(e, Epoch)]
         assert [(m.lr, m.train_loss, dict(m.val), m.best) for m in told[own.number]] == seen
-        for name, array in best.items():
-            np.testing.assert_array_equal(together.best[name][place], array)
+        np.testing.assert_array_equal(together.best.θ[place], one.best.θ)
+        np.testing.assert_array_equal(together.best.q[place], one.best.q)
+        assert together.best.epoch[place] == one.best.epoch
     assert len({len(each) for each in told.values()}) > 1
 
 
@@ -300,13 +293,18 @@ def test_a_pack_of_a_config_resumes() -> None:
         events = first.train(JUDGED)
         for _ in range(stop):
             next(events)
-        kept = {name: array.copy() for name, array in first.arrays().items()}
-        second.restore(json.loads(json.dumps(first.state.numbers())), kept)
+        kept = {name: array.copy() for name, array in arrays_of(first).items()}
+        numbers = json.loads(json.dumps(first.state.numbers()))
+        second.take_up([second.numbers.index(number) for number in numbers["who"]])
+        for name, array in arrays_of(second).items():
+            array[...] = kept[name]
+        second.state.restore(numbers)
+        second.recall()
         for _ in second.train(JUDGED):
             pass
 
-        for name, array in straight.arrays().items():
-            np.testing.assert_array_equal(second.arrays()[name], array, err_msg=f"{stop}: {name}")
+        for name, array in arrays_of(straight).items():
+            np.testing.assert_array_equal(arrays_of(second)[name], array, err_msg=f"{stop}: {name}")
 
 
 def test_the_estimate_counts_members() -> None:

@@ -1,0 +1,74 @@
+"""The members of an ensemble: nets of one config, each with random words of its own and rates that may differ.
+
+Member 0 with nothing of its own is the config's net; every member is, to the bit on NumPy, the net that is trained with
+its rates alone. All of them see the rows in the order of the config's seed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fcnet.config.schema import Config
+from fcnet.nn.network import Network
+from fcnet.optim.update import Updater
+from fcnet.records import dataclass
+from fcnet.training import build
+
+if TYPE_CHECKING:
+    from fcnet.training.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a member has of its own, None for what the config says; `number`: by which it draws its random words.
+
+    `lr` and `weight_decay` are those of the rule that groups stand in, `dropout` that of every hidden layer.
+    """
+
+    number: int = 0
+    lr: float | None = None
+    weight_decay: float | None = None
+    dropout: float | None = None
+
+
+def members(settings: Config) -> list[Own]:
+    """What each net of a config's ensemble has of its own."""
+    return [Own(number) for number in range(settings.ensemble)]
+
+
+def single(prepared: Prepared, own: Own) -> Prepared:
+    """The run of a member alone."""
+    network, update = _made(prepared, own)
+    return replace(prepared, network=network, update=update)
+
+
+def pack(prepared: Prepared, owns: Sequence[Own]) -> Prepared:
+    """The run of all of them, side by side."""
+    drops = any(own.dropout for own in owns)
+    made = [_made(prepared, own, sys.float_info.min if drops else 0.0) for own in owns]  # too little to drop any
+    network = Network.pack([net for net, _ in made])
+    rules, update = [each.rule for _, each in made], prepared.update
+    update = Updater(rules[0], network.layout, update.clip_norm, update.average, rules)
+    return replace(prepared, network=network, update=update)
+
+
+def _made(prepared: Prepared, own: Own, least: float = 0.0) -> tuple[Network, Updater]:
+    settings, encoder, update = prepared.settings, prepared.data.encoder, prepared.update
+    options = settings.network
+    if own.dropout is not None:
+        options = replace(options, layers=[_dropping(each, max(own.dropout, least)) for each in options.layers])
+    driven, n_cat = build.driven(settings.schedules), prepared.network.n_cat
+    network = build.network(options, encoder.n_in, prepared.head.n_out, driven=driven, n_cat=n_cat, who=(own.number,))
+    rates = {"lr": own.lr, "weight_decay": own.weight_decay}
+    rule: Any = replace(update.rule, **{name: rate for name, rate in rates.items() if rate is not None})  # type: ignore[type-var]  # every rule is a dataclass
+    return network, Updater(rule, network.layout, update.clip_norm, update.average)
+
+
+def _dropping(layer: Any, rate: float) -> Any:
+    """The layer, or those inside it, with another share to drop where it has one."""
+    if hasattr(layer, "layers"):
+        layer = replace(layer, layers=[_dropping(each, rate) for each in layer.layers])
+    return replace(layer, dropout=rate) if hasattr(layer, "dropout") else layer
