@@ -7,10 +7,10 @@ import io
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -23,18 +23,23 @@ from fcnet.config.schema import Config
 from fcnet.data import Tally
 from fcnet.data.ahead import ahead
 from fcnet.data.numbers import grammar
+from fcnet.data.options import Data
 from fcnet.data.readers import Request, reader
 from fcnet.errors import CheckpointError, DataError, FcnetError, FcnetWarning, Problem, Stopped, UsageError
 from fcnet.records import dataclass
-from fcnet.reports import summary
+from fcnet.reports import report as reports
+from fcnet.reports import report_page, summary
 from fcnet.reports.text import count, figures
 from fcnet.runs import folder, origin
 from fcnet.runs.checkpoint import peek
 from fcnet.runs.model import Predictor
 from fcnet.runs.predictions import PARQUET, Form, writing
-from fcnet.runs.session import training
+from fcnet.runs.session import Stop
+from fcnet.runs.session import training as session
 from fcnet.training.events import Epoch, Event, Finished, Notice, Progress
 from fcnet.training.scoring import weighted_by
+
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,30 @@ def each(net: Predictor, data: object, of: Callable[[Array], Any]) -> tuple[Arra
     if not found:
         found = [np.asarray(of(net.probabilities(net.encoder.rows(0))))]
     return joined(found), tally.notices(usual=False)
+
+
+def training(
+    config: Config,
+    *,
+    data: object = None,
+    overwrite: bool = False,
+    resume: bool | Path | None = None,
+    strict: bool = False,
+    stop: Stop = lambda: None,
+) -> Iterator[Event]:
+    """Train as the config says and yield what happens (see `fcnet.runs.session.training`), then write the page that
+    `report` asks for. The run is complete before, so that what its page lacks is a notice.
+    """
+    events = session(config, data=data, overwrite=overwrite, resume=resume, strict=strict, stop=stop)
+    with contextlib.closing(cast("Generator[Event]", events)):
+        for event in events:
+            if isinstance(event, Finished) and config.report:
+                try:
+                    told = report(event.run, data=data)["notices"]
+                except FcnetError as error:
+                    told = [f"{event.run / REPORT} was not written: {error.problems[0]}"]
+                yield from map(Notice, told)
+            yield event
 
 
 def train(
@@ -281,11 +310,23 @@ def _unweighted(guess: Array, class_weights: Array) -> Array:
 def _own_data(net: Predictor, split: str | None) -> tuple[tables.Dataset, str, str]:
     """The data that the net was trained on, found by hash, and which part to score."""
     parts = origin.parts(net.header, net.path)
-    wanted = origin.origins(net.header, net.path)
     part = split or next((name for name in ("test", "validation") if parts[name].rows), "train")
     if not parts[part].rows:
         there = ", ".join(name for name in parts if parts[name].rows)
         raise DataError(f"the run had no {part} part, only {there}; choose --split, or name a file with --data")
+    section, shas, found = _own_files(net)
+    loaded = tables.load(section, net.config.preprocess, dtype=net.config.dtype, fitted=(net.encoder, net.target))
+    changed = [file.sha256 for file in loaded.files] != shas
+    if changed or loaded.part_hashes[part] != parts[part].sha256:
+        raise DataError(
+            f"the rows of {part} are not those of the training; name a file with --data", file=section.train
+        )
+    return loaded, part, str(found.get(part, found["train"]))
+
+
+def _own_files(net: Predictor) -> tuple[Data, list[str], dict[str, Path]]:
+    """The section of the config with the files that the net was trained on, their hashes, and where they are."""
+    wanted = origin.origins(net.header, net.path)
     if not wanted:
         raise DataError("the net was trained on data from memory; name a file with --data", file=str(net.path))
     section = net.config.data
@@ -295,13 +336,31 @@ def _own_data(net: Predictor, split: str | None) -> tuple[tables.Dataset, str, s
     found = {role: files.near(path.resolve()) for role, path in origin.find(wanted, net.path).items()}
     paths: Mapping[str, Any] = {role: str(path) for role, path in found.items()}
     section = replace(section, **paths)
-    loaded = tables.load(section, net.config.preprocess, dtype=net.config.dtype, fitted=(net.encoder, net.target))
-    changed = [file.sha256 for file in loaded.files] != [entry.sha256 for entry in wanted]
-    if changed or loaded.part_hashes[part] != parts[part].sha256:
-        raise DataError(
-            f"the rows of {part} are not those of the training; name a file with --data", file=section.train
-        )
-    return loaded, part, str(found.get(part, found["train"]))
+    return section, [entry.sha256 for entry in wanted], found
+
+
+def report(run: Path | None = None, output: Path | None = None, data: object = None) -> dict[str, Any]:
+    """Write the page of a run (the newest complete one by default) into its folder, or to `output`; what was done.
+
+    `data`: what it was trained on, where that came from memory. Without the rows the page does without what needs them.
+    """
+    net = Predictor.read(folder.resolve(run))
+    notices = [_newest(net)] if run is None else []
+    path = output or net.path.parent / REPORT
+    notices += files.check_output(path, [net.path]) if output else []
+    section, loaded = net.config.data, None
+    try:
+        if data is None:
+            section = _own_files(net)[0]
+            loaded = _own_data(net, None)[0]
+        else:
+            known = net.encoder, net.target
+            loaded = tables.load(section, net.config.preprocess, dtype=net.config.dtype, data=data, fitted=known)
+    except FcnetError as error:
+        notices.append(f"the page does without what needs the rows: {error.problems[0]}")
+    found = reports.gather(net, loaded, section, data, tuple(notices[-1:] if loaded is None else ()))
+    files.write_file(path, report_page.page(found).encode(), [net.path])
+    return {"report": str(files.near(path.resolve())), "checkpoint": str(net.path), "notices": notices}
 
 
 def predict(
@@ -419,4 +478,4 @@ def _columns(net: Predictor, table: Path | BinaryIO, shown: str) -> set[str]:
     return found
 
 
-__all__ = ["Model", "Run", "evaluate", "load", "predict", "train", "training"]
+__all__ = ["Model", "Run", "evaluate", "load", "predict", "report", "train", "training"]

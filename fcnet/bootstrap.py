@@ -8,13 +8,13 @@ would ("A scalable bootstrap for massive data", Kleiner et al. 2014, with one ba
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fcnet import random
+from fcnet.records import dataclass
 
 Array = NDArray[Any]
 

@@ -11,7 +11,7 @@ QUICK = {
     "test_config_errors", "test_export_source", "test_estimators_checks",
     "test_config_reading", "test_data_encode", "test_data_split", "test_data_target", "test_faults_tables",
     "test_formulas", "test_layers", "test_metrics", "test_optim_rules", "test_optim_schedules", "test_probes",
-    "test_project_imports", "test_random", "test_runs_log", "test_session_python",
+    "test_project_imports", "test_random", "test_reports_report", "test_runs_log", "test_session_python",
 }  # fmt: skip
 
 

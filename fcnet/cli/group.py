@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fcnet import __version__
-from fcnet.cli import bench, check, explain, export, init, inspect, predict, schema, train
+from fcnet.cli import bench, check, explain, export, init, inspect, predict, report, schema, train
 from fcnet.cli import eval as eval_
 from fcnet.cli.command import SETTINGS, write_example
 
@@ -72,6 +72,7 @@ COMMANDS: dict[str, click.Command] = {
     "init": init.command,
     "check": check.command,
     "inspect": inspect.command,
+    "report": report.command,
     "export": export.command,
     "explain": explain.command,
     "bench": bench.command,
@@ -81,7 +82,6 @@ COMMANDS: dict[str, click.Command] = {
 _RUNS = "each folder under runs/ is a run; fcnet inspect RUN shows what is in it"
 _SCORES = "fcnet eval RUN scores one run, and each run's metrics.json holds its scores"
 _SEARCH = "there is no search: fcnet train CONFIG.yaml optimizer.lr=0.01 makes a run of its own for each value"
-_CURVES = "a run's metrics.csv has a row for each epoch, for the program that you plot with"
 _BOARD = "fcnet train CONFIG.yaml --progress tensorboard=FOLDER writes the files that TensorBoard shows"
 _READ = "a checkpoint is read by NumPy alone, as docs/checkpoint.md shows"
 
@@ -98,7 +98,7 @@ ELSEWHERE = {
     **dict.fromkeys(("ls", "list", "runs", "history"), _RUNS),
     **dict.fromkeys(("compare", "diff", "leaderboard"), _SCORES),
     **dict.fromkeys(("tune", "sweep", "search", "optimize", "hpo", "grid", "cv"), _SEARCH),
-    **dict.fromkeys(("plot", "report", "curves", "visualize"), _CURVES),
+    **dict.fromkeys(("plot", "curves", "visualize", "html", "page"), "report"),
     **dict.fromkeys(("convert", "save", "deploy", "onnx"), "export"),
     **dict.fromkeys(("serve",), _READ),
     **dict.fromkeys(("resume", "continue"), "fcnet train with --resume goes on with a run"),

@@ -177,6 +177,8 @@ class Config:
     """How long, in what portions, and when to stop."""
     metrics: Literal["auto"] | list[Annotated[str, OneOf(_metrics)]] = "auto"
     """What is computed on validation every epoch and on every part at the end; `auto` goes by task."""
+    report: bool = False
+    """Whether the run's page, `report.html`, is written at its end, as `fcnet report` does."""
     output: str = "runs"
     """The folder that holds the runs, relative to the working directory."""
     backend: Literal["auto", "numpy", "numba"] = "auto"

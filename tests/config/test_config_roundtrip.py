@@ -119,6 +119,7 @@ training:
   checkpoint: {epochs: 1}
   max_minutes: null
 metrics: auto
+report: false
 output: runs
 backend: auto
 threads: auto

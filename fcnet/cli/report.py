@@ -1,0 +1,39 @@
+"""`fcnet report`: a run's page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fcnet import signals
+from fcnet.cli import streams
+from fcnet.cli.command import FILE, Command, as_json, talk
+
+EXAMPLE = """
+fcnet report runs/digits
+fcnet report runs/digits -o digits.html
+"""
+
+
+@click.command(cls=Command, example=EXAMPLE, short_help="Write a run's page.")
+@click.argument("run", required=False, type=FILE)
+@click.option("-o", "--output", type=FILE, metavar="FILE.html", help="The file to write; default: RUN/report.html.")
+@as_json
+@talk
+def command(run: Path | None, output: Path | None, json_: bool, quiet: bool, verbose: bool) -> None:
+    """Write one page of a run, which needs nothing else: scores, data, curves, what it is wrong about, weights, config.
+
+    RUN is a run folder; without it, the newest complete run under runs/ is taken. `report: true` in a config does the
+    same at the end of training.
+    """
+    from fcnet import api
+
+    with signals.raising():
+        done = api.report(run, output)
+    if not quiet:
+        streams.notices(done["notices"])
+    if json_:
+        streams.show_json(done)
+    else:
+        streams.show(f"files    {streams.word(done['report'])}")

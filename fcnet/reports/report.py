@@ -1,0 +1,197 @@
+"""What a run's page shows, collected: its scores, its data, how it learnt, what it is wrong about, what it weighs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcnet import files
+from fcnet.data import Dataset
+from fcnet.data.options import Data
+from fcnet.data.reading import read, read_alike
+from fcnet.errors import FcnetError
+from fcnet.records import dataclass
+from fcnet.reports.judged import Judged, histogram, lookup, spaced
+from fcnet.runs import checkpoint, folder
+from fcnet.runs import log as logs
+from fcnet.runs.model import BATCH, Predictor
+
+Array = NDArray[Any]
+
+WORST = 10
+CELLS = 8
+"""So many columns of the worst rows are shown."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The numbers of one array of the net."""
+
+    name: str
+    shape: tuple[int, ...]
+    mean: float
+    spread: float
+    largest: float
+    zeros: float
+    edges: Array
+    counts: Array
+
+    @classmethod
+    def of(cls, name: str, array: Array) -> Weights:
+        """Those of an array."""
+        v = array.astype(np.float64).ravel()
+        edges, counts = histogram(v, np.ones(len(v)), 40)
+        return cls(
+            name,
+            array.shape,
+            float(v.mean()),
+            float(v.std()),
+            float(np.abs(v).max()),
+            float((v == 0).mean()),
+            edges,
+            counts,
+        )
+
+
+@dataclass(frozen=True)
+class Worst:
+    """One of the rows that are most wrong: where it stands, what it is, what was said, and some of its cells."""
+
+    place: str
+    cost: float
+    truth: str
+    said: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a run's page shows. `summary` is what metrics.json holds, `curves` are the columns of metrics.csv."""
+
+    path: Path
+    net: Predictor
+    summary: Mapping[str, Any]
+    curves: Mapping[str, Array]
+    said: tuple[str, ...]
+    environment: Mapping[str, Any]
+    weights: tuple[Weights, ...]
+    judged: Judged | None
+    worst: tuple[Worst, ...]
+    shown: tuple[str, ...]
+    """The columns of which `worst` has the cells."""
+    notices: tuple[str, ...]
+
+
+def gather(
+    net: Predictor, data: Dataset | None, section: Data, source: object = None, notices: tuple[str, ...] = ()
+) -> Report:
+    """What can be told of the run around the checkpoint of `net`; `data` are all its rows, None where they are gone.
+
+    `section` is the config's section by which they are found again, `source` what they came from if from no file.
+    """
+    path = net.path.parent
+    summary = json.loads(_read(path / folder.SUMMARY) or b"{}")
+    judged = None if data is None else judge(net, data)
+    worst: tuple[Worst, ...] = ()
+    shown: tuple[str, ...] = ()
+    if judged is not None and data is not None:
+        shown = net.encoder.columns[:CELLS]
+        worst = _worst(net, data, judged, section, source, shown)
+    held = checkpoint.read(net.path)
+    arrays = {
+        name: a for name, a in held.arrays.items() if not name.startswith(("preprocess/", "optimizer/")) and a.size
+    }
+    return Report(
+        path,
+        net,
+        summary if isinstance(summary, dict) else {},
+        _curves(_read(path / logs.NAME)),
+        tuple((_read(path / folder.LOG) or b"").decode("utf-8", "replace").splitlines()),
+        folder.noted(_read(path / folder.ENVIRONMENT)),
+        tuple(Weights.of(name, array) for name, array in arrays.items() if array.dtype.kind == "f"),
+        judged,
+        worst,
+        shown,
+        notices,
+    )
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        with files.open_plain(path) as file:
+            return file.read()
+    except (OSError, FcnetError):
+        return None
+
+
+def _curves(data: bytes | None) -> dict[str, Array]:
+    """The columns of metrics.csv as numbers, NaN where there is none; nothing where it is missing or garbled."""
+    rows = list(csv.reader(io.StringIO((data or b"").decode("utf-8", "replace"))))
+    if len(rows) < 2:
+        return {}
+    whole = [row for row in rows[1:] if len(row) == len(rows[0])]
+    return {name: np.array([_number(row[i]) for row in whole]) for i, name in enumerate(rows[0])}
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
+
+
+def part_of(data: Dataset) -> str:
+    """The part that is judged: test, else validation, else train."""
+    return next(name for name in ("test", "validation", "train") if len(data.parts[name]))
+
+
+def judge(net: Predictor, data: Dataset, part: str | None = None) -> Judged:
+    """The predictions of a part, a few rows at a time."""
+    name = part or part_of(data)
+    rows = data.parts[name][spaced(len(data.parts[name]))]
+    p = np.concatenate([net.probabilities(data.inputs[rows[at : at + BATCH]]) for at in range(0, len(rows), BATCH)])
+    target = net.target
+    w = np.ones(len(rows)) if data.row_weights is None else data.row_weights[rows]
+    return Judged(name, len(data.parts[name]), target, rows, target.truths(data.y[rows]), target.point(p), w)
+
+
+def _worst(
+    net: Predictor, data: Dataset, judged: Judged, section: Data, source: object, shown: Sequence[str]
+) -> tuple[Worst, ...]:
+    at = judged.worst(WORST)
+    rows, fitted = judged.rows[at], (net.encoder, net.target)
+    file = getattr(section, judged.name) if judged.name != "train" else None
+    if isinstance(file, str):
+        found = read_alike(judged.name, Path(file), section, *fitted, shown=file)
+        rows = found.rows[rows - data.parts[judged.name][0]]
+    else:
+        found = read(section, dtype=net.config.dtype, data=source, fitted=fitted)
+        rows = found.rows[rows]
+    cost, told = judged.cost(), []
+    for i, row in zip(at.tolist(), rows.tolist(), strict=True):
+        lines = found.table.lines
+        place = f"line {int(lines[row])}" if lines is not None else f"row {found.table.first + row}"
+        truth, said = _told(judged, i)
+        told.append(Worst(place, float(cost[i]), truth, said, tuple(lookup(found.table.columns, shown, row))))
+    return tuple(told)
+
+
+def _told(judged: Judged, i: int) -> tuple[str, str]:
+    """What a row is, and what was said of it."""
+    y, p, labels = judged.y[i], judged.p[i], judged.labels
+    if judged.y.ndim == 1:
+        k = int(p.argmax())
+        return labels[int(y)], f"{labels[k]} ({p[k]:.0%}); {labels[int(y)]} {p[int(y)]:.2g}"
+    if judged.target.shares:
+        there = ", ".join(name for name, each in zip(labels, y, strict=True) if each)
+        said = ", ".join(f"{name} {each:.2g}" for name, each in zip(labels, p, strict=True) if each > 0.5)
+        return there or "none", said or "none"
+    return ", ".join(f"{v:.5g}" for v in y[:4]), ", ".join(f"{v:.5g}" for v in p[:4])

@@ -1,0 +1,212 @@
+"""`fcnet report`: one page that tells all of a run, needs nothing else, and takes what comes from data for text."""
+
+import itertools
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reports.reports_runs import HOSTILE, Parsed, train
+
+import fcnet
+from fcnet import api
+from fcnet.cli import main
+from fcnet.reports.drawing import HEIGHT, LEFT, WIDTH, Axis, Picture
+from fcnet.reports.judged import calibration, confusion, histogram, sides
+
+KINDS = ("binary", "multiclass", "regression", "multilabel")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def page(trained, request):
+    """The page of a run of each kind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(trained)
+        done = api.report(Path("runs") / request.param)
+        return (trained / done["report"]).read_text(encoding="utf-8")
+
+
+def test_the_page_is_whole_and_needs_nothing_else(page):
+    """Every element is closed, none loads anything, and the page itself forbids it."""
+    found = Parsed(page)
+
+    assert (found.open, found.wrong) == ([], [])
+    assert not {"script", "link", "img", "iframe", "object", "embed"} & set(found.tags)
+    assert not re.search(r"(src=|url\(|@import|https?://)", page)
+    assert "default-src 'none'" in found.of("meta", "content")[-1]
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+def test_the_page_can_be_heard_and_walked_through(page):
+    """It has a language, landmarks, headings in order, links that lead somewhere, and words for every picture."""
+    found = Parsed(page)
+    ids = [attributes["id"] for _, attributes in found.attributes if "id" in attributes]
+    levels = [int(tag[1]) for tag in found.tags if re.fullmatch(r"h\d", tag)]
+
+    assert found.of("html", "lang") == ["en"]
+    assert {"header", "nav", "main", "footer", "title"} <= set(found.tags)
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+    assert len(ids) == len(set(ids))
+    assert {href[1:] for href in found.of("a", "href")} <= set(ids)
+    pictures = [attributes for tag, attributes in found.attributes if tag == "svg" and "role" in attributes]
+    assert len(pictures) >= 3
+    for picture in pictures:
+        assert {*picture["aria-labelledby"].split()} <= set(ids)
+    assert found.tags.count("title") == found.tags.count("desc") + 1 == len(pictures) + 1
+    assert set(found.of("th", "scope")) == {"row", "col"}
+    assert all("scope" in attributes for tag, attributes in found.attributes if tag == "th")
+
+
+def test_text_from_data_is_text_on_the_page(page):
+    """Names of columns, labels and categories with markup are shown and not obeyed."""
+    assert HOSTILE not in page
+    assert "<b>" not in page
+    assert HOSTILE[:12] in "".join(Parsed(page).text)
+
+
+def test_the_parts_are_there(page):
+    """Summary, data, curves, predictions, worst rows, weights, config and commands each have their place."""
+    found = Parsed(page)
+
+    assert [href[1:] for href in found.of("a", "href")][1:] == [
+        "summary", "data", "learning", "predictions", "worst-rows", "weights", "config", "again",
+    ]  # fmt: skip
+
+
+def test_the_page_says_what_the_files_say(runs):
+    """Scores with their ends and the guess, confusions, the worst row, and the best epoch are those of the run."""
+    summary = json.loads((runs / "binary/metrics.json").read_text())
+    model = fcnet.load(runs / "binary")
+    header, *lines = Path("binary.csv").read_text().splitlines()
+    page = (runs.parent / api.report(Path("runs/binary"))["report"]).read_text(encoding="utf-8")
+    text = " ".join("".join(Parsed(page).text).split())
+
+    accuracy = summary["test"]["accuracy"]
+    assert f"it is right for {accuracy['value']:.1%} (95 %: {accuracy['low']:.1%} to {accuracy['high']:.1%})" in text
+    assert f"guessing gets {accuracy['trivial']:.1%}." in text
+    assert f"epoch {summary['best_epoch']} of 4 is the best" in text
+    assert "On 36 rows of test." in text
+    shown = [int(cell) for cell in re.findall(r'style="--k:\d+">(\d+)</td>', page)]
+    assert len(shown) == 4
+    assert sum(shown) == 36
+    assert (shown[0] + shown[3]) / 36 == pytest.approx(accuracy["value"])
+    line, off = re.search(r'<th scope="row">line (\d+)</th><td class="n">([\d.]+)</td>', page).groups()
+    cells = lines[int(line) - 2]
+    Path("one.csv").write_text(f"{header}\n{cells}\n")
+    p = model.predict_proba("one.csv")[0][list(map(str, model.classes)).index(cells.split(",")[-1])]
+    assert -np.log(p) == pytest.approx(float(off), rel=0.01)
+
+
+def test_the_newest_run_is_taken_and_the_file_named(runs, capsys):
+    """Without RUN the page of the newest run is written into its folder; -o names another file, which is replaced."""
+    code = main(["report"])
+    first = capsys.readouterr()
+    again = main(["report", "runs/binary", "-o", "b.html", "--json"]), main(["report", "runs/binary", "-o", "b.html"])
+    second = capsys.readouterr()
+    refused = main(["report", "runs/binary", "-o", "runs/binary/best.npz"])
+
+    assert (code, again) == (0, (0, 0))
+    assert first.out == "files    runs/multilabel/report.html\n"
+    assert first.err == "notice: the newest complete run is runs/multilabel\n"
+    assert json.loads(second.out.partition("files")[0])["report"] == "b.html"
+    assert second.err == "notice: b.html is replaced\n"
+    assert refused == 2
+
+
+def test_without_its_rows_a_run_still_has_a_page(runs, tmp_path, monkeypatch):
+    """Where the data are gone, the page does without predictions and says why."""
+    shutil.copytree(runs / "regression", tmp_path / "alone")
+    monkeypatch.chdir(tmp_path)
+
+    done = api.report(Path("alone"))
+    page = Path("alone/report.html").read_text(encoding="utf-8")
+
+    assert "not to be found from here" in done["notices"][0]
+    assert "the page does without what needs the rows" in page
+    assert 'id="predictions"' not in page
+    assert 'id="learning"' in page
+
+
+def test_a_run_writes_its_page_where_the_config_says_so(tmp_path, monkeypatch):
+    """`report: true` leaves report.html in the folder, with the predictions, from a file or from memory."""
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(60, 2))
+
+    train("regression", n=60, report=True)
+    config = {
+        "name": "mem",
+        "report": True,
+        "data": {"test": 0.2},
+        "network": {"layers": [3]},
+        "training": {"epochs": 2},
+    }
+    run = fcnet.train(config, data=(x, x[:, 0] - x[:, 1]))
+
+    for path in (Path("runs/regression"), run.path):
+        assert 'id="predictions"' in (path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_page_that_cannot_be_written_is_a_notice(tmp_path, monkeypatch):
+    """The run is complete all the same: what stands in the page's way is said."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(api, "REPORT", "no/such/folder.html")
+
+    run = train("regression", n=60, report=True)
+
+    assert (run / "metrics.json").exists()
+
+
+def test_the_curves_of_a_class_are_those_counted_by_hand():
+    """Four rows: each threshold catches so many of the class and so many others; equal p are one threshold."""
+    found = sides(np.array([True, False, True, False]), np.array([0.9, 0.5, 0.5, 0.1]), np.ones(4))
+
+    assert found.caught.tolist() == [0, 0.5, 1, 1]
+    assert found.alarms.tolist() == [0, 0, 0.5, 1]
+    assert found.precision.tolist() == [1, 1, 2 / 3, 0.5]
+    assert found.area == 0.875
+    assert found.average_precision == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert sides(np.array([True, True]), np.array([0.1, 0.2]), np.ones(2)) is None
+
+
+def test_rows_are_counted_by_weight_in_confusions_and_bins():
+    """A row of weight 2 counts twice."""
+    p = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+    w = np.array([2.0, 1.0, 1.0])
+    bins = calibration(np.array([0.2, 0.2, 0.8, 0.8]), np.array([0, 1, 1, 1]), np.array([1.0, 1, 1, 3]), bins=2)
+
+    assert confusion(np.array([0, 1, 1]), p, w).tolist() == [[2, 0], [1, 1]]
+    assert bins.said.tolist() == [0.2, pytest.approx(0.8)]
+    assert bins.true.tolist() == [0.5, 1.0]
+    assert bins.error == pytest.approx((0.3 * 2 + 0.2 * 4) / 6)
+    assert histogram(np.array([1.0, 1.0, 2.0, np.nan]), np.array([1.0, 2, 1, 1]), 2)[1].tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 17), (0.001, 0.0012), (1e6, 3e6), (-1e-9, 1e-9)])
+def test_axes_have_a_few_round_numbers(low, high):
+    """Three to eleven ticks inside the axis, each one, two or five times a power of ten apart."""
+    ticks = Axis("x", low, high).ticks()
+    step = np.diff(ticks)
+
+    assert 3 <= len(ticks) <= 11
+    assert low <= ticks[0] + 1e-15
+    assert ticks[-1] <= high * (1 + 1e-12) + 1e-15
+    assert f"{step[0]:.0e}"[0] in "125"
+    assert np.allclose(step, step[0])
+
+
+def test_a_line_goes_where_its_numbers_are():
+    """Left is the least x, the top the greatest y; a number that is none interrupts the line; factors are equal."""
+    plot = Picture("p", "about", Axis("x", 0, 4), Axis("y", 1, 100, log=True))
+
+    plot.line([0, 2, 3, 4], [1, 10, np.nan, 100])
+    drawn = plot.svg("k")
+
+    start, middle = re.search(r'd="M([\d.]+ [\d.]+)L([\d.]+ [\d.]+)"', drawn).groups()
+    assert start == f"{LEFT:.1f} {HEIGHT - 40:.1f}"
+    assert middle == f"{(LEFT + WIDTH - 12) / 2:.1f} {(HEIGHT - 40 + 10) / 2:.1f}"
+    assert 'cx="368.0" cy="10.0"' in drawn
