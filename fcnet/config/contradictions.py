@@ -93,6 +93,7 @@ def _columns(config: Config) -> Iterator[Clash]:
     targets = data.target if isinstance(data.target, list) else [data.target]
     uses: dict[Path, list[object]] = {
         ("data", "target"): [target for target in targets if target is not None],
+        ("data", "teacher"): [*data.teacher] if isinstance(data.teacher, list) else [],
         ("data", "weight"): [data.weight] if data.weight is not None else [],
         ("data", "split", "column"): [data.split.column] if data.split.column is not None else [],
         ("data", "features"): [*data.features] if isinstance(data.features, list) else [],

@@ -12,7 +12,7 @@ from fcnet.config.scalars import decimal_point, is_number
 from fcnet.config.schema import Config
 from fcnet.data.options import Data
 
-DATA_FILES = ("train", "validation", "test")
+DATA_FILES = ("train", "validation", "test", "teacher")
 MAX_PATH = 4096  # what Linux takes in one call
 
 
@@ -47,7 +47,8 @@ def _with(data: Data, fixed: Callable[[str, str], str]) -> Data:
     train = fixed("train", data.train) if data.train else ""
     validation = fixed("validation", data.validation) if isinstance(data.validation, str) else data.validation
     test = fixed("test", data.test) if isinstance(data.test, str) else data.test
-    return replace(data, train=train, validation=validation, test=test)
+    teacher = fixed("teacher", data.teacher) if isinstance(data.teacher, str) else data.teacher
+    return replace(data, train=train, validation=validation, test=test, teacher=teacher)
 
 
 def problems(config: Config, tree: Tree) -> list[Finding]:

@@ -22,6 +22,7 @@ from fcnet.data.reading import Read, read, read_alike
 from fcnet.data.split import PARTS, random_split, rows_hash
 from fcnet.data.tally import Tally
 from fcnet.data.target import TASKS, Classes, Target, Wanted
+from fcnet.data.teacher import heard
 from fcnet.errors import ConfigError, DataError
 from fcnet.nn.losses import Learnt
 from fcnet.nn.rows import Rows
@@ -38,7 +39,8 @@ class Dataset:
     (multilabel: 0 or 1; regression: standardised if asked for). `w` (n,) float64 or None: row weight × class weight,
     scaled to mean 1 over the training rows, which weighs the loss; `row_weights` (n,) float64 or None, which weigh
     the scores. `parts`: rows of the inputs by part, (·,) int64, sorted. `part_hashes`: SHA-256 of
-    each part's row numbers in its file. `resolved`: the config's section with everything found out written down.
+    each part's row numbers in its file. `teacher`: None, or what another model says of the rows, as `Target.mixed`
+    wants it. `resolved`: the config's section with everything found out written down.
     """
 
     task: str
@@ -53,6 +55,7 @@ class Dataset:
     resolved: Data
     files: tuple[FileRecord, ...]
     notices: tuple[str, ...]
+    teacher: Array | None = None
 
     @property
     def x(self) -> Array:
@@ -113,7 +116,12 @@ def load(
                 strict=strict,
                 poll=poll,
             )
-    return encode(tables, parts, known, strict=strict, consume=True)
+    told = None if fitted else heard(main, known.target, base, poll)
+    found = encode(tables, parts, known, strict=strict, consume=True)
+    if told is None:
+        return found
+    silent = np.full((len(found.y) - len(told), told.shape[1]), np.nan)  # rows of other files
+    return replace(found, teacher=np.concatenate([told, silent]).astype(dtype))
 
 
 def score(

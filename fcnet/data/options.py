@@ -9,7 +9,7 @@ from fcnet.data.encodings import CATEGORICAL, NUMERIC, OfCategories, OfNumbers
 from fcnet.data.encodings.one_hot import OneHot
 from fcnet.data.encodings.standard import Standard
 from fcnet.records import dataclass
-from fcnet.registry import Ge, Lt, Named
+from fcnet.registry import Ge, Gt, Le, Lt, Named
 
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
 Fraction = Annotated[float, Ge(0), Lt(1)]
@@ -58,6 +58,13 @@ class Data:
     """A column of row weights: how much each row counts, in the loss and in every score."""
     class_weight: Literal["none", "balanced"] | dict[str, Annotated[float, Ge(0)]] = "none"
     """`balanced`, or a weight for each label; it weighs the loss and no score."""
+    teacher: str | list[str] | None = None
+    """What another model says of the rows of `train`, to be learnt beside their targets: a file of predictions as
+    `fcnet predict` writes them, in the order of the rows, or a list of columns: a probability for each class or label
+    (of two classes that of the second alone will do), or a number for each target. Where its cells are empty, a row's
+    own target stands alone. Metrics and losses of validation and test go by the targets."""
+    teacher_weight: Annotated[float, Gt(0), Le(1)] = 0.5
+    """How much of what is learnt comes from the teacher; the rest from the target."""
     missing: Literal["auto"] | list[str] = "auto"
     """The texts that mean a missing cell, in all columns. `auto`: in columns of numbers an empty cell, `NA`, `N/A`,
     `n/a`, `#N/A`, `NaN`, `nan`, `null`, `NULL`, `None`, `?`, `.` and `-`; in columns of text an empty cell

@@ -26,6 +26,7 @@ class Roles:
     targets: tuple[str, ...]
     weight: str | None
     split: str | None
+    teacher: tuple[str, ...] = ()
 
 
 def find_roles(options: Data, names: Sequence[str]) -> Roles:
@@ -36,7 +37,9 @@ def find_roles(options: Data, names: Sequence[str]) -> Roles:
     split = options.split.column if options.split.by == "column" else None
     if options.split.by == "column" and split is None:
         problems.append(Problem("by: column needs the column's name", key="data.split.column"))
+    teacher = tuple(options.teacher) if isinstance(options.teacher, list) else ()
     others = {"data.weight": weight, "data.split.column": split}
+    others |= {f"data.teacher.{i}": name for i, name in enumerate(teacher)}
     listed_features, excluded = set(options.features if options.features != "all" else ()), set(options.exclude)
     for name in targets:
         if name in listed_features:
@@ -48,12 +51,12 @@ def find_roles(options: Data, names: Sequence[str]) -> Roles:
                 problems.append(Problem(f'"{name}" is the target', key=key))
     if problems:
         raise ConfigError(problems)
-    taken = {*targets, *excluded, weight, split}
+    taken = {*targets, *excluded, *teacher, weight, split}
     wanted = set(names) if options.features == "all" else listed_features
     features = tuple(name for name in names if name in wanted and name not in taken)
     if not features:
         raise ConfigError("no column is left to predict from", key="data.features")
-    return Roles(features, tuple(targets), weight, split)
+    return Roles(features, tuple(targets), weight, split, teacher)
 
 
 def find_targets(options: Data, names: Sequence[str], problems: list[Problem]) -> list[str]:
@@ -102,6 +105,7 @@ def lacking(options: Data, names: Sequence[str]) -> list[Problem]:
         ("data.features", [] if options.features == "all" else options.features),
         ("data.exclude", options.exclude),
         ("data.categorical", options.categorical),
+        ("data.teacher", options.teacher if isinstance(options.teacher, list) else []),
         ("data.weight", [options.weight]),
         ("data.split.column", [options.split.column if options.split.by == "column" else None]),
     ]
@@ -148,8 +152,7 @@ def training_plan(options: Data, names: Sequence[str]) -> tuple[Roles, dict[str,
     categorical = set(options.categorical)
     wants = {name: Want("text" if name in categorical else "auto") for name in roles.features}
     wants |= {name: Want("text" if name in categorical else "both") for name in roles.targets}
-    if roles.weight is not None:
-        wants[roles.weight] = Want("number")
+    wants |= {name: Want("number") for name in (roles.weight, *roles.teacher) if name is not None}
     if roles.split is not None:
         wants[roles.split] = Want("text")
     return roles, wants

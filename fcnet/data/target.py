@@ -120,6 +120,25 @@ class Target(ABC):
         """What stands in these columns, each with the number of the target whose digits it has: arrays (n,), and
         labels as a list (n,). `prediction` is what `decide` gives of p."""
 
+    @property
+    @abstractmethod
+    def lesson(self) -> list[str]:
+        """Those of them that another net may learn from, one for each of `width`."""
+
+    def heard(self, p: Array) -> tuple[Array, Array]:
+        """What a teacher says, cells (n, ·) of numbers, in the form of `mixed`; and what is wrong with a row, or ""."""
+        odd = ~((p >= 0) & (p <= 1))
+        wrong = [f"{row[at.argmax()]:g} is no probability" if at.any() else "" for row, at in zip(p, odd, strict=True)]
+        return p, np.array(wrong, dtype=object)
+
+    def mixed(self, y: Array, p: Array, weight: float, learnt: Learnt) -> Array:
+        """(1 − weight) y + weight p (n, columns), in the form in which a loss learns it; y alone where p is NaN.
+
+        y is what `encode` gives, p (n, width) what a teacher says.
+        """
+        share = np.where(np.isnan(p).any(axis=1, keepdims=True), 0.0, weight)
+        return np.asarray((1.0 - share) * y + share * np.nan_to_num(p))
+
     @classmethod
     def misfit(cls, targets: int, classes: int | None) -> str | None:
         """Why so many columns and classes are none of this task; None where they are."""
@@ -241,6 +260,27 @@ class Classes(Target):
         """Probabilities have the digits of the net."""
         return [(list(prediction), None), *((share, 0) for share in np.asarray(p).T)]
 
+    @property
+    def lesson(self) -> list[str]:
+        """The probability of each class."""
+        return self.heading(self.names, self.classes or (), ())[1:]
+
+    def heard(self, p: Array) -> tuple[Array, Array]:
+        """They add up to 1; of two classes one is enough."""
+        p, wrong = super().heard(p)
+        if p.shape[1] == 1:
+            return np.hstack([1.0 - p, p]), wrong
+        total = p.sum(axis=1)
+        for i in np.flatnonzero((wrong == "") & ~(np.abs(total - 1.0) <= NEAR)):
+            wrong[i] = f"the probabilities add up to {total[i]:g}, not to 1"
+        with np.errstate(all="ignore"):
+            return p / total[:, None], wrong
+
+    def mixed(self, y: Array, p: Array, weight: float, learnt: Learnt) -> Array:
+        """One-hot rows, of which a loss of bits learns the last column."""
+        found = super().mixed(np.eye(self.width)[y], p, weight, learnt)
+        return found if learnt == "one_hot" else found[:, -1:]
+
     @classmethod
     def misfit(cls, targets: int, classes: int | None) -> str | None:
         """One column, at least two classes."""
@@ -290,6 +330,11 @@ class Labels(Target):
                 said = [(int(rows[i]), f'column "{name}": {values[i, j]:g} is neither 0 nor 1') for i in bad]
                 raise table.error(said, "such cells")
         return values.astype(dtype)
+
+    @property
+    def lesson(self) -> list[str]:
+        """The probability of each label."""
+        return [f"p({name})" for name in self.names]
 
     def decide(self, p: Array) -> Array:
         """1 for what is more probable than not."""
@@ -367,6 +412,17 @@ class Numbers(Target):
             said = [(int(rows[i]), f'column "{self.names[j]}": {values[i, j]:g} is below 0, {wanted}') for i, j in bad]
             raise table.error(said, "such cells")
         return ((values - self.mean) / self.scale).astype(dtype)
+
+    @property
+    def lesson(self) -> list[str]:
+        """The prediction of each number."""
+        return self.heading(self.names, (), (Said(),))
+
+    def heard(self, p: Array) -> tuple[Array, Array]:
+        """Numbers in the target's units become standardised ones."""
+        odd = ~np.isfinite(p) | ((p < 0) if self.amounts else False)
+        wrong = [f"{row[at.argmax()]:g} is no amount" if at.any() else "" for row, at in zip(p, odd, strict=True)]
+        return (p - self.mean) / self.scale, np.array(wrong, dtype=object)
 
     @property
     def scales(self) -> dict[str, Array]:
@@ -458,6 +514,9 @@ class Wanted:
     standard: bool = True
     clamped: bool = False
 
+
+NEAR = 1e-3
+"""How far from 1 the probabilities of a row may add up to."""
 
 FAR = 1_000
 """Numbers whose mean is more than so many deviations from 0 are written in float64."""

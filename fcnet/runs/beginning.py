@@ -15,7 +15,7 @@ from fcnet.records import dataclass
 from fcnet.runs import checkpoint, folder
 from fcnet.runs.model import understand
 
-_FILES = ("train", "validation", "test")
+_FILES = ("train", "validation", "test", "teacher")
 
 
 @dataclass(frozen=True)

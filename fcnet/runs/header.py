@@ -155,6 +155,7 @@ class Header:
     machine: dict[str, str | bool | int | float | None]
     nets: Annotated[list[NetRecord], Len(1)] | None = None
     content: Hash | None = None
+    teacher: Hash | None = None
     guess_weighted_by: str | None = None
     state: StateRecord | None = None
     given: dict[str, Any] | None = None

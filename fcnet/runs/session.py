@@ -167,9 +167,11 @@ def _check(held: checkpoint.Checkpoint, prepared: Prepared, content: str | None)
     """Refuse a checkpoint that is not of these data or not of this net, before anything is allocated."""
     data, settings = prepared.data, prepared.settings
     recorded = [(entry.role, entry.sha256) for entry in origin.origins(held.header, held.path)]
+    shown = settings.data.train if data.files else "data"
     if recorded != [(file.role, file.sha256) for file in data.files] or held.header.get("content") != content:
-        shown = settings.data.train if data.files else "data"
         raise DataError("the data have changed since the run was begun; restore them, or start a new run", file=shown)
+    if held.header.get("teacher") != _taught(data):
+        raise DataError("the teacher says other things than when the run was begun; start a new run", file=shown)
     if origin.parts(held.header, held.path) != _parts(data):
         raise DataError(
             "the rows of the parts are not those that the run was begun with; resume it with the fcnet that began "
@@ -177,6 +179,11 @@ def _check(held: checkpoint.Checkpoint, prepared: Prepared, content: str | None)
             file=settings.data.train,
         )
     check_members(prepared.network.one(0), held, settings.dtype, prepared.update.names)
+
+
+def _taught(data: Dataset) -> str | None:
+    """The SHA-256 of what the teacher says."""
+    return None if data.teacher is None else hashlib.sha256(np.ascontiguousarray(data.teacher).data).hexdigest()
 
 
 def _plan(prepared: Prepared) -> Plan:
@@ -245,6 +252,7 @@ def _header(
         "guess_weighted_by": settings.data.weight,
         "data": origin.record(data.files, run.path),
         "content": ready.content,
+        **({} if data.teacher is None else {"teacher": _taught(data)}),
         "parts": {name: {"rows": part.rows, "sha256": part.sha256} for name, part in _parts(data).items()},
         "machine": now,
     }

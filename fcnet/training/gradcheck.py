@@ -54,11 +54,11 @@ class Trial:
     def __init__(self, prepared: Prepared) -> None:
         self.prepared = prepared = prepared.alone()
         settings, data, self.network, self.loss = prepared.settings, prepared.data, prepared.network, prepared.head.loss
-        table, columns = prepared.head.one_hot(np.float64), prepared.head.columns
-        source = MemorySource(data.inputs, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
+        (learnt, table), columns = prepared.targets(np.float64), prepared.head.columns
+        source = MemorySource(data.inputs, learnt, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
         self.rows = source.order(0, 0, min(prepared.batch_size, source.n, ROWS)).copy()
         self.n = len(self.rows)
-        y = data.y[self.rows]
+        y = learnt[self.rows]
         target = np.zeros((self.n, columns))
         fill_targets(y if y.dtype.kind == "i" else y.astype(np.float64), table, np.arange(self.n), target)
         inputs, n_in, n_cat = data.inputs[self.rows].astype(np.float64), self.network.n_in, self.network.n_cat

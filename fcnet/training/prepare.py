@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from fcnet import data as tables
 from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Backend
-from fcnet.backends.ops import Words
+from fcnet.backends.ops import Array, Words
 from fcnet.config.recipes import Facts
 from fcnet.config.schema import Config
 from fcnet.data import Dataset
@@ -108,6 +108,14 @@ class Prepared:
         asked = products or choice.ProductShapes(shapes, np.dtype(self.settings.dtype))
         return choice.make(name, self.threads, self.network.largest_product(self.batch_size), asked)
 
+    def targets(self, dtype: Any) -> tuple[Array, Array | None]:
+        """What is learnt: y, with the table of one-hot rows where it is numbers of classes; see `MemorySource`."""
+        data, loss = self.data, self.head.loss
+        if data.teacher is None:
+            return data.y, self.head.one_hot(dtype)
+        share = self.settings.data.teacher_weight
+        return data.target.mixed(data.y, data.teacher, share, loss.learns).astype(dtype), None
+
     def begin(self, backend: Backend) -> tuple[Program, MemorySource]:
         """The program with initial weights, before its first step, and the rows of training.
 
@@ -117,8 +125,8 @@ class Prepared:
         machine.blas(backend.blas_threads(network.largest_product(self.batch_size)))
         dtype = np.dtype(settings.dtype)
         state = State.new(network, self.update.names, dtype)
-        table = self.head.one_hot(dtype)
-        source = MemorySource(data.inputs, data.y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
+        y, table = self.targets(dtype)
+        source = MemorySource(data.inputs, y, data.w, rows=data.parts["train"], one_hot=table, seed=settings.seed)
         weighted = data.w is not None
         program = Program(backend, network, self.head.loss, self.update, state, weighted=weighted, seed=settings.seed)
         sample = source.order(0, 0, min(SAMPLE, source.n))
