@@ -11,6 +11,7 @@ import click
 OPTIONS = {
     "seed": "--seed",
     "quality": "--quality",
+    "training.budget": "--budget",
     "output": "--output",
     "data.target": "--target",
     "training.max_minutes": "--max-time",

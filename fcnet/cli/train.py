@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shlex
 from collections.abc import Generator
 from pathlib import Path
@@ -30,17 +29,23 @@ zcat people.csv.gz | fcnet train - --target income
 
 MAX_SEED = 100  # digits, far more than the config allows, which says so
 
-_SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
-
 
 def _minutes(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """A time span such as 90s, 30m, 1h30m or 2d, in minutes."""
-    found = _SPAN.fullmatch(value or "")
-    parts = found.groups() if found else ()
-    minutes = sum(float(n) * factor for n, factor in zip(parts, (1440, 60, 1, 1 / 60), strict=False) if n)
-    if value is not None and not minutes:
+    if value is None:
+        return None
+    from fcnet.config.spans import seconds
+
+    found = seconds(value)
+    if found is None:
         raise click.BadParameter(f'"{value}" is not a time; write 90s, 30m, 2h or 1h30m', ctx, param)
-    return minutes if value is not None else None
+    return found / 60
+
+
+def _budget(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A time span, as it is written."""
+    _minutes(ctx, param, value)
+    return value
 
 
 def _seed(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -68,6 +73,12 @@ def _ways(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 @click.option("--target", multiple=True, metavar="COLUMN", help="With a table: the column to predict; several: repeat.")
 @click.option("--quality", metavar="fast|default|best", help="How good against how fast: quality=…")
 @click.option("--seed", metavar="N", callback=_seed, help="The seed of weights, shuffling and dropout: seed=N.")
+@click.option(
+    "--budget",
+    metavar="TIME",
+    callback=_budget,
+    help="Plan the run to be done within this time (60s, 10m): training.budget=TIME.",
+)
 @click.option(
     "--max-time",
     metavar="TIME",
@@ -119,6 +130,7 @@ def _train(
     target: tuple[str, ...],
     quality: str | None,
     seed: int | None,
+    budget: str | None,
     max_time: float | None,
     output: str | None,
     strict: bool,
@@ -136,6 +148,8 @@ def _train(
         overrides.append(f"quality={quality}")
     if seed is not None:
         overrides.append(f"seed={seed}")
+    if budget is not None:
+        overrides.append(f"training.budget={budget}")
     if max_time is not None:
         overrides.append(f"training.max_minutes={max_time!r}")
     if output is not None:

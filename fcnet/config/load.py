@@ -28,9 +28,12 @@ from fcnet.data.heading import lacking_in_file
 from fcnet.data.options import Task
 from fcnet.errors import ConfigError, FcnetError
 from fcnet.metrics import METRICS
+from fcnet.optim.solvers import SOLVERS
 
 MAPPING = "config"  # what a config given from Python is called in messages
 MAX_DEPTH = 20
+OF_STEPS: tuple[Path, ...] = (("schedule",), ("schedules",), ("network", "dropout"), ("training", "batch_size"))
+"""What a recipe may say that a solver of the whole objective has no use for."""
 CHOICES = ("recipe", "quality")
 """The keys that choose where the defaults of the others come from."""
 
@@ -104,7 +107,7 @@ def _config(
         tree.root["name"] = name
     tree.root.setdefault("data", None)
     expand(tree)
-    _as_layers_have_it(tree)
+    _give_way(tree)
     config, found = validate(tree if needs_data else replace(tree, root=_with_table(tree.root)))
     tree.findings += found
     if config is None:
@@ -125,16 +128,16 @@ def _config(
     return replace(paths.resolved(config, tree, base), asked=asked)
 
 
-def _as_layers_have_it(tree: Tree) -> None:
-    """Categories as inputs, where a recipe codes them for an embedding that layers of the user's own have not."""
-    key, layers = ("preprocess", "categorical"), tree.get(("network", "layers"))
-    coded = tree.get((*key, "name")) == "codes" and not tree.written(key)
-    if (
-        coded
-        and isinstance(layers, list)
-        and not any(tree.get(("network", "layers", i, "name")) == "embedding" for i in range(len(layers)))
-    ):
-        tree.root["preprocess"]["categorical"] = {"name": "one_hot"}
+def _give_way(tree: Tree) -> None:
+    """What a recipe says gives way where it does not go with what the user says: codes of categories where the layers
+    have no embedding, what is about steps where the optimizer is a solver."""
+    coding, layers = ("preprocess", "categorical"), tree.get(("network", "layers"))
+    names = [tree.get(("network", "layers", i, "name")) for i in range(len(layers) if isinstance(layers, list) else 0)]
+    if tree.get((*coding, "name")) == "codes" and "embedding" not in names and not tree.written(coding):
+        tree.root["preprocess"]["categorical"] = {"name": tree.get((*coding, "few")) or "one_hot"}
+    for path in OF_STEPS if tree.get(("optimizer", "name")) in SOLVERS else ():
+        if tree.has(path) and not tree.written(path):
+            del tree.get(path[:-1])[path[-1]]
 
 
 def _said(tree: Tree, overrides: Iterable[str], *path: str) -> Plain:

@@ -56,7 +56,7 @@ def realmlp(facts: Facts, epochs: int = 256) -> dict[str, Any]:
     return {
         "preprocess": {
             "numeric": "robust",
-            "categorical": "one_hot" if facts.coded == 0 else {"name": "codes", "above": 8},
+            "categorical": "signs" if facts.coded == 0 else {"name": "codes", "above": 8, "few": "signs"},
             "clamp": numbers,
         },
         "network": {
@@ -108,8 +108,8 @@ class Quality:
 
 
 QUALITIES = {
-    "fast": Quality(48, 1_000_000),
-    "default": Quality(128, 4_000_000),
+    "fast": Quality(40, 600_000),
+    "default": Quality(128, 3_000_000),
     "best": Quality(256, 16_000_000),
 }
 

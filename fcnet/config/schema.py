@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from fcnet.config.recipes import QUALITIES, RECIPES
+from fcnet.config.spans import SPAN
 from fcnet.data.options import Data, Preprocess
 from fcnet.metrics import METRICS
 from fcnet.nn.activations import ACTIVATIONS, Activation, Relu
@@ -120,6 +121,9 @@ class Training:
     """How often a checkpoint is written; at most once a second, and at the end."""
     max_minutes: Annotated[float, Gt(0)] | None = None
     """Stop after so many minutes, with a checkpoint."""
+    budget: Annotated[str, SPAN] | None = None
+    """A time such as `60s`, `10m` or `1h30m` in which the run is to be done: after a few steps on the clock it gets as
+    many epochs as fit, `epochs` at most, and the schedule ends with them."""
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ class Preprocess:
     """`one_hot`: each category of the training rows becomes an input, 1 in its rows and 0 in all others; missing cells
     become one too where training has some. The level reserved for unknown categories takes no input: they are 0 in all
     of them, as if it had weights 0 that no gradient reaches; missing cells share it where training has none.
+    `signs`: columns of two categories become one input, −1 or 1, and 0 for missing and unknown; others are one_hot.
     `codes`: categories are looked up by the layer `embedding`, which stands among the first of network.layers."""
     target: Literal["none", "standard"] = "standard"
     """Regression targets: learn them standardised."""

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Protocol, TypeGuard
 import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape, ref
-from fcnet.formulas import Expr, Formula, Sym, power, row_sum, sqrt
+from fcnet.formulas import Expr, Formula, Sym, minimum, power, row_sum, sqrt
 from fcnet.records import dataclass
 from fcnet.registry import Ge, Gt, Lt, Named
 
@@ -43,7 +43,7 @@ class Optimizer(Protocol):
         """Rules for some of the parameters; the first that matches takes one, and this rule the rest."""
 
     def vectors(self) -> tuple[str, ...]:
-        """The names of its state, flat vectors like θ that start at 0."""
+        """The names of its state, flat vectors like θ that start at 0; that of `average` is scored in place of θ."""
 
     def update(
         self, g: Expr, θ: Expr, state: Mapping[str, Expr], lr: Expr, decay: Expr | None, t: Expr
@@ -280,6 +280,51 @@ class Muon(Grouped):
         return d
 
 
+@dataclass(frozen=True)
+class ScheduleFree(Grouped):
+    """AdamW without a schedule (Defazio et al. 2024, Algorithm 1): steps z, their mean x, gradients at y between them.
+
+    z' = z − γ (g / (√v̂ + eps) + weight_decay · y), x' = (1 − c) x + c z', y' = (1 − beta1) z' + beta1 x', with
+    γ = lr · min(1, t / warmup_steps) and c = γ² / Σ γ² over the steps so far. θ is y; x is what is scored and kept, as
+    with `average`. Kept is d = z − x, so that x = y − (1 − beta1) d. A schedule moves γ, and c does not see it. Layers
+    with running averages have them at y.
+    """
+
+    name: Literal["schedule_free"] = "schedule_free"
+    lr: Rate = 2.5e-3
+    """Learning rate."""
+    beta1: Share = 0.9
+    """How near to the mean x gradients are computed."""
+    beta2: Share = 0.999
+    """Memory of the squared gradient."""
+    eps: Rate = 1e-8
+    """Keeps the quotient finite."""
+    weight_decay: Decay = 0.0
+    """Shrinks weights by lr · weight_decay a step."""
+    warmup_steps: Annotated[int, Ge(0)] = 0
+    """Steps in which the rate rises to its full value."""
+
+    def vectors(self) -> tuple[str, ...]:
+        """d, v, and x as the average."""
+        return ("d", "v", "average")
+
+    def update(
+        self, g: Expr, θ: Expr, state: Mapping[str, Expr], lr: Expr, decay: Expr | None, t: Expr
+    ) -> dict[str, Expr]:
+        """As the class says."""
+        n = max(self.warmup_steps, 1)
+        w = minimum(t, float(n))
+        squares = w * (w + 1.0) * (2.0 * w + 1.0) * (1.0 / (6.0 * n * n)) + (t - w)  # Σ (γ / lr)²
+        c = w * w * (1.0 / (n * n)) / squares
+        v = self.beta2 * state["v"] + (1.0 - self.beta2) * (g * g)
+        γ = lr * w * (1.0 / n)
+        step = γ * g / (sqrt(v) * (1.0 / sqrt(1.0 - power(self.beta2, t))) + self.eps)
+        x = θ - (1.0 - self.beta1) * state["d"]
+        ahead = state["d"] - (step if decay is None else step + γ * decay * θ)  # z' − x
+        mean, d = x + c * ahead, (1.0 - c) * ahead
+        return {"v": v, "d": d, "average": mean, "θ": mean + (1.0 - self.beta1) * d}
+
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 OPTIMIZERS: dict[str, type[Optimizer]] = _REGISTRY
@@ -289,4 +334,5 @@ OPTIMIZERS |= {
     "adam": Adam,
     "adamw": AdamW,
     "muon": Muon,
+    "schedule_free": ScheduleFree,
 }

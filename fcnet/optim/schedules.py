@@ -150,6 +150,31 @@ class CosLog:
         return 0.5 * (1.0 - np.cos(2.0 * np.pi * np.log2(1.0 + (2.0**self.waves - 1.0) * t)))
 
 
+@dataclass(frozen=True)
+class OneCycle:
+    """Up from `start` to 1 and down to `end`, each half a cosine (Smith and Topin 2018); PyTorch's OneCycleLR.
+
+    PyTorch gives start and end as 1 / div_factor = 0.04 and 0.04 / final_div_factor, and reaches the top and the end
+    one step earlier; it moves the momentum against the rate, too, which stays here.
+    """
+
+    name: Literal["one_cycle"] = "one_cycle"
+    rise: Annotated[float, Gt(0), Lt(1)] = 0.3
+    """The share of the steps in which the rate rises."""
+    start: Annotated[float, Ge(0), Le(1)] = 0.04
+    """The share of the rate at the beginning."""
+    end: Annotated[float, Ge(0), Le(1)] = 4e-6
+    """The share of the rate that is left at the end."""
+    warmup: Warmup = 0.0
+    """The share of all steps in which the rate first rises to its full value."""
+
+    def at(self, t: Array, epochs: float) -> Array:
+        """start + (1 − start) (1 − cos πt / rise) / 2 for t < rise, then down to `end` as cosine does."""
+        up = 0.5 * (1.0 - np.cos(np.pi * np.minimum(t / self.rise, 1.0)))
+        down = 0.5 * (1.0 + np.cos(np.pi * np.maximum(t - self.rise, 0.0) / (1.0 - self.rise)))
+        return np.where(t < self.rise, self.start + (1.0 - self.start) * up, self.end + (1.0 - self.end) * down)
+
+
 SCHEDULES: dict[str, type[Schedule]] = {
     "constant": Constant,
     "step": StepDecay,
@@ -158,4 +183,5 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "linear": Linear,
     "flat_cos": FlatCos,
     "coslog": CosLog,
+    "one_cycle": OneCycle,
 }

@@ -59,6 +59,9 @@ class Updater:
         self.rules = {slot.name: self._rule_of(slot) for slot in layout.slots}
         used = [rule, *(other for other in rule.groups if other in self.rules.values())]
         vectors = dict.fromkeys(name for each in used for name in each.vectors())
+        if average is not None and "average" in vectors:
+            averaged = next(getattr(each, "name", "") for each in used if "average" in each.vectors())
+            raise ConfigError(f"{averaged} averages the parameters itself; leave it out", key="average")
         self.names = (*vectors, *(() if average is None else ("average",)))
         self.matrices = [slot for slot in layout.slots if of_matrices(self.rules[slot.name])]
         self.pieces: list[_Piece] = []
@@ -106,6 +109,8 @@ class Updater:
         results = of.update(g, Sym("θ"), state, Sym("lr"), Sym("decay") if decays else None, Sym("t"))
         if self.average is not None:
             results["average"] = self.average * Sym("average") + (1.0 - self.average) * results["θ"]
+        elif "average" in self.names:  # another rule's, which has some of θ alone
+            results.setdefault("average", results["θ"])
         return Formula(results)
 
     def used(self) -> list[tuple[Optimizer, list[str]]]:

@@ -87,7 +87,8 @@ def _goes_on(held: checkpoint.Checkpoint, config: Config) -> bool:
     """Whether a complete run has epochs left under this config: it was given more than it had."""
     match held.header.get("state"):
         case {"finished": finished, "epoch": int(epoch)}:
-            return finished is None and config.training.epochs > epoch
+            planned = config.training.budget is not None  # then the epochs were as many as fit
+            return finished is None and not planned and config.training.epochs > epoch
     raise CheckpointError("its header lacks the state, so the run cannot be continued", file=str(held.path))
 
 

@@ -20,18 +20,21 @@ from fcnet import config as configs
 from fcnet import extras, machine
 from fcnet.backends.base import Backend
 from fcnet.backends.ops import Array
-from fcnet.config.schema import Config
+from fcnet.config.schema import Config, Training
+from fcnet.config.spans import seconds
 from fcnet.data import Dataset
 from fcnet.data.opened import identity
 from fcnet.errors import DataError, DivergedError, Stopped, escape
 from fcnet.metrics import METRICS
 from fcnet.optim.schedules import factors
+from fcnet.optim.solvers import of_objective
 from fcnet.records import dataclass
 from fcnet.runs import checkpoint, environment, folder, origin
 from fcnet.runs.beginning import begin, portable, without_path
 from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import check_members
 from fcnet.runs.saver import Saver
+from fcnet.training.budget import fitting
 from fcnet.training.estimate import refuse
 from fcnet.training.events import Epoch, Event, Finished, Glance, Notice, Progress, Saving, Started
 from fcnet.training.loop import Plan
@@ -41,6 +44,9 @@ from fcnet.training.scoring import summary, weighted_by
 from fcnet.training.state import State
 
 Stop = Callable[[], int | None]
+
+BEFORE = 0.5
+"""Seconds of a budget that are gone before a run begins: what it takes Python to be there."""
 
 
 def training(
@@ -70,7 +76,7 @@ def training(
             yield Notice("nothing to resume; starting the run")
         threads = machine.cores() if config.threads == "auto" else config.threads
         held.enter_context(machine.blas(threads))
-        watch = _Watch(stop, config.training.max_minutes)
+        watch = _Watch(stop, config.training)
         try:
             ready = _ready(config, threads, data, strict, start.held, watch)
             refuse(ready.prepared.estimate(), start.path or Path(config.output), begun=start.held is not None)
@@ -93,12 +99,18 @@ class _StopAsked(Exception):
 
 
 class _Watch:
-    """Knows when to stop: when `stop` says so, or when the minutes since now are over and a step was made."""
+    """Knows when to stop: when `stop` says so, or when the minutes since now are over and a step was made; and what is
+    left of the budget."""
 
-    def __init__(self, stop: Stop, minutes: float | None) -> None:
-        self._stop = stop
-        self._deadline = np.inf if minutes is None else monotonic() + 60 * minutes
+    def __init__(self, stop: Stop, training: Training) -> None:
+        self._stop, now, minutes, budget = stop, monotonic(), training.max_minutes, training.budget
+        self._deadline = np.inf if minutes is None else now + 60 * minutes
+        self._end = np.inf if budget is None else now + (seconds(budget) or 0.0) - BEFORE
         self.stepped = False
+
+    def left(self) -> float:
+        """Seconds of the budget."""
+        return self._end - monotonic()
 
     def poll(self) -> None:
         """Raise _Asked if it is time. The time limit waits for a step, so that every resume gets further."""
@@ -151,8 +163,24 @@ def _ready(
         name, hint = prepared.choose()
     backend = prepared.backend(name, _products(held, prepared.threads))
     settings = replace(settings, backend=backend.name)  # type: ignore[arg-type]  # a backend of the schema
-    notices = (*loaded.notices, *([hint] if hint else []), *extras.notices())
-    return _Ready(replace(prepared, settings=settings), backend, _plan(prepared), content, read, notices)
+    notices = [*loaded.notices, *([hint] if hint else []), *extras.notices()]
+    prepared = replace(prepared, settings=settings)
+    if settings.training.budget is not None and held is None and not of_objective(settings.optimizer):
+        prepared, epoch = fitting(prepared, backend, watch.left())
+        notices += _planned(settings.training, prepared.settings.training.epochs, epoch)
+    elif settings.training.budget is not None and held is not None:  # planned anew, it would not be the same run
+        planned = configs.from_mapping(held.header["config"], needs_data=False).training.epochs
+        prepared = replace(prepared, settings=replace(settings, training=replace(settings.training, epochs=planned)))
+    return _Ready(prepared, backend, _plan(prepared), content, read, tuple(notices))
+
+
+def _planned(training: Training, epochs: int, epoch: float) -> list[str]:
+    """A notice where the budget is too short for all epochs."""
+    if epochs == training.epochs:
+        return []
+    if epochs == 1:
+        return [f"an epoch takes about {epoch:.2g} s, so one is all that there is in a budget of {training.budget}"]
+    return [f"{epochs} of {training.epochs} epochs are planned for a budget of {training.budget}"]
 
 
 def _products(held: checkpoint.Checkpoint | None, threads: int) -> Literal["own", "blas"] | None:
@@ -382,6 +410,8 @@ class _Session:
             if isinstance(event, Epoch):
                 self.saver.epoch_done(event)
                 self.bests.append(self.pack.reached)
+                if self.watch.left() < event.seconds and self.state.epoch < self.plan.epochs:
+                    self.state.finished = f"the budget of {self.ready.prepared.settings.training.budget} is spent"
             yield event
             if self.saver.due():
                 yield from self._save()

@@ -180,7 +180,7 @@ def test_realmlp_needs_neither_numbers_nor_categories(tmp_path: Path) -> None:
 
     for run in runs:
         spelled = configs.to_mapping(configs.load(run.path / "config.yaml", needs_data=False))
-        assert spelled["preprocess"]["categorical"] == "one_hot"
+        assert spelled["preprocess"]["categorical"] == "signs"
         assert all(
             layer.get("name") != "embedding" for layer in spelled["network"]["layers"] if isinstance(layer, dict)
         )
@@ -288,7 +288,17 @@ def test_layers_of_ones_own_need_no_embedding() -> None:
     own = _read({"recipe": "realmlp"}, "network.layers=[8]")
     asked = _read({"recipe": "realmlp", "network": {"layers": [{"name": "embedding", "size": 2}, 8]}})
 
-    assert own["preprocess"]["categorical"] == "one_hot"
+    assert own["preprocess"]["categorical"] == "signs"
     assert asked["preprocess"]["categorical"]["name"] == "codes"
     with pytest.raises(ConfigError, match="embedding"):
         _read({"recipe": "realmlp"}, "network.layers=[8]", "preprocess.categorical=codes")
+
+
+def test_a_solver_of_ones_own_is_not_given_what_is_about_steps() -> None:
+    """With optimizer: lbfgs a recipe keeps its schedules and its dropout to itself; the user's are refused."""
+    own = _read({"recipe": "realmlp"}, "optimizer=lbfgs")
+
+    assert (own["schedule"], own["network"]["dropout"]) == (_read({})["schedule"], 0.0)
+    assert own["network"]["layers"] == _read({"recipe": "realmlp"})["network"]["layers"]
+    with pytest.raises(ConfigError, match=r"schedule: does not go with optimizer: lbfgs"):
+        _read({"recipe": "realmlp"}, "optimizer=lbfgs", "schedule=cosine")

@@ -118,6 +118,7 @@ training:
   early_stopping: {metric: val_loss, patience: 20, ties: first}
   checkpoint: {epochs: 1}
   max_minutes: null
+  budget: null
 metrics: auto
 report: false
 output: runs

@@ -15,6 +15,7 @@ from fcnet.data.encodings import CATEGORICAL, NUMERIC
 from fcnet.data.encodings.codes import Codes
 from fcnet.data.encodings.quantile import Quantile, inverse
 from fcnet.data.encodings.robust import Robust
+from fcnet.data.encodings.signs import Signs
 from fcnet.data.options import Data, Preprocess, Split
 from fcnet.data.reading import read
 
@@ -183,6 +184,23 @@ def test_few_levels_stay_one_hot(folder, above, missing, coded):
     assert found.encoder.inputs[0] == "a"
     assert len(found.encoder.inputs) == 1 + (0 if 5 in coded else 5) + (0 if 2 in coded else 2)
     assert found.inputs.c is None or found.inputs.c.shape == (30, len(coded))
+
+
+def test_two_categories_are_one_input_of_signs(folder):
+    """The first level is −1, the second 1, missing and unknown cells are 0; columns of other levels are one-hot."""
+    text = "a,b,part,y\nm,u,train,1\nf,v,train,2\nm,w,train,3\n,u,train,5\nz,v,test,1\n,w,test,2\nf,u,test,4\n"
+    split = Split(by="column", column="part")
+
+    found, coded = (
+        folder.load(text, preprocess=Preprocess(categorical=how), split=split, features=["a", "b"])
+        for how in (Signs(), Codes(above=2, few="signs"))
+    )
+
+    assert found.encoder.inputs == ("a=m", "b=u", "b=v", "b=w")
+    assert found.x[:, 0].tolist() == [1, -1, 1, 0, 0, 0, -1]
+    assert found.x[:, 1:].sum(axis=1).tolist() == [1] * 7
+    assert (coded.encoder.inputs, coded.encoder.levels) == (("a=m",), (3,))
+    assert coded.x[:, 0].tolist() == found.x[:, 0].tolist()
 
 
 def test_one_table_is_partitioned_fitted_and_encoded_three_times(folder):

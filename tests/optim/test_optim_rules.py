@@ -17,7 +17,7 @@ from fcnet.config.text import parse
 from fcnet.errors import ConfigError
 from fcnet.formulas import Expr, where
 from fcnet.nn.layout import Layout, Slot
-from fcnet.optim.rules import OPTIMIZERS, Adam, AdamW, Grouped, Muon, Optimizer, Sgd, of_matrices
+from fcnet.optim.rules import OPTIMIZERS, Adam, AdamW, Grouped, Muon, Optimizer, ScheduleFree, Sgd, of_matrices
 from fcnet.optim.update import Updater
 
 LAYOUT = Layout([Slot("b1", (3,), "bias"), Slot("W1", (3, 4), "weight"), Slot("v1", (5,), "vector")])
@@ -187,6 +187,43 @@ def test_adam_by_hand() -> None:
     assert found == pytest.approx(θ, rel=1e-12)
 
 
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_schedule_free_is_its_three_sequences(warmup: int) -> None:
+    """z, x and y of Algorithm 1 in plain arrays: θ is y, the average is x, whose weights go with the squared rate."""
+    rule, lr = ScheduleFree(lr=0.1, weight_decay=0.3, warmup_steps=warmup), 0.1
+    walk = Walk(rule)
+    y = {name: view.copy() for name, view in LAYOUT.views(walk.θ).items()}
+    x, z = ({name: value.copy() for name, value in y.items()} for _ in range(2))
+    v, weights = dict.fromkeys(y, 0.0), 0.0
+
+    found = walk.run(8)
+
+    for t in range(1, 9):
+        γ = lr * min(1.0, t / max(warmup, 1))
+        weights += γ**2
+        for name, g in LAYOUT.views(walk.g).items():
+            v[name] = 0.999 * v[name] + 0.001 * g**2
+            decay = 0.3 if name == "W1" else 0.0
+            z[name] = z[name] - γ * g / (np.sqrt(v[name] / (1 - 0.999**t)) + 1e-8) - γ * decay * y[name]
+            x[name] = (1 - γ**2 / weights) * x[name] + γ**2 / weights * z[name]
+            y[name] = 0.1 * z[name] + 0.9 * x[name]
+    for name, value in found.items():
+        np.testing.assert_allclose(value, y[name], rtol=1e-11)
+        np.testing.assert_allclose(LAYOUT.views(walk.state["average"])[name], x[name], rtol=1e-11)
+
+
+def test_what_averages_by_itself_averages_its_own_parameters_alone() -> None:
+    """In a group, what another rule moves is scored as it is; with `average` it is refused, since both would."""
+    walk = Walk(Sgd(lr=0.1, groups=[ScheduleFree(lr=0.1, match="W*")]))
+    found, scored = walk.run(5), LAYOUT.views(walk.state["average"])
+
+    np.testing.assert_array_equal(scored["b1"], found["b1"])
+    np.testing.assert_array_equal(scored["v1"], found["v1"])
+    assert np.abs(scored["W1"] - found["W1"]).min() > 0
+    with pytest.raises(ConfigError, match="schedule_free averages the parameters itself"):
+        Updater(ScheduleFree(), LAYOUT, None, 0.9)
+
+
 @dataclass(frozen=True)
 class SignSgd(Grouped):
     """A rule of a test's own: θ' = θ − lr sign(g), and it remembers the last gradient without reading it."""
@@ -279,7 +316,7 @@ def test_a_matrix_rule_alone_is_refused_with_a_cure_that_works() -> None:
     }
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if "average" not in rule.vectors()])
 def test_an_average_follows_every_rule(name: str) -> None:
     """θ̄ ← decay θ̄ + (1 − decay) θ' after each step, from the initial θ; θ itself is where it would be without."""
     rule, plain = alone(RULES[name]), Walk(alone(RULES[name]))

@@ -17,6 +17,7 @@ from fcnet.optim.schedules import (
     Exponential,
     FlatCos,
     Linear,
+    OneCycle,
     Schedule,
     StepDecay,
     factors,
@@ -51,6 +52,14 @@ WRITTEN_OUT: dict[str, tuple[Schedule, Callable[[int], float]]] = {
     ),
     "coslog": (CosLog(), lambda k: math.sin(math.pi * math.log2(1 + k / 2)) ** 2),
     "coslog of two": (CosLog(waves=2), lambda k: math.sin(math.pi * math.log2(1 + k / 10)) ** 2),
+    "one_cycle": (
+        OneCycle(rise=0.4, start=0.1, end=0.02),
+        lambda k: (
+            0.1 + 0.9 * math.sin(math.pi * k / 24) ** 2
+            if k < 12
+            else 0.02 + 0.98 * math.cos(math.pi * (k - 12) / 36) ** 2
+        ),
+    ),
     "linear after warm-up": (Linear(end=0.5, warmup=0.1), lambda k: (k + 1) / 3 if k < 3 else 1 - 0.5 * (k - 3) / 27),
 }
 
@@ -75,7 +84,7 @@ def test_every_schedule_is_written_out() -> None:
 def test_a_schedule_starts_at_the_full_rate_and_never_exceeds_it(name: str, warmup: float) -> None:
     """After a warm-up in equal steps the first factor is 1; none is negative or above 1; the last step has one too.
 
-    Waves begin at 0, and their first is at its top when the logarithm is at a half.
+    Waves begin at 0, and their first is at its top when the logarithm is at a half; a cycle begins at its start.
     """
     schedule = SCHEDULES[name](warmup=warmup)
     for total, epochs in [(1, 1), (7, 7), (1000, 13)]:
@@ -84,7 +93,7 @@ def test_a_schedule_starts_at_the_full_rate_and_never_exceeds_it(name: str, warm
 
         np.testing.assert_allclose(found[:w], np.arange(1, w + 1) / max(w, 1))
         if w < total:
-            assert found[w] == (name != "coslog")
+            assert found[w] == {"coslog": 0.0, "one_cycle": 0.04}.get(name, 1.0)
         assert found.dtype == np.float64
         assert (found >= 0).all()
         assert (found <= 1).all()
@@ -124,3 +133,23 @@ def test_waves_end_where_each_has_been_twice_as_long_as_the_last(waves: int, end
     np.testing.assert_allclose(CosLog(waves=waves).at(np.array(ends), 1.0), 0, atol=1e-12)
     for start, stop in itertools.pairwise([0, *ends]):
         assert found[(t >= start) & (t <= stop)].max() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_one_cycle_is_pytorchs_but_for_a_step() -> None:
+    """The factors are OneCycleLR's, which takes rise · total − 1 steps up and total − 1 in all."""
+    torch = pytest.importorskip("torch")
+    total = 2000
+    weight = torch.nn.Parameter(torch.zeros(1))
+    rule = torch.optim.SGD([weight], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(rule, max_lr=1.0, total_steps=total, cycle_momentum=False)
+    expected = []
+    for _ in range(total):
+        expected.append(rule.param_groups[0]["lr"])
+        rule.step()
+        if len(expected) < total:
+            theirs.step()
+
+    found = factors(OneCycle(), np.arange(total), total, 1)
+
+    np.testing.assert_allclose(found, expected, atol=2 * math.pi / (0.3 * total))
+    assert found.argmax() == np.argmax(expected) + 1

@@ -1,0 +1,100 @@
+"""A budget: the run is planned so that it ends in time, with its schedule, and what is planned stays."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from session_runs import Crash, crash_at, differing, go, outcome, settings
+
+from fcnet import config
+from fcnet.errors import ConfigError
+from fcnet.runs import session
+from fcnet.training import budget
+from fcnet.training.events import Notice
+
+WANTED = {"epochs": 200, "budget": "1h", "early_stopping": None, "checkpoint": {"epochs": 1000}}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A machine on which a row takes so many seconds, and time itself none."""
+
+    def set_to(row):
+        monkeypatch.setattr(session, "monotonic", lambda: 0.0)
+        monkeypatch.setattr(budget, "_seconds", lambda prepared, backend: row)
+
+    return set_to
+
+
+def _planned(run):
+    return config.load(run / "config.yaml").training.epochs
+
+
+@pytest.mark.parametrize(("row", "least", "most"), [(10.0, 5, 9), (1.0, 60, 90), (1e-5, 200, 200), (1e4, 1, 1)])
+def test_as_many_epochs_are_planned_as_fit(place, clock, row, least, most):
+    """36 training rows and 12 of validation an epoch, in an hour; never more epochs than asked for, never none."""
+    clock(row)
+    mapping = settings(training=WANTED, schedule="cosine")
+
+    events = go(mapping)
+
+    run = events[-1].run
+    assert least <= _planned(run) <= most
+    assert len((run / "metrics.csv").read_text().splitlines()) == 1 + _planned(run)
+    lr = float((run / "metrics.csv").read_text().splitlines()[-1].split(",")[2])
+    assert lr < 1e-3 / 2 or _planned(run) == 1
+    assert config.load(run / "config.yaml").training.budget == "1h"
+
+
+def test_what_is_planned_is_said(place, clock):
+    """A notice says how many of the epochs there will be, and where not even one fits, how long that takes."""
+    said = []
+    for row in (10.0, 1e4, 1e-6):
+        clock(row)
+        said.append(
+            [event.text for event in go(settings(training=WANTED | {"epochs": 20})) if isinstance(event, Notice)]
+        )
+
+    assert [any("of 20 epochs are planned for a budget of 1h" in text for text in each) for each in said] == [1, 0, 0]
+    assert [any("an epoch takes about" in text for text in each) for each in said] == [0, 1, 0]
+
+
+def test_a_run_with_a_budget_resumes_bit_for_bit(place, clock):
+    """What goes on keeps the epochs that were planned when it began, however fast the machine is by then."""
+    mapping = settings(training=WANTED | {"epochs": 8, "checkpoint": {"steps": 2}}, schedule="cosine")
+    clock(10.0)
+    whole = go({**mapping, "name": "whole"})[-1].run
+    for poll in (5, 9):
+        with pytest.raises(Crash):
+            go(mapping, stop=crash_at(poll), resume=True)
+        clock(1e-6)
+
+    resumed = go(mapping, resume=True)[-1].run
+
+    assert _planned(resumed) == _planned(whole) < 8
+    assert differing(outcome(resumed), outcome(whole)) == []
+    before = (resumed / "metrics.json").read_bytes()
+    assert go(mapping, resume=True)[-1].why == "already complete"
+    assert (resumed / "metrics.json").read_bytes() == before
+
+
+def test_a_run_that_is_late_ends_with_the_best_so_far(place, clock, monkeypatch):
+    """Where the time runs out all the same, the run is complete after the epoch that it is in, and says why."""
+    clock(1e-6)
+    monkeypatch.setattr(session._Watch, "left", lambda self: -1.0 if self.stepped else 3600.0)
+
+    end = go(settings(training=WANTED))[-1]
+
+    assert end.why == "the budget of 1h is spent"
+    summary = json.loads((end.run / "metrics.json").read_text())
+    assert (summary["epochs"], summary["best_epoch"]) == (1, 1)
+    assert (end.run / "best.npz").is_file()
+    assert go(settings(training=WANTED), resume=True)[-1].why == "already complete"
+
+
+@pytest.mark.parametrize("text", ["soon", "0s", "-5s", "10", "1m30", "60 s", "", "5s5m", "1e3s"])
+def test_what_is_no_time_is_refused(text):
+    """A budget is a time as people write it, and nothing else."""
+    with pytest.raises(ConfigError, match=r"training\.budget.*a time such as 90s, 10m or 1h30m"):
+        config.from_mapping({"data": {"train": "a.csv", "target": "y"}, "training": {"budget": text}})
