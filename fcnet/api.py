@@ -27,8 +27,8 @@ from fcnet.data.options import Data
 from fcnet.data.readers import Request, reader
 from fcnet.errors import CheckpointError, DataError, FcnetError, FcnetWarning, Problem, Stopped, UsageError
 from fcnet.records import dataclass
+from fcnet.reports import comparison, comparison_page, listing, report_page, summary
 from fcnet.reports import report as reports
-from fcnet.reports import report_page, summary
 from fcnet.reports.text import count, figures
 from fcnet.runs import folder, origin
 from fcnet.runs.checkpoint import peek
@@ -363,6 +363,33 @@ def report(run: Path | None = None, output: Path | None = None, data: object = N
     return {"report": str(files.near(path.resolve())), "checkpoint": str(net.path), "notices": notices}
 
 
+def compare(runs: Sequence[Path], output: Path | None = None) -> dict[str, Any]:
+    """Complete runs side by side, as `fcnet compare --json` prints it; a page is written to `output` where given.
+
+    Each is tested against the first where the scores of all were computed on the same rows, and these are there.
+    """
+    compared = []
+    for run in runs:
+        net = Predictor.read(folder.resolve(run))
+        scores = listing.summary_of(net.path.parent)
+        if not scores.get("train"):
+            raise CheckpointError("the run is not complete: it has no metrics.json", file=str(run))
+        compared.append(comparison.Compared(run, net, scores, reports.curves_of(net.path.parent)))
+    part = comparison.common_part(compared)
+    why, found = comparison.unpaired(compared, part), []
+    if why is None:
+        try:
+            judged = [reports.judge(each.net, _own_data(each.net, part)[0], part) for each in compared]
+            found = comparison.differences(compared, judged, part)
+        except DataError as error:
+            why = f"the rows are not there any more ({error.problems[0]})"
+    notices = files.check_output(output, [each.net.path for each in compared]) if output else []
+    told = comparison.record(compared, part, why, found, notices)
+    if output:
+        files.write_file(output, comparison_page.page(told, compared).encode(), [each.net.path for each in compared])
+    return told
+
+
 def predict(
     source: str,
     output: Path | None,
@@ -478,4 +505,4 @@ def _columns(net: Predictor, table: Path | BinaryIO, shown: str) -> set[str]:
     return found
 
 
-__all__ = ["Model", "Run", "evaluate", "load", "predict", "report", "train", "training"]
+__all__ = ["Model", "Run", "compare", "evaluate", "load", "predict", "report", "train", "training"]

@@ -215,6 +215,10 @@ class Resampled:
         some = Decided(p.classes[rows], p.shape, p.finite) if isinstance(p, Decided) else p[rows]
         return drawn, self.y[rows], some, self.w[rows], None if self.nats is None else self.nats[rows]
 
+    def rows(self, metric: Metric) -> int:
+        """How many of the rows are looked at."""
+        return len(self._of(metric)[0].rows)
+
     def values(self, metric: Metric) -> Array:
         """The metric on each resample, (R,)."""
         drawn, y, p, w, nats = self._of(metric)

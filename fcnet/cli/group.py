@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fcnet import __version__
-from fcnet.cli import bench, check, explain, export, init, inspect, predict, report, schema, train
+from fcnet.cli import bench, check, compare, explain, export, init, inspect, predict, report, runs, schema, train
 from fcnet.cli import eval as eval_
 from fcnet.cli.command import SETTINGS, write_example
 
@@ -72,6 +72,8 @@ COMMANDS: dict[str, click.Command] = {
     "init": init.command,
     "check": check.command,
     "inspect": inspect.command,
+    "runs": runs.command,
+    "compare": compare.command,
     "report": report.command,
     "export": export.command,
     "explain": explain.command,
@@ -79,8 +81,6 @@ COMMANDS: dict[str, click.Command] = {
     "schema": schema.command,
 }
 
-_RUNS = "each folder under runs/ is a run; fcnet inspect RUN shows what is in it"
-_SCORES = "fcnet eval RUN scores one run, and each run's metrics.json holds its scores"
 _SEARCH = "there is no search: fcnet train CONFIG.yaml optimizer.lr=0.01 makes a run of its own for each value"
 _BOARD = "fcnet train CONFIG.yaml --progress tensorboard=FOLDER writes the files that TensorBoard shows"
 _READ = "a checkpoint is read by NumPy alone, as docs/checkpoint.md shows"
@@ -95,8 +95,8 @@ ELSEWHERE = {
     **dict.fromkeys(("show", "info", "describe", "summary", "view", "cat"), "inspect"),
     **dict.fromkeys(("benchmark", "profile", "time"), "bench"),
     **dict.fromkeys(("derive", "gradients", "trace"), "explain"),
-    **dict.fromkeys(("ls", "list", "runs", "history"), _RUNS),
-    **dict.fromkeys(("compare", "diff", "leaderboard"), _SCORES),
+    **dict.fromkeys(("ls", "list", "history", "leaderboard"), "runs"),
+    **dict.fromkeys(("diff", "versus", "vs"), "compare"),
     **dict.fromkeys(("tune", "sweep", "search", "optimize", "hpo", "grid", "cv"), _SEARCH),
     **dict.fromkeys(("plot", "curves", "visualize", "html", "page"), "report"),
     **dict.fromkeys(("convert", "save", "deploy", "onnx"), "export"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from fcnet.data.reading import read, read_alike
 from fcnet.errors import FcnetError
 from fcnet.records import dataclass
 from fcnet.reports.judged import Judged, histogram, lookup, spaced
+from fcnet.reports.listing import summary_of
 from fcnet.runs import checkpoint, folder
 from fcnet.runs import log as logs
 from fcnet.runs.model import BATCH, Predictor
@@ -98,7 +98,6 @@ def gather(
     `section` is the config's section by which they are found again, `source` what they came from if from no file.
     """
     path = net.path.parent
-    summary = json.loads(_read(path / folder.SUMMARY) or b"{}")
     judged = None if data is None else judge(net, data)
     worst: tuple[Worst, ...] = ()
     shown: tuple[str, ...] = ()
@@ -112,8 +111,8 @@ def gather(
     return Report(
         path,
         net,
-        summary if isinstance(summary, dict) else {},
-        _curves(_read(path / logs.NAME)),
+        summary_of(path),
+        curves_of(path),
         tuple((_read(path / folder.LOG) or b"").decode("utf-8", "replace").splitlines()),
         folder.noted(_read(path / folder.ENVIRONMENT)),
         tuple(Weights.of(name, array) for name, array in arrays.items() if array.dtype.kind == "f"),
@@ -132,9 +131,9 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def _curves(data: bytes | None) -> dict[str, Array]:
+def curves_of(run: Path) -> dict[str, Array]:
     """The columns of metrics.csv as numbers, NaN where there is none; nothing where it is missing or garbled."""
-    rows = list(csv.reader(io.StringIO((data or b"").decode("utf-8", "replace"))))
+    rows = list(csv.reader(io.StringIO((_read(run / logs.NAME) or b"").decode("utf-8", "replace"))))
     if len(rows) < 2:
         return {}
     whole = [row for row in rows[1:] if len(row) == len(rows[0])]

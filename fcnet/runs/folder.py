@@ -245,6 +245,11 @@ def complete(output: Path = RUNS) -> list[Path]:
     ]
 
 
+def every(output: Path) -> list[Path]:
+    """All runs under `output` whose time is known, complete or not, the newest first."""
+    return [path for _, path in _timed(_folders(output), LAST)]
+
+
 def newest_of(output: Path, name: str) -> Path | None:
     """The newest run `name`, `name-2` …, complete or not; a run without any recorded time counts as the oldest."""
     _restore(output, name)

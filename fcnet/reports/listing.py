@@ -1,0 +1,159 @@
+"""The runs of a folder as a table: which there are, what they were made of and what they are worth."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from fcnet import files
+from fcnet.config.places import COMMAND_LINE, Tree
+from fcnet.config.text import parse_value
+from fcnet.errors import ConfigError, FcnetError, UsageError, escape
+from fcnet.metrics import METRICS
+from fcnet.reports.summary import PARTS
+from fcnet.reports.text import duration, figures, shorten, table
+from fcnet.runs import checkpoint, folder
+
+SCORES = 6
+"""So many metrics have a column."""
+
+
+def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What a config says by dotted keys, with the places of those in a list; a list of values is one.
+
+    >>> flat({"a": {"b": 1, "c": [2]}, "d": [{"e": 3}]})
+    {'a.b': 1, 'a.c': [2], 'd.0.e': 3}
+    """
+    found: dict[str, Any] = {}
+    for key, value in mapping.items():
+        below = value
+        if isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+            below = dict(enumerate(value))
+        whole = not isinstance(below, Mapping) or not below
+        found |= {f"{prefix}{key}": value} if whole else flat(below, f"{prefix}{key}.")
+    return found
+
+
+def summary_of(run: Path) -> dict[str, Any]:
+    """What a run's metrics.json holds; nothing where there is none, or it is garbled."""
+    with (
+        contextlib.suppress(OSError, ValueError, RecursionError, FcnetError),
+        files.open_plain(run / folder.SUMMARY) as f,
+    ):
+        found = json.loads(f.read())
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def entry(run: Path) -> dict[str, Any] | None:
+    """What there is to say of a run, as `fcnet runs --json` does; None where it has no checkpoint that can be read."""
+    for name in (folder.BEST, folder.LAST):
+        with contextlib.suppress(FcnetError, LookupError, TypeError):
+            header = checkpoint.peek(run / name)
+            summary = summary_of(run)
+            part = next((part for part in reversed(PARTS) if summary.get(part)), None)
+            scores = {} if part is None else {k: v for k, v in summary[part].items() if isinstance(v, Mapping)}
+            return {
+                "run": str(run),
+                "name": str(header["name"]),
+                "created": str(header["created"]),
+                "complete": bool(summary),
+                "task": header["task"],
+                "target": list(header["target"]["targets"]),
+                "best_epoch": header["epoch"],
+                "epochs": summary.get("epochs"),
+                "seconds": summary.get("seconds"),
+                "part": part,
+                "scores": scores,
+                "config": header["config"],
+            }
+    return None
+
+
+def entries(output: Path) -> list[dict[str, Any]]:
+    """All runs of a folder, the newest first."""
+    return [found for run in folder.every(output) if (found := entry(run)) is not None]
+
+
+def selected(found: Sequence[dict[str, Any]], wanted: Iterable[str]) -> list[dict[str, Any]]:
+    """The runs of which every `KEY=VALUE` is true; UsageError for what is none, and for a key that no run has."""
+    kept = list(found)
+    for text in wanted:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f'"{text}": expected KEY=VALUE, for example optimizer.lr=0.01')
+        _check(found, key)
+        kept = [each for each in kept if _is(_value(each, key), value)]
+    return kept
+
+
+def ordered(found: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """The runs by a key: metrics from the best on, all else upwards, and with "-" before it the other way round.
+
+    Those that have no such value come last.
+    """
+    name = key.removeprefix("-")
+    _check(found, name)
+    metric = METRICS.get(name.rpartition(".")[2])
+    down = (metric is not None and metric.greater_is_better) != key.startswith("-")
+    known = [(value, each) for each in found if (value := _value(each, name)) is not None]
+    number = all(isinstance(value, int | float) for value, _ in known)
+    known.sort(key=lambda pair: pair[0] if number else str(pair[0]), reverse=down)
+    return [*(each for _, each in known), *(each for each in found if _value(each, name) is None)]
+
+
+def _known(each: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a run can be chosen and sorted by: what is said of it, its scores, its config."""
+    own = {key: value for key, value in each.items() if key not in ("config", "scores")}
+    own["target"] = each["target"][0] if len(each["target"]) == 1 else each["target"]
+    return {**flat(each["config"]), **own, **{name: score.get("value") for name, score in each["scores"].items()}}
+
+
+def _value(each: Mapping[str, Any], key: str) -> Any:
+    return _known(each).get(key)
+
+
+def _check(found: Sequence[dict[str, Any]], key: str) -> None:
+    keys = {name for each in found for name in _known(each)}
+    if found and key not in keys:
+        near = get_close_matches(key, sorted(keys), n=1)
+        meant = f"; did you mean {near[0]}?" if near else "; a key of a config, a metric, or one of those of --json"
+        raise UsageError(f'no run has "{key}"{meant}')
+
+
+def _is(value: Any, wanted: str) -> bool:
+    """Whether a value is the one that `wanted` writes, as YAML or as it stands."""
+    if str(value) == wanted:
+        return True
+    try:
+        parsed = parse_value(wanted, Tree({}, COMMAND_LINE), ())
+    except ConfigError:
+        return False
+    return bool(parsed == value) and isinstance(parsed, bool) == isinstance(value, bool)
+
+
+def lines(found: Sequence[Mapping[str, Any]], width: int | None, keys: Sequence[str] = ()) -> list[str]:
+    """The table for people; `keys` have a column too."""
+    names = [name for name, _ in Counter(name for each in found for name in each["scores"]).most_common(SCORES)]
+    keys = [key for key in dict.fromkeys(keys) if key not in (*names, "run", "created", "best_epoch", "seconds")]
+    rows = []
+    for each in found:
+        at = f"{each['best_epoch']}/{each['epochs']}" if each["complete"] else f"{each['best_epoch']}, not complete"
+        spent = "–" if each["seconds"] is None else duration(each["seconds"])
+        values = [figures([each["scores"].get(name, {}).get("value")])[0] for name in names]
+        when = escape(each["created"])[:16].replace("T", " ")
+        own = [shorten(str(_value(each, key)), 24) for key in keys]
+        rows.append((shorten(each["run"], 40), [when, at, spent, each["part"] or "–", *values, *own]))
+    heads = ["written (UTC)", "best epoch", "time", "scores on", *names, *(shorten(key, 24) for key in keys)]
+    return table("", "run", heads, rows, 0, width)
+
+
+def finite(value: Any) -> float | None:
+    """A number, or None for what is none."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -1,0 +1,190 @@
+"""`fcnet compare` and `fcnet runs`: which runs there are, what differs between them, and what of it is no chance."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reports.reports_runs import HOSTILE, Parsed, train
+
+from fcnet import api
+from fcnet.cli import main
+from fcnet.data.target import Binary
+from fcnet.reports import comparison
+from fcnet.reports.judged import Judged
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """Runs on the same rows with three rates, one on other rows, one of another kind, and one without scores."""
+    folder = tmp_path_factory.mktemp("several")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, lr in (("slow", 1e-5), ("fast", 0.05)):
+            train("regression", name=name, optimizer={"name": "adam", "lr": lr}, training={"epochs": 25})
+        train("regression", name="others", data={"split": {"seed": 1}})
+        train("binary", n=60)
+        shutil.copytree("runs/slow", "runs/undone")
+        Path("runs/undone/metrics.json").unlink()
+        Path("runs/not a run").mkdir()
+    return folder
+
+
+@pytest.fixture
+def here(several, monkeypatch):
+    monkeypatch.chdir(several)
+    return several
+
+
+def said(capsys, *words):
+    code = main(list(words))
+    found = capsys.readouterr()
+    return code, found.out, found.err
+
+
+def test_what_differs_is_shown_with_a_test_on_the_same_rows(here, capsys):
+    """The one key that differs, scores with their ends, and for each metric the difference with its interval."""
+    code, out, err = said(capsys, "compare", "runs/slow", "runs/fast", "--json")
+    found = json.loads(out)
+    held = [json.loads(Path(f"runs/{name}/metrics.json").read_text())["test"] for name in ("slow", "fast")]
+
+    assert (code, err) == (0, "")
+    assert found["config"] == {"optimizer.lr": [1e-5, 0.05]}
+    assert (found["part"], found["rows"], found["paired"], found["why"]) == ("test", [36, 36], True, None)
+    assert [run["scores"]["rmse"] for run in found["runs"]] == [each["rmse"] for each in held]
+    differences = {each["metric"]: each for each in found["differences"]}
+    assert set(differences) == {"rmse", "mae", "r2"}
+    rmse = differences["rmse"]
+    assert (rmse["run"], rmse["than"]) == ("runs/fast", "runs/slow")
+    assert rmse["difference"] == held[1]["rmse"]["value"] - held[0]["rmse"]["value"]
+    assert rmse["low"] < rmse["difference"] < rmse["high"] < 0
+    assert rmse["p"] < 0.01
+
+
+def test_people_read_the_same_as_lines(here, capsys):
+    """The text names part and rows, the key, both values, and how far apart the scores are."""
+    code, out, _ = said(capsys, "compare", "runs/slow", "runs/fast")
+    lines = [line.split() for line in out.splitlines()]
+
+    assert code == 0
+    assert ["optimizer.lr", "1e-05", "0.05"] in lines
+    assert "scores   test, 36 rows" in out
+    assert "than     runs/slow, on the same rows (paired bootstrap, 95 %)" in out
+    assert any(line[:1] == ["rmse"] and line[-1] == "0.002" for line in lines)
+
+
+def test_where_rows_differ_there_is_no_test_and_that_is_said(here, capsys):
+    """Other rows, another target, rows from memory or files that are gone: scores side by side, and why no more."""
+    others = json.loads(said(capsys, "compare", "runs/slow", "runs/others", "--json")[1])
+    kinds = json.loads(said(capsys, "compare", "runs/slow", "runs/binary", "--json")[1])
+    text = said(capsys, "compare", "runs/slow", "runs/others")[1]
+
+    assert (others["paired"], others["differences"]) == (False, [])
+    assert others["why"] == "their rows of test are not the same"
+    assert kinds["why"] == "the runs predict different things"
+    assert "unpaired their rows of test are not the same, so there is no test of the differences" in text
+
+
+def test_what_cannot_be_compared_is_refused(here, capsys):
+    """One run alone is wrong usage; a run without scores is named."""
+    alone = said(capsys, "compare", "runs/slow")
+    undone = said(capsys, "compare", "runs/slow", "runs/undone")
+
+    assert (alone[0], alone[2]) == (2, "fcnet: compare takes two runs or more: fcnet compare RUN RUN\n")
+    assert (undone[0], undone[2]) == (5, "fcnet: runs/undone: the run is not complete: it has no metrics.json\n")
+
+
+def test_the_page_of_a_comparison_needs_nothing_else(here, capsys):
+    """-o writes the same as one page, with curves of all runs in one picture."""
+    code, out, _ = said(capsys, "compare", "runs/slow", "runs/fast", "-o", "c.html")
+    page = Path("c.html").read_text(encoding="utf-8")
+    found = Parsed(page)
+
+    assert (code, found.open, found.wrong) == (0, [], [])
+    assert out.endswith("files    c.html\n")
+    assert "script" not in found.tags
+    assert page.count('class="c1 line"') == page.count('class="c2 line"') > 1
+    assert "optimizer.lr" in found.text
+    assert '<span class="right">better</span>' in page
+    assert said(capsys, "compare", "runs/slow", "runs/fast", "-o", "runs/slow/best.npz")[0] == 2
+
+
+def test_equal_predictions_are_not_told_apart_and_better_ones_are():
+    """A net and itself differ by nothing, with p 1; one that is right ever more often differs surely."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+
+    def judged(right):
+        p = np.where(rng.random(300) < right, y, 1 - y)
+        return Judged(
+            "test", 300, Binary(("y",), ("a", "b")), np.arange(300), y, np.eye(2)[p] * 0.8 + 0.1, np.ones(300)
+        )
+
+    def compared(each, name):
+        accuracy = float((each.p.argmax(axis=1) == y).mean())
+        return comparison.Compared(Path(name), None, {"test": {"accuracy": {"value": accuracy}}}, {})
+
+    low, high = judged(0.6), judged(0.9)
+    runs = [compared(low, "low"), compared(low, "same"), compared(high, "high")]
+
+    same, better = comparison.differences(runs, [low, low, high], "test")
+
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+    assert better.run == "high"
+    assert 0.25 < better.low < better.value < better.high < 0.45
+    assert better.p < 0.005
+
+
+def test_runs_lists_the_newest_first(here, capsys):
+    """One line for each run, whole or not, with epoch, time and scores; a folder that is none has none."""
+    code, out, err = said(capsys, "runs")
+    names = [line.split()[0] for line in out.splitlines()]
+
+    assert (code, err) == (0, "")
+    assert names[:4] == ["run", "runs/binary", "runs/others", "runs/fast"]
+    assert sorted(names[4:]) == ["runs/slow", "runs/undone"]
+    assert ["not complete" in line for line in out.splitlines()] == ["undone" in name for name in names]
+    assert "rmse" in out.splitlines()[0]
+
+
+def test_runs_are_chosen_and_sorted_by_what_they_are(here, capsys):
+    """KEY=VALUE reads values as a config does; a metric sorts from the best on; - turns it round."""
+
+    def names(*words):
+        return [Path(each["run"]).name for each in json.loads(said(capsys, "runs", "--json", *words)[1])["runs"]]
+
+    assert names("optimizer.lr=5e-2") == ["fast"]
+    assert names("runs", "task=regression", "complete=true", "--sort", "rmse")[0] == "fast"
+    assert names("task=regression", "complete=true", "--sort=-rmse")[-1] == "fast"
+    assert names("complete=true", "--sort", "r2")[0] == "fast"
+    assert names("complete=true", "--sort", "r2")[-1] == "binary"
+    assert names("complete=false") == ["undone"]
+    assert names("data.target=y", "network.layers.0.units=6", "--sort", "name")[0] == "binary"
+
+
+def test_a_key_that_no_run_has_is_a_wrong_word(here, capsys):
+    """The near miss is suggested; what is no KEY=VALUE and no folder is refused; nothing that fits is no error."""
+    key = said(capsys, "runs", "optimiser.lr=1")
+    sort = said(capsys, "runs", "--sort", "rsme")
+    none = said(capsys, "runs", "optimizer.lr=7")
+    folder = said(capsys, "runs", "no/such")
+
+    assert (key[0], key[2]) == (2, 'fcnet: no run has "optimiser.lr"; did you mean optimizer.lr?\n')
+    assert (sort[0], sort[2]) == (2, 'fcnet: no run has "rsme"; did you mean rmse?\n')
+    assert none == (0, "", "no run in runs is like that\n")
+    assert (folder[0], folder[2]) == (5, "fcnet: no/such: there is no such folder of runs\n")
+
+
+def test_a_comparison_shows_strange_names_as_text(here, tmp_path, monkeypatch):
+    """A folder called like an element is a name on the page."""
+    for name in ("slow", "fast"):
+        shutil.copytree(f"runs/{name}", tmp_path / f"{name}<b>")
+    monkeypatch.chdir(tmp_path)
+
+    found = api.compare([Path("slow<b>"), Path("fast<b>")], Path("c.html"))
+
+    assert found["why"].startswith("the rows are not there any more")
+    page = Path("c.html").read_text(encoding="utf-8")
+    assert "<b>" not in page
+    assert HOSTILE not in page
