@@ -38,6 +38,7 @@ def contradictions(config: Config, tree: Tree, *, needs_data: bool) -> list[Find
         *_table(config),
         *_tasks(config),
         *_training(config),
+        *_members(config),
         *_codes(config),
         *_held(config),
     ]
@@ -210,6 +211,15 @@ def _training(config: Config) -> Iterator[Clash]:
         yield Clash(("optimizer", "nesterov"), text, (("optimizer", "momentum"),))
 
 
+def _members(config: Config) -> Iterator[Clash]:
+    """Limits between which numbers are drawn stand in their order."""
+    for key in ("lr", "weight_decay", "scale"):
+        limits = getattr(config.members, key)
+        if limits is not None and limits.low > limits.high:
+            text = f"{limits.low:g} is more than members.{key}.high: {limits.high:g}; exchange them"
+            yield Clash(("members", key, "low"), text, (("members", key, "high"),))
+
+
 def _whole(config: Config) -> Iterator[Clash]:
     """What is about steps and their batches does not go with a solver, which takes the whole objective."""
     name = getattr(config.optimizer, "name", "")
@@ -218,6 +228,7 @@ def _whole(config: Config) -> Iterator[Clash]:
         ("schedules",): config.schedules != type(config.schedules)(),
         ("average",): config.average is not None,
         ("ensemble",): config.ensemble > 1,
+        ("members",): config.members != type(config.members)(),
         ("training", "clip_norm"): config.training.clip_norm is not None,
         ("network", "dropout"): config.network.dropout > 0,
         ("network", "input_dropout"): config.network.input_dropout > 0,

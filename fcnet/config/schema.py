@@ -135,6 +135,35 @@ class Average:
 
 
 @dataclass(frozen=True)
+class Between:
+    """Numbers whose logarithm is drawn evenly."""
+
+    low: Annotated[float, Gt(0)]
+    """The least."""
+    high: Annotated[float, Gt(0)]
+    """The largest."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """What each net of an ensemble has of its own, drawn from the seed, and which of them predict."""
+
+    lr: Between | None = None
+    """The learning rate; `null`: optimizer.lr for all."""
+    weight_decay: Between | None = None
+    """The decay of weights; `null`: optimizer.weight_decay for all."""
+    dropout: Share | None = None
+    """The share that hidden layers drop: 0 for half of the nets, for the others drawn evenly up to this; `null`:
+    network.dropout for all."""
+    scale: Between | None = None
+    """The `scale` of embeddings of numbers; `null`: the layer's own for all."""
+    select: Annotated[int, Ge(1), Le(1000)] | None = None
+    """So often the net is picked that makes the mean of those picked so far best on validation, as
+    early_stopping.metric has it; nets count as often as they are picked, and others are not kept. `null`, or no
+    validation part: all count alike."""
+
+
+@dataclass(frozen=True)
 class Schedules:
     """How other rates than the learning rate change over the steps."""
 
@@ -175,6 +204,8 @@ class Config:
     ensemble: Annotated[int, Ge(1), Le(1000)] = 1
     """Nets that are trained side by side, each with random words and early stopping of its own; their probabilities, or
     numbers, are averaged."""
+    members: Members = field(default_factory=Members)
+    """What each net of an ensemble has of its own, and which of them predict."""
     average: Average | None = None
     """An average of the parameters over the last steps, which is scored and kept; `null`: none."""
     training: Training = field(default_factory=Training)

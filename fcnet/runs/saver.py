@@ -17,6 +17,7 @@ from fcnet.runs import checkpoint, folder
 from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import check_members, fill, nets_of, parameters, understand
 from fcnet.training.events import Epoch
+from fcnet.training.loop import Plan
 from fcnet.training.pack import Pack
 from fcnet.training.state import State
 
@@ -47,12 +48,13 @@ class Saver:
         run: folder.RunFolder,
         log: MetricsLog,
         pack: Pack,
+        plan: Plan,
         every: schema.CheckpointInterval,
         header: Mapping[str, Any],
         fitted: Mapping[str, Array],
         given: Mapping[str, Any],
     ) -> None:
-        self.run, self.log, self.pack, self.every = run, log, pack, every
+        self.run, self.log, self.pack, self.plan, self.every = run, log, pack, plan, every
         self.header, self.fitted, self.given = header, fitted, given
         self.state, self.network, self.best = pack.state, pack.network, Best()
         self._row: Mapping[str, Any] | None = None  # the last epoch's
@@ -85,7 +87,7 @@ class Saver:
                 f"its header lacks or garbles {error}, so the run cannot be continued", file=str(held.path)
             ) from None
         if self.pack.several:
-            self.pack.recall()
+            self.pack.recall(self.plan)
             self.best.saved = not self.best.epoch  # best.npz may be ahead
         notices = [] if self.pack.several else self._recall_best(header.get("metrics"))
         last = self.log.cut(self.state.epoch)

@@ -257,7 +257,7 @@ def _session(
         identity, given = held.header.get("run", ""), held.header["given"]
     header = _header(ready, run, identity, guess, now)
     fitted = {**data.encoder.arrays(), **data.target.arrays()}
-    saver = Saver(run, log, pack, settings.training.checkpoint, header, fitted, given)
+    saver = Saver(run, log, pack, ready.plan, settings.training.checkpoint, header, fitted, given)
     return _Session(ready, run, held, watch, data, ready.plan, pack, pack.state, saver)
 
 

@@ -93,9 +93,9 @@ def estimate(
         Usage("scores", scored_rows * n_out * 40, f"{scored_rows:,} rows × {n_out:,} outputs × 40 bytes"),
     ]
     if network.members:
-        said = len(network.who) * validation_rows * n_out
-        how = f"{validation_rows:,} rows × {n_out:,} outputs × {len(network.who)} nets × {2 * item} bytes"
-        memory.append(Usage("nets' outputs", 2 * said * item, how, "ensemble"))
+        each = 2 * item + (16 if settings.members.select else 0)
+        how = f"{validation_rows:,} rows × {n_out:,} outputs × {len(network.who)} nets × {each} bytes"
+        memory.append(Usage("nets' outputs", len(network.who) * validation_rows * n_out * each, how, "ensemble"))
     # Drawing the initial weights takes float64 copies of one matrix; most of what is above is allocated later.
     drawn = 32 * largest
     later = sum(part.bytes for part in memory if part.name not in ("weights", "gradient", "optimizer"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,22 +73,32 @@ class Head:
             self.link(Eager(backend, {"a": a, "p": p}), like("a", a), like("p" if self._halved else "a", p))
         return self.told(p.astype(np.float64))
 
-    def mixed(self, a: Array, weights: Array) -> Array:
+    def mixed(self, a: Array, weights: Sequence[float]) -> Array:
         """What one net would have to say, (n, n_out), to predict the weighted mean of what several nets predict.
 
-        a (M, n, n_out), weights (M,) that sum to 1. Probabilities are averaged, or numbers as `told` keeps them, and
+        a (M, n, n_out), M weights that sum to 1. Probabilities are averaged, or numbers as `told` keeps them, and
         never a itself; in float64, one net after another.
         """
+        p = self.averaged(a)
+        total = np.zeros(p.shape[1:])
+        for weight, each in zip(weights, p, strict=True):
+            total += weight * each
+        return self.said(total).astype(a.dtype)
+
+    def averaged(self, a: Array) -> Array:
+        """What is averaged of outputs a (…, n, n_out) of several nets: (…, n, parts of it, columns) in float64."""
         loss, parts = self.loss, len(self.loss.parts)
         apart = a.astype(np.float64).reshape(*a.shape[:-1], parts, -1)
         values = {part: np.ascontiguousarray(apart[..., i, :]) for i, part in enumerate(loss.parts)}
-        mean = {}
-        for i, averaged in enumerate(loss.averaged(loss.symbols)):
-            p = np.asarray(evaluate(averaged, values))
-            if isinstance(self.target, Numbers) and not loss.said[i].spread:
-                p = self.target.within(p)
-            mean[f"p{i}"] = sum((weight * each for weight, each in zip(weights, p, strict=True)), np.zeros(p.shape[1:]))
-        return np.concatenate([evaluate(x, mean) for x in loss.unlink(tuple(map(Sym, mean)))], axis=-1).astype(a.dtype)
+        p = [np.asarray(evaluate(each, values)) for each in loss.averaged(loss.symbols)]
+        if isinstance(self.target, Numbers):
+            p = [x if said.spread else self.target.within(x) for x, said in zip(p, loss.said, strict=False)]
+        return np.stack(p, axis=-2)
+
+    def said(self, p: Array) -> Array:
+        """The outputs (n, n_out) in float64 of which p (n, …) is what is averaged."""
+        mean = {f"p{i}": np.ascontiguousarray(p[:, i]) for i in range(p.shape[1])}
+        return np.concatenate([evaluate(x, mean) for x in self.loss.unlink(tuple(map(Sym, mean)))], axis=-1)
 
     def told(self, p: Array) -> Array:
         """What metrics and users see, of what `link` has made, float64.

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fcnet.config.schema import Config
+from fcnet import random
+from fcnet.config.schema import Between, Config
 from fcnet.nn.network import Network
 from fcnet.optim.update import Updater
 from fcnet.records import dataclass
@@ -25,18 +26,33 @@ if TYPE_CHECKING:
 class Own:
     """What a member has of its own, None for what the config says; `number`: by which it draws its random words.
 
-    `lr` and `weight_decay` are those of the rule that groups stand in, `dropout` that of every hidden layer.
+    `lr` and `weight_decay` are those of the rule that groups stand in, `dropout` that of every hidden layer, `scale`
+    that of embeddings of numbers.
     """
 
     number: int = 0
     lr: float | None = None
     weight_decay: float | None = None
     dropout: float | None = None
+    scale: float | None = None
 
 
 def members(settings: Config) -> list[Own]:
-    """What each net of a config's ensemble has of its own."""
-    return [Own(number) for number in range(settings.ensemble)]
+    """What each net of a config's ensemble has of its own: a pure function of its seed and its number."""
+    return [_drawn(settings, number) for number in range(settings.ensemble)]
+
+
+def _drawn(settings: Config, number: int) -> Own:
+    about = settings.members
+    u = random.uniform(5, random.key(settings.seed, "rates", number)).tolist()
+    lr, decay, scale = (_between(*each) for each in ((about.lr, u[0]), (about.weight_decay, u[1]), (about.scale, u[4])))
+    dropout = None if about.dropout is None else float(u[2] >= 0.5) * u[3] * about.dropout
+    return Own(number, lr, decay, dropout, scale)
+
+
+def _between(limits: Between | None, u: float) -> float | None:
+    """The number that the share u of the way leads to, by its logarithm."""
+    return None if limits is None else limits.low * (limits.high / limits.low) ** u
 
 
 def single(prepared: Prepared, own: Own) -> Prepared:
@@ -57,9 +73,9 @@ def pack(prepared: Prepared, owns: Sequence[Own]) -> Prepared:
 
 def _made(prepared: Prepared, own: Own, least: float = 0.0) -> tuple[Network, Updater]:
     settings, encoder, update = prepared.settings, prepared.data.encoder, prepared.update
-    options = settings.network
-    if own.dropout is not None:
-        options = replace(options, layers=[_dropping(each, max(own.dropout, least)) for each in options.layers])
+    dropout = None if own.dropout is None else max(own.dropout, least)
+    layers = [_with(each, dropout=dropout, scale=own.scale) for each in settings.network.layers]
+    options = replace(settings.network, layers=layers)
     driven, n_cat = build.driven(settings.schedules), prepared.network.n_cat
     network = build.network(options, encoder.n_in, prepared.head.n_out, driven=driven, n_cat=n_cat, who=(own.number,))
     rates = {"lr": own.lr, "weight_decay": own.weight_decay}
@@ -67,8 +83,8 @@ def _made(prepared: Prepared, own: Own, least: float = 0.0) -> tuple[Network, Up
     return network, Updater(rule, network.layout, update.clip_norm, update.average)
 
 
-def _dropping(layer: Any, rate: float) -> Any:
-    """The layer, or those inside it, with another share to drop where it has one."""
+def _with(layer: Any, **own: float | None) -> Any:
+    """The layer, and those inside it, with these in place of what it has of that name."""
     if hasattr(layer, "layers"):
-        layer = replace(layer, layers=[_dropping(each, rate) for each in layer.layers])
-    return replace(layer, dropout=rate) if hasattr(layer, "dropout") else layer
+        layer = replace(layer, layers=[_with(each, **own) for each in layer.layers])
+    return replace(layer, **{name: x for name, x in own.items() if x is not None and hasattr(layer, name)})

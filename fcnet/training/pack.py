@@ -6,6 +6,7 @@ members predict, each as it was in its best epoch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -69,7 +70,8 @@ class Pack:
         self._one: Scorer | None = None  # by that, of one net
         self._now: Array | None = None  # (left, n, n_out) on validation, as of the last epoch
         self._held: Array | None = None  # (M, n, n_out) on validation, of each in its best epoch
-        self._scores: tuple[Held, Scorer] | None = None  # of outputs that were computed before
+        self._scores: dict[str | None, tuple[Held, Scorer]] = {}  # of outputs that were computed before
+        self._picked: list[int] = []  # places, one as often as it counts
 
     @property
     def network(self) -> Network:
@@ -89,12 +91,13 @@ class Pack:
         given = self.program, self.source, plan, self._validate if len(self._rows) else None
         solver = of_objective(self.program.update.rule)
         for event in solve(*given, self.poll) if solver else train(*given):
-            yield self._keep(event, plan.monitor) if isinstance(event, Epoch) else event
+            yield self._keep(event, plan) if isinstance(event, Epoch) else event
 
     def chosen(self) -> list[Chosen]:
-        """The nets that predict; before any has had a best epoch all that are left."""
-        places: list[int] = np.flatnonzero(self.best.epoch).tolist() or self.left
-        return [Chosen(place, 1 / len(places)) for place in places]
+        """The nets that predict; before any has had a best epoch all that are left, alike."""
+        places: list[int] = np.flatnonzero(self.best.epoch).tolist()
+        picked = Counter(self._picked if self._picked and places else places or self.left)
+        return [Chosen(place, picked[place] / picked.total()) for place in sorted(picked)]
 
     def settle(self) -> bool:
         """The last epoch becomes the best where none was: the metric was never a number. Whether it was so."""
@@ -110,11 +113,12 @@ class Pack:
         if len(left) < len(self.numbers):
             self.program.keep(left)
 
-    def recall(self) -> None:
-        """Compute again what the members in `best` said on validation, once they are there."""
+    def recall(self, plan: Plan) -> None:
+        """Find again what the members in `best` said on validation, and which are picked, once they are there."""
         if self.several and len(self._rows) and self.best.epoch.any():
             forward = Forward(self.backend, self.prepared.network, self.best.θ, self.best.q, SCORED)
             self._held = forward(self.prepared.data.inputs, self._rows)
+            self._pick(plan)
 
     def scorer(self) -> Scorer:
         """What scores any rows by the nets that are chosen, each in its best epoch."""
@@ -126,17 +130,17 @@ class Pack:
         forward = Forward(self.backend, network.only(places), *own, SCORED)
         return self._scorer(Mixed(forward, self.prepared.head, [each.weight for each in chosen]))
 
-    def _scorer(self, outputs: Outputs) -> Scorer:
+    def _scorer(self, outputs: Outputs, alone: str | None = None) -> Scorer:
         data, prepared = self.prepared.data, self.prepared
         rows = data.inputs, data.y, data.w
-        about = self.guess, rows, data.row_weights, self.poll
-        return Scorer(self.backend, outputs, prepared.head, prepared.metrics, *about)
+        metrics = [metric for metric in prepared.metrics if alone in (None, metric.name)]
+        return Scorer(self.backend, outputs, prepared.head, metrics, self.guess, rows, data.row_weights, self.poll)
 
     def each(self, array: Array) -> Array:
         """A vector or number of each member, with the member axis of one net too."""
         return array if self.several else array.reshape(1, *array.shape)
 
-    def _keep(self, event: Epoch, monitor: str | None) -> Epoch:
+    def _keep(self, event: Epoch, plan: Plan) -> Epoch:
         """Keep the parameters of those members whose best epoch this is; the event with the scores of the mean."""
         state, best = self.state, self.best
         better = [member.best for member in event.members] if self.several else [event.best]
@@ -151,9 +155,38 @@ class Pack:
         if not self.several:
             self.reached = float(state.best)
             return event
+        if any(better):
+            self._pick(plan)
         mean = {} if self._now is None else self._mean()
-        self.reached = mean.get(monitor or "", np.nan)
+        self.reached = mean.get(plan.monitor or "", np.nan)
         return replace(event, val=mean)
+
+    def _pick(self, plan: Plan) -> None:
+        """Pick nets, any of them more than once, by the mean of those picked so far (Caruana et al. 2004).
+
+        Of means that are equally good the one with the smaller loss; of numbers of picks the one that was best, the
+        largest where they are equally good.
+        """
+        picks, places = self.prepared.settings.members.select, np.flatnonzero(self.best.epoch).tolist()
+        if picks is None or self._held is None or not places:
+            return
+        head, held, sign = self.prepared.head, self._held, -1.0 if plan.greater else 1.0
+        p = {place: head.averaged(held[place]) for place in places}
+        total = np.zeros_like(p[places[0]])
+        picked: list[int] = []
+        found: list[float] = []
+
+        def cost(place: int) -> tuple[float, float]:
+            scores = self._scored(head.said((total + p[place]) / (len(picked) + 1)).astype(held.dtype), plan.monitor)
+            value = sign * scores[plan.monitor or "loss"]
+            return (value if value == value else np.inf), scores["loss"]
+
+        while len(picked) < picks:
+            costs = {place: cost(place) for place in places}
+            picked.append(min(places, key=costs.__getitem__))
+            total += p[picked[-1]]
+            found.append(costs[picked[-1]][0])
+        self._picked = picked[: len(found) - int(np.argmin(found[::-1]))]
 
     def _validate(self) -> Mapping[str, float | Array]:
         """Loss and metrics on validation: of one net, or (M,) of the members that are left."""
@@ -166,12 +199,12 @@ class Pack:
         found = [self._scored(a) for a in self._now]
         return {name: np.array([each[name] for each in found]) for name in found[0]}
 
-    def _scored(self, a: Array) -> dict[str, float]:
-        """Loss and metrics of outputs on validation, (n, n_out)."""
-        if self._scores is None:
+    def _scored(self, a: Array, alone: str | None = None) -> dict[str, float]:
+        """Loss and metrics, or but one of them, of outputs on validation, (n, n_out)."""
+        if alone not in self._scores:
             held = Held(a, self._rows, len(self.prepared.data.inputs))
-            self._scores = held, self._scorer(held)
-        held, scorer = self._scores
+            self._scores[alone] = held, self._scorer(held, alone)
+        held, scorer = self._scores[alone]
         held.a = a
         return _values(*scorer(self._rows))
 
@@ -179,8 +212,8 @@ class Pack:
         """The same of the mean of what the chosen say."""
         assert self._held is not None
         chosen = self.chosen()
-        weights = np.array([each.weight for each in chosen])
-        return self._scored(self.prepared.head.mixed(self._held[[each.place for each in chosen]], weights))
+        a = self._held[[each.place for each in chosen]]
+        return self._scored(self.prepared.head.mixed(a, [each.weight for each in chosen]))
 
 
 def _values(loss: float, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

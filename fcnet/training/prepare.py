@@ -29,7 +29,7 @@ from fcnet.records import dataclass
 from fcnet.training import build
 from fcnet.training.estimate import Estimate, estimate, refuse_layers, refuse_table
 from fcnet.training.head import Head
-from fcnet.training.members import members, pack
+from fcnet.training.members import Own, members, pack, single
 from fcnet.training.program import Program, blank
 from fcnet.training.state import State
 
@@ -189,7 +189,8 @@ def prepare(
     if of_objective(settings.optimizer):
         _refuse_changing(network, head)
     prepared = Prepared(settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads)
-    return pack(prepared, members(settings)) if settings.ensemble > 1 else prepared
+    owns = members(settings)
+    return pack(prepared, owns) if len(owns) > 1 else prepared if owns == [Own()] else single(prepared, owns[0])
 
 
 def _refuse_changing(network: Network, head: Head) -> None:

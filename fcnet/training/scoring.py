@@ -37,7 +37,7 @@ class Mixed:
     """What one net would say that predicts the weighted mean of what the nets of a pack predict."""
 
     def __init__(self, forward: Forward, head: Head, weights: Sequence[float]) -> None:
-        self.forward, self.head, self.weights = forward, head, np.array(weights)
+        self.forward, self.head, self.weights = forward, head, tuple(weights)
         self.n_out, self.dtype, self.rows = forward.n_out, forward.dtype, forward.rows
 
     def __call__(self, inputs: Rows, rows: Array | None = None) -> Array:

@@ -11,14 +11,16 @@ import pytest
 from session_runs import Crash, crash_at, differing, go, outcome, settings
 
 import fcnet
-from fcnet import api
+from fcnet import api, config
 from fcnet.backends import choice
 from fcnet.cli import main
-from fcnet.errors import CheckpointError
+from fcnet.errors import CheckpointError, ConfigError
 from fcnet.files import Folder
 from fcnet.runs import checkpoint
 from fcnet.runs.model import Predictor
 from fcnet.training.events import Epoch
+from fcnet.training.members import members
+from fcnet.training.prepare import prepare
 
 THREE = {
     "ensemble": 3,
@@ -150,6 +152,95 @@ def test_last_has_every_net(place):
         assert (f"{i}/optimizer/m/W1" in last.arrays) == (f"{i}/best/W1" in last.arrays) == (i in who)
     assert len(Predictor.read(run / "last.npz").nets) == 3
     assert api.evaluate(run / "last.npz")["loss"] > 0
+
+
+PICKED = {
+    "ensemble": 6,
+    "members": {
+        "lr": {"low": 1e-3, "high": 0.3},
+        "weight_decay": {"low": 1e-3, "high": 1},
+        "dropout": 0.5,
+        "scale": {"low": 0.01, "high": 10},
+        "select": 5,
+    },
+    "optimizer": {"name": "adamw"},
+    "network": {"layers": [{"name": "pbld", "size": 3}, 8]},
+    "training": {"epochs": 12, "early_stopping": {"metric": "val_log_loss", "patience": 2}},
+}
+
+
+def test_nets_are_picked_by_the_mean_of_those_before(place):
+    """Again and again the one that makes the log loss on validation least, counted out here by hand."""
+    run = go(settings(**PICKED, data={"weight": None}))[-1].run
+
+    last = checkpoint.read(run / "last.npz")
+    nets = [*checkpoint.read(run / "best.npz").header["nets"]]
+    assert sum(net["weight"] for net in nets) == pytest.approx(1)
+    assert len(nets) < 6, "others are not kept"
+    shares = shares_of(run, last)
+    truth = np.array([last.header["classes"].index(row["kind"]) for row in read(Path("people.csv"))])
+    rows = validation_rows(run)
+    costs, picked = [], []
+    while len(picked) < 5:
+        means = {m: np.mean([shares[n] for n in [*picked, m]], axis=0) for m in shares}
+        cost = {m: -np.log(p[rows, truth[rows]]).mean() for m, p in means.items()}
+        picked.append(min(cost, key=cost.get))
+        costs.append(cost[picked[-1]])
+    kept = picked[: len(costs) - int(np.argmin(costs[::-1]))]
+    assert {net["member"]: round(net["weight"] * len(kept)) for net in nets} == {m: kept.count(m) for m in sorted(kept)}
+    scores = json.loads((run / "metrics.json").read_text())["validation"]
+    assert scores["log_loss"]["value"] == pytest.approx(min(costs), rel=1e-5)
+
+
+def shares_of(run, last):
+    """What each member predicts in its best epoch, by its number: each from a checkpoint that holds nothing else."""
+    fitted = {name: array for name, array in last.arrays.items() if name.startswith("preprocess/")}
+    header = {key: value for key, value in last.header.items() if key not in ("nets", "state")}
+    header["config"], found = {**header["config"], "ensemble": 1}, {}
+    for i, net in enumerate(last.header["nets"]):
+        at = f"{i}/best/" if f"{i}/best/W2" in last.arrays else f"{i}/"
+        names = [name for name in last.arrays if name.startswith(at) and "/" not in name.removeprefix(at)]
+        with Folder(run) as folder:
+            own = {name.removeprefix(at): last.arrays[name] for name in names}
+            checkpoint.write(folder, f"{i}.npz", header, {**own, **fitted})
+        found[net["member"]] = fcnet.load(run / f"{i}.npz").predict_proba("people.csv")
+    return found
+
+
+def validation_rows(run):
+    """The rows of the validation part."""
+    return prepare(config.from_mapping(settings(data={"weight": None})), 1).data.parts["validation"]
+
+
+def test_picked_nets_resume_bit_for_bit(place):
+    """Rates are drawn from the seed again, and the picks are found again."""
+    whole = outcome(go(settings(**PICKED, name="whole"))[-1].run)
+
+    with pytest.raises(Crash):
+        go(settings(**PICKED), stop=crash_at(41), resume=True)
+    run = go(settings(**PICKED), resume=True)[-1].run
+
+    assert differing(outcome(run), whole) == []
+
+
+def test_rates_are_drawn_between_their_limits(place):
+    """Another seed draws others, another net its own, and half of the nets drop nothing."""
+    drawn = [members(config.from_mapping(settings(**{**PICKED, "ensemble": 200}, seed=seed))) for seed in (0, 1)]
+
+    for own in drawn[0]:
+        assert 1e-3 <= own.lr <= 0.3
+        assert 1e-3 <= own.weight_decay <= 1
+        assert 0.01 <= own.scale <= 10
+        assert 0 <= own.dropout < 0.5
+    assert 70 < sum(own.dropout == 0 for own in drawn[0]) < 130
+    assert 70 < sum(own.lr < 1e-3 * 300**0.5 for own in drawn[0]) < 130, "by their logarithm"
+    assert len({own.lr for each in drawn for own in each}) == 400
+
+
+def test_limits_in_the_wrong_order_are_refused(place):
+    """With both keys."""
+    with pytest.raises(ConfigError, match=r"members.lr.low: 0.1 is more than members.lr.high: 0.01"):
+        config.from_mapping(settings(members={"lr": {"low": 0.1, "high": 0.01}}))
 
 
 WRONG = [

@@ -299,7 +299,7 @@ def test_a_pack_of_a_config_resumes() -> None:
         for name, array in arrays_of(second).items():
             array[...] = kept[name]
         second.state.restore(numbers)
-        second.recall()
+        second.recall(JUDGED)
         for _ in second.train(JUDGED):
             pass
 
