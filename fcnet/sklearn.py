@@ -85,6 +85,7 @@ def _documented(cls: type) -> Any:
 class _Estimator(CallbackSupportMixin, BaseEstimator):
     """What both estimators share."""
 
+    quality: str | None = _key("quality")
     recipe: str | None = _key("recipe")
     layers: Sequence[Any] | None = _key("network.layers")
     activation: str | Mapping[str, Any] | None = _key("network.activation")

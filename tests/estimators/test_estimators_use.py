@@ -216,7 +216,7 @@ def test_arguments_are_the_keys_of_the_config():
     assert (config["optimizer"]["name"], config["optimizer"]["lr"]) == ("adam", 0.01)
     assert (config["training"]["epochs"], config["training"]["clip_norm"]) == (2, 1.0)
     assert config["training"]["early_stopping"] is None
-    assert config["preprocess"]["numeric"] == "quantile"
+    assert config["preprocess"]["numeric"]["name"] == "quantile"
     assert config["seed"] == config["data"]["split"]["seed"] == np.random.RandomState(3).randint(2**31 - 1)
 
 
