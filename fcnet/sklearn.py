@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,8 +27,8 @@ from fcnet.runs import checkpoint, folder
 from fcnet.runs.model import Predictor
 from fcnet.training.events import Epoch, Finished, Notice
 
-if not extras.installed("sklearn"):
-    raise ImportError("fcnet.sklearn needs scikit-learn, which is not installed; pip install 'fcnet[sklearn]'")
+if fault := extras.fault("sklearn", lambda: importlib.import_module("sklearn")):
+    raise ImportError(f"fcnet.sklearn needs scikit-learn, which {fault.what}; {fault.cure}")
 
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array, column_or_1d
