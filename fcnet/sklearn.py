@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -21,13 +21,23 @@ from fcnet.config.recipes import over
 from fcnet.config.schema import Architecture, Config, Training
 from fcnet.data.options import Data, Task
 from fcnet.data.typed import is_missing
-from fcnet.errors import CheckpointError, ConfigError, DataError, FcnetError, UsageError
+from fcnet.errors import CheckpointError, ConfigError, DataError, FcnetError, Stopped, UsageError
 from fcnet.optim.rules import Adam
 from fcnet.runs import checkpoint, folder
 from fcnet.runs.model import Predictor
-from fcnet.training.events import Epoch, Finished, Notice
+from fcnet.runs.session import training
+from fcnet.training.events import Epoch, Event, Finished, Notice, Progress, Started
 
-if fault := extras.fault("sklearn", lambda: importlib.import_module("sklearn")):
+
+def _found() -> ModuleType:
+    """scikit-learn, if it is there."""
+    import sklearn
+
+    module: ModuleType = sklearn
+    return module
+
+
+if fault := extras.fault("sklearn", _found):
     raise ImportError(f"fcnet.sklearn needs scikit-learn, which {fault.what}; {fault.cure}")
 
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -37,7 +47,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
+
+    CALLBACKS = True
 except ImportError:  # before scikit-learn 1.9
+    CALLBACKS = False
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Without callbacks."""
@@ -55,6 +68,9 @@ EXPECTED_FAILURES = {
 
 OWNERS = {"data": Data, "network": Architecture, "optimizer": Adam, "training": Training}
 """The sections of the config of which single keys are arguments."""
+
+HERE = Path("checkpoint")
+"""What messages call the checkpoint that an estimator holds."""
 
 OF_ONE_TABLE = {"train", "split", "target", "task", "features", "exclude", "weight"}
 """Keys of the section `data` that are of the rows of one run, and no arguments for others."""
@@ -88,6 +104,7 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
 
     quality: str | None = _key("quality")
     recipe: str | None = _key("recipe")
+    ensemble: int | None = _key("ensemble")
     layers: Sequence[Any] | None = _key("network.layers")
     activation: str | Mapping[str, Any] | None = _key("network.activation")
     dropout: float | None = _key("network.dropout")
@@ -113,6 +130,8 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
     dtype: str | None = _key("dtype")
     random_state: Any = None
     """The config's `seed` and `data.split.seed`; None is 0, so that fits are alike. A RandomState gives one."""
+    warm_start: bool = False
+    """Begin with the net of the last fit, and understand columns and labels as it does."""
 
     tasks: ClassVar[tuple[Task, ...]]
     """What it can learn."""
@@ -137,30 +156,45 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
             values = values[rows]
         if len(values) < 2:
             raise InvalidInput("there is 1 sample to learn from; give two or more")
-        about["task"] = self._task(values)
-        with self._refusing():
-            self._train(columns, dict(zip(names, np.atleast_2d(values.T), strict=True)), about)
-        return self
-
-    def _train(self, columns: Mapping[str, Any], targets: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Train in a folder that is gone afterwards, and keep the best net."""
-        history: dict[str, list[float]] = {}
-        self.notices_: list[str] = []
-        with tempfile.TemporaryDirectory(prefix="fcnet-") as place:
+        about["task"] = self._net.target.task if self._warm else self._task(values)
+        with self._refusing(), tempfile.TemporaryDirectory(prefix="fcnet-") as place:
             own = {"name": type(self).__name__, "output": str(Path(place, "runs")), "data": about}
             config = configs.from_mapping(over(self._config(), own), needs_data=False)
-            for event in api.training(config, data=(columns, targets)):
-                if isinstance(event, Notice):
-                    self.notices_.append(event.text)
-                elif isinstance(event, Epoch):
-                    scores = {f"val_{name}": value for name, value in event.val.items()}
-                    for name, value in {"lr": event.lr, "train_loss": event.train_loss, **scores}.items():
-                        history.setdefault(name, []).append(value)
-                elif isinstance(event, Finished):
-                    self.checkpoint_ = (event.run / folder.BEST).read_bytes()
-                    self.metrics_ = event.summary
-        self.history_, self.loss_curve_, self.n_iter_ = history, history["train_loss"], len(history["train_loss"])
+            told = _Followed(self, X, y, sample_weight)
+            given = columns, dict(zip(names, np.atleast_2d(values.T), strict=True))
+            warm = checkpoint.parse(self.checkpoint_, HERE) if self._warm else None
+            self._train(told, training(config, data=given, stop=told.stop, warm=warm))
+        return self
+
+    def _train(self, told: _Followed, events: Iterator[Event]) -> None:
+        """Go through the events of a training, and keep the best net."""
+        history: dict[str, list[float]] = {}
+        self.notices_: list[str] = []
+        self.metrics_: Mapping[str, Any] = {}
+        try:
+            for event in events:
+                match event:
+                    case Notice(text):
+                        self.notices_.append(text)
+                    case Started():
+                        told.packed = event.packed
+                    case Progress():
+                        told.begin(event.epochs)
+                    case Epoch():
+                        told.begin(event.epochs)
+                        scores = {f"val_{name}": value for name, value in event.val.items()}
+                        for name, value in {"lr": event.lr, "train_loss": event.train_loss, **scores}.items():
+                            history.setdefault(name, []).append(value)
+                        told.epoch()
+                    case Finished():
+                        self.metrics_ = event.summary
+        except Stopped as error:  # by training.max_minutes: what was learned until then counts
+            self.notices_.append(error.problems[0].text.partition(";")[0])
+        self.checkpoint_ = told.packed()
+        self.history_, self.loss_curve_ = history, history.get("train_loss", [])
+        self.n_iter_ = len(self.loss_curve_)
         self._hold()
+        told.end()
 
     def predict(self, X: Any) -> Array:
         """What is predicted of rows X (n, n_features): (n,), or (n, n_outputs) of several outputs."""
@@ -206,9 +240,14 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
         made._recall()
         return made
 
+    @property
+    def _warm(self) -> bool:
+        """Whether a fit begins with the net of the last one."""
+        return self.warm_start and hasattr(self, "checkpoint_")
+
     def _hold(self) -> None:
         """Make ready what predicts."""
-        self._net = Predictor(checkpoint.parse(self.checkpoint_, Path("checkpoint")))
+        self._net = Predictor(checkpoint.parse(self.checkpoint_, HERE))
 
     def _config(self) -> dict[str, Any]:
         """The config that the arguments spell: sections first, and single keys over them."""
@@ -233,9 +272,12 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
         names = {each.metadata["key"]: each.name for each in fields(self) if "key" in each.metadata}
         try:
             yield
-        except (ConfigError, DataError, UsageError) as error:
+        except (CheckpointError, ConfigError, DataError, UsageError) as error:
+            warm = isinstance(error, CheckpointError)
             raise InvalidInput(
-                replace(each, file=type(self).__name__, key=names.get(each.key or "", each.key))
+                replace(
+                    each, file=type(self).__name__, key="warm_start" if warm else names.get(each.key or "", each.key)
+                )
                 for each in error.problems
             ) from None
 
@@ -277,8 +319,13 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
             at = np.argwhere(wrong)[0]
             what = f"{values[tuple(at)]}".replace("nan", "NaN")
             raise InvalidInput(f"row index {at[0]}: y is {what}; fill it in, or leave the row out")
-        if values.ndim == 2 and len(named) != values.shape[1]:
-            named = [f"y{j}" for j in range(values.shape[1])]
+        width = 1 if values.ndim == 1 else values.shape[1]
+        if self._warm:
+            named = [*self._net.target.names]
+            if len(named) != width:
+                raise InvalidInput(f"y has {width} columns, and the net to begin with predicts {len(named)}")
+            return named, values
+        named = named if len(named) == width else [f"y{j}" for j in range(width)]
         return [_free(str(name), columns) for name in named], values
 
     def _said(self, X: Any, of: Callable[[Predictor], Callable[[Array], Any]]) -> Array:
@@ -301,6 +348,45 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
         tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
         tags.target_tags.required = True
         return tags
+
+
+class _Followed:
+    """Tells scikit-learn's callbacks of a fit and of each of its epochs; with `stop` one of them ends the training."""
+
+    def __init__(self, net: _Estimator, X: Any, y: Any, sample_weight: Any) -> None:
+        self.net, self.about = net, {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
+        self.packed: Callable[[], bytes] = bytes
+        """Gives the best net so far."""
+        self.fit: Any = None
+        self.enough = False
+
+    def stop(self) -> int | None:
+        """0 where the epoch is to be the last."""
+        return 0 if self.enough else None
+
+    def begin(self, epochs: int) -> None:
+        """Training has begun, once it is known for how many epochs at most."""
+        if CALLBACKS and self.fit is None:
+            self.fit = self.net._init_callback_context(max_subtasks=epochs)
+            self.fit.call_on_fit_task_begin(estimator=self.net, **self.about)
+
+    def epoch(self) -> None:
+        """An epoch has ended."""
+        if self.fit is None:
+            return
+        task = self.fit.subcontext(task_name="epoch")
+        task.call_on_fit_task_begin(estimator=self.net, **self.about)
+        self.enough |= task.call_on_fit_task_end(estimator=self.net, **self.about, reconstruction_attributes=self.now)
+
+    def end(self) -> None:
+        """The net is there."""
+        if self.fit is not None:
+            self.fit.call_on_fit_task_end(estimator=self.net, **self.about, reconstruction_attributes=dict)
+
+    def now(self) -> dict[str, Any]:
+        """What makes an estimator one that has learned what is known by now."""
+        data = self.packed()
+        return {"checkpoint_": data, "_net": Predictor(checkpoint.parse(data, HERE))}
 
 
 @_documented

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,12 +48,22 @@ def write(folder: Folder, name: str, header: Mapping[str, Any], arrays: Mapping[
     `format` and `members` are added to the header, and `created` (the time now) where it lacks one. Raises
     DivergedError for an array that is not finite, LimitError for a header beyond what a reader takes, StorageError.
     """
+    size, chunks = _packed(header, arrays, str(folder.path / name))
+    folder.write(name, chunks, needed=size, seal=True)
+
+
+def pack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
+    """The same as bytes in memory; raises as `write` does."""
+    data = b"".join(_packed(header, arrays, "checkpoint")[1])
+    return data + hashlib.sha256(data).hexdigest().encode()
+
+
+def _packed(header: Mapping[str, Any], arrays: Mapping[str, Array], file: str) -> tuple[int, Iterable[Buffer]]:
+    """The size in bytes and the contents of a checkpoint, all but its seal."""
     stored = {key: np.asarray(array, order="C") for key, array in arrays.items()}
     for key, array in stored.items():
         if not _finite(array):
-            raise DivergedError(
-                f"{key} holds numbers that are not finite; nothing is saved", file=str(folder.path / name)
-            )
+            raise DivergedError(f"{key} holds numbers that are not finite; nothing is saved", file=file)
     whole = {
         "format": list(FORMAT),
         "created": timestamp(datetime.now(UTC)),
@@ -65,10 +75,9 @@ def write(folder: Folder, name: str, header: Mapping[str, Any], arrays: Mapping[
         raise LimitError(
             f"the header would have {len(text):,} bytes, more than a checkpoint takes; are there columns with very "
             "many categories that data.exclude could leave out?",
-            file=str(folder.path / name),
+            file=file,
         )
-    size, chunks = npz.chunks({"header": np.frombuffer(text, dtype=np.uint8), **stored})
-    folder.write(name, chunks, needed=size, seal=True)
+    return npz.chunks({"header": np.frombuffer(text, dtype=np.uint8), **stored})
 
 
 def read(path: Path) -> Checkpoint:

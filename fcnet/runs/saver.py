@@ -155,13 +155,35 @@ class Saver:
 
     def save_best(self) -> None:
         """Save best.npz where the disk lacks it."""
-        best = self.best
-        if best.saved:
-            return
-        at = {"epoch": best.epoch, "step": best.step, "metrics": best.metrics}
+        if not self.best.saved:
+            self.run.save(folder.BEST, *self._of_best())
+            self.best.saved = True
+
+    def packed(self) -> bytes:
+        """What best.npz would be now, as bytes."""
+        return checkpoint.pack(*self._of_best())
+
+    def begin_with(self, held: checkpoint.Checkpoint) -> None:
+        """Begin with the parameters of a checkpoint's nets in place of initial weights; others begin anew.
+
+        Raises CheckpointError where they have another shape.
+        """
+        check_members(self.network, held, self.state.θ.dtype.name)
+        pack, state = self.pack, self.state
+        θ, q = pack.each(state.θ), pack.each(state.q)
+        nets = held.header.get("nets", ({"member": pack.numbers[0]},))
+        for net, (at, *_) in zip(nets, nets_of(held.header), strict=True):
+            if net["member"] in pack.numbers:
+                place = pack.numbers.index(net["member"])
+                fill(held, parameters(self.network, θ[place], q[place], at))
+        state.scored[...] = state.θ
+        pack.best.θ[...], pack.best.q[...] = state.θ, state.q
+
+    def _of_best(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Header and arrays of the best so far."""
+        at = {"epoch": self.best.epoch, "step": self.best.step, "metrics": self.best.metrics}
         header = {**self.header, **at, **self.nets(last=False)}
-        self.run.save(folder.BEST, header, {**self._arrays(header), **self.fitted})
-        best.saved = True
+        return header, {**self._arrays(header), **self.fitted}
 
     def nets(self, *, last: bool) -> dict[str, Any]:
         """What the header says of the nets of an ensemble: those that predict, and in last.npz those that may yet."""

@@ -32,7 +32,7 @@ from fcnet.records import dataclass
 from fcnet.runs import checkpoint, environment, folder, origin
 from fcnet.runs.beginning import begin, portable, without_path
 from fcnet.runs.log import MetricsLog
-from fcnet.runs.model import check_members
+from fcnet.runs.model import check_members, understand
 from fcnet.runs.saver import Saver
 from fcnet.training.budget import fitting
 from fcnet.training.estimate import refuse
@@ -57,11 +57,14 @@ def training(
     resume: bool | Path | None = None,
     strict: bool = False,
     stop: Stop = lambda: None,
+    warm: checkpoint.Checkpoint | None = None,
 ) -> Iterator[Event]:
     """Train as the config says and yield what happens; the last event is Finished.
 
     `data`: a frame or arrays instead of data.train. `resume`: True for the newest run of that name, or a run folder.
-    `stop` is polled between batches: an exit code means save, then raise Stopped with it. Raises FcnetError.
+    `stop` is polled between batches: an exit code means save, then raise Stopped with it; 0 ends the training with the
+    epoch. `warm`: nets to begin with in place of initial weights; columns and target are understood as they were then.
+    Raises FcnetError.
     """
     with contextlib.ExitStack() as held:
         start = begin(config, resume)
@@ -78,14 +81,17 @@ def training(
         held.enter_context(machine.blas(threads))
         watch = _Watch(stop, config.training)
         try:
-            ready = _ready(config, threads, data, strict, start.held, watch)
+            ready = _ready(config, threads, data, strict, start.held, watch, warm)
             refuse(ready.prepared.estimate(), start.path or Path(config.output), begun=start.held is not None)
             run = start.run
             if run is None:
                 output = Path(config.output)
                 opened = folder.overwrite(output, config.name) if overwrite else folder.claim(output, config.name)
                 run = held.enter_context(opened)
-            yield from _session(ready, run, start.held, portable(configs.to_mapping(config)), watch).go()
+            session = _session(ready, run, start.held, portable(configs.to_mapping(config)), watch)
+            if warm is not None:
+                session.saver.begin_with(warm)
+            yield from session.go()
         except _StopAsked as end:
             raise Stopped(f"stopped {end.why} before the first step", end.code, saved=False) from None
 
@@ -115,10 +121,14 @@ class _Watch:
     def poll(self) -> None:
         """Raise _Asked if it is time. The time limit waits for a step, so that every resume gets further."""
         code = self._stop()
-        if code is not None:
+        if code:
             raise _StopAsked(code, "by Ctrl-C" if code == 130 else "by a signal")
         if self.stepped and monotonic() > self._deadline:
             raise _StopAsked(75, "by the time limit")
+
+    def enough(self) -> bool:
+        """Whether this epoch is to be the last."""
+        return self._stop() == 0
 
 
 @dataclass(frozen=True)
@@ -138,14 +148,22 @@ class _Ready:
 
 
 def _ready(
-    config: Config, threads: int, data: object, strict: bool, held: checkpoint.Checkpoint | None, watch: _Watch
+    config: Config,
+    threads: int,
+    data: object,
+    strict: bool,
+    held: checkpoint.Checkpoint | None,
+    watch: _Watch,
+    warm: checkpoint.Checkpoint | None,
 ) -> _Ready:
     """Read the data, refuse a checkpoint that does not fit them, settle what `auto` means.
 
     A resumed run keeps its backend, whatever is installed now.
     """
     order = [] if held is None else [column["name"] for column in held.header["columns"]["columns"]]
-    prepared = prepare(config, threads, data=data, order=order, strict=strict, poll=watch.poll)
+    known = None if warm is None else understand(warm)
+    understood = None if known is None else (known.encoder, known.head.target)
+    prepared = prepare(config, threads, data=data, order=order, fitted=understood, strict=strict, poll=watch.poll)
     loaded, content, settings = prepared.data, None, prepared.settings
     read = {file.path: identity(file.path) for file in loaded.files}
     if data is not None:
@@ -307,7 +325,7 @@ class _Session:
         notices = [*run.notices, *self.ready.notices, *self._begin()]
         for text in notices:
             yield self._say(text)
-        yield Started(run.path, self.glance())
+        yield Started(run.path, self.glance(), self.saver.packed)
         try:
             self.watch.poll()
             yield from self._steps()
@@ -413,6 +431,8 @@ class _Session:
                 if self.watch.left() < event.seconds and self.state.epoch < self.plan.epochs:
                     self.state.finished = f"the budget of {self.ready.prepared.settings.training.budget} is spent"
             yield event
+            if isinstance(event, Epoch) and self.watch.enough():
+                self.state.finished = self.state.finished or "ended by the caller"
             if self.saver.due():
                 yield from self._save()
             self.watch.poll()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,14 @@ class Notice:
 
 @dataclass(frozen=True)
 class Started:
-    """The data are read, the run folder is claimed, the first step comes next. Sent once."""
+    """The data are read, the run folder is claimed, the first step comes next. Sent once.
+
+    `packed` gives the best so far as the bytes of a checkpoint, whenever it is called.
+    """
 
     run: Path
     glance: Glance
+    packed: Callable[[], bytes] = bytes
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from fcnet.backends.base import Backend
 from fcnet.backends.ops import Array, Words
 from fcnet.config.recipes import Facts
 from fcnet.config.schema import Config
-from fcnet.data import Dataset
+from fcnet.data import Dataset, Encoder, Target
 from fcnet.data.source import MemorySource
 from fcnet.errors import ConfigError
 from fcnet.metrics import Metric, chosen
@@ -141,11 +141,12 @@ def prepare(
     *,
     data: object = None,
     order: Sequence[str] = (),
+    fitted: tuple[Encoder, Target] | None = None,
     strict: bool = False,
     poll: Callable[[], object] = lambda: None,
 ) -> Prepared:
     """Read the data and settle the config; `data` stands in for data.train, `poll` is called while reading; `order`:
-    columns in the order of the inputs of a run that goes on.
+    columns in the order of the inputs of a run that goes on; `fitted`: what columns and target mean, where that is so.
 
     Raises every FcnetError that a config or its data can have, LimitError for what cannot fit.
     """
@@ -160,6 +161,7 @@ def prepare(
         learnt=learnt,
         data=data,
         order=order,
+        fitted=fitted,
         strict=strict,
         poll=poll,
     )

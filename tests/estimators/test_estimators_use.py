@@ -264,6 +264,76 @@ def test_history_and_notices():
     assert any('column "x3" is left out' in text for text in model.notices_)
 
 
+@pytest.mark.parametrize("ensemble", [1, 3])
+def test_a_warm_start_goes_on_from_the_last_fit(ensemble):
+    """With `warm_start` a fit begins with the net of the last one, or with its nets, and knows its labels."""
+    warm, cold = (classifier(epochs=3, ensemble=ensemble, warm_start=warm).fit(X, Y) for warm in (True, False))
+    first = warm.loss_curve_
+
+    again, anew = (net.fit(X[:60], Y[:60]).loss_curve_ for net in (warm, cold))
+
+    assert again[0] < first[2] < anew[0]
+    assert warm.fit(X, np.full(N, "yes")).classes_.tolist() == ["no", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("more", "x", "y", "said"),
+    [
+        ({"layers": [5]}, X, Y, "warm_start: b1 has the shape"),
+        ({}, X[:, :2], Y, 'no column "x2", which the net was trained on'),
+        ({}, X, np.where(X[:, 0] > 0, "yes", "perhaps"), 'no training row has the label "perhaps"'),
+        ({}, X, np.eye(N, 2, dtype=int), "y has 2 columns, and the net to begin with predicts 1"),
+    ],
+)
+def test_a_warm_start_that_cannot_be_is_refused(more, x, y, said):
+    """Another net, other columns and other labels need a fit that begins anew."""
+    model = classifier(epochs=1, warm_start=True).fit(X, Y).set_params(**more)
+
+    with pytest.raises(InvalidInput, match=said):
+        model.fit(x, y)
+
+
+def test_callbacks_follow_the_epochs():
+    """Where scikit-learn has callbacks, they see every epoch with the net as it is then, and may end the training."""
+    pytest.importorskip("sklearn.callback")
+
+    class Third:
+        def __init__(self):
+            self.told, self.scores = [], []
+
+        def setup(self, estimator, context):
+            self.told.append("setup")
+
+        def teardown(self, estimator, context):
+            self.told.append("teardown")
+
+        def on_fit_task_begin(self, estimator, context, *, X=None):
+            self.told.append(f"begin {context.task_name}")
+
+        def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
+            self.told.append(f"end {context.task_name}")
+            self.scores.append(fitted_estimator.score(X, y))
+            return len(self.scores) == 3
+
+    seen = Third()
+    model = classifier(lr=0.1).set_callbacks(seen).fit(X, Y)
+
+    assert model.n_iter_ == 3
+    assert model.metrics_["best_epoch"] <= 3
+    epochs = ["begin epoch", "end epoch"] * 3
+    assert seen.told == ["setup", "begin fit", *epochs, "end fit", "teardown"]
+    assert seen.scores[-1] == model.score(X, Y) > seen.scores[0] - 0.1
+
+
+def test_a_time_limit_keeps_what_was_learned():
+    """When the minutes are over, the best net until then is there, and a notice says so."""
+    model = classifier(epochs=1_000_000, early_stopping=False, training={"max_minutes": 0.005}).fit(X, Y)
+
+    assert model.notices_[-1].startswith("stopped by the time limit")
+    assert model.metrics_ == {}
+    assert model.predict(X).shape == (N,)
+
+
 def test_equal_seeds_give_equal_nets():
     """Fits are alike unless `random_state` differs."""
     first, second, third = (classifier(epochs=2, random_state=seed).fit(X, Y).predict_proba(X) for seed in (1, 1, 2))

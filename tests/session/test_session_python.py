@@ -11,6 +11,10 @@ import pytest
 
 import fcnet
 from fcnet import extras
+from fcnet.config import from_mapping
+from fcnet.runs import checkpoint
+from fcnet.runs.session import training
+from fcnet.training.events import Started
 
 rng = np.random.default_rng(2)
 X = np.clip(rng.normal(size=(60, 3)), -0.5, 0.5)  # the ends of the range are in every part
@@ -128,6 +132,19 @@ def test_notebooks_get_tables(place):
     assert f"<td>{run.metrics['train']['loss']:.3g}"[:8] in scores
     assert "&lt;b&gt;" in model
     assert "<b>" not in model
+
+
+def test_a_training_ends_with_the_epoch_where_its_caller_has_enough(place):
+    """`stop` that gives 0 makes the epoch the last of a complete run, whose best net is at hand as bytes too."""
+    settings = from_mapping(config(), needs_data=False)
+
+    events = [*training(settings, data=(X, Y), stop=lambda: 0)]
+
+    done, started = events[-1], next(event for event in events if isinstance(event, Started))
+    assert (done.summary["epochs"], done.why) == (1, "ended by the caller")
+    kept, packed = checkpoint.read(done.run / "best.npz"), checkpoint.parse(started.packed(), done.run)
+    assert kept.header | {"created": ""} == packed.header | {"created": ""}
+    assert all((packed.arrays[name] == array).all() for name, array in kept.arrays.items())
 
 
 def test_training_shows_a_bar_where_asked(place, capsys):
