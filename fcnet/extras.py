@@ -32,6 +32,7 @@ class Extra:
 PACKAGES = {
     "numba": Extra("fast", (0, 60), "compiled training steps"),
     "polars": Extra("fast", (1, 32), "fast reading of CSV, Parquet files"),
+    "onnx": Extra("onnx", (1, 17), "fcnet export --format onnx"),
     "sklearn": Extra("sklearn", (1, 6), "fcnet.sklearn, estimators for scikit-learn", "scikit-learn"),
     "tensorboardX": Extra("tensorboard", (2, 6), "fcnet train --progress tensorboard=FOLDER"),
 }

@@ -13,14 +13,15 @@ from fcnet.cli.command import FILE, Command, as_json, talk
 from fcnet.reports.text import count
 
 EXAMPLE = """
-fcnet export --format python
+fcnet export --format onnx
+fcnet export runs/digits --format python
 fcnet export runs/digits --format c -o net.c
 """
 
-FORMATS = ["c", "python"]
+FORMATS = ["onnx", "c", "python"]
 
 
-@click.command(cls=Command, example=EXAMPLE, short_help="Write a net for elsewhere: C, Python.")
+@click.command(cls=Command, example=EXAMPLE, short_help="Write a net for elsewhere: ONNX, C, Python.")
 @click.argument("checkpoint", required=False, type=FILE)
 @click.option("--format", "format_", type=click.Choice(FORMATS), required=True, help="What to write.")
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="The file to write; default: the run's name.")

@@ -8,14 +8,15 @@ from typing import Literal
 from fcnet import files
 from fcnet.errors import UsageError
 from fcnet.export.c import C
-from fcnet.export.checking import difference, samples
+from fcnet.export.checking import coarse, difference, samples
 from fcnet.export.format import Format, Wish
 from fcnet.export.graph import record
+from fcnet.export.onnx import Onnx
 from fcnet.export.python import Python
 from fcnet.records import dataclass
 from fcnet.runs.model import Predictor
 
-FORMATS: dict[str, Format] = {"c": C(), "python": Python()}
+FORMATS: dict[str, Format] = {"onnx": Onnx(), "c": C(), "python": Python()}
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ def export(
     made = form.files(graph, wish, rows)
     off, wrong = difference(graph, rows.p, form.predicts(graph, wish, made, rows))
     if wrong is not None:
-        raise UsageError(f"as {format_} the net does not predict what it should: {wrong}", file=str(model.path))
+        column = coarse(model) if form.single else None
+        why = f'column "{column}" needs more digits than float32 has; leave it out, or choose --format python'
+        said = why if column else f"as {format_} the net does not predict what it should: {wrong}"
+        raise UsageError(said, file=str(model.path))
     paths = {path.with_suffix(suffix): text for suffix, text in made.items()}
     notices = [said for each in paths for said in files.check_output(each, [model.path])]
     for each, text in paths.items():

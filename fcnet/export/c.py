@@ -21,10 +21,10 @@ from fcnet.export.checking import TOLERANCE, Samples
 from fcnet.export.format import Wish
 from fcnet.export.functions import FUNCTIONS, needed
 from fcnet.export.graph import Graph, buffers
-from fcnet.export.tensors import spellings, written
+from fcnet.export.tensors import single, spellings, written
 from fcnet.formulas import Expr, Formula, Sym
 from fcnet.formulas.expression import REDUCTIONS
-from fcnet.formulas.transform import evaluate, expand_erf, rebuild
+from fcnet.formulas.transform import evaluate, expand_erf
 from fcnet.records import dataclass, field
 from fcnet.reports import summary
 
@@ -71,29 +71,6 @@ def number(value: Any) -> str:
         return "INFINITY" if value > 0 else "-INFINITY"
     text = str(value)
     return f"{text if '.' in text or 'e' in text else text + '.0'}f"
-
-
-def single(column: NumberColumn) -> tuple[Expr, dict[str, np.float32]] | None:
-    """The formula of a column of numbers in float32, with its numbers; None where the encoding has none.
-
-    A difference from a number that float32 has not is taken in two steps, so that it is as exact as that of float64.
-    """
-    formula = column.formula
-    if formula is None:
-        return None
-    state = {name: np.float64(values[0]) for name, values in column.state.items()}
-    known: dict[str, np.float32] = {}
-
-    def change(node: Expr) -> Expr | None:
-        if node.op == "sub" and node.args[1].op == "sym" and str(node.args[1].value) in state:
-            name = str(node.args[1].value)
-            known[f"{name}_rest"] = np.float32(state[name] - np.float64(np.float32(state[name])))
-            return rebuild(node.args[0], change) - Sym(name) - Sym(f"{name}_rest")
-        return None
-
-    made = rebuild(formula, change)
-    known |= {name: np.float32(value) for name, value in state.items()}
-    return made, {name: known[name] for name in Formula({"": made}).symbols() if name != "x"}
 
 
 @dataclass
@@ -302,10 +279,9 @@ class Writer:
 
     def encoded(self, feature: NumberColumn) -> str:
         """The input of a number v."""
-        found = single(feature)
-        if found is not None:
-            formula, state = found
-            known = {id(Sym("x")): "v", **{id(Sym(name)): number(value) for name, value in state.items()}}
+        formula, state = single([feature])
+        if formula is not None:
+            known = {id(Sym("x")): "v", **{id(Sym(name)): number(values[0]) for name, values in state.items()}}
             return self.text(formula, {}, (), known)
         name = feature.encoding.name
         if name not in FUNCTIONS:
@@ -539,6 +515,7 @@ class C:
     """A header and a source file."""
 
     suffixes = (".c", ".h")
+    single = True
 
     def following(self, path: Path) -> str:
         """Its own test."""
@@ -556,10 +533,11 @@ class C:
         encoder = graph.encoder
         x, at = samples.inputs.x.astype(np.float32), 0
         for feature in encoder.features:
-            if isinstance(feature, NumberColumn) and (found := single(feature)) is not None:
+            formula, state = single([feature]) if isinstance(feature, NumberColumn) else (None, {})
+            if isinstance(feature, NumberColumn) and formula is not None:
                 v = np.asarray(samples.columns[feature.name], np.float64).astype(np.float32)
-                values = {"x": np.where(np.isnan(v), np.float32(feature.fill), v), **found[1]}
-                x[:, at] = evaluate(found[0], values)
+                values = {"x": np.where(np.isnan(v), np.float32(feature.fill), v), **state}
+                x[:, at] = evaluate(formula, values)
             at += feature.width if feature.into == "x" else 0
         resident = {name: array.astype(np.float32) for name, array in graph.arrays.items()}
         one = [op.moved(_float32) for op in graph.ops]

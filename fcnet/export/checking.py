@@ -13,6 +13,7 @@ from fcnet import data as tables
 from fcnet.backends.ops import Array
 from fcnet.data import Tally
 from fcnet.data.encodings import CategoryColumn, NumberColumn
+from fcnet.data.encodings.none import Plain
 from fcnet.data.numbers import grammar
 from fcnet.data.target import Numbers
 from fcnet.errors import FcnetError
@@ -27,6 +28,9 @@ DRAWN, TRAINING = 40, 160
 
 ODD = 8
 """One cell in so many is missing, and one of categories is of none that training has seen."""
+
+FAR = 30.0
+"""From here on so far from 0, in units of their range, that the digits of float32 may be too few for numbers."""
 
 TOLERANCE = 1e-5
 """How far a probability may be off, and a number as a share of itself or of the target's deviation."""
@@ -106,6 +110,16 @@ def _first(model: Predictor, path: Path) -> Part | None:
                 columns[feature.name] = texts if isinstance(feature, CategoryColumn) else spelling.parse(texts)[0]
             return columns, inputs[chosen]
     return None
+
+
+def coarse(model: Predictor) -> str | None:
+    """The column of numbers that lie farthest from 0 for how they differ, where that is too far for float32."""
+    worst = max(
+        (max(-each.low, each.high) / max(each.high - each.low, 1e-300), each.name)
+        for each in (*model.encoder.features, NumberColumn("", Plain()))
+        if isinstance(each, NumberColumn)
+    )
+    return worst[1] if worst[0] > FAR else None
 
 
 def difference(graph: Graph, expected: Array, made: Mapping[str, Any]) -> tuple[float, str | None]:

@@ -26,6 +26,10 @@ class Format(Protocol):
     def suffixes(self) -> tuple[str, ...]:
         """How its files' names end, the first as the user gives it."""
 
+    @property
+    def single(self) -> bool:
+        """Whether numbers come in as float32."""
+
     def following(self, path: Path) -> str:
         """What to do with the file."""
 

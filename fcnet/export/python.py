@@ -130,9 +130,9 @@ class Script(Printer):
         """As they come."""
         return self._line("x", f"np.concatenate([{', '.join(xs)}], axis=1)")
 
-    def by_feature(self, x: str, n: int) -> str:
+    def by_feature(self, x: str, n: int, m: int) -> str:
         """A view."""
-        return f"{x}.reshape(len({x}), {n}, -1).swapaxes(0, 1)"
+        return f"{x}.reshape(len({x}), {n}, {m}).swapaxes(0, 1)"
 
     def by_row(self, x: str, width: int) -> str:
         """A copy."""
@@ -269,6 +269,7 @@ class Python:
     """One script that needs NumPy alone."""
 
     suffixes = (".py",)
+    single = False
 
     def following(self, path: Path) -> str:
         """Its command line."""

@@ -16,7 +16,8 @@ from fcnet.backends.ops import Apply, Array, Matmul, Ref, Take
 from fcnet.data.encodings import CategoryColumn, Fitted, NumberColumn, OfNumbers
 from fcnet.data.spelling import TRUTHS, Lookup
 from fcnet.export.graph import Graph, places
-from fcnet.formulas import Formula, Sym
+from fcnet.formulas import Expr, Formula, Sym
+from fcnet.formulas.transform import rebuild
 from fcnet.records import dataclass, field
 
 Names = Mapping[str, str]
@@ -26,13 +27,16 @@ class Printer(ABC):
     """What a format says for each thing that a net does. Values are names; those of a row are (N, n), or of its
     features (n, N, m); arrays that are the same for all rows stand without N, or with 1 for it."""
 
+    reads: np.dtype[Any] = np.dtype(np.float64)
+    """What numbers come in, and are encoded in."""
+
     @abstractmethod
     def constant(self, array: Array, name: str) -> str:
         """An array."""
 
     @abstractmethod
     def numbers(self, features: Sequence[NumberColumn]) -> str:
-        """Columns of numbers (N, k) float64, missing ones filled."""
+        """Columns of numbers (N, k), missing ones filled."""
 
     @abstractmethod
     def level(self, feature: CategoryColumn) -> str:
@@ -71,7 +75,7 @@ class Printer(ABC):
         """Side by side."""
 
     @abstractmethod
-    def by_feature(self, x: str, n: int) -> str:
+    def by_feature(self, x: str, n: int, m: int) -> str:
         """(N, n m) as (n, N, m)."""
 
     @abstractmethod
@@ -160,7 +164,7 @@ class _Lowering:
             x = self.printer.pick(x, columns)
         elif stop - start < len(order):
             x = self.printer.part(x, start, stop)
-        return self.printer.by_feature(x, held.shape[0]) if held.ndim == 3 else x
+        return self.printer.by_feature(x, held.shape[0], held.shape[2]) if held.ndim == 3 else x
 
     def _inputs(self) -> None:
         """x and c of the columns."""
@@ -185,13 +189,16 @@ class _Lowering:
         if numbers:
             v, encoding = printer.numbers(numbers), numbers[0].encoding
             state = {name: np.array([each.state[name] for each in numbers]) for name in numbers[0].state}
-            formula = numbers[0].formula
+            formula, known = numbers[0].formula, {name: values[:, 0] for name, values in state.items()}
             if formula is None:
                 return printer.cast(printer.encoded(encoding, v, state), dtype)
             if formula is Sym("x"):
                 return printer.cast(v, dtype)
-            known = {name: printer.constant(array.T, name) for name, array in state.items()}
-            results = printer.apply(Formula({"x": formula}), {"x": v, **known}, {"x": "x"}, np.dtype(np.float64))
+            if printer.reads == np.float32:
+                formula, known = single(numbers)
+                assert formula is not None, "there was one"
+            arrays = {name: printer.constant(values[None, :], name) for name, values in known.items()}
+            results = printer.apply(Formula({"x": formula}), {"x": v, **arrays}, {"x": "x"}, printer.reads)
             return printer.cast(results["x"], dtype)
         categories = [feature for feature in features if isinstance(feature, CategoryColumn)]
         levels = [printer.level(feature) for feature in categories]
@@ -211,6 +218,28 @@ def written(feature: CategoryColumn) -> Array:
     made = np.zeros((feature.size, feature.width))
     feature.encoding.write(feature, np.arange(feature.size), made)
     return made
+
+
+def single(columns: Sequence[NumberColumn]) -> tuple[Expr | None, dict[str, Array]]:
+    """The formula of columns that are encoded alike, for float32, and what it names, (k,) each; None without one.
+
+    A difference from a number that float32 has not is taken in two steps, so that it is as exact as that of float64.
+    """
+    formula = columns[0].formula
+    state = {name: np.array([column.state[name] for column in columns]) for name in columns[0].state}
+    if formula is None:
+        return None, state
+    known = {name: values[:, 0].astype(np.float32) for name, values in state.items()}
+    rest = {f"{name}_rest": (state[name][:, 0] - values).astype(np.float32) for name, values in known.items()}
+
+    def change(node: Expr) -> Expr | None:
+        if node.op == "sub" and node.args[1].op == "sym" and str(node.args[1].value) in known:
+            return rebuild(node.args[0], change) - node.args[1] - Sym(f"{node.args[1].value}_rest")
+        return None
+
+    made = rebuild(formula, change)
+    found = {**known, **rest}
+    return made, {name: found[name] for name in Formula({"": made}).symbols() if name != "x"}
 
 
 def spellings(feature: CategoryColumn) -> dict[str, int]:

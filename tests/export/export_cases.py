@@ -139,7 +139,7 @@ def train(case: str, folder: Path) -> Path:
 
 def same(case: str, made: Any, expected: Any) -> None:
     """Equal labels; probabilities to 1e-5, numbers to 1e-5 of their size."""
-    assert list(made) == list(expected), case
+    assert {*made} == {*expected}, case
     for name, values in expected.items():
         found = np.asarray(made[name]).reshape(-1)
         if np.asarray(values).dtype.kind in "OUSib":

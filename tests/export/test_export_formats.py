@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,14 @@ from fcnet.export import FORMATS, export
 from fcnet.export.checking import Samples
 from fcnet.export.format import Wish
 from fcnet.export.graph import record
+from fcnet.export.onnx import told as onnx_told
 from fcnet.runs.folder import resolve
 from fcnet.runs.model import Predictor
 
 CC = shutil.which("cc") or shutil.which("gcc")
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 SANE = ["-fsanitize=undefined,address", "-fno-sanitize-recover=all"]
+with_ort = pytest.mark.skipif(not (find_spec("onnx") and find_spec("onnxruntime")), reason="runs ONNX")
 with_cc = pytest.mark.skipif(not CC, reason="compiles C")
 
 
@@ -47,6 +51,28 @@ def built(path: Path, *flags: str) -> str:
     done = subprocess.run([str(name)], capture_output=True, text=True, check=False)
     assert not done.stderr, done.stderr
     return done.stdout
+
+
+def inferred(path: Path, columns: dict) -> dict:
+    """The outputs of an ONNX file, by onnxruntime: its inputs say whether they take numbers, texts or codes."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    about = {each["name"]: each for each in json.loads(session.get_modelmeta().custom_metadata_map["columns"])}
+    feed = {}
+    for each in session.get_inputs():
+        cells = columns[each.name]
+        assert each.shape == ["N", 1]
+        if each.type == "tensor(string)":
+            feed[each.name] = np.array(cells, object).reshape(-1, 1)
+        elif each.type == "tensor(int64)":
+            known = about[each.name]["vocabulary"]
+            places = [known.index(v) if v in known else about[each.name]["missing"] if v == "" else -1 for v in cells]
+            feed[each.name] = np.array(places, np.int64).reshape(-1, 1)
+        else:
+            feed[each.name] = np.asarray(cells, np.float32).reshape(-1, 1)
+    names = [each.name for each in session.get_outputs()]
+    return dict(zip(names, session.run(names, feed), strict=True))
 
 
 def of(model: Predictor, rows: dict) -> Samples:
@@ -83,3 +109,18 @@ def test_c_predicts_what_the_net_does(case, folder):
     for suffix, text in made.items():
         (folder / f"odd{suffix}").write_bytes(text)
     assert built(folder / "odd.c", *SANE) == "24 rows as predicted\n"
+
+
+@with_ort
+@pytest.mark.parametrize("strings", ["in-graph", "codes"])
+def test_onnx_predicts_what_the_net_does(strings, case, folder):
+    """By onnxruntime, for any number of rows, none too; with categories as texts, or as codes of the vocabulary."""
+    model = Predictor.read(resolve(case[1]))
+    assert export(model, "onnx", folder / "net.onnx", strings).difference < 1e-5
+    rows, expected = of(model, odd_rows()), fcnet.load(case[1]).predict_columns(given(odd_rows()))
+
+    same(case[0], onnx_told(record(model), inferred(folder / "net.onnx", rows.columns)), expected)
+    one = {name: cells[:1] for name, cells in rows.columns.items()}
+    assert all(len(each) == 1 for each in inferred(folder / "net.onnx", one).values())
+    none = {name: cells[:0] for name, cells in rows.columns.items()}
+    assert all(len(each) == 0 for each in inferred(folder / "net.onnx", none).values())
