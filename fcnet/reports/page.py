@@ -59,7 +59,7 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
   overflow-x: auto; }
 details { margin: 1rem 0; } summary { cursor: pointer; font-weight: 600; }
 footer { padding-top: 2rem; padding-bottom: 3rem; font-size: .9rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 1rem;
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 1rem;
   margin: 1rem 0; }
 figure { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .7rem .8rem .6rem;
   margin: 0; break-inside: avoid; min-width: 0; }

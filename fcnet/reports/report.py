@@ -17,12 +17,16 @@ from fcnet.data import Dataset
 from fcnet.data.options import Data
 from fcnet.data.reading import read, read_alike
 from fcnet.errors import FcnetError
+from fcnet.optim.update import Updater
 from fcnet.records import dataclass
-from fcnet.reports.judged import Judged, histogram, lookup, spaced
+from fcnet.reports.judged import Judged, lookup, spaced
 from fcnet.reports.listing import summary_of
-from fcnet.runs import checkpoint, folder
+from fcnet.runs import folder
 from fcnet.runs import log as logs
 from fcnet.runs.model import BATCH, Predictor
+from fcnet.training.gradcheck import Trial
+from fcnet.training.prepare import Prepared
+from fcnet.training.program import Forward
 
 Array = NDArray[Any]
 
@@ -33,32 +37,26 @@ CELLS = 8
 
 @dataclass(frozen=True)
 class Weights:
-    """The numbers of one array of the net."""
+    """The numbers of one array of the net, and how long the gradient of the loss is there, None where unknown."""
 
     name: str
-    shape: tuple[int, ...]
-    mean: float
-    spread: float
-    largest: float
-    zeros: float
-    edges: Array
-    counts: Array
+    values: Array
+    slope: float | None
 
-    @classmethod
-    def of(cls, name: str, array: Array) -> Weights:
-        """Those of an array."""
-        v = array.astype(np.float64).ravel()
-        edges, counts = histogram(v, np.ones(len(v)), 40)
-        return cls(
-            name,
-            array.shape,
-            float(v.mean()),
-            float(v.std()),
-            float(np.abs(v).max()),
-            float((v == 0).mean()),
-            edges,
-            counts,
-        )
+    @property
+    def length(self) -> float:
+        """The root of the sum of squares."""
+        return float(np.sqrt(np.square(self.values.astype(np.float64)).sum()))
+
+
+@dataclass(frozen=True)
+class Single:
+    """One net of several: how much it counts, the epoch that it is from, and the metrics that it would have alone."""
+
+    member: int
+    weight: float
+    epoch: int
+    scores: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -87,6 +85,7 @@ class Report:
     worst: tuple[Worst, ...]
     shown: tuple[str, ...]
     """The columns of which `worst` has the cells."""
+    singles: tuple[Single, ...]
     notices: tuple[str, ...]
 
 
@@ -104,10 +103,6 @@ def gather(
     if judged is not None and data is not None:
         shown = net.encoder.columns[:CELLS]
         worst = _worst(net, data, judged, section, source, shown)
-    held = checkpoint.read(net.path)
-    arrays = {
-        name: a for name, a in held.arrays.items() if not name.startswith(("preprocess/", "optimizer/")) and a.size
-    }
     return Report(
         path,
         net,
@@ -115,12 +110,41 @@ def gather(
         curves_of(path),
         tuple((_read(path / folder.LOG) or b"").decode("utf-8", "replace").splitlines()),
         folder.noted(_read(path / folder.ENVIRONMENT)),
-        tuple(Weights.of(name, array) for name, array in arrays.items() if array.dtype.kind == "f"),
+        _weights(net, data),
         judged,
         worst,
         shown,
+        () if judged is None or data is None or len(net.nets) < 2 else _singles(net, data, judged),
         notices,
     )
+
+
+def _weights(net: Predictor, data: Dataset | None) -> tuple[Weights, ...]:
+    """The arrays of the (first) net, with the gradient of the first batch there."""
+    own, layout = net.nets[0], net.network.layout
+    slopes: dict[str, Array] = {}
+    if data is not None:
+        settings = net.config
+        update, batch = Updater(settings.optimizer, layout), int(settings.training.batch_size)
+        prepared = Prepared(settings, data, net.metrics, net.head, net.network, update, batch, 1)
+        slopes = layout.views(Trial(prepared, (own.θ, own.q)).gradient())
+    return tuple(
+        Weights(name, view, float(np.sqrt(np.square(slopes[name]).sum())) if name in slopes else None)
+        for name, view in layout.views(own.θ).items()
+        if view.size
+    )
+
+
+def _singles(net: Predictor, data: Dataset, judged: Judged) -> tuple[Single, ...]:
+    """What each of several nets would be worth alone, on the rows that are judged."""
+    found, inputs = [], data.inputs[judged.rows]
+    for each in net.nets:
+        with net.engine() as engine:
+            outputs = Forward(engine.backend, net.network, each.θ, each.q, BATCH)(inputs)
+            p = net.target.point(net.head.predictions(engine.backend, outputs))
+        scores = {metric.name: metric.value(judged.y, p, judged.w) for metric in net.metrics}
+        found.append(Single(each.member, each.weight, each.epoch, scores))
+    return tuple(found)
 
 
 def _read(path: Path) -> bytes | None:
@@ -187,8 +211,9 @@ def _told(judged: Judged, i: int) -> tuple[str, str]:
     """What a row is, and what was said of it."""
     y, p, labels = judged.y[i], judged.p[i], judged.labels
     if judged.y.ndim == 1:
-        k = int(p.argmax())
-        return labels[int(y)], f"{labels[k]} ({p[k]:.0%}); {labels[int(y)]} {p[int(y)]:.2g}"
+        k, right = int(p.argmax()), int(y)
+        rest = "" if k == right else f", {labels[right]} {100 * p[right]:.2g}%"
+        return labels[right], f"{labels[k]} {100 * p[k]:.3g}%{rest}"
     if judged.target.shares:
         there = ", ".join(name for name, each in zip(labels, y, strict=True) if each)
         said = ", ".join(f"{name} {each:.2g}" for name, each in zip(labels, p, strict=True) if each > 0.5)

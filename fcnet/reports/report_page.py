@@ -63,6 +63,7 @@ def page(found: Report) -> str:
         PagePart("Data", _data(found)),
         PagePart("Learning", _learning(found)),
         *([] if found.judged is None else [_predictions(found.judged), PagePart("Worst rows", _worst(found))]),
+        PagePart("Nets", _singles(found)),
         PagePart("Weights", _weights(found)),
         PagePart("Config", _config(found)),
         PagePart("Again", _again(found)),
@@ -108,11 +109,11 @@ def _summary(found: Report) -> str:
     head = ["metric", last, f"guessing {trivial}", *[part for part in reversed(parts) if part != last]]
     shown = table(head, rows, numbers=range(1, len(head)), about="Scores of the best epoch")
     chance = (
-        "Beside a score stands between what it lies by chance: the middle 95 % of its values on rows drawn anew from "
+        "Below a score stands between what it lies by chance: the middle 95 % of its values on rows drawn anew from "
         "those that it was computed on (bootstrap). It says nothing of other chances, such as other initial weights. "
         f"Guessing is what one gets on {last} who has seen no inputs."
     )
-    notes = [chance]
+    notes = [chance] if last != "train" else []
     if found.summary.get("weighted_by") is not None:
         notes.append(f'Rows count by their weight, "{found.summary["weighted_by"]}".')
     rows_there = found.net.header["parts"][last]["rows"]
@@ -365,7 +366,7 @@ def _sure(judged: Judged) -> list[Picture]:
     plot = Picture(
         "Calibration",
         f"The mean distance from the diagonal is {bins.error:.3f} over {count(len(bins.said), 'bin')}.",
-        Axis(f"probability said of {shorten(what, 24)}", *UNIT),
+        Axis(f"probability said of {shorten(what, 32)}", *UNIT),
         Axis("share that was so", *UNIT),
         f"Off by {bins.error:.3f} in the mean, over bins of equally many rows.",
     )
@@ -448,33 +449,46 @@ def _worst(found: Report) -> str:
 
 
 def _weights(found: Report) -> str:
-    if not found.weights:
-        return ""
-    rows = [
-        [
-            text(w.name),
-            " × ".join(map(str, w.shape)) or "1",
-            *(f"{v:.3g}" for v in (w.mean, w.spread, w.largest)),
-            f"{w.zeros:.1%}",
-        ]
-        for w in found.weights
-    ]
-    matrices = [w for w in found.weights if len(w.shape) > 1][:MATRICES]
-    pictures = []
-    for w in matrices:
-        plot = Picture(
-            w.name,
-            f"{w.name}, {' × '.join(map(str, w.shape))}: mean {w.mean:.3g}, spread {w.spread:.3g}, "
-            f"largest {w.largest:.3g}.",
-            Axis.of("weight", w.edges),
-            Axis.of("how many", w.counts, zero=True),
-        )
-        plot.bars(w.edges, w.counts)
-        pictures.append(plot)
-    head = ["array", "shape", "mean", "spread", "largest", "zeros"]
-    return table(head, rows, numbers=range(1, 6), about="The parameters of the best epoch") + figures(
-        pictures, "weights"
+    rows: list[list[str]] = []
+    pictures: list[Picture] = []
+    for w in found.weights:
+        v, shape = w.values.astype(np.float64).ravel(), " × ".join(map(str, w.values.shape)) or "1"
+        slope = "–" if w.slope is None else f"{w.slope:.2e}"
+        told = [*(f"{x:.3g}" for x in (v.mean(), v.std(), np.abs(v).max())), f"{(v == 0).mean():.1%}"]
+        rows.append([text(w.name), shape, *told, f"{w.length:.3g}", slope])
+        if w.values.ndim > 1 and len(pictures) < MATRICES:
+            edges, counts = histogram(v, np.ones(len(v)), 40)
+            plot = Picture(
+                w.name,
+                f"{w.name}, {shape}: mean {told[0]}, spread {told[1]}, largest {told[2]}.",
+                Axis.of("weight", edges),
+                Axis.of("how many", counts, zero=True),
+            )
+            plot.bars(edges, counts)
+            pictures.append(plot)
+    head = ["array", "shape", "mean", "spread", "largest", "zeros", "length ‖·‖", "gradient ‖·‖"]
+    which = "The parameters of the best epoch" if len(found.net.nets) < 2 else "The parameters of the first net"
+    said = (
+        "The gradient is that of the first batch of training rows at these parameters. One that is many times shorter "
+        "than its neighbours' hardly learns any more; many zeros are units that are off."
     )
+    return table(head, rows, numbers=range(1, 8), about=which) + paragraph(said) + figures(pictures, "weights")
+
+
+def _singles(found: Report) -> str:
+    judged, singles = found.judged, found.singles
+    if judged is None or not singles:
+        return ""
+    names = list(singles[0].scores)
+    together = {name: METRICS[name].value(judged.y, judged.p, judged.w) for name in names}
+    columns = [equal([together[name], *(each.scores[name] for each in singles)]) for name in names]
+    rows = [
+        [f"net {each.member + 1}", f"{each.weight:.1%}", str(each.epoch), *(column[i] for column in columns)]
+        for i, each in enumerate(singles, 1)
+    ]
+    rows.append(["<strong>together</strong>", "100%", "", *(f"<strong>{column[0]}</strong>" for column in columns)])
+    about = f"Each net alone, and the mean of their predictions, on {judged.name}"
+    return table(["", "counts", "epoch", *names], rows, numbers=range(1, 3 + len(names)), about=about)
 
 
 # Config and how to make it again

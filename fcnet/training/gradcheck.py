@@ -47,11 +47,12 @@ class Check:
 class Trial:
     """A float64 copy of the net with the first batch of the first epoch, whose dropout masks stay as they are.
 
-    `rows` are the batch's row numbers in the data, `at` the flat θ that everything is computed at: the initial weights,
-    moved by 0.01 N(0, 1). Biases start at 0, where a unit without input would sit on the kink of relu.
+    `rows` are the batch's row numbers in the data, `θ` (P,) and buffers `q` what everything is computed at: those `at`,
+    or the initial weights, moved by 0.01 N(0, 1). Biases start at 0, where a unit without input would sit on the kink
+    of relu.
     """
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, at: tuple[Array, Array] | None = None) -> None:
         self.prepared = prepared = prepared.alone()
         settings, data, self.network, self.loss = prepared.settings, prepared.data, prepared.network, prepared.head.loss
         (learnt, table), columns = prepared.targets(np.float64), prepared.head.columns
@@ -69,10 +70,13 @@ class Trial:
             self.arrays["w"] = data.w[self.rows].astype(np.float64).reshape(-1, 1)
         self.backend = choice.make("numpy" if settings.backend == "auto" else settings.backend)
         self.θ, self.q = self.network.layout.zeros(np.float64), self.network.buffers.zeros(np.float64)
-        self.network.initialise(self.θ, self.q, settings.seed, inputs, ranks=data.encoder.ranks)
-        key = random.key(settings.seed, "check")
-        for i, view in enumerate(self.network.layout.views(self.θ).values()):
-            view[...] += 0.01 * random.normal(view.size, key, i).reshape(view.shape)
+        if at is None:
+            self.network.initialise(self.θ, self.q, settings.seed, inputs, ranks=data.encoder.ranks)
+            key = random.key(settings.seed, "check")
+            for i, view in enumerate(self.network.layout.views(self.θ).values()):
+                view[...] += 0.01 * random.normal(view.size, key, i).reshape(view.shape)
+        else:
+            self.θ[...], self.q[...] = at
         ones = dict.fromkeys(("dropout",), np.ones(1))
         self.arrays |= {"θ": self.θ, "q": self.q, "driven": self.network.scalars(ones).reshape(-1)}
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,15 @@ from reports.reports_runs import HOSTILE, Parsed, train
 
 import fcnet
 from fcnet import api
+from fcnet import data as tables
 from fcnet.cli import main
+from fcnet.optim.update import Updater
+from fcnet.reports import report
 from fcnet.reports.drawing import HEIGHT, LEFT, WIDTH, Axis, Picture
 from fcnet.reports.judged import calibration, confusion, histogram, sides
+from fcnet.runs.model import Predictor
+from fcnet.training.gradcheck import Trial
+from fcnet.training.prepare import Prepared
 
 KINDS = ("binary", "multiclass", "regression", "multilabel")
 
@@ -159,6 +166,55 @@ def test_a_page_that_cannot_be_written_is_a_notice(tmp_path, monkeypatch):
     run = train("regression", n=60, report=True)
 
     assert (run / "metrics.json").exists()
+
+
+def test_the_nets_of_a_run_are_told_apart(tmp_path, monkeypatch):
+    """Several nets each have their share and what they would be worth alone; together they are what the run is."""
+    monkeypatch.chdir(tmp_path)
+    run = train("binary", ensemble=3)
+    accuracy = json.loads((run / "metrics.json").read_text())["test"]["accuracy"]["value"]
+
+    page = Path(api.report(run)["report"]).read_text(encoding="utf-8")
+
+    rows = re.findall(r'<th scope="row">(net \d|<strong>together</strong>)</th><td class="n">([\d.]+)%', page)
+    assert rows == [(f"net {i}", "33.3") for i in (1, 2, 3)] + [("<strong>together</strong>", "100")]
+    assert f'<td class="n"></td><td class="n"><strong>{accuracy:.3f}</strong>' in page
+
+
+def test_the_gradient_is_that_of_the_first_batch(runs):
+    """What stands beside each array is the length of ∂L/∂W, here by differences of the loss that eval tells."""
+    net = Predictor.read(runs / "regression/best.npz")
+    data = tables.load(
+        replace(net.config.data, train="regression.csv"), net.config.preprocess, fitted=(net.encoder, net.target)
+    )
+    found = report.gather(net, data, replace(net.config.data, train="regression.csv"))
+    trial = Trial(
+        Prepared(
+            net.config,
+            data,
+            net.metrics,
+            net.head,
+            net.network,
+            Updater(net.config.optimizer, net.network.layout),
+            32,
+            1,
+        ),
+        (net.nets[0].θ, net.nets[0].q),
+    )
+    value, layout = trial.value(), net.network.layout
+    by_hand = {}
+    for name, view in layout.views(trial.θ).items():
+        slopes = []
+        for i in np.ndindex(view.shape):
+            at = view[i]
+            view[i] = at + 1e-5
+            above = value().sum()
+            view[i] = at - 1e-5
+            slopes.append((above - value().sum()) / 2e-5)
+            view[i] = at
+        by_hand[name] = np.sqrt(np.square(slopes).sum())
+
+    assert {w.name: w.slope for w in found.weights} == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_the_curves_of_a_class_are_those_counted_by_hand():
