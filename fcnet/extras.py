@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -69,6 +70,25 @@ def fault(package: str, trial: Callable[[], ModuleType]) -> PackageFault | None:
 def say(about: str, text: str) -> None:
     """Something to be said of every run of this process; the last about the same thing counts."""
     _said[about] = text
+
+
+_hearing: list[Callable[[str], object]] = []
+
+
+@contextlib.contextmanager
+def announcing(say: Callable[[str], object]) -> Iterator[None]:
+    """Inside, `say` hears at once of what keeps the user waiting."""
+    _hearing.append(say)
+    try:
+        yield
+    finally:
+        _hearing.remove(say)
+
+
+def announce(text: str) -> None:
+    """Something that takes a while begins: those who want to hear it do."""
+    for say in _hearing:
+        say(text)
 
 
 def notices() -> list[str]:

@@ -112,6 +112,16 @@ def cpu() -> str:
     return name[1].strip() if name else platform.machine()
 
 
+def vector_bits() -> int:
+    """The width of a vector register, by what NumPy finds; 128 where it finds nothing that is known."""
+    import numpy as np
+
+    shown: Any = np.show_config(mode="dicts")
+    there = {name for names in shown.get("SIMD Extensions", {}).values() for name in names}
+    wide = any(name.startswith("AVX512") or name == "X86_V4" for name in there)
+    return 512 if wide else 256 if there & {"AVX2", "X86_V3"} else 128
+
+
 def blas_name() -> str:
     """Name, version and kernel of the BLAS: the last decides about bits."""
     found = [

@@ -5,7 +5,22 @@ from __future__ import annotations
 import click
 
 from fcnet import __version__
-from fcnet.cli import bench, check, compare, explain, export, init, inspect, predict, report, runs, schema, train
+from fcnet.cli import (
+    bench,
+    check,
+    compare,
+    doctor,
+    explain,
+    export,
+    init,
+    inspect,
+    predict,
+    report,
+    runs,
+    schema,
+    train,
+    warmup,
+)
 from fcnet.cli import eval as eval_
 from fcnet.cli.command import SETTINGS, write_example
 
@@ -79,6 +94,8 @@ COMMANDS: dict[str, click.Command] = {
     "explain": explain.command,
     "bench": bench.command,
     "schema": schema.command,
+    "warmup": warmup.command,
+    "doctor": doctor.command,
 }
 
 _SEARCH = "there is no search: fcnet train CONFIG.yaml optimizer.lr=0.01 makes a run of its own for each value"
@@ -104,6 +121,8 @@ ELSEWHERE = {
     **dict.fromkeys(("resume", "continue"), "fcnet train with --resume goes on with a run"),
     **dict.fromkeys(("config", "options", "keys"), "fcnet schema --table lists the keys of a config"),
     "tensorboard": _BOARD,
+    **dict.fromkeys(("diagnose", "selftest", "env", "status"), "doctor"),
+    **dict.fromkeys(("compile", "precompile"), "warmup"),
     "help": "fcnet --help lists the commands",
     "version": "fcnet --version prints it",
 }

@@ -154,10 +154,11 @@ def _train(
         overrides.append(f"training.max_minutes={max_time!r}")
     if output is not None:
         overrides.append(f"output={json.dumps(output)}")
-    from fcnet import api
+    from fcnet import api, extras
     from fcnet import config as configs
     from fcnet.cli.following import Follower
     from fcnet.cli.spool import spooled
+    from fcnet.training.events import Notice
 
     with signals.raising(), contextlib.ExitStack() as phases:
         for listener in heard:
@@ -167,13 +168,18 @@ def _train(
         phases.enter_context(configs.locating(written, overrides))
         quiet, shown = quiet or ("jsonl", "") in progress, ("none", "") not in progress
         follower = phases.enter_context(Follower(quiet, verbose, json_, shown))
+
+        def hear(event: Event) -> bool:
+            for listener in heard:
+                listener.hear(event)
+            return follower.hear(event)
+
+        phases.enter_context(extras.announcing(lambda text: hear(Notice(text))))
         events = api.training(config, overwrite=overwrite, resume=resume, strict=strict, stop=signals.stop)
         # However this ends, the run folder is given free now, and not when the last traceback is collected.
         phases.enter_context(contextlib.closing(cast("Generator[Event]", events)))
         for event in events:
-            for listener in heard:
-                listener.hear(event)
-            if follower.hear(event):
+            if hear(event):
                 phases.enter_context(signals.polling())
 
 

@@ -185,6 +185,7 @@ PLACES = [
     ("explain -o", "file"),
     ("bench", "file"),
     ("inspect", "file"),
+    ("warmup", "file"),
 ]
 
 

@@ -28,6 +28,9 @@ from fcnet import extras, files, signals
 P = ParamSpec("P")
 T = TypeVar("T")
 
+SECONDS = 20
+"""How long it takes about to compile what a run needs, on one core."""
+
 _private: list[Path] = []
 """The temporary folder of this process, where it has one."""
 
@@ -43,6 +46,7 @@ def kept(compiling: Callable[P, T]) -> Callable[P, T]:
 
     def twice(*args: P.args, **kwargs: P.kwargs) -> T:
         place = folder()
+        _announce()
         try:
             with _numba_in(place):
                 return compiling(*args, **kwargs)
@@ -134,6 +138,18 @@ def _own() -> Path | Exception:
     except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
         return error
     return path
+
+
+@cache
+def _announce() -> None:
+    """Say what is to be waited for where nothing is compiled yet; one net's formulas more are not worth a word."""
+    if not compiled():
+        extras.announce(f"compiling kernels once, about {SECONDS} s")
+
+
+def compiled() -> set[str]:
+    """Which kernels the folder has machine code of."""
+    return {path.name for path in folder().rglob("*.nbi")}
 
 
 def is_temporary(path: Path) -> bool:
