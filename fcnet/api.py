@@ -116,11 +116,23 @@ class Model:
 
     def predict_columns(self, data: object) -> dict[str, Array]:
         """All that `fcnet predict` writes of the rows, each column (n,) by its name: quantiles and deviations too."""
-        p, notices = each(self._net, data, np.asarray)
+        columns, notices = self.columns(data)
         _warn(notices)
-        form = Form.of(self._net.head, (), self._net.config.dtype)
-        columns = form.columns(self._net.target.decide(p), p)
-        return {name: np.asarray(column) for name, column in zip(form.header(), columns, strict=True)}
+        return {name: np.asarray(column) for name, column in columns.items()}
+
+    @property
+    def heading(self) -> list[str]:
+        """The names of the columns that `predict_columns` gives."""
+        return self._form().header()
+
+    def columns(self, data: object, shown: str | None = None) -> tuple[dict[str, Any], list[str]]:
+        """What `predict_columns` gives, labels as lists, and its notices; `shown` is what errors call the data."""
+        p, notices = each(self._net, data, np.asarray, shown)
+        columns = self._form().columns(self._net.target.decide(p), p)
+        return dict(zip(self.heading, columns, strict=True)), notices
+
+    def _form(self) -> Form:
+        return Form.of(self._net.head, (), self._net.config.dtype)
 
     def evaluate(self, data: object = None, split: str | None = None) -> dict[str, Any]:
         """Loss and metrics on `data`, or on a part of the data that it was trained on; its `notices` are warned of."""
@@ -129,11 +141,11 @@ class Model:
         return scored
 
 
-def each(net: Predictor, data: object, of: Callable[[Array], Any]) -> tuple[Array, list[str]]:
+def each(net: Predictor, data: object, of: Callable[[Array], Any], shown: str | None = None) -> tuple[Array, list[str]]:
     """`of` the probabilities of all rows, found for a few of them at a time, and notices."""
     source = Path(data) if isinstance(data, str) else data
     outputs, tally = net.head.width, Tally()
-    rows = tables.stream(source, net.config.data, net.encoder, net.target, tally, outputs=outputs)
+    rows = tables.stream(source, net.config.data, net.encoder, net.target, tally, outputs=outputs, shown=shown)
     found = [np.asarray(of(net.probabilities(inputs))) for inputs, _ in rows]
     if not found:
         found = [np.asarray(of(net.probabilities(net.encoder.rows(0))))]

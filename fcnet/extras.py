@@ -35,6 +35,8 @@ PACKAGES = {
     "polars": Extra("fast", (1, 32), "fast reading of CSV, Parquet files"),
     "onnx": Extra("onnx", (1, 17), "fcnet export --format onnx"),
     "sklearn": Extra("sklearn", (1, 6), "fcnet.sklearn, estimators for scikit-learn", "scikit-learn"),
+    "starlette": Extra("serve", (0, 40), "fcnet serve"),
+    "uvicorn": Extra("serve", (0, 30), "fcnet serve"),
     "tensorboardX": Extra("tensorboard", (2, 6), "fcnet train --progress tensorboard=FOLDER"),
 }
 """All of them, with the versions of pyproject.toml."""

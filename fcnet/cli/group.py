@@ -18,6 +18,7 @@ from fcnet.cli import (
     report,
     runs,
     schema,
+    serve,
     train,
     warmup,
 )
@@ -94,13 +95,13 @@ COMMANDS: dict[str, click.Command] = {
     "explain": explain.command,
     "bench": bench.command,
     "schema": schema.command,
+    "serve": serve.command,
     "warmup": warmup.command,
     "doctor": doctor.command,
 }
 
 _SEARCH = "there is no search: fcnet train CONFIG.yaml optimizer.lr=0.01 makes a run of its own for each value"
 _BOARD = "fcnet train CONFIG.yaml --progress tensorboard=FOLDER writes the files that TensorBoard shows"
-_READ = "a checkpoint is read by NumPy alone, as docs/checkpoint.md shows"
 
 # What other programs call a command, or have one for: ours, or how it is done here.
 ELSEWHERE = {
@@ -117,12 +118,12 @@ ELSEWHERE = {
     **dict.fromkeys(("tune", "sweep", "search", "optimize", "hpo", "grid", "cv"), _SEARCH),
     **dict.fromkeys(("plot", "curves", "visualize", "html", "page"), "report"),
     **dict.fromkeys(("convert", "save", "deploy", "onnx"), "export"),
-    **dict.fromkeys(("serve",), _READ),
     **dict.fromkeys(("resume", "continue"), "fcnet train with --resume goes on with a run"),
     **dict.fromkeys(("config", "options", "keys"), "fcnet schema --table lists the keys of a config"),
     "tensorboard": _BOARD,
     **dict.fromkeys(("diagnose", "selftest", "env", "status"), "doctor"),
     **dict.fromkeys(("compile", "precompile"), "warmup"),
+    **dict.fromkeys(("server", "api", "http", "rest"), "serve"),
     "help": "fcnet --help lists the commands",
     "version": "fcnet --version prints it",
 }

@@ -186,6 +186,7 @@ PLACES = [
     ("bench", "file"),
     ("inspect", "file"),
     ("warmup", "file"),
+    ("serve", "file"),
 ]
 
 

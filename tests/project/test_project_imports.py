@@ -17,8 +17,8 @@ SOURCES = sorted((ROOT / "fcnet").rglob("*.py"))
 # from left to right; nothing imports what stands to its right
 ORDER = [
     "records", "errors", "signals", "files", "npz", "machine", "extras", "random", "bootstrap", "registry", "formulas",
-    "backends", "nn", "optim", "data", "metrics", "config", "training", "runs", "reports", "export", "api", "sklearn",
-    "cli", "__main__",
+    "backends", "nn", "optim", "data", "metrics", "config", "training", "runs", "reports", "export", "api", "serving",
+    "sklearn", "cli", "__main__",
 ]  # fmt: skip
 
 # found on Linux and macOS alone

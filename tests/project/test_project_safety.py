@@ -1,4 +1,5 @@
-"""Nothing in the program turns data into code, and nothing talks to a network: held up by reading the source."""
+"""Nothing in the program turns data into code, and `serve` alone, by its server, talks to a network: held up by reading
+the source."""
 
 from __future__ import annotations
 
