@@ -18,12 +18,13 @@ Recipe = Callable[["Facts"], dict[str, Any]]
 @dataclass(frozen=True)
 class Facts:
     """What a recipe may go by once the data are read, None before: the task, how many rows there are to learn from, how
-    many inputs are numbers, and how many columns come as codes of categories. `metric`: what the net is to be judged
-    by, if the user says so.
+    many inputs, how many of these are numbers, and how many columns come as codes of categories. `metric`: what the net
+    is to be judged by, if the user says so.
     """
 
     task: Task | None = None
     rows: int | None = None
+    inputs: int | None = None
     numbers: int | None = None
     coded: int | None = None
     metric: str | None = None
@@ -31,7 +32,9 @@ class Facts:
     @classmethod
     def of(cls, data: Dataset) -> Facts:
         """Those of data that are read."""
-        return cls(data.target.task, len(data.parts["train"]), data.encoder.numbers, len(data.encoder.levels))
+        encoder = data.encoder
+        rows, coded = len(data.parts["train"]), len(encoder.levels)
+        return cls(data.target.task, rows, encoder.n_in, encoder.numbers, coded)
 
 
 NOTHING = Facts()
@@ -46,8 +49,11 @@ def plain(facts: Facts) -> dict[str, Any]:
     return {}
 
 
-def realmlp(facts: Facts, epochs: int = 256) -> dict[str, Any]:
-    """RealMLP with its tuned defaults (Holzmüller, Grinsztajn and Steinwart 2024, arXiv 2407.04491, "TD")."""
+def realmlp(facts: Facts, epochs: int = 256, waves: bool = True) -> dict[str, Any]:
+    """RealMLP with its tuned defaults (Holzmüller, Grinsztajn and Steinwart 2024, arXiv 2407.04491, "TD").
+
+    `waves`: whether each number also comes as waves of itself, by the layer pbld.
+    """
     kind = Target if facts.task is None else TASKS[facts.task]
     numbers, classes = issubclass(kind, Numbers), issubclass(kind, Classes)
     sizes = ((1_024, 64), (8_192, 128), (30_000, 256), (100_000, 512))  # of batches, up to so many rows; else 1,024
@@ -62,7 +68,7 @@ def realmlp(facts: Facts, epochs: int = 256) -> dict[str, Any]:
         "network": {
             "layers": [
                 *([{"name": "embedding", "size": 8}] if facts.coded != 0 else []),
-                {"name": "pbld"},
+                *([{"name": "pbld"}] if waves else []),
                 {"name": "scale", "lr": 6.0},
                 *[256] * 3,
             ],
@@ -91,26 +97,40 @@ def realmlp(facts: Facts, epochs: int = 256) -> dict[str, Any]:
 RECIPES: dict[str, Recipe] = {"plain": plain, "realmlp": realmlp}
 
 
+FEW_NUMBERS = 256
+"""Up to so many numbers a quality has them as waves too: with more, the first layer costs more than all others."""
+
+INPUTS = 1_000
+"""So many inputs of the first dense layer make a step about twice as dear."""
+
+
 @dataclass(frozen=True)
 class Quality:
-    """A recipe, and how long it takes: `epochs` on few rows, fewer where that would be more than `seen` rows in all."""
+    """A recipe, its length and its ensemble, by what a run costs: the rows that it learns from, over all epochs and
+    nets, counted double at a thousand inputs. `epochs` and `nets` on few rows; on more, first fewer nets, then fewer
+    epochs, so that the cost is `seen` at most; but never fewer epochs than `least`."""
 
     epochs: int
     seen: int
+    least: int
+    """Also what is said before the rows are counted, since a run that goes on may have grown longer, not shorter."""
+    nets: int = 1
     recipe: str = "realmlp"
-    least: int = 8
-    """Epochs on however many rows; also what is said before the rows are counted, as a run only ever grows longer."""
 
     def __call__(self, facts: Facts) -> dict[str, Any]:
         """What stands under a config's own keys."""
-        fit = 0 if facts.rows is None else self.seen // max(facts.rows, 1)
-        return realmlp(facts, max(self.least, min(self.epochs, fit)))
+        waves = (facts.numbers or 0) <= FEW_NUMBERS
+        inputs = (facts.inputs or 0) + waves * 3 * (facts.numbers or 0)
+        fit = 0.0 if facts.rows is None else self.seen / (max(facts.rows, 1) * (1 + inputs / INPUTS))
+        nets = max(1, min(self.nets, int(fit / self.epochs)))
+        epochs = max(self.least, min(self.epochs, int(fit)))
+        return {**({"ensemble": nets} if nets > 1 else {}), **realmlp(facts, epochs, waves)}
 
 
 QUALITIES = {
-    "fast": Quality(40, 600_000),
-    "default": Quality(128, 3_000_000),
-    "best": Quality(256, 16_000_000),
+    "fast": Quality(40, 700_000, least=2),
+    "default": Quality(128, 3_500_000, least=5),
+    "best": Quality(256, 16_000_000, least=12, nets=8),
 }
 
 

@@ -185,20 +185,23 @@ def _ready(
     prepared = replace(prepared, settings=settings)
     if settings.training.budget is not None and held is None and not of_objective(settings.optimizer):
         prepared, epoch = fitting(prepared, backend, watch.left())
-        notices += _planned(settings.training, prepared.settings.training.epochs, epoch)
+        notices += _planned(settings, prepared.settings, epoch)
     elif settings.training.budget is not None and held is not None:  # planned anew, it would not be the same run
-        planned = configs.from_mapping(held.header["config"], needs_data=False).training.epochs
-        prepared = replace(prepared, settings=replace(settings, training=replace(settings.training, epochs=planned)))
+        then = configs.from_mapping(held.header["config"], needs_data=False)
+        training = replace(settings.training, epochs=then.training.epochs)
+        prepared = prepared.of(replace(settings, ensemble=then.ensemble, training=training))
     return _Ready(prepared, backend, _plan(prepared), content, read, tuple(notices))
 
 
-def _planned(training: Training, epochs: int, epoch: float) -> list[str]:
-    """A notice where the budget is too short for all epochs."""
-    if epochs == training.epochs:
+def _planned(asked: Config, planned: Config, epoch: float) -> list[str]:
+    """A notice where the budget is too short for all nets and epochs."""
+    budget, epochs, nets = asked.training.budget, planned.training.epochs, planned.ensemble
+    if (epochs, nets) == (asked.training.epochs, asked.ensemble):
         return []
     if epochs == 1:
-        return [f"an epoch takes about {epoch:.2g} s, so one is all that there is in a budget of {training.budget}"]
-    return [f"{epochs} of {training.epochs} epochs are planned for a budget of {training.budget}"]
+        return [f"an epoch takes about {epoch:.2g} s, so one is all that there is in a budget of {budget}"]
+    some = f"{nets} of {asked.ensemble} nets and " if asked.ensemble > 1 else ""
+    return [f"{some}{epochs} of {asked.training.epochs} epochs are planned for a budget of {budget}"]
 
 
 def _products(held: checkpoint.Checkpoint | None, threads: int) -> Literal["own", "blas"] | None:

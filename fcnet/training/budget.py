@@ -1,4 +1,4 @@
-"""How many epochs fit the time that a run may take: a few steps on the clock say it, before the first one counts."""
+"""How many nets and epochs fit the time that a run may take, by a few steps on the clock before the run."""
 
 from __future__ import annotations
 
@@ -25,15 +25,19 @@ EPOCH = 0.004
 
 
 def fitting(prepared: Prepared, backend: Backend, left: float) -> tuple[Prepared, float]:
-    """The run with as many of its epochs as `left` seconds are enough for, at least one, and what one takes."""
-    row = _seconds(prepared, backend)
+    """The run with as many of its nets and epochs as `left` seconds are enough for, and what an epoch takes.
+
+    Nets go first: an ensemble of short runs is worth less than one net of full length. At least one epoch is left.
+    """
+    settings, row = prepared.settings, _seconds(prepared, backend)
     learnt, validated, tested = (len(prepared.data.parts[name]) for name in ("train", "validation", "test"))
     epoch = row * (learnt + FORWARD * validated) + EPOCH
     scored = row * FORWARD * (learnt + validated + tested)
-    training = prepared.settings.training
-    epochs = max(1, min(training.epochs, int((SHARE * left - scored) / epoch)))
-    settings = replace(prepared.settings, training=replace(training, epochs=epochs))
-    return replace(prepared, settings=settings), epoch
+    fit = max(0.0, (SHARE * left - scored) / epoch) * settings.ensemble  # epochs of one net
+    nets = max(1, min(settings.ensemble, int(fit / settings.training.epochs)))
+    epochs = max(1, min(settings.training.epochs, int(fit / nets)))
+    settings = replace(settings, ensemble=nets, training=replace(settings.training, epochs=epochs))
+    return prepared.of(settings), epoch * nets / prepared.settings.ensemble
 
 
 def _seconds(prepared: Prepared, backend: Backend) -> float:

@@ -61,6 +61,11 @@ class Prepared:
         update = Updater(update.own[0], network.layout, update.clip_norm, update.average)
         return replace(self, network=network, update=update)
 
+    def of(self, settings: Config) -> Prepared:
+        """The run with other settings of its length and its ensemble."""
+        made, owns = replace(self.alone(), settings=settings), members(settings)
+        return pack(made, owns) if len(owns) > 1 else made if owns == [Own()] else single(made, owns[0])
+
     def estimate(self) -> Estimate:
         """What the run will need of memory and disk."""
         parts = [len(rows) for rows in self.data.parts.values()]
@@ -191,8 +196,7 @@ def prepare(
     if of_objective(settings.optimizer):
         _refuse_changing(network, head)
     prepared = Prepared(settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads)
-    owns = members(settings)
-    return pack(prepared, owns) if len(owns) > 1 else prepared if owns == [Own()] else single(prepared, owns[0])
+    return prepared.of(settings)
 
 
 def _refuse_changing(network: Network, head: Head) -> None:

@@ -217,10 +217,13 @@ def test_a_quality_is_its_recipe_at_a_length_by_the_rows(quality: str) -> None:
     """A quality's config is its recipe's but for what goes by time, and never takes more epochs for more rows."""
     chosen = QUALITIES[quality]
 
-    sizes = [Facts("binary", rows, 5, 0) for rows in (50, 1_000, 10_000, 100_000, 1_000_000)]
-    lengths = [defaults(None, quality, facts)["training"]["epochs"] for facts in sizes]
+    sizes = [Facts("binary", rows, 5, 5, 0) for rows in (50, 1_000, 10_000, 100_000, 1_000_000)]
+    found = [defaults(None, quality, facts) for facts in sizes]
+    lengths = [each["training"]["epochs"] for each in found]
     assert lengths == sorted(lengths, reverse=True)
-    assert lengths[-1] * 1_000_000 <= max(chosen.seen, 8_000_000)
+    for each, facts in zip(found, sizes, strict=True):
+        nets, epochs = each.get("ensemble", 1), each["training"]["epochs"]
+        assert nets * epochs * (facts.rows or 0) <= chosen.seen or (nets, epochs) == (1, chosen.least)
     assert defaults(None, quality, Facts())["training"]["epochs"] <= lengths[-1]
     own, recipe = (defaults(*names, sizes[1]) for names in ((None, quality), (chosen.recipe, None)))
     assert {key for key in recipe if recipe[key] != own[key]} <= {"training"}
@@ -230,9 +233,19 @@ def test_a_quality_is_its_recipe_at_a_length_by_the_rows(quality: str) -> None:
 def test_better_qualities_are_longer() -> None:
     """fast, default and best are in the order of their lengths, whatever the number of rows."""
     for rows in (100, 3_000, 30_000, 300_000):
-        lengths = [defaults(None, name, Facts("binary", rows, 5, 0))["training"]["epochs"] for name in QUALITIES]
+        lengths = [defaults(None, name, Facts("binary", rows, 5, 5, 0))["training"]["epochs"] for name in QUALITIES]
 
         assert lengths == sorted(lengths), rows
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_wide_tables_have_shorter_runs_without_waves(quality: str) -> None:
+    """With more columns a run is no longer than with few, and numbers come as waves only where they are few."""
+    found = [defaults(None, quality, Facts("binary", 40_000, n, n, 0)) for n in (1, 100, 256, 257, 2_000)]
+
+    assert [{"name": "pbld"} in each["network"]["layers"] for each in found] == [True, True, True, False, False]
+    work = [each.get("ensemble", 1) * each["training"]["epochs"] for each in found]
+    assert work[0] > work[2] >= work[4]
 
 
 @pytest.mark.parametrize("given", [{}, {"training": {"epochs": 3}}, {"optimizer": "sgd"}])

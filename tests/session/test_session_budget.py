@@ -60,10 +60,22 @@ def test_what_is_planned_is_said(place, clock):
     assert [any("an epoch takes about" in text for text in each) for each in said] == [0, 1, 0]
 
 
+@pytest.mark.parametrize(("row", "nets", "least", "most"), [(2.0, 3, 20, 20), (5.0, 2, 20, 20), (25.0, 1, 5, 19)])
+def test_nets_go_before_epochs(place, clock, row, nets, least, most):
+    """Of an ensemble, where not all of it fits, as many nets are left as can have all epochs; one has what it can."""
+    clock(row)
+
+    run = go(settings(training=WANTED | {"epochs": 20}, ensemble=3))[-1].run
+
+    planned = config.load(run / "config.yaml")
+    assert planned.ensemble == nets
+    assert least <= planned.training.epochs <= most
+
+
 def test_a_run_with_a_budget_resumes_bit_for_bit(place, clock):
     """What goes on keeps the epochs that were planned when it began, however fast the machine is by then."""
-    mapping = settings(training=WANTED | {"epochs": 8, "checkpoint": {"steps": 2}}, schedule="cosine")
-    clock(10.0)
+    mapping = settings(training=WANTED | {"epochs": 4, "checkpoint": {"steps": 2}}, schedule="cosine", ensemble=3)
+    clock(22.0)
     whole = go({**mapping, "name": "whole"})[-1].run
     for poll in (5, 9):
         with pytest.raises(Crash):
@@ -72,7 +84,7 @@ def test_a_run_with_a_budget_resumes_bit_for_bit(place, clock):
 
     resumed = go(mapping, resume=True)[-1].run
 
-    assert _planned(resumed) == _planned(whole) < 8
+    assert [config.load(run / "config.yaml").ensemble for run in (whole, resumed)] == [2, 2]
     assert differing(outcome(resumed), outcome(whole)) == []
     before = (resumed / "metrics.json").read_bytes()
     assert go(mapping, resume=True)[-1].why == "already complete"
