@@ -1,12 +1,15 @@
 """How well a config learns tables with published results, on their exact splits: score, error ÷ tuned MLP, seconds.
 
     python benchmarks/quality.py FOLDER
-    python benchmarks/quality.py FOLDER optimizer.lr=3e-3 --seeds 5 --sets churn phoneme --into docs/recipes.md
+    python benchmarks/quality.py FOLDER optimizer.lr=3e-3 --seeds 5 --sets churn phoneme
+    python benchmarks/quality.py FOLDER --each recipe=plain quality=fast quality=default --into docs/recipes.md
 
 FOLDER has a folder for each set, with its tables and `talent_split.csv`, which says of every row whether it is for
 training, validation or test; or with tables `…_train.csv`, `…_val.csv` and `…_test.csv`. What stands behind it are
 keys of the config. Each run is one `fcnet train` in a process of its own, timed from outside, and the test part is read
-for the score alone. `--config` adds a config of one's own, `--peers` the libraries that are installed, untuned.
+for the score alone. `--each` runs every set with each of several settings, `--config` with a config of one's own,
+`--peers` with the libraries that are installed, untuned. `--json` keeps the figures, `--also` takes such files in, and
+`--picture` draws all of them, error against seconds.
 
 The published figures are those of TALENT (github.com/LAMDA-Tabular/TALENT at c9d24c8): every model tuned with 100
 trials, the best epoch chosen on the validation part, means of 15 seeds. The error is one minus the accuracy, or the
@@ -270,6 +273,79 @@ def text(results: dict[str, list[Result]]) -> str:
     return "\n".join(lines)
 
 
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 720, 400, 64, 24, 48
+LINES = ("MLP", "CatBoost", "RealMLP")
+"""Published models, tuned, in the picture."""
+
+
+def picture(results: dict[str, list[Result]]) -> str:
+    """An SVG: the geometric mean of error ÷ tuned MLP of each model over the median of its seconds, in powers of 2."""
+    from xml.sax.saxutils import escape
+
+    points = {
+        name: (median([second for r in own for second in r.seconds]), geometric_mean([r.ratio for r in own]))
+        for name, own in results.items()
+    }
+    sets = [r.set for r in next(iter(results.values()))]
+    lines = {
+        f"{name}, tuned, published": geometric_mean([s.published(name.lower()) / s.published("mlp") for s in sets])
+        for name in LINES
+    }
+    first, last = (
+        round_(math.log2(max(x, 0.1)))
+        for round_, x in (
+            (math.floor, min(x for x, _ in points.values())),
+            (math.ceil, 2 * max(x for x, _ in points.values())),
+        )
+    )
+    values = [*lines.values(), *(y for _, y in points.values())]
+    low, high = math.floor(min(values) * 20) / 20, math.ceil(max(values) * 20) / 20
+
+    def x(seconds: float) -> float:
+        return LEFT + (math.log2(max(seconds, 0.1)) - first) / (last - first) * (WIDTH - LEFT - 16)
+
+    def y(value: float) -> float:
+        return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    def text(at_x: float, at_y: float, said: str, anchor: str = "start") -> str:
+        return f'<text x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}">{escape(said)}</text>'
+
+    drawn = [
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+            'font-family="sans-serif" font-size="12">'
+        ),
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        text(LEFT, TOP - 8, "error ÷ tuned MLP, geometric mean"),
+        text(WIDTH - 16, HEIGHT - 8, "seconds a set, median", "end"),
+    ]
+    for power in range(first, last + 1):
+        at = x(2.0**power)
+        drawn.append(f'<path d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#ddd"/>')
+        drawn.append(text(at, HEIGHT - BOTTOM + 16, f"{2.0**power:g}", "middle"))
+    for i in range(round((high - low) * 20) + 1):
+        at = y(low + i / 20)
+        drawn.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - 16}" stroke="#ddd"/>')
+        drawn.append(text(LEFT - 6, at + 4, f"{low + i / 20:.2f}", "end"))
+    for name, value in lines.items():
+        drawn.append(f'<path d="M{LEFT} {y(value):.1f}H{WIDTH - 16}" stroke="#888" stroke-dasharray="6 4"/>')
+        drawn.append(text(WIDTH - 20, y(value) - 4, name, "end"))
+    for name, (seconds, value) in points.items():
+        drawn.append(f'<circle cx="{x(seconds):.1f}" cy="{y(value):.1f}" r="5" fill="#1f5fa8"/>')
+        drawn.append(text(x(seconds) + 9, y(value) + 4, f"{name} {value:.3f}"))
+    return "\n".join([*drawn, "</svg>", ""])
+
+
+def held(path: Path) -> dict[str, list[Result]]:
+    """The results that `--json` has written."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    sets = {each.name: each for each in SETS}
+    return {
+        name: [Result(sets[s], tuple(scores), tuple(seconds)) for s, (scores, seconds) in own.items()]
+        for name, own in found.items()
+    }
+
+
 def main() -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -277,6 +353,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=[found.name for found in SETS], metavar="SET")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--config", type=Path, action="append", default=[], help="a config; its table is replaced")
+    parser.add_argument("--each", nargs="+", metavar="KEY=VALUE", help="settings, each of which is a model by itself")
+    parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="JSON", help="figures that --json has kept")
+    parser.add_argument("--picture", type=Path, help="draw error against seconds into this SVG")
     parser.add_argument("--peers", action="store_true", help="scikit-learn, CatBoost and LightGBM, where installed")
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--into", type=Path, help="replace the table in this Markdown file")
@@ -284,10 +363,14 @@ def main() -> None:
     given = parser.parse_args()
     import yaml
 
-    configs = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in given.config} or {"fcnet": {}}
-    results: dict[str, list[Result]] = {}
+    configs: dict[str, tuple[dict[str, Any], list[str]]] = {
+        path.stem: (yaml.safe_load(path.read_text(encoding="utf-8")), []) for path in given.config
+    }
+    configs |= {setting: ({}, [setting]) for setting in given.each or []}
+    results: dict[str, list[Result]] = {name: own for path in given.also for name, own in held(path).items()}
+    configs = configs or ({} if results else {"fcnet": ({}, [])})
     for found in SETS:
-        if given.sets and found.name not in given.sets:
+        if (given.sets and found.name not in given.sets) or not (configs or given.peers):
             continue
         header, rows = table(found, given.folder / found.name)
         with tempfile.TemporaryDirectory() as scratch:
@@ -295,8 +378,10 @@ def main() -> None:
             with open(path, "w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([header, *rows])
             runs: dict[str, Callable[[int], tuple[float, float]]] = {
-                name: lambda seed, config=config, found=found, path=path: run(found, path, config, given.keys, seed)
-                for name, config in configs.items()
+                name: lambda seed, config=config, own=own, found=found, path=path: run(
+                    found, path, config, [*own, *given.keys], seed
+                )
+                for name, (config, own) in configs.items()
             }
             if given.peers:
                 parts = arrays(found, header, rows)
@@ -315,6 +400,8 @@ def main() -> None:
     if given.json:
         plain = {name: {r.set.name: [r.scores, r.seconds] for r in own} for name, own in results.items()}
         given.json.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    if given.picture:
+        given.picture.write_text(picture(results), encoding="utf-8")
     if given.into:
         into(given.into, "quality", made)
 

@@ -13,6 +13,7 @@ from session_runs import Crash, crash_at, differing, go, outcome, settings, writ
 
 from fcnet import api, config
 from fcnet.backends import choice
+from fcnet.config.recipes import QUALITIES, RECIPES
 from fcnet.data import encode
 from fcnet.errors import CheckpointError, ConfigError, DataError, DivergedError, FcnetError, Stopped
 from fcnet.files import Folder
@@ -83,6 +84,20 @@ def test_every_backend_resumes_bit_for_bit(place, backend, threads):
     """Whatever computes, and where threads share a step, a crash changes no bit."""
     wide = {"layers": [300, {"units": 280, "activation": "tanh"}]} if threads > 1 else {}
     mapping = settings(backend=backend, threads=threads, network=wide)
+
+    resumed, crashes = crashed_and_resumed(mapping, [5, 9])
+
+    assert crashes == 2
+    assert differing(resumed, uninterrupted(mapping)) == []
+
+
+@pytest.mark.parametrize(
+    "chosen", [*({"recipe": name} for name in RECIPES), *({"quality": name, "ensemble": 2} for name in QUALITIES)]
+)
+def test_every_recipe_and_quality_resumes_bit_for_bit(place, chosen):
+    """With all that a recipe sets, schedules and ties among it, crashes in the middle of epochs change no bit."""
+    mapping = {**settings(training={"epochs": 3}), **chosen}
+    del mapping["network"], mapping["training"]["early_stopping"]
 
     resumed, crashes = crashed_and_resumed(mapping, [5, 9])
 
