@@ -440,9 +440,14 @@ class Numbers(Target):
 
     def within(self, y: Array) -> Array:
         """Standardised numbers (…, n_out), none beyond what predictions are kept between."""
-        if self.low is None or self.high is None:
-            return y
-        return np.clip(y, (self.low - self.mean) / self.scale, (self.high - self.mean) / self.scale)
+        return y if self.low is None else np.clip(y, *self.ends)
+
+    @property
+    def ends(self) -> tuple[Array, Array]:
+        """The least and the greatest standardised number (n_out,) of a prediction, where there are such."""
+        assert self.low is not None
+        assert self.high is not None
+        return (self.low - self.mean) / self.scale, (self.high - self.mean) / self.scale
 
     def truths(self, y: Array) -> Array:
         """In original units."""

@@ -21,7 +21,7 @@ from fcnet.export.checking import TOLERANCE, Samples
 from fcnet.export.format import Wish
 from fcnet.export.functions import FUNCTIONS, needed
 from fcnet.export.graph import Graph, buffers
-from fcnet.export.tensors import single, spellings, written
+from fcnet.export.tensors import is_one_hot, single, spellings, written
 from fcnet.formulas import Expr, Formula, Sym
 from fcnet.formulas.expression import REDUCTIONS
 from fcnet.formulas.transform import evaluate, expand_erf
@@ -268,13 +268,13 @@ class Writer:
                 continue
             made, n = written(feature), feature.width
             self.put(1, f"at = {at};")
-            if np.array_equal(made, np.eye(*made.shape)):
+            if is_one_hot(made):
                 self.put(1, "if (at >= 0)")
                 self.put(2, f"x[{x} + at] = 1.0f;")
             else:
                 table = self.table(made, feature.name)
                 self.put(1, f"for (int j = 0; j < {n}; j++)")
-                self.put(2, f"x[{x} + j] = at < 0 ? 0.0f : {table}[at * {n} + j];")
+                self.put(2, f"x[{x} + j] = {table}[(at < 0 ? {feature.size} : at) * {n} + j];")
             x += n
 
     def encoded(self, feature: NumberColumn) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +14,15 @@ from fcnet.backends.ops import Apply, Array, Matmul, Op, Phase, Ref, Take, Tape,
 from fcnet.data.encode import Encoder
 from fcnet.data.target import Numbers
 from fcnet.errors import UsageError
-from fcnet.formulas import Formula
+from fcnet.formulas import Formula, Sym, maximum, minimum
 from fcnet.nn.workspace import Batch
 from fcnet.records import dataclass
 from fcnet.runs.model import Predictor
 from fcnet.runs.predictions import Form
 from fcnet.training.head import Head
+
+PartNames = dict[tuple[str, int, int], str]
+"""What parts of buffers are called, by buffer, start and size."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +101,14 @@ class Graph:
 
 
 def record(model: Predictor) -> Graph:
-    """The graph of a checkpoint's net."""
-    if len(model.nets) > 1:
-        raise UsageError("it holds several nets, and one alone is exported", file=str(model.path))
-    tape, head, net = Tape(), model.head, model.network
-    dtype = np.dtype(model.config.dtype)
-    batch = Batch.of(1, net.n_in, 0, dtype, n_cat=net.n_cat)
-    a = net.forward(tape, net.workspaces(batch, train=False, seed=0, dtype=dtype), batch)
-    p = ref("p", (1, head.linked), dtype)
+    """The graph of a checkpoint's net, or nets."""
+    tape, head, dtype = Tape(), model.head, np.dtype(model.config.dtype)
+    arrays: dict[str, Array] = {}
+    names: PartNames = {}
+    told = [_outputs(model, i, tape, arrays, names) for i in range(len(model.nets))]
+    a = told[0] if len(told) == 1 else _mixed(model, told, tape, arrays)
+    p = out = ref("p", (1, head.linked), dtype)
     head.link(tape, a, p)
-    out, arrays = p, {"θ": model.nets[0].θ, "q": model.nets[0].q}
     if isinstance(head.target, Numbers):
         scales = {name: np.atleast_2d(array) for name, array in head.target.scales.items()}
         arrays |= {f"target_{name}": array for name, array in scales.items()}
@@ -115,11 +117,53 @@ def record(model: Predictor) -> Graph:
         refs = {**head.loss.split(p), **{name: like(f"target_{name}", array) for name, array in scales.items()}}
         for i, each in enumerate(head.saying(head.target)):
             tape.add(Apply(Formula({"p": each}), refs, {"p": out[..., i * n : (i + 1) * n]}))
-    names = {}
-    for buffer, layout in (("θ", net.layout), ("q", net.buffers)):
-        for name, view in layout.views(layout.ref(buffer, dtype)).items():
-            names[buffer, view.start, view.size] = name
     return Graph(model, tuple(_needed(tape.ops, out)), arrays, names, out)
+
+
+def _outputs(
+    model: Predictor, i: int, k: Tape, arrays: dict[str, Array], names: dict[tuple[str, int, int], str]
+) -> Ref:
+    """Record what net i says, a (1, n_out), in buffers of its own where there are several nets."""
+    net, own, dtype = model.network, model.nets[i], np.dtype(model.config.dtype)
+    at = "" if len(model.nets) == 1 else f"{i}/"
+    tape, batch = Tape(), Batch.of(1, net.n_in, 0, dtype, n_cat=net.n_cat)
+    a = net.forward(tape, net.workspaces(batch, train=False, seed=0, dtype=dtype), batch)
+
+    def moved(held: Ref) -> Ref:
+        shared = held.buffer.name in batch.named
+        return held if shared else replace(held, buffer=replace(held.buffer, name=at + held.buffer.name))
+
+    for op in tape.ops:
+        k.add(op.moved(moved))
+    for buffer, layout, array in (("θ", net.layout, own.θ), ("q", net.buffers, own.q)):
+        arrays[at + buffer] = array
+        for name, view in layout.views(layout.ref(buffer, dtype)).items():
+            names[at + buffer, view.start, view.size] = at + name
+    return moved(a)
+
+
+def _mixed(model: Predictor, told: Sequence[Ref], k: Tape, arrays: dict[str, Array]) -> Ref:
+    """Record what one net would have to say, for what several nets say: as `Head.mixed` has it, in float64."""
+    head, loss, n = model.head, model.head.loss, model.head.columns
+    averaged = loss.averaged(loss.symbols)
+    means = [ref(f"mean/{i}", (1, n), np.float64) for i in range(len(averaged))]
+    within: dict[str, Ref] = {}
+    if isinstance(head.target, Numbers) and head.target.low is not None:
+        for name, end in zip(("low", "high"), head.target.ends, strict=True):
+            arrays[f"within_{name}"] = np.atleast_2d(end)
+            within[name] = like(f"within_{name}", arrays[f"within_{name}"])
+    for own, net in zip(told, model.nets, strict=True):
+        for i, (p, mean) in enumerate(zip(averaged, means, strict=True)):
+            kept = bool(within) and not loss.said[i].spread
+            share = minimum(maximum(p, Sym("low")), Sym("high")) if kept else p
+            term = net.weight * share if own is told[0] else Sym("mean") + net.weight * share
+            refs = {**loss.split(own), "mean": mean, **within}
+            k.add(Apply(Formula({"mean": term}), refs, {"mean": mean}))
+    a = ref("a", (1, head.n_out), model.config.dtype)
+    refs = {f"p{i}": mean for i, mean in enumerate(means)}
+    said = loss.unlink(tuple(map(Sym, refs)))
+    k.add(Apply(Formula(dict(zip(loss.parts, said, strict=True))), refs, loss.split(a)))
+    return a
 
 
 def _needed(ops: Sequence[Op], out: Ref) -> list[Op]:

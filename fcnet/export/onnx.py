@@ -209,11 +209,12 @@ class Nodes(Printer):
         return {name: known[id(e)] for name, e in formula.results.items()}
 
     def _made(self, e: Expr, args: list[str], dtype: np.dtype[Any], name: str) -> str:
-        one = self.constant(np.array(1, dtype), "k")
         match e.op:
             case "log1p":
+                one = self.constant(np.array(1, dtype), "k")
                 return self.like("Log", [self.like("Add", [args[0], one], name)], name)
             case "expm1":
+                one = self.constant(np.array(1, dtype), "k")
                 return self.like("Sub", [self.like("Exp", args, name), one], name)
             case "row_sum":
                 return self.like("ReduceSum", [*args, self.whole(-1)], name, keepdims=1)
@@ -248,9 +249,9 @@ class Nodes(Printer):
         return self.like("Reshape", [self.like("Transpose", [x], "x", perm=[1, 0, 2]), self.whole(0, width)], "x")
 
     def take(self, table: Array, codes: str, first: Sequence[int], name: str) -> str:
-        """With a row of zeros behind the others, for −1."""
-        whole = self.constant(np.concatenate([table, np.zeros_like(table[:1])]), name)
-        last, nought = (self.constant(np.array(v, np.int64), "n") for v in (len(table), 0))
+        """Three nodes for the rows' numbers, and one for the rows."""
+        whole = self.constant(table, name)
+        last, nought = (self.constant(np.array(v, np.int64), "n") for v in (len(table) - 1, 0))
         unknown = self.node("Less", [codes, nought], "is", bool)
         at = self.node("Add", [codes, self.whole(*first)], "at", np.int64)
         at = self.node("Where", [unknown, last, at], "at", np.int64)

@@ -139,11 +139,10 @@ class Script(Printer):
         return f"{x}.swapaxes(0, 1).reshape(-1, {width})"
 
     def take(self, table: Array, codes: str, first: Sequence[int], name: str) -> str:
-        """With a row of zeros behind the others, for −1."""
-        whole = self.constant(np.concatenate([table, np.zeros_like(table[:1])]), name)
-        at = self.constant(np.array(first, np.int64), "first")
+        """By their numbers."""
+        whole, at = self.constant(table, name), self.constant(np.array(first, np.int64), "first")
         width = len(first) * table.shape[1]
-        return self._line("e", f"{whole}[np.where({codes} < 0, {len(table)}, {codes} + {at})].reshape(-1, {width})")
+        return self._line("e", f"{whole}[np.where({codes} < 0, -1, {codes} + {at})].reshape(-1, {width})")
 
 
 def _same(a: Array, b: Array) -> bool:

@@ -84,7 +84,7 @@ class Printer(ABC):
 
     @abstractmethod
     def take(self, table: Array, codes: str, first: Sequence[int], name: str) -> str:
-        """For each code (N, n) its row of the table (K, d), side by side, (N, n d); zeros for −1."""
+        """For each code (N, n) its row of the table (K + 1, d), side by side, (N, n d); the last one for −1."""
 
 
 @dataclass
@@ -129,6 +129,7 @@ class _Lowering:
                 case Take(table, codes, first, out):
                     held = self.graph.fixed(table)
                     assert held is not None, "tables are parameters"
+                    held = np.concatenate([held, np.zeros_like(held[:1])])
                     self._write(out, self.printer.take(held, self._read(codes), first, self.graph.name(table)))
                 case Apply(formula, arrays, outs):
                     read = {name: self._read(each) for name, each in arrays.items()}
@@ -204,7 +205,7 @@ class _Lowering:
         levels = [printer.level(feature) for feature in categories]
         codes = levels[0] if len(levels) == 1 else printer.concat(levels)
         tables = [written(feature) for feature in categories]
-        if all(np.array_equal(table, np.eye(*table.shape)) for table in tables):
+        if all(map(is_one_hot, tables)):
             return printer.one_hot(codes, [table.shape[1] for table in tables], dtype)
         made = [
             printer.take(table.astype(dtype), code, (0,), feature.name)
@@ -214,10 +215,15 @@ class _Lowering:
 
 
 def written(feature: CategoryColumn) -> Array:
-    """The inputs (levels, width) of each level of a column, float64."""
-    made = np.zeros((feature.size, feature.width))
-    feature.encoding.write(feature, np.arange(feature.size), made)
+    """The inputs (levels + 1, width) of each level of a column, and behind them those of the unknown, float64."""
+    made = np.zeros((feature.size + 1, feature.width))
+    feature.encoding.write(feature, np.append(np.arange(feature.size), -1), made)
     return made
+
+
+def is_one_hot(table: Array) -> bool:
+    """Whether each level is an input of its own, and the unknown none."""
+    return np.array_equal(table, np.eye(*table.shape))
 
 
 def single(columns: Sequence[NumberColumn]) -> tuple[Expr | None, dict[str, Array]]:
@@ -255,7 +261,9 @@ def spellings(feature: CategoryColumn) -> dict[str, int]:
 
 
 def _alike(feature: Fitted) -> Any:
-    return (feature.kind, feature.encoding if isinstance(feature, NumberColumn) else None)
+    if isinstance(feature, NumberColumn):
+        return feature.encoding
+    return None if is_one_hot(written(feature)) else feature.name
 
 
 def _range(n: int) -> Array:
