@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -105,6 +105,7 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
     quality: str | None = _key("quality")
     recipe: str | None = _key("recipe")
     ensemble: int | None = _key("ensemble")
+    members: Mapping[str, Any] | None = _key("members")
     layers: Sequence[Any] | None = _key("network.layers")
     activation: str | Mapping[str, Any] | None = _key("network.activation")
     dropout: float | None = _key("network.dropout")
@@ -116,6 +117,7 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
     epochs: int | None = _key("training.epochs")
     batch_size: int | None = _key("training.batch_size")
     early_stopping: Mapping[str, Any] | bool | None = _key("training.early_stopping")
+    budget: str | None = _key("training.budget")
     validation: float | None = _key("data.validation")
     categorical: Sequence[str] | None = _key("data.categorical")
     metrics: Sequence[str] | None = _key("metrics")
@@ -163,7 +165,9 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
             told = _Followed(self, X, y, sample_weight)
             given = columns, dict(zip(names, np.atleast_2d(values.T), strict=True))
             warm = checkpoint.parse(self.checkpoint_, HERE) if self._warm else None
-            self._train(told, training(config, data=given, stop=told.stop, warm=warm))
+            events = cast("Generator[Event]", training(config, data=given, stop=told.stop, warm=warm))
+            with contextlib.closing(events):  # also where a callback fails
+                self._train(told, events)
         return self
 
     def _train(self, told: _Followed, events: Iterator[Event]) -> None:
