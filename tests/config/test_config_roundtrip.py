@@ -77,6 +77,8 @@ data:
   categorical: []
   weight: null
   class_weight: none
+  teacher: null
+  teacher_weight: 0.5
   missing: auto
   missing_target: error
   delimiter: auto
