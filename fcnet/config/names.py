@@ -7,7 +7,9 @@ import re
 import unicodedata
 from pathlib import Path
 
-SUFFIXES = (".yaml", ".yml", ".csv", ".tsv", ".txt", ".npz", ".parquet")
+from fcnet.data.readers import READERS
+
+CONFIGS = (".yaml", ".yml", ".txt")
 LONGEST = 200  # bytes: a file system takes 255, and a folder may get a number after its name, or be hidden for a while
 
 _BYTE = re.compile("[\ud800-\udfff]")  # what stands for a byte of a file name that is not UTF-8
@@ -23,7 +25,7 @@ def stem(file: str | os.PathLike[str]) -> str:
     name = Path(file).name
     if name.lower().endswith(".gz"):
         name = name[:-3]
-    end = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    end = next((suffix for suffix in (*CONFIGS, *READERS) if name.lower().endswith(suffix)), "")
     return _BYTE.sub("_", name[: len(name) - len(end)].lstrip(".")) or "run"
 
 

@@ -261,8 +261,9 @@ def _options(kind: Kind, definitions: dict[str, Any], default: Any) -> Iterator[
             yield {"type": "null"}
         case Anything():
             yield {}
-        case Items(item, _, most):
-            yield {"type": "array", "items": _any(item, definitions)} | ({"maxItems": most} if most else {})
+        case Items(item, least, most):
+            ends = {"minItems": least, "maxItems": most}
+            yield {"type": "array", "items": _any(item, definitions), **{key: end for key, end in ends.items() if end}}
         case Pairs(value):
             yield {"type": "object", "additionalProperties": _any(value, definitions)}
         case Section(cls):

@@ -80,7 +80,7 @@ def valid(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
         "number": (int, float),
     }
     known = {"type", "enum", "const", "anyOf", "$ref", "properties", "required", "additionalProperties", "items"}
-    known |= {"maxItems", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+    known |= {"minItems", "maxItems", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
     assert set(schema) <= known | {"description", "default", "title", "$schema", "$defs"}
     if "$ref" in schema:
         return valid(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root)
@@ -99,7 +99,8 @@ def valid(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
         others_fit = not others if rest is False else all(valid(v, rest, root) for v in others)
         return known_values and others_fit and set(schema.get("required", ())) <= set(value)
     if isinstance(value, list):
-        return len(value) <= schema.get("maxItems", len(value)) and all(valid(v, schema["items"], root) for v in value)
+        enough = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
+        return enough and all(valid(v, schema["items"], root) for v in value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         low = value >= schema.get("minimum", value) and value > schema.get("exclusiveMinimum", value - 1)
         return low and value <= schema.get("maximum", value) and value < schema.get("exclusiveMaximum", value + 1)
@@ -117,6 +118,8 @@ def test_shipped_configs_are_right(file: Path) -> None:
 
 CASES = [
     ("{}", True),
+    ("loss: {name: quantile, levels: []}", False),
+    ("network: {layers: [{name: residual, layers: []}]}", False),
     ("seed: 3", True),
     ("seed: -1", False),
     ("seed: x", False),
