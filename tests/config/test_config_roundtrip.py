@@ -112,6 +112,7 @@ schedule: {name: constant, warmup: 0.0}
 schedules:
   weight_decay: {name: constant, warmup: 0.0}
   dropout: {name: constant, warmup: 0.0}
+ensemble: 1
 average: null
 training:
   epochs: 100
