@@ -52,6 +52,11 @@ class TextBlock:
     width: int
 
     @cached_property
+    def small(self) -> bool:
+        """Whether there may be numbers so near to 0 that they are read as 0."""
+        return b"e-" in self.data or b"E-" in self.data
+
+    @cached_property
     def ends(self) -> Array:
         """Where each cell ends, (n, width)."""
         codes = np.frombuffer(self.data, dtype=np.uint8)

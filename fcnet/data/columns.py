@@ -54,6 +54,8 @@ class Gatherer:
         self._chunks: list[Array] = []
         self._codes: list[Array] = []
         self._levels: dict[str, int] = {}
+        self._small: list[tuple[int, str]] = []
+        self._small_count = 0
 
     def add(self, block: Block, j: int) -> None:
         """The cells of column j of the next block."""
@@ -73,6 +75,8 @@ class Gatherer:
             elif numbers is None:
                 cells = cells or block.cells(j)
                 numbers, bad = self._grammar.parse(cells)
+            if not numbers.all() and (cells is not None or getattr(getattr(block, "text", None), "small", False)):
+                self._look_for_small(block, numbers, cells or block.cells(j))
             if bad:
                 if not self._bad_count:  # until then nobody asks how many there are
                     self._numbers = sum(map(_present, self._chunks))
@@ -90,6 +94,22 @@ class Gatherer:
             self._codes.append(places[codes] if len(codes) else codes)
             if kind == "both" and not self._bad_count and len(levels) > MANY_LEVELS:
                 self._keep_text, self._codes, self._levels = False, [], {}
+
+    def _look_for_small(self, block: Block, numbers: Array, cells: Sequence[str]) -> None:
+        """Note cells that are read as 0 and are not written so."""
+        zeros = np.flatnonzero(numbers == 0).tolist()
+        small = [i for i in zeros if any(c in "123456789" for c in cells[i].lower().partition("e")[0])]
+        self._small_count += len(small)
+        self._small += [(int(block.lines[i]), cells[i]) for i in small[: 1 - len(self._small)]]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is to be said of how cells were read."""
+        if not self._small or (self._bad_count and not self._meant_numbers):
+            return ()
+        (line, text), n = self._small[0], self._small_count
+        where = f"{n:,} cells, the first in line {line:,}, are" if n > 1 else f"the cell in line {line:,} is"
+        return (f'column "{self.name}": {where} too near to 0 for float64, and read as 0: "{text.strip(BLANKS)[:60]}"',)
 
     @property
     def textual(self) -> bool:

@@ -138,7 +138,8 @@ def read_delimited(request: Request) -> Reading:
     spelling = common_spelling(gatherer for _, gatherer in columns)
     for _, gatherer in columns:
         found[gatherer.name] = gatherer.column(problems, spelling)
-    notices = (*source.notices(), *source.doubts())
+    of_columns = (text for _, gatherer in columns for text in gatherer.notices)
+    notices = (*source.notices(), *source.doubts(), *of_columns)
     problems.raise_any()
     raw = {gatherer.name: gatherer.raw for _, gatherer in columns if wants[gatherer.name].raw}
     table = Table(request.shown, len(where), source.names, found, where, raw, notices, left_out=source.left_out)

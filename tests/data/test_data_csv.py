@@ -39,6 +39,32 @@ def lines_of(error: FcnetError) -> list[int | None]:
 # --- what is taken ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("cells", [["1e-400"], ["-2.5E-330", "0.0e-9", "0"], ["1e-400", "1e-401", "x"]])
+def test_what_is_nearer_to_0_than_any_number_is_said(folder, table, cells):
+    """Cells that float64 has no number for are read as 0, with a notice; what is written as 0 needs none."""
+    for i, cell in enumerate(cells):
+        table[5 + i] = f"{cell},{table[5 + i].partition(',')[2]}"
+    texts = "x" in cells
+
+    found = folder.load(text_of(table), categorical=["a"] if texts else [])
+    said = [text for text in found.notices if "near to 0" in text]
+
+    expected = f'column "a": the cell in line 6 is too near to 0 for float64, and read as 0: "{cells[0]}"'
+    assert said == ([] if texts else [expected])
+
+
+def test_many_that_are_nearer_to_0_than_any_number_are_counted(folder, table):
+    """One notice a column says how many there are and where the first stands, however long the table is."""
+    lines = [
+        table[0],
+        *(f"{'1e-400' if i > 20_000 else i}{line[line.index(',') :]}" for i, line in enumerate(table[1:] * 600)),
+    ]
+
+    (said,) = [text for text in folder.load(text_of(lines)).notices if "near to 0" in text]
+
+    assert said.startswith('column "a": 3,999 cells, the first in line 20,003, are too near to 0')
+
+
 @pytest.mark.parametrize(
     "change",
     [
