@@ -4,8 +4,8 @@
     python benchmarks/distil.py DIR phoneme letter --seeds 5 --nets 16 --weight 1 training.epochs=50
 
 Three models on the exact splits of each set, of the same layers: one net; `--nets` of them as an ensemble; and one net
-with that ensemble's predictions as its teacher. Kept is (error of the one − error of the taught) ÷ (error of the one −
-error of the ensemble), of errors that are means over the seeds.
+with that ensemble's predictions as its teacher. Kept is (error of the one − error of the taught) ÷ (error of the one
+− error of the ensemble), of errors that are means over the seeds.
 
 Of rows that it has learnt itself a teacher says little more than their labels. So the taught net also sees `--rows` new
 rows for each of training, of which only the teacher says anything: a row's cells, each as likely as not replaced by that

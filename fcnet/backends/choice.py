@@ -5,21 +5,18 @@ A run that is resumed goes on with the backend that it began with, whatever the 
 
 from __future__ import annotations
 
-import itertools
-import sys
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any, Literal
 
-import numpy as np
-
-from fcnet import extras, machine
+from fcnet import backends, extras
+from fcnet.backends import *  # noqa: F403  the folders, each of which is a backend
+from fcnet.backends import numpy as _numpy
 from fcnet.backends.base import Backend
-from fcnet.backends.numpy import NumpyBackend
-from fcnet.backends.ops import Apply, Matmul, like
+from fcnet.backends.offer import Offer, Products
 from fcnet.errors import ConfigError
-from fcnet.formulas import Formula, Sym
 from fcnet.records import dataclass
+
+BACKENDS: dict[str, Offer] = {"numpy": _numpy.OFFER, **{name: globals()[name].OFFER for name in backends.__all__}}
+"""All that there are, by their names."""
 
 WORTH = 5.0
 """Seconds that compiled kernels must save before they are taken: about what compiling them costs the first time."""
@@ -28,9 +25,6 @@ CLOSE = 4.0
 """By what factor the arithmetic may be wrong: steps on two machines, and beside other programs, differ by so much."""
 
 FAST = "pip install 'fcnet[fast]'"
-
-SHARE = 2**20
-"""Multiplications of a step's largest product that keep a thread busy for longer than it waits."""
 
 # Seconds, measured on two cores of an AMD EPYC; only their ratios matter.
 _PRODUCT = 1.2e-11  # one multiplication and addition of a large product
@@ -60,42 +54,14 @@ class Work:
 
 def installed(name: str) -> bool:
     """Whether what a backend needs is there."""
-    return name == "numpy" or extras.installed(name)
+    needs = BACKENDS[name].needs
+    return needs is None or extras.installed(needs)
 
 
 def fault(name: str) -> extras.PackageFault | None:
     """What keeps a backend from being used here, None for nothing."""
-    return None if name == "numpy" else extras.fault(name, _numba)
-
-
-def _numba() -> ModuleType:
-    """Numba, after a product and a formula were compiled, kept and made."""
-    import numba
-
-    from fcnet.backends.numba import store  # an extra, and slow to import
-
-    tries = itertools.count()
-
-    @store.kept
-    def trial() -> None:
-        if next(tries):  # what was imported keeps its machine code where it could not be kept
-            for module in [name for name in sys.modules if name.startswith(f"{store.__package__}.")]:
-                if module != store.__name__:
-                    del sys.modules[module]
-                    vars(sys.modules[store.__package__]).pop(module.rpartition(".")[2], None)
-        from fcnet.backends.numba.backend import NumbaBackend
-
-        arrays = {"x": np.ones((2, 16), np.float32), "unit": np.eye(16, dtype=np.float32)}
-        arrays["y"] = np.zeros_like(arrays["x"])
-        x, unit, y = (like(name, array) for name, array in arrays.items())
-        formula = Formula({"y": Sym("x") + Sym("y")})
-        NumbaBackend(1).compile([Matmul(x, unit, y), Apply(formula, {"x": x, "y": y}, {"y": y})], arrays).run()
-        if not (arrays["y"] == 2).all():
-            raise ArithmeticError("1 + 1 is not 2")
-
-    trial()
-    module: ModuleType = numba
-    return module
+    offer = BACKENDS[name]
+    return None if offer.needs is None else extras.fault(offer.needs, offer.trial)
 
 
 def usable(name: str) -> str:
@@ -124,25 +90,11 @@ def choose(work: Work, measured: Callable[[], float]) -> tuple[str, str | None]:
     return name, hint
 
 
-def team(threads: int, largest: int | None = None) -> int:
-    """How many of so many threads pay: one for each processor, and for each SHARE of the largest product."""
-    busy = threads if largest is None else max(2, largest // SHARE)
-    return min(threads, machine.cores(), busy)
-
-
-@dataclass(frozen=True)
-class ProductShapes:
-    """Those of a training step: for each layer's weights rows of the batch, inputs and outputs."""
-
-    shapes: tuple[tuple[int, int, int], ...]
-    dtype: np.dtype[Any]
-
-
 def make(
     name: str,
     threads: int = 1,
     largest: int | None = None,
-    products: ProductShapes | Literal["own", "blas"] = "own",
+    products: Products = "own",
 ) -> Backend:
     """The backend of that name, on so many threads; ConfigError where its package is missing or broken.
 
@@ -155,11 +107,4 @@ def make(
         if found.storage is not None:
             raise found.storage
         raise ConfigError(f"{name} {found.what}; {found.cure}, or choose numpy", key="backend")
-    if name == "numba":
-        from fcnet.backends.numba import trial  # an extra, and slow to import
-        from fcnet.backends.numba.backend import NumbaBackend
-
-        if isinstance(products, ProductShapes):
-            products = trial.chosen(products.shapes, products.dtype)
-        return NumbaBackend(team(threads, largest), products=products)
-    return NumpyBackend(min(threads, machine.cores()), alike=largest is not None)
+    return BACKENDS[name].make(threads, largest, products)

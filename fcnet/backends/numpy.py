@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fcnet import machine, random
-from fcnet.backends.base import Binding, Call, HostBackend, aligned
+from fcnet.backends.base import Backend, Binding, Call, HostBackend, aligned
+from fcnet.backends.offer import Offer, Products
 from fcnet.backends.ops import (
     Accumulate,
     Advance,
@@ -467,3 +468,10 @@ def _by_node(formula: Formula, outs: Mapping[str, Array]) -> dict[int, list[Arra
 def _shape(node: Expr, args: list[Any]) -> tuple[int, ...]:
     shape = np.broadcast_shapes(*(np.shape(arg) for arg in args))
     return (*shape[:-1], 1) if node.op in REDUCTIONS else shape
+
+
+def _make(threads: int, largest: int | None, products: Products) -> Backend:
+    return NumpyBackend(min(threads, machine.cores()), alike=largest is not None)
+
+
+OFFER = Offer(_make)

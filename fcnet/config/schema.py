@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
+from fcnet.backends.choice import BACKENDS
 from fcnet.config.recipes import QUALITIES, RECIPES
 from fcnet.config.spans import SPAN
 from fcnet.data.options import Data, Preprocess
@@ -33,6 +34,10 @@ def _metrics() -> list[str]:
 
 def _monitored() -> list[str]:
     return ["val_loss", *(f"val_{name}" for name in METRICS)]
+
+
+def _backends() -> list[str]:
+    return ["auto", *BACKENDS]
 
 
 def _recipes() -> list[str]:
@@ -216,7 +221,7 @@ class Config:
     """Whether the run's page, `report.html`, is written at its end, as `fcnet report` does."""
     output: str = "runs"
     """The folder that holds the runs, relative to the working directory."""
-    backend: Literal["auto", "numpy", "numba"] = "auto"
+    backend: Annotated[str, OneOf(_backends)] = "auto"
     """What computes."""
     threads: Literal["auto"] | Annotated[int, Ge(1), Le(4096)] = "auto"
     """Threads that compute; `auto`: the cores that the process may use. Equal bits need equal threads."""

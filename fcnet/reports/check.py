@@ -95,7 +95,7 @@ def _with_backend(prepared: Prepared, threads: int) -> tuple[Prepared, str | Non
     name, hint = prepared.choose() if asked == "auto" else (asked, None)
     if asked != "auto":
         choice.make(asked, threads)
-    return replace(prepared, settings=replace(prepared.settings, backend=name)), hint  # type: ignore[arg-type]  # a backend of the schema
+    return replace(prepared, settings=replace(prepared.settings, backend=name)), hint
 
 
 def _layers(prepared: Prepared) -> tuple[LayerRow, ...]:

@@ -14,6 +14,7 @@ from fcnet import config as configs
 from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Backend
+from fcnet.backends.offer import ProductShapes
 from fcnet.backends.ops import Array
 from fcnet.config.schema import Config
 from fcnet.data import Dataset
@@ -221,7 +222,7 @@ class Predictor:
             fill(held, parameters(self.network, own.θ, own.q, at))
         self._backend = choice.usable(self.config.backend)
         shapes = tuple(self.network.product_shapes(int(self.config.training.batch_size)))
-        self._products = choice.ProductShapes(shapes, np.dtype(self.config.dtype))
+        self._products = ProductShapes(shapes, np.dtype(self.config.dtype))
         small = len(nets) * self.network.layout.size <= READING * self.encoder.n_in
         self._threads = 1 if small else machine.cores()
         self._idle: list[Engine] = []

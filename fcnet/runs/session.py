@@ -180,7 +180,7 @@ def _ready(
     if name == "auto":
         name, hint = prepared.choose()
     backend = prepared.backend(name, _products(held, prepared.threads))
-    settings = replace(settings, backend=backend.name)  # type: ignore[arg-type]  # a backend of the schema
+    settings = replace(settings, backend=backend.name)
     notices = [*loaded.notices, *([hint] if hint else []), *extras.notices()]
     prepared = replace(prepared, settings=settings)
     if settings.training.budget is not None and held is None and not of_objective(settings.optimizer):

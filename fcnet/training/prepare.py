@@ -15,6 +15,7 @@ from fcnet import data as tables
 from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Backend
+from fcnet.backends.offer import ProductShapes
 from fcnet.backends.ops import Array, Words
 from fcnet.config.recipes import Facts
 from fcnet.config.schema import Config
@@ -110,7 +111,7 @@ class Prepared:
         `products`: who makes those of compiled steps, where that is settled.
         """
         shapes = tuple(self.network.product_shapes(self.batch_size))
-        asked = products or choice.ProductShapes(shapes, np.dtype(self.settings.dtype))
+        asked = products or ProductShapes(shapes, np.dtype(self.settings.dtype))
         return choice.make(name, self.threads, self.network.largest_product(self.batch_size), asked)
 
     def targets(self, dtype: Any) -> tuple[Array, Array | None]:

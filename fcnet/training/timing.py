@@ -75,7 +75,7 @@ def candidates(prepared: Prepared) -> list[str]:
     name: str = prepared.settings.backend
     if name == "auto":
         name, _ = prepared.choose()
-    return [name, *(other for other in ("numpy", "numba") if other != name and choice.fault(other) is None)]
+    return [name, *(other for other in choice.BACKENDS if other != name and choice.fault(other) is None)]
 
 
 def measure(prepared: Prepared, seconds: float | None = None) -> list[Profile]:

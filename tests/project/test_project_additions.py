@@ -123,6 +123,37 @@ class Sine:
         return δ * cos(a)
 
 '''
+OPERATION = '''@dataclass(frozen=True)
+class Negate(Op):
+    """out = −x."""
+
+    x: Ref
+    out: Ref = _made()
+
+
+@dataclass(frozen=True)
+class Fill(Op):'''
+CALLS = """            case Negate(x, out):
+                return [(np.negative, (at(x), at(out)))]
+            case Fill(value, out):
+"""
+BACKEND = '''
+"""NumPy's under another name."""
+
+from __future__ import annotations
+
+from fcnet.backends.numpy import NumpyBackend
+from fcnet.backends.offer import Offer
+
+
+class Second(NumpyBackend):
+    """The same under another name."""
+
+    name = "second"
+
+
+OFFER = Offer(lambda threads, largest, products: Second(1))
+'''
 IMPORT = "\nfrom fcnet.formulas import cos, sin\n"
 PRINTED = """        if op == "cos":
             return f"{TYPES[self.kind]}(math.cos({args[0]}))"
@@ -136,6 +167,23 @@ LANGUAGE: Edits = {
     "formulas/transform.py": replaced(('    "cos": np.cos,\n', '    "cos": np.cos,\n    "sin": np.sin,\n')),
     "backends/numba/printer.py": replaced((PRINTED, PRINTED.replace("cos", "sin") + PRINTED)),
 }
+
+STEP: Edits = {
+    "backends/ops.py": replaced(("@dataclass(frozen=True)\nclass Fill(Op):", OPERATION)),
+    "backends/numpy.py": replaced(
+        ("            case Fill(value, out):\n", CALLS), ("    Norm,\n    Op,\n", "    Negate,\n    Norm,\n    Op,\n")
+    ),
+}
+MIRROR = replaced(
+    ("class Scale", "class Mirror"),
+    ('"scale"] = "scale"', '"mirror"] = "mirror"'),
+    ("import Apply, Array, Ref, Tape", "import Apply, Array, Negate, Ref, Tape"),
+    (
+        'k.add(Apply(Formula({"z_out": Sym("s") * Sym("z")}), {"s": row(p["s"]), "z": z}, {"z_out": z_out}))',
+        "k.add(Negate(z, z_out))",
+    ),
+    ('k.add(Apply(Formula({"δ": Sym("s") * Sym("δ")}), {"s": row(p["s"]), "δ": δ}, {"δ": δ}))', "k.add(Negate(δ, δ))"),
+)
 
 ADDITIONS: dict[str, tuple[int, Edits, list[str], str]] = {
     "an activation": (
@@ -198,6 +246,21 @@ ADDITIONS: dict[str, tuple[int, Edits, list[str], str]] = {
         ["t.jsonl", "--target=y"],
         "t.jsonl",
     ),
+    "a backend": (
+        1,
+        {"backends/second/__init__.py": lambda _: BACKEND},
+        ["t.csv", "--target=y", "backend=second"],
+        "backend: second",
+    ),
+    "an operation of a step": (
+        2,
+        {
+            **STEP,
+            "nn/layers/mirror.py": lambda _: MIRROR((ROOT / "fcnet/nn/layers/scale.py").read_text(encoding="utf-8")),
+        },
+        ["t.csv", "--target=y", "network.layers=[{name: mirror}, 4]"],
+        "mirror",
+    ),
     "an operation of the language": (
         3,
         {**LANGUAGE, "nn/activations.py": entered("ACTIVATIONS:", '"sine": Sine', IMPORT + SINE)},
@@ -227,6 +290,7 @@ def python(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def change(place: Path, edits: Edits) -> None:
     for name, edit in edits.items():
         path = place / "fcnet" / name
+        path.parent.mkdir(exist_ok=True)
         path.write_text(edit(path.read_text(encoding="utf-8") if path.exists() else ""), encoding="utf-8")
 
 
@@ -236,12 +300,13 @@ def test_an_addition_touches_few_files_and_trains(what: str, place: Path) -> Non
     most, edits, arguments, name = ADDITIONS[what]
     change(place, edits)
 
-    done = python(place, "-m", "fcnet", "train", *arguments, *SHORT)
+    short = [each for each in SHORT if not each.startswith("backend") or what != "a backend"]
+    done = python(place, "-m", "fcnet", "train", *arguments, *short)
 
     assert done.returncode == 0, done.stderr
     (config,) = (place / "runs").glob("*/config.yaml")
     assert name in config.read_text(encoding="utf-8")
-    assert len(edits) <= most + (what == "an operation of the language")  # which an activation uses
+    assert len(edits) <= most + what.startswith("an operation")  # which an activation, or a layer, uses
 
 
 @pytest.mark.skipif(not find_spec("numba"), reason="prints code for Numba")
