@@ -8,7 +8,7 @@ with that ensemble's predictions as its teacher. Kept is (error of the one − e
 − error of the ensemble), of errors that are means over the seeds.
 
 Of rows that it has learnt itself a teacher says little more than their labels. So the taught net also sees `--rows` new
-rows for each of training, of which only the teacher says anything: a row's cells, each as likely as not replaced by that
+rows for each of training, of which only the teacher speaks: a row's cells, each as likely as not replaced by that
 of one of its ten nearest neighbours (Bucilă, Caruana and Niculescu-Mizil 2006).
 """
 

@@ -42,7 +42,7 @@ class Offer:
     trial: Callable[[], ModuleType] = _untried
 
 
-def team(threads: int, largest: int | None = None) -> int:
+def paying(threads: int, largest: int | None = None) -> int:
     """How many of so many threads pay: one for each processor, and for each SHARE of the largest product."""
     busy = threads if largest is None else max(2, largest // SHARE)
     return min(threads, machine.cores(), busy)

@@ -67,7 +67,7 @@ WRONG_VALUES = [
     ("unknown-name-in-mapping", "optimizer: {lr: 1, name: Adam-W}", '2:26: optimizer: there is no "Adam-W"; did you mean adamw?'),
     ("name-is-a-number", "optimizer: {name: 3}", '2:19: optimizer: there is no "3"; there are sgd'),
     ("name-missing", "loss: {delta: 2}", "2:1: loss.name: is missing; expected squared_error, absolute_error"),
-    ("named-number", "optimizer: 3", "optimizer: 3, expected one of sgd, rmsprop, adam, adamw, muon (or a mapping with name)"),
+    ("named-number", "optimizer: 3", "optimizer: 3, expected one of sgd, rmsprop, adam, adamw, muon, schedule_free, lbfgs (or a mapping with name)"),
     ("layers-as-text", 'network: {layers: "(64, 32)"}', "write [64, 32]"),
     ("patience-alone", "training: {early_stopping: 10}", "write {patience: 10}"),
     ("share-of-a-hundred", "network: {dropout: 20}", "as a share of a hundred write 0.2"),

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from fcnet.backends.base import Backend
-from fcnet.backends.offer import Offer, Products, ProductShapes, team
+from fcnet.backends.offer import Offer, Products, ProductShapes, paying
 from fcnet.backends.ops import Apply, Matmul, like
 from fcnet.formulas import Formula, Sym
 
@@ -20,7 +20,7 @@ def _make(threads: int, largest: int | None, products: Products) -> Backend:
 
     if isinstance(products, ProductShapes):
         products = trial.chosen(products.shapes, products.dtype)
-    return NumbaBackend(team(threads, largest), products=products)
+    return NumbaBackend(paying(threads, largest), products=products)
 
 
 def _trial() -> ModuleType:
