@@ -32,6 +32,7 @@ from fcnet.reports import report as reports
 from fcnet.reports.text import count, figures
 from fcnet.runs import folder, origin
 from fcnet.runs.checkpoint import peek
+from fcnet.runs.importance import importance
 from fcnet.runs.model import Predictor
 from fcnet.runs.predictions import PARQUET, Form, writing
 from fcnet.runs.session import Stop
@@ -114,9 +115,13 @@ class Model:
         _warn(notices)
         return p
 
-    def predict_columns(self, data: object) -> dict[str, Array]:
-        """All that `fcnet predict` writes of the rows, each column (n,) by its name: quantiles and deviations too."""
-        columns, notices = self.columns(data)
+    def predict_columns(self, data: object, coverage: float | None = None) -> dict[str, Array]:
+        """All that `fcnet predict` writes of the rows, each column (n,) by its name: quantiles and deviations too.
+
+        With a `coverage` such as 0.9 also the labels (`set`, joined by |) or the ends (`low`, `high`) of what holds the
+        truth with that chance; UsageError where the checkpoint cannot say it.
+        """
+        columns, notices = self.columns(data, coverage=coverage)
         _warn(notices)
         return {name: np.asarray(column) for name, column in columns.items()}
 
@@ -125,18 +130,24 @@ class Model:
         """The names of the columns that `predict_columns` gives."""
         return self._form().header()
 
-    def columns(self, data: object, shown: str | None = None) -> tuple[dict[str, Any], list[str]]:
+    def columns(
+        self, data: object, shown: str | None = None, *, coverage: float | None = None
+    ) -> tuple[dict[str, Any], list[str]]:
         """What `predict_columns` gives, labels as lists, and its notices; `shown` is what errors call the data."""
+        covering, form = self._net.covering(coverage), self._form(covering=coverage is not None)
         p, notices = each(self._net, data, np.asarray, shown)
-        columns = self._form().columns(self._net.target.decide(p), p)
-        return dict(zip(self.heading, columns, strict=True)), notices
+        columns = form.columns(self._net.target.decide(p), p, covering(p))
+        return dict(zip(form.header(), columns, strict=True)), notices
 
-    def _form(self) -> Form:
-        return Form.of(self._net.head, (), self._net.config.dtype)
+    def _form(self, *, covering: bool = False) -> Form:
+        return Form.of(self._net.head, (), self._net.config.dtype, covering=covering)
 
-    def evaluate(self, data: object = None, split: str | None = None) -> dict[str, Any]:
-        """Loss and metrics on `data`, or on a part of the data that it was trained on; its `notices` are warned of."""
-        scored = _evaluate(self._net, data, split, strict=False)
+    def evaluate(self, data: object = None, split: str | None = None, *, importance: bool = False) -> dict[str, Any]:
+        """Loss and metrics on `data`, or on a part of the data that it was trained on; its `notices` are warned of.
+
+        `importance`: also what the first metric loses when a column is shuffled, for every column.
+        """
+        scored = _evaluate(self._net, data, split, strict=False, important=importance)
         _warn(scored["notices"])
         return scored
 
@@ -270,14 +281,22 @@ class _EpochBar:
 
 
 def evaluate(
-    checkpoint: Path | None, data: object = None, split: str | None = None, strict: bool = False
+    checkpoint: Path | None,
+    data: object = None,
+    split: str | None = None,
+    strict: bool = False,
+    *,
+    importance: bool = False,
 ) -> dict[str, Any]:
-    """Loss and metrics of a checkpoint (the newest complete run's by default) on one part, and what it was."""
+    """Loss and metrics of a checkpoint (the newest complete run's by default) on one part, and what it was.
+
+    `importance`: also what the first metric loses when a column is shuffled, for every column.
+    """
     net = Predictor.read(folder.resolve(checkpoint))
     if isinstance(data, str):
         data = Path(data)
     try:
-        scored = _evaluate(net, data, split, strict)
+        scored = _evaluate(net, data, split, strict, important=importance)
     except DataError as error:
         if checkpoint is not None or not isinstance(data, Path):
             raise
@@ -287,7 +306,7 @@ def evaluate(
     return scored
 
 
-def _evaluate(net: Predictor, data: object, split: str | None, strict: bool) -> dict[str, Any]:
+def _evaluate(net: Predictor, data: object, split: str | None, strict: bool, *, important: bool) -> dict[str, Any]:
     source = Path(data) if isinstance(data, str) else data
     guess = np.asarray(net.header["guess"], dtype=np.float64)
     if net.target.class_weights is not None and "guess_weighted_by" not in net.header:
@@ -310,6 +329,7 @@ def _evaluate(net: Predictor, data: object, split: str | None, strict: bool) -> 
         "notices": [*(loaded.notices if source is not None else ()), *extras.notices()],
         **weighted_by(loaded),
         **scores,
+        **({"importance": importance(net, loaded, part)} if important else {}),
     }
 
 
@@ -408,17 +428,20 @@ def predict(
     *,
     checkpoint: Path | None = None,
     keep: Sequence[str] = (),
+    coverage: float | None = None,
     strict: bool = False,
     stop: Callable[[], int | None] = lambda: None,
 ) -> dict[str, Any]:
     """Predict for every row of a table (- is stdin) into a file (None is stdout), chunk by chunk; what was done.
 
+    `coverage`: the chance with which sets or intervals, which come with it, are to hold the truth.
     `stop` is polled between chunks: an exit code raises Stopped with it, and no file appears.
     """
     net = Predictor.read(folder.resolve(checkpoint))
     tally = Tally(strict)
     target = net.target
-    form = Form.of(net.head, tuple(keep), net.config.dtype)
+    covering = net.covering(coverage)
+    form = Form.of(net.head, tuple(keep), net.config.dtype, covering=coverage is not None)
     rows, formulas = 0, Counter[str]()
     path = None if source == "-" else Path(source)
     table: Path | _KeptStart = path or _KeptStart(sys.stdin.buffer)
@@ -433,11 +456,11 @@ def predict(
         with contextlib.closing(chunks), writing(output, form, inputs) as write:
             for batch, kept in chunks:
                 p = net.probabilities(batch)
-                carried, decided = [kept[name] for name in keep], target.decide(p)
-                write(carried, decided, p)
-                formulas += form.formulas(carried, decided)
+                carried, decided, covered = [kept[name] for name in keep], target.decide(p), covering(p)
+                write(carried, decided, p, covered)
+                formulas += form.formulas(carried, decided, covered)
                 rows += len(batch)
-                del batch, kept, p
+                del batch, kept, p, covered
                 code = stop()
                 if code is not None:
                     raise Stopped("stopped; nothing was written", code)

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from fcnet.bootstrap import Resamples, middle
 from fcnet.data.options import Task
-from fcnet.data.target import TASKS, Classes, Labels, Numbers, Target
+from fcnet.data.target import TASKS, Binary, Classes, Labels, Numbers, Target
 from fcnet.errors import ConfigError, Problem
 from fcnet.records import dataclass
 
 Array = NDArray[Any]
 Formula = Callable[[Array, Array, Array], Any]
+
+BINS = 15
+"""Bins of probability in which `ece` compares."""
 
 CELLS = 1 << 21
 """So many probabilities or predicted numbers are worked on at a time."""
@@ -118,6 +121,12 @@ def f1_macro(y: Array, p: Array, w: Array) -> Any:
     return _mean_of_ratios(2 * hits, actual + predicted)
 
 
+def f1(y: Array, p: Array, w: Array) -> Any:
+    """F₁ = 2 · hits / (actual + predicted) of the second of two classes; NaN where that is nowhere."""
+    hits, actual, predicted = (count[..., 1:] for count in _counts(y, p, w))
+    return _mean_of_ratios(2 * hits, actual + predicted)
+
+
 def log_loss(y: Array, p: Array, w: Array) -> Any:
     """The mean of −ln p(right class), in nats; several labels: the mean over labels of −ln p or −ln (1 − p).
 
@@ -127,6 +136,21 @@ def log_loss(y: Array, p: Array, w: Array) -> Any:
     right = p[np.arange(len(y)), y] if y.ndim == 1 else np.where(y == 1, p, 1 - p)
     ell = -np.log(np.maximum(right, np.finfo(p.dtype).eps).astype(np.float64))
     return _average(ell, w)
+
+
+def ece(y: Array, p: Array, w: Array) -> Any:
+    """The expected calibration error Σ |weight of the rows that are right − Σ w p| / Σ w over 15 equal bins of p.
+
+    p is that of the most probable class (Guo et al. 2017); of several labels each one's own, and the mean over them.
+    """
+    if y.ndim == 1:
+        p, right = p.max(axis=1)[:, None], (p.argmax(axis=1) == y)[:, None]
+    else:
+        right = y == 1
+    bins = np.clip((p * BINS).astype(np.int64), 0, BINS - 1)
+    columns = zip(bins.T, (p - right).T, strict=True)
+    gaps = [np.abs(_by_class(each, w * gap, BINS)).sum(axis=-1) for each, gap in columns]
+    return np.mean(gaps, axis=0) / w.sum(axis=-1)
 
 
 def roc_auc(y: Array, p: Array, w: Array) -> Any:
@@ -173,27 +197,31 @@ def score(
     w: Array | None,
     guess: Array,
     nats: Array | None = None,
+    decided: Decided | None = None,
     *,
     intervals: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Every metric of p, and beside it that of the same `guess` (n_out,) for every row; see `Target.guess`.
 
-    `intervals`: also `low` and `high`, between which it is on 95 % of resamples of the rows.
+    `decided`: what is decided, where that is not the most probable class. `intervals`: also `low` and `high`, between
+    which it is on 95 % of resamples of the rows.
     """
     everywhere: Array = np.broadcast_to(guess, p.shape)
     # NumPy would write the same row out n times to look for the largest of each.
     same = Decided(np.full(len(y), guess.argmax()), p.shape, bool(np.isfinite(guess).all())) if y.ndim == 1 else None
     found = {
         m.name: {
-            "value": m.value(y, p, w, nats),
+            "value": m.value(y, decided if decided is not None and m.by_decision else p, w, nats),
             "trivial": m.value(y, same if same is not None and m.by_decision else everywhere, w),
         }
         for m in metrics
     }
     if intervals and len(y):
         resampled = Resampled(y, p, w, nats)
+        decisions = resampled if decided is None else Resampled(y, decided, w, nats)
         for m in metrics:
-            found[m.name]["low"], found[m.name]["high"] = resampled.interval(m, found[m.name]["value"])
+            of = decisions if m.by_decision else resampled
+            found[m.name]["low"], found[m.name]["high"] = of.interval(m, found[m.name]["value"])
     return found
 
 
@@ -366,8 +394,10 @@ METRICS: dict[str, Metric] = {
         "balanced_accuracy", (Classes,), True, balanced_accuracy, by_decision=True, at_once=True
     ),
     "log_loss": Metric("log_loss", (Classes, Labels), False, log_loss, in_nats=True, at_once=True),
+    "f1": Metric("f1", (Binary,), True, f1, by_decision=True, at_once=True),
     "f1_macro": Metric("f1_macro", (Classes, Labels), True, f1_macro, by_decision=True, at_once=True),
     "roc_auc": Metric("roc_auc", (Classes, Labels), True, roc_auc, at_once=True),
+    "ece": Metric("ece", (Classes, Labels), False, ece, at_once=True),
     "rmse": Metric("rmse", (Numbers,), False, rmse, at_once=True),
     "mae": Metric("mae", (Numbers,), False, mae, at_once=True),
     "r2": Metric("r2", (Numbers,), True, r2, at_once=True),

@@ -16,13 +16,17 @@ from fcnet.metrics import METRICS, Array, Decided, Metric, chosen, score
 from fcnet.random import key, uniform
 
 # printed by scikit-learn 1.9.1 (accuracy_score, balanced_accuracy_score, log_loss, f1_score, roc_auc_score,
-# root_mean_squared_error, mean_absolute_error, r2_score) for the tables that `table` draws
+# root_mean_squared_error, mean_absolute_error, r2_score) for the tables that `table` draws; ece by pandas 3.0 (cut and
+# groupby), and without weights by torchmetrics 1.9.0 (multiclass_calibration_error, binary_calibration_error of each
+# label) to the seven digits that it has
 SKLEARN = {
     ("binary", "equal"): {
         "accuracy": 0.525,
         "balanced_accuracy": 0.5214192773496147,
         "log_loss": 0.8249820210067165,
         "f1_macro": 0.5161824246899748,
+        "f1": 0.4508670520231214,
+        "ece": 0.1784541143948071,
         "roc_auc": 0.5072064858372535,
     },
     ("binary", "weighted"): {
@@ -30,6 +34,8 @@ SKLEARN = {
         "balanced_accuracy": 0.5387119317820633,
         "log_loss": 0.8104652735289419,
         "f1_macro": 0.5348468360680863,
+        "f1": 0.4973829255403435,
+        "ece": 0.17804267607383675,
         "roc_auc": 0.5209890013605329,
     },
     ("multiclass", "equal"): {
@@ -37,6 +43,7 @@ SKLEARN = {
         "balanced_accuracy": 0.1931217677184481,
         "log_loss": 1.762300624088632,
         "f1_macro": 0.2003464770523594,
+        "ece": 0.13170548305205854,
         "roc_auc": 0.5184789287682607,
     },
     ("multiclass", "weighted"): {
@@ -44,18 +51,21 @@ SKLEARN = {
         "balanced_accuracy": 0.18817897386769983,
         "log_loss": 1.7617843592951394,
         "f1_macro": 0.1971161301882553,
+        "ece": 0.138003227573951,
         "roc_auc": 0.5155210830932372,
     },
     ("multilabel", "equal"): {
         "accuracy": 0.4916666666666667,
         "log_loss": 0.9147111650989611,
         "f1_macro": 0.43793877572404544,
+        "ece": 0.2845,
         "roc_auc": 0.4885359387140637,
     },
     ("multilabel", "weighted"): {
         "accuracy": 0.48779999143934666,
         "log_loss": 0.9357113712307296,
         "f1_macro": 0.4336079660554553,
+        "ece": 0.28721756043545926,
         "roc_auc": 0.4789742760793712,
     },
     ("regression", "equal"): {
@@ -295,7 +305,7 @@ def test_auto_names_metrics_of_the_task() -> None:
 
 def test_a_metric_for_another_task_is_refused_by_name() -> None:
     """Every metric that does not fit the task is named, with those that do."""
-    allowed = "choose from accuracy, balanced_accuracy, log_loss, f1_macro, roc_auc"
+    allowed = "choose from accuracy, balanced_accuracy, log_loss, f1_macro, roc_auc, ece"
 
     with pytest.raises(ConfigError) as caught:
         chosen(["accuracy", "rmse", "acuracy"], "multiclass")

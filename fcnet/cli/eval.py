@@ -15,6 +15,7 @@ from fcnet.errors import UsageError
 EXAMPLE = """
 fcnet eval runs/digits
 fcnet eval runs/digits/last.npz --data new.csv
+fcnet eval runs/digits --importance
 """
 
 
@@ -23,6 +24,9 @@ fcnet eval runs/digits/last.npz --data new.csv
 @click.option("-c", "--checkpoint", type=FILE, help="The same as CHECKPOINT, as predict has it.")
 @click.option("--data", type=FILE_NAME, metavar="FILE", help="Score on this table instead; it has the target column.")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Score on this part; default: test.")
+@click.option(
+    "--importance", is_flag=True, help="Also what the score loses when a column is shuffled, for every column."
+)
 @strict
 @as_json
 @talk
@@ -31,6 +35,7 @@ def command(
     checkpoint: Path | None,
     data: str | None,
     split: str | None,
+    importance: bool,
     strict: bool,
     json_: bool,
     quiet: bool,
@@ -50,7 +55,7 @@ def command(
         raise UsageError("eval takes one checkpoint, and another table behind --data: fcnet eval RUN --data TABLE")
     checkpoint = named[0] if named else None
     with signals.raising(), spooled(None if data is None else Path(data)) as table:
-        scored = api.evaluate(checkpoint, data=table, split=split, strict=strict)
+        scored = api.evaluate(checkpoint, data=table, split=split, strict=strict, importance=importance)
     if data == "-":
         scored["data"] = NAME
     if not quiet:
@@ -59,4 +64,4 @@ def command(
         streams.show_json(scored)
     else:
         following = f"fcnet predict YOUR.csv -c {streams.word(scored['checkpoint'])}"
-        streams.show("\n".join(evaluation.lines(scored, following, streams.width(sys.stdout))))
+        streams.show("\n".join(evaluation.lines(scored, following, streams.width(sys.stdout), verbose)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +16,7 @@ from fcnet.reports.text import count
 EXAMPLE = """
 fcnet predict people.csv
 fcnet predict people.csv -c runs/income -o out.csv --keep id
+fcnet predict people.csv --coverage 0.9
 zcat people.csv.gz | fcnet predict - > out.csv
 """
 
@@ -30,6 +32,12 @@ zcat people.csv.gz | fcnet predict - > out.csv
     help="The file to write, or - for stdout; default: INPUT.predictions.csv.",
 )
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Carry this column of the input over; several: repeat.")
+@click.option(
+    "--coverage",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Add the labels, or low and high, that hold the truth for this share of rows, such as 0.9.",
+)
 @strict
 @as_json
 @talk
@@ -38,6 +46,7 @@ def command(
     checkpoint: Path | None,
     output: str | None,
     keep: tuple[str, ...],
+    coverage: float | None,
     strict: bool,
     json_: bool,
     quiet: bool,
@@ -57,7 +66,8 @@ def command(
         raise UsageError("--json and the predictions both go to stdout; name a file with -o")
     with signals.raising():
         replaced = files.check_output(target) if target else []
-        done = api.predict(input_, target, checkpoint=checkpoint, keep=keep, strict=strict, stop=signals.stop)
+        options: dict[str, Any] = {"keep": keep, "coverage": coverage, "strict": strict, "stop": signals.stop}
+        done = api.predict(input_, target, checkpoint=checkpoint, **options)
     done["notices"] = [*replaced, *done["notices"]]
     if not quiet:
         streams.notices(done["notices"])

@@ -8,8 +8,8 @@ from dataclasses import fields, is_dataclass
 
 from fcnet.config.names import flaw
 from fcnet.config.places import Finding, Path, Tree, dotted, shortened
-from fcnet.config.schema import Config
-from fcnet.data.target import TASKS, Classes, Numbers
+from fcnet.config.schema import Config, Threshold
+from fcnet.data.target import TASKS, Binary, Classes, Numbers
 from fcnet.metrics import METRICS
 from fcnet.nn.layers import Layer
 from fcnet.nn.losses import LOSSES, Loss
@@ -82,6 +82,15 @@ def _parts(config: Config, tree: Tree) -> Iterator[Clash]:
     if not has_validation(config) and tree.get(stopping) is not None and tree.written(stopping):
         text = "needs a validation part, but data.validation is 0; set data.validation, or early_stopping: null"
         yield Clash(stopping, text, (("data", "validation"),))
+    for key in fitted_on_validation(config) if not has_validation(config) else ():
+        text = "is fitted on a validation part, but data.validation is 0; set data.validation, or leave it out"
+        yield Clash((key,), text, (("data", "validation"),))
+
+
+def fitted_on_validation(config: Config) -> list[str]:
+    """The keys that ask for something that only validation rows can say."""
+    asked = {"calibration": config.calibration == "temperature", "threshold": isinstance(config.threshold, Threshold)}
+    return [key for key, needed in asked.items() if needed]
 
 
 def has_validation(config: Config) -> bool:
@@ -166,6 +175,10 @@ def _tasks(config: Config) -> Iterator[Clash]:
             )
     if issubclass(kind, Numbers) and config.data.class_weight != "none":
         yield Clash(("data", "class_weight"), f"there are no classes with data.task: {task}; remove it", asked)
+    if config.calibration == "temperature" and not kind.shares:
+        yield Clash(("calibration",), f"there are no probabilities with data.task: {task}; remove it", asked)
+    if config.threshold != 0.5 and not issubclass(kind, Binary):
+        yield Clash(("threshold",), f"is for two classes, not for data.task: {task}; remove it", asked)
     if not issubclass(kind, Classes) and config.data.split.stratify is True:
         text = f"rows cannot be dealt out by class with data.task: {task}; write stratify: auto"
         yield Clash(("data", "split", "stratify"), text, asked)

@@ -40,6 +40,10 @@ def _backends() -> list[str]:
     return ["auto", *BACKENDS]
 
 
+def _deciding() -> list[str]:
+    return [name for name, metric in METRICS.items() if metric.by_decision]
+
+
 def _recipes() -> list[str]:
     return list(RECIPES)
 
@@ -179,6 +183,14 @@ class Schedules:
 
 
 @dataclass(frozen=True)
+class Threshold:
+    """The threshold is chosen on the validation part, when the training is over."""
+
+    metric: Annotated[str, OneOf(_deciding)]
+    """The metric that is to be best."""
+
+
+@dataclass(frozen=True)
 class Config:
     """The config of one run."""
 
@@ -215,6 +227,13 @@ class Config:
     """An average of the parameters over the last steps, which is scored and kept; `null`: none."""
     training: Training = field(default_factory=Training)
     """How long, in what portions, and when to stop."""
+    calibration: Literal["none", "auto", "temperature"] = "none"
+    """Whether the outputs of the trained net are divided by a temperature, fitted on the validation part, so that
+    probabilities are as often right as they say; `auto`: where the validation rows leave no doubt that it helps. It
+    changes no decision."""
+    threshold: Annotated[float, Gt(0), Lt(1)] | Threshold = 0.5
+    """Of two classes the second is predicted where it is more probable than this; a mapping such as `{metric: f1}`
+    chooses it on the validation part."""
     metrics: Literal["auto"] | list[Annotated[str, OneOf(_metrics)]] = "auto"
     """What is computed on validation every epoch and on every part at the end; `auto` goes by task."""
     report: bool = False

@@ -83,7 +83,6 @@ NAMES: dict[str, tuple[str, ...]] = {
     "balanced_accuracy_score": ("balanced_accuracy",),
     "macro_recall": ("balanced_accuracy",),
     "recall_macro": ("balanced_accuracy",),
-    "f1": ("f1_macro",),
     "f1_score": ("f1_macro",),
     "macro_f1": ("f1_macro",),
     "auc": ("roc_auc",),

@@ -94,6 +94,13 @@ class Encoder:
             found |= {feature.name: start for feature, start in zip(features, widths, strict=False)}
         return found
 
+    def spans(self) -> dict[str, tuple[str, slice]]:
+        """Of each column which inputs are made of it, among the numbers `x` or the codes `c`."""
+        starts = self._starts()
+        return {
+            each.name: (each.into, slice(starts[each.name], starts[each.name] + each.width)) for each in self.features
+        }
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs, n_in of them."""

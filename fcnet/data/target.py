@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
+from itertools import compress
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +43,8 @@ class Target(ABC):
     numeric: bool = False
     """Whether all labels are numbers, however they are written."""
     class_weights: Array | None = None
+    threshold: float = 0.5
+    """Of two classes the second is decided for where it is more probable than this."""
 
     task: ClassVar[Task]
     gives: ClassVar[tuple[Learnt, ...]]
@@ -97,6 +100,10 @@ class Target(ABC):
         """The part (n, width) of predictions p that metrics judge."""
         return p
 
+    def decided(self, p: Array) -> Array:
+        """Of classes the index of the most probable one, (n,), or what the threshold says of two."""
+        return np.asarray(p.argmax(axis=1) if self.threshold == 0.5 else (p[:, 1] > self.threshold).astype(np.int64))
+
     @abstractmethod
     def decide(self, p: Array) -> Any:
         """What `prediction` says for each row of p: labels, 0/1 (n, L), or numbers (n, n_out)."""
@@ -143,6 +150,23 @@ class Target(ABC):
     def misfit(cls, targets: int, classes: int | None) -> str | None:
         """Why so many columns and classes are none of this task; None where they are."""
         return None if classes is None else "they do not fit the task"
+
+    @abstractmethod
+    def strangeness(self, likely: Array, truths: Array) -> Array:
+        """How far off predictions are, (n, targets): 1 − p(truth), or how far numbers lie outside of what is likely.
+
+        `likely`: p (n, width), or of numbers (3, n, n_targets), see `Head`.
+        """
+
+    @classmethod
+    def covered(cls, names: Sequence[str]) -> list[str]:
+        """The columns of a file that `covering` fills."""
+        return [f"set({name})" for name in names]
+
+    @abstractmethod
+    def covering(self, likely: Array, limits: Array) -> list[tuple[Any, int | None]]:
+        """All that would be no further off than `limits` (targets,), as `filled` gives columns: for each row the labels
+        joined by |, or two ends."""
 
     def for_loss(self, loss: Loss) -> Target:
         """The same, with what its loss wants of it."""
@@ -246,9 +270,23 @@ class Classes(Target):
         return np.asarray(counts / counts.sum())
 
     def decide(self, p: Array) -> list[Label]:
-        """The label of the most probable class."""
+        """The label of the class that is decided for."""
         assert self.classes is not None
-        return [self.classes[i] for i in p.argmax(axis=1).tolist()]
+        return [self.classes[i] for i in self.decided(p).tolist()]
+
+    def strangeness(self, likely: Array, truths: Array) -> Array:
+        """1 − p of the class."""
+        return 1.0 - np.take_along_axis(likely, truths[:, None], axis=1)
+
+    @classmethod
+    def covered(cls, names: Sequence[str]) -> list[str]:
+        """One."""
+        return ["set"]
+
+    def covering(self, likely: Array, limits: Array) -> list[tuple[Any, int | None]]:
+        """The labels that are probable enough, which may be none."""
+        assert self.classes is not None
+        return [(_joined(1.0 - likely <= limits, self.classes), None)]
 
     @classmethod
     def heading(cls, names: Sequence[str], classes: Sequence[Label], said: Sequence[Said]) -> list[str]:
@@ -339,6 +377,15 @@ class Labels(Target):
     def decide(self, p: Array) -> Array:
         """1 for what is more probable than not."""
         return (p > 0.5).astype(np.int64)
+
+    def strangeness(self, likely: Array, truths: Array) -> Array:
+        """Of each label 1 − p of what is so."""
+        return np.where(truths == 1, 1.0 - likely, likely)
+
+    def covering(self, likely: Array, limits: Array) -> list[tuple[Any, int | None]]:
+        """Of each label 0, 1, both or none."""
+        both = np.stack([likely <= limits, 1.0 - likely <= limits], axis=2)
+        return [(_joined(both[:, j], (0, 1)), None) for j in range(self.width)]
 
     @classmethod
     def heading(cls, names: Sequence[str], classes: Sequence[Label], said: Sequence[Said]) -> list[str]:
@@ -461,6 +508,23 @@ class Numbers(Target):
         """The same."""
         return self.point(p)
 
+    def strangeness(self, likely: Array, truths: Array) -> Array:
+        """How far the truth lies outside, below 0 within, in units."""
+        low, high, unit = likely
+        return np.asarray(np.maximum(low - truths, truths - high) / unit)
+
+    @classmethod
+    def covered(cls, names: Sequence[str]) -> list[str]:
+        """Two ends of each."""
+        return [f"{end}({name})" if len(names) > 1 else end for name in names for end in ("low", "high")]
+
+    def covering(self, likely: Array, limits: Array) -> list[tuple[Any, int | None]]:
+        """From where to where; amounts are never below 0."""
+        low, high, unit = likely
+        low, high = low - limits * unit, high + limits * unit
+        ends = np.maximum(low, 0.0) if self.amounts else low, np.maximum(low, high)
+        return [(end[:, j], j) for j in range(low.shape[1]) for end in ends]
+
     def digits(self, dtype: str) -> tuple[str, ...]:
         """float64 where the mean is more than `FAR` deviations from 0, or float32 has not their size."""
         near = (np.abs(self.mean) <= FAR * self.scale) & (self.scale > 1e-30) & (self.scale < 1e20)
@@ -525,6 +589,15 @@ NEAR = 1e-3
 
 FAR = 1_000
 """Numbers whose mean is more than so many deviations from 0 are written in float64."""
+
+
+def _joined(within: Array, labels: Sequence[Label]) -> list[str]:
+    """For each row of within (n, K) the labels that are, joined by |."""
+    texts = [label if isinstance(label, str) else repr(label) for label in labels]
+    rows, which = np.unique(np.packbits(within, axis=1), axis=0, return_inverse=True)
+    sets = ["|".join(compress(texts, row)) for row in np.unpackbits(rows, axis=1, count=len(texts))]
+    return [sets[i] for i in which.reshape(-1).tolist()]
+
 
 TASKS: dict[Task, type[Target]] = {kind.task: kind for kind in (Binary, Classes, Labels, Numbers)}
 

@@ -425,7 +425,8 @@ def result(graph: Graph, name: str, out: str) -> Result:
     loop = f"    for (int i = 0; i < {width}; i++)"
     fill = [loop, f"        out->probabilities[i] = {out}[i];"]
     if target.classes is not None:
-        fill += ["    at = 0;", f"    for (int i = 1; i < {k}; i++)", f"        at = {out}[i] > {out}[at] ? i : at;"]
+        most = ["    at = 0;", f"    for (int i = 1; i < {k}; i++)", f"        at = {out}[i] > {out}[at] ? i : at;"]
+        fill += most if target.threshold == 0.5 else [f"    at = {out}[1] > {number(target.threshold)};"]
         fill += ["    out->prediction = at;", f"    out->label = {name}_classes[at];"]
     else:
         fill += [loop, f"        out->prediction[i] = {out}[i] > 0.5f;"]

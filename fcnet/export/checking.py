@@ -141,6 +141,8 @@ def difference(graph: Graph, expected: Array, made: Mapping[str, Any]) -> tuple[
             continue
         if each.what == "label":
             close = np.diff(np.sort(expected, axis=1)[:, -2:])[:, 0] < 2 * TOLERANCE
+            if target.threshold != 0.5:
+                close = np.abs(expected[:, 1] - target.threshold) < TOLERANCE
             same = [a == b for a, b in zip(found, decided, strict=True)]
         else:
             close = np.abs(expected[:, each.i] - 0.5) < TOLERANCE

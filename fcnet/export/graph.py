@@ -107,6 +107,10 @@ def record(model: Predictor) -> Graph:
     names: PartNames = {}
     told = [_outputs(model, i, tape, arrays, names) for i in range(len(model.nets))]
     a = told[0] if len(told) == 1 else _mixed(model, told, tape, arrays)
+    if head.temperature != 1:
+        tempered = ref("tempered", a.shape, dtype)
+        tape.add(Apply(Formula({"a": Sym("a") / head.temperature}), {"a": a}, {"a": tempered}))
+        a = tempered
     p = out = ref("p", (1, head.linked), dtype)
     head.link(tape, a, p)
     if isinstance(head.target, Numbers):

@@ -298,15 +298,22 @@ def outputs(graph: Graph, nodes: Nodes, p: str) -> dict[str, Output]:
             found[each.column.replace("{}", "")] = Output(flat, n if n > 1 else 0)
         return found
     if target.classes is None:
-        half = nodes.constant(np.array(0.5, graph.dtype), "k")
-        above = nodes.node("Greater", [p, half], "is", bool)
-        decided = nodes.node("Cast", [above], "y", np.int64, to=_kind(np.int64))
-        return {"prediction": Output(decided, n), "probabilities": Output(p, n)}
-    decided = nodes.node("ArgMax", [p], "at", np.int64, axis=1, keepdims=0)
+        return {"prediction": Output(_above(graph, nodes, p, 0.5), n), "probabilities": Output(p, n)}
+    if target.threshold == 0.5:
+        decided = nodes.node("ArgMax", [p], "at", np.int64, axis=1, keepdims=0)
+    else:
+        second = _above(graph, nodes, nodes.part(p, 1, 2), target.threshold)
+        decided = nodes.like("Reshape", [second, nodes.whole(-1)], "at")
     labels = _labels(target.classes)
     if labels.dtype.kind != "O" or nodes.wish.strings != "codes":
         decided = nodes.node("Gather", [nodes.constant(labels, "labels"), decided], "y", labels.dtype)
     return {"prediction": Output(decided, 0), "probabilities": Output(p, n)}
+
+
+def _above(graph: Graph, nodes: Nodes, p: str, threshold: float) -> str:
+    """1 where p is above the threshold, else 0."""
+    above = nodes.node("Greater", [p, nodes.constant(np.array(threshold, graph.dtype), "k")], "is", bool)
+    return nodes.node("Cast", [above], "y", np.int64, to=_kind(np.int64))
 
 
 def printed(graph: Graph, wish: Wish) -> bytes:

@@ -229,6 +229,7 @@ def printed(graph: Graph, name: str) -> str:
         "names": repr([*graph.encoder.names]),
         "targets": repr([*target.names]),
         "classes": repr([*(target.classes or ())]),
+        "threshold": repr(target.threshold),
         "told": repr([(each.name, each.what, each.i, each.dtype) for each in graph.told]),
         "grammar": f"Grammar({marks}, {sets}{spelling.limit!r})",
         "delimiter": repr("," if options.delimiter == "auto" else options.delimiter),

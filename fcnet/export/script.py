@@ -35,13 +35,15 @@ class WrongData(Exception):
 @dataclass(frozen=True)
 class Net:
     """A net and the table that it knows. `columns`: for each column None, or the levels of its categories, of which
-    `missing` has the place of missing cells. `told`: name, kind, number and type of each column of the predictions."""
+    `missing` has the place of missing cells. `threshold`: above it the second of two classes is decided for. `told`:
+    name, kind, number and type of each column of the predictions."""
 
     columns: Mapping[str, Sequence[str] | None]
     missing: Mapping[str, int]
     names: Sequence[str]
     targets: Sequence[str]
     classes: Sequence[Any]
+    threshold: float
     told: Sequence[tuple[str, str, int, str]]
     grammar: Grammar
     delimiter: str
@@ -87,7 +89,8 @@ class Net:
     def cell(self, p: Any, what: str, i: int, dtype: str) -> Any:
         """One column of the predictions."""
         if what == "label":
-            return [self.classes[j] for j in p.argmax(axis=1).tolist()]
+            decided = p.argmax(axis=1) if self.threshold == 0.5 else (p[:, 1] > self.threshold).astype(np.int64)
+            return [self.classes[j] for j in decided.tolist()]
         return (p[:, i] > 0.5).astype(np.int64) if what == "yes" else p[:, i].astype(dtype)
 
 

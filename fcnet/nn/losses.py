@@ -93,6 +93,11 @@ class Loss(ABC):
         return p
 
     @property
+    def band(self) -> tuple[int, int, int | None]:
+        """Which of what is said are the ends of what is likely, and which is the unit of distances beyond (None: 1)."""
+        return 0, 0, None
+
+    @property
     def nats(self) -> Loss | None:
         """The loss that says what a prediction costs in nats, −ln p(truth): itself, but for its own additions, such as
         smoothed labels. None where p is none of its."""
@@ -306,6 +311,11 @@ class Pinball(Loss):
         middle = min(range(len(self.ascending)), key=lambda i: abs(self.ascending[i] - 0.5))
         return ordered[middle], *ordered
 
+    @property
+    def band(self) -> tuple[int, int, int | None]:
+        """The lowest and the highest level (Romano, Patterson and Candès 2019)."""
+        return 1, len(self.ascending), None
+
 
 @dataclass(frozen=True)
 class Gaussian(Loss):
@@ -341,6 +351,11 @@ class Gaussian(Loss):
     def said(self) -> tuple[Said, ...]:
         """The mean, and the standard deviation."""
         return Said(), Said("deviation{}", spread=True)
+
+    @property
+    def band(self) -> tuple[int, int, int | None]:
+        """The mean, in deviations."""
+        return 0, 0, 1
 
 
 _STEEP = 50.0  # float32 ends at e⁸⁸

@@ -11,9 +11,9 @@ from fcnet.formulas.notation import compact
 from fcnet.machine import size as memory
 from fcnet.reports.summary import PARTS, outputs, size
 from fcnet.reports.summary import net as drawn
-from fcnet.reports.text import figures, fold, label_width, left, shorten
+from fcnet.reports.text import count, figures, fold, label_width, left, shorten
 from fcnet.runs.checkpoint import Checkpoint
-from fcnet.runs.model import understand
+from fcnet.runs.model import Description, understand
 
 SHOWN = 12
 """Names of one kind that are listed unless all are asked for."""
@@ -57,6 +57,7 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
         *names("classes", classes),
         *names("columns", parts.encoder.columns),
         *_scores(header.get("metrics"), indent, width),
+        *_calibration(parts, indent, width),
         *_arrays(found, indent, everything),
         left("next", indent) + following,
     ]
@@ -66,6 +67,17 @@ def _scores(metrics: Any, indent: int, width: int | None) -> list[str]:
     known = metrics.items() if isinstance(metrics, Mapping) else ()
     said = [f"{escape(name)} {figures([value])[0]}" for name, value in known if name.startswith(("train_", "val_"))]
     return fold("scores", said, width, indent) if said else []
+
+
+def _calibration(parts: Description, indent: int, width: int | None) -> list[str]:
+    """What validation rows said when the training was over."""
+    found, head = parts.calibration, parts.head
+    said = [f"temperature {figures([found.temperature])[0]}"] if found.temperature != 1 else []
+    if head.target.threshold != 0.5:
+        said.append(f"{shorten(str((head.target.classes or ('', ''))[1]), 30)} above {head.target.threshold:.4g}")
+    if found.rows:
+        said.append(f"--coverage from {count(found.rows, 'validation row')}")
+    return fold("decides", said, width, indent) if said else []
 
 
 def _net(net: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from fcnet.data.encodings import CATEGORICAL, NUMERIC
 from fcnet.data.options import Task
 from fcnet.data.target import TASKS
 from fcnet.records import dataclass
-from fcnet.registry import Ge, Le, Len, Such
+from fcnet.registry import Ge, Gt, Le, Len, Lt, Such
 
 T = TypeVar("T")
 
@@ -106,6 +106,15 @@ class PartRecords:
 
 
 @dataclass(frozen=True)
+class CalibrationRecord:
+    """What validation rows said when the training was over."""
+
+    temperature: Annotated[float, Gt(0)]
+    threshold: Annotated[float, Gt(0), Lt(1)] | None
+    rows: Count
+
+
+@dataclass(frozen=True)
 class StateRecord:
     """The place in the run that a last.npz goes on from; of several nets for each that goes on, whose numbers are
     `who`."""
@@ -157,6 +166,7 @@ class Header:
     content: Hash | None = None
     teacher: Hash | None = None
     guess_weighted_by: str | None = None
+    calibration: CalibrationRecord | None = None
     state: StateRecord | None = None
     given: dict[str, Any] | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.records import dataclass
 from fcnet.runs import checkpoint
+from fcnet.runs.predictions import Covering
 from fcnet.training import build
+from fcnet.training.calibration import Calibrator
 from fcnet.training.head import Head
 from fcnet.training.program import Forward
 from fcnet.training.scoring import Mixed, Outputs, Scorer, summary
@@ -48,6 +50,7 @@ class Description:
     head: Head
     network: Network
     metrics: tuple[Metric, ...]
+    calibration: Calibrator
 
 
 def parameters(net: Network, θ: Array, q: Array, at: str = "", vectors: Mapping[str, Array] = {}) -> dict[str, Array]:
@@ -99,7 +102,9 @@ def check_members(net: Network, held: checkpoint.Checkpoint, dtype: str, vectors
             problems.append(f"{name} has the shape {found.shape}, and the config inside needs {shape}")
         elif found.dtype.name != dtype:
             problems.append(f"{name} is {found.dtype.name}, and the config inside says {dtype}")
-    ignored = r"preprocess/" if vectors is not None else r"preprocess/|(\d+/)?optimizer/|\d+/best/"
+    ignored = (
+        r"preprocess/|calibration/" if vectors is not None else r"preprocess/|calibration/|(\d+/)?optimizer/|\d+/best/"
+    )
     problems += [
         f"{name} is no part of the net of the config inside"
         for name in held.arrays
@@ -137,6 +142,8 @@ def understand(held: checkpoint.Checkpoint) -> Description:
             settings, target.task, 1, validated=True, threads=1, numbers=encoder.numbers, levels=encoder.levels
         )
         settings, head = settled.config, Head(settled.loss, target.for_loss(settled.loss))
+        calibration = Calibrator.restore(held.header.get("calibration"), held.arrays, head)
+        head = calibration.applied(Calibrator.given(settings).applied(head))
         metrics = chosen(settings.metrics, target.task)
     except CheckpointError:
         raise
@@ -146,7 +153,7 @@ def understand(held: checkpoint.Checkpoint) -> Description:
         raise CheckpointError(f"its header lacks or garbles {error}", file=where) from None
     net = build.network(settings.network, encoder.n_in, head.n_out, n_cat=len(encoder.levels))
     check_members(net, held, settings.dtype)
-    return Description(settings, encoder, head, net, metrics)
+    return Description(settings, encoder, head, net, metrics, calibration)
 
 
 def _check_preprocessing(encoder: Encoder, target: Target, arrays: Mapping[str, Array]) -> None:
@@ -208,7 +215,7 @@ class Predictor:
         self.path = held.path
         parts = understand(held)
         self.config, self.encoder, self.head, self.target = parts.config, parts.encoder, parts.head, parts.head.target
-        self.network, self.metrics = parts.network, parts.metrics
+        self.network, self.metrics, self.calibration = parts.network, parts.metrics, parts.calibration
         listed = held.header.get("nets")
         nets = listed or [{"weight": 1.0, "member": 0, "epoch": held.header["epoch"]}]
         self._pack = self.network if listed is None else Network.pack([self.network] * len(nets))
@@ -256,6 +263,16 @@ class Predictor:
         quietly = np.errstate(all="ignore")  # an absurd input may overflow, which its prediction shows
         with self.engine() as engine, quietly:
             return self.head.predictions(engine.backend, engine.forward(inputs))
+
+    def covering(self, coverage: float | None) -> Callable[[Array], Covering]:
+        """What makes of predictions columns of sets or intervals that hold the truth with that chance; none of None.
+
+        UsageError where the checkpoint cannot say it.
+        """
+        if coverage is None:
+            return lambda p: ()
+        limits = self.calibration.limits(coverage, str(self.path))
+        return lambda p: self.head.covering(p, limits)
 
     def scores(self, data: Dataset, part: str, guess: Array) -> dict[str, Any]:
         """Loss and metrics, as in metrics.json, of a part; `guess` is as Scorer wants it."""

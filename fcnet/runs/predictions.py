@@ -23,6 +23,9 @@ from fcnet.records import dataclass
 from fcnet.runs.parquet import appending
 from fcnet.training.head import Head
 
+Covering = Sequence[tuple[Any, int | None]]
+"""Columns of sets or intervals, with the number of their target as `Target.filled` has it; none where not asked for."""
+
 PARQUET = ".parquet"
 MANY = 2_000
 """So many rows at a time are worth the import of polars."""
@@ -89,7 +92,8 @@ class Form:
     """What the file's columns are: `keep` of the input first, then the predictions.
 
     `task`, `targets` and `classes` (None where there are none) are those of the checkpoint; `dtypes` are what
-    `digits` gives for each target, none for numbers as they are; `said` is what the loss says of each number.
+    `digits` gives for each target, none for numbers as they are; `said` is what the loss says of each number;
+    `covering`: whether sets or intervals come last.
     """
 
     task: Task
@@ -98,12 +102,13 @@ class Form:
     keep: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     said: tuple[Said, ...] = (Said(),)
+    covering: bool = False
 
     @staticmethod
-    def of(head: Head, keep: tuple[str, ...], dtype: str) -> Form:
+    def of(head: Head, keep: tuple[str, ...], dtype: str, *, covering: bool = False) -> Form:
         """The form of a net's predictions."""
         target = head.target
-        return Form(target.task, target.names, target.classes, keep, target.digits(dtype), head.loss.said)
+        return Form(target.task, target.names, target.classes, keep, target.digits(dtype), head.loss.said, covering)
 
     def __post_init__(self) -> None:
         twice = sorted(name for name, n in Counter(self.header()).items() if n > 1)
@@ -112,35 +117,39 @@ class Form:
 
     def header(self) -> list[str]:
         """The names of the columns."""
-        return [*self.keep, *TASKS[self.task].heading(self.targets, self.classes or (), self.said)]
+        kind = TASKS[self.task]
+        more = kind.covered(self.targets) if self.covering else []
+        return [*self.keep, *kind.heading(self.targets, self.classes or (), self.said), *more]
 
-    def columns(self, prediction: Any, p: Any) -> list[Any]:
+    def columns(self, prediction: Any, p: Any, covering: Covering = ()) -> list[Any]:
         """What stands below the header after the kept columns: arrays (n,) of numbers, and labels as a list (n,).
 
         `prediction` is (n,) labels for classes, (n, L) zeros and ones for several labels, (n,) or (n, n_out) numbers in
-        the target's units for regression; `p` is (n, K) or (n, L), and for regression needed where more is said.
+        the target's units for regression; `p` is (n, K) or (n, L), and for regression needed where more is said;
+        `covering` what `Head.covering` gives.
         """
-        filled = TASKS[self.task].filled(prediction, p)
+        filled = [*TASKS[self.task].filled(prediction, p), *covering]
         return [column if target is None else self._typed(column, target) for column, target in filled]
 
     def _typed(self, column: Any, target: int) -> Any:
         with np.errstate(over="ignore"):  # what an absurd input gives is infinite
             return column.astype(self.dtypes[target]) if self.dtypes else column
 
-    def formulas(self, kept: Sequence[Sequence[str]], prediction: Any) -> Counter[str]:
+    def formulas(self, kept: Sequence[Sequence[str]], prediction: Any, covering: Covering = ()) -> Counter[str]:
         """How many cells of text get an apostrophe in CSV, by their column."""
         found = Counter({name: sum(map(is_formula, cells)) for name, cells in zip(self.keep, kept, strict=True)})
         odd = {label for label in self.classes or () if isinstance(label, str) and is_formula(label)}
         if odd:
             found["prediction"] += sum(label in odd for label in prediction)
+            found["set"] += sum(is_formula(labels) for column, _ in covering for labels in column)
         return +found
 
-    def rows(self, kept: Sequence[Sequence[str]], prediction: Any, p: Any) -> str:
+    def rows(self, kept: Sequence[Sequence[str]], prediction: Any, p: Any, covering: Covering = ()) -> str:
         """Whole lines for n rows of the input, in order: `kept` has n texts for each kept column, then `columns`."""
         columns: list[Any] = [[text_cell(cell) for cell in column] for column in kept]
-        for column in self.columns(prediction, p):
+        for column in self.columns(prediction, p, covering):
             if isinstance(column, list):
-                cell = {label: label_cell(label) for label in self.classes or ()}
+                cell = {label: label_cell(label) for label in set(column)}
                 columns.append([cell[label] for label in column])
             else:
                 columns.append(column)
@@ -190,7 +199,7 @@ def destination(source: str, output: str | None) -> Path | None:
     return path
 
 
-Write = Callable[[Sequence[Sequence[str]], Any, Any], None]
+Write = Callable[[Sequence[Sequence[str]], Any, Any, Covering], None]
 """Appends rows, of which it is told what `Form.rows` is told."""
 
 
@@ -203,7 +212,7 @@ def writing(path: Path | None, form: Form, inputs: Iterable[Path] = ()) -> Itera
     """
     if path is not None and path.suffix.lower() == PARQUET:
         with files.replacing(path, inputs) as file, appending(file) as append:
-            yield lambda kept, prediction, p: append(_frame(form, kept, prediction, p))
+            yield lambda *rows: append(_frame(form, *rows))
         return
     head = ",".join(map(text_cell, form.header())) + "\n"
     if path is None:
@@ -214,29 +223,30 @@ def writing(path: Path | None, form: Form, inputs: Iterable[Path] = ()) -> Itera
                 out.write(waiting.pop())
             out.write(lines)
 
-        yield lambda kept, prediction, p: _to(write, form.rows(kept, prediction, p))
+        yield lambda *rows: _to(write, form.rows(*rows))
         write(b"")
         out.flush()
         return
     with files.replacing(path, inputs) as file:
         file.write(head.encode())
-        yield lambda kept, prediction, p: _to(file.write, form.rows(kept, prediction, p))
+        yield lambda *rows: _to(file.write, form.rows(*rows))
 
 
 def _to(write: Callable[[bytes], object], lines: str) -> None:
     write(lines.encode("utf-8", "surrogateescape"))
 
 
-def _frame(form: Form, kept: Sequence[Sequence[str]], prediction: Any, p: Any) -> Any:
+def _frame(form: Form, kept: Sequence[Sequence[str]], prediction: Any, p: Any, covering: Covering = ()) -> Any:
     """The rows as a polars frame: kept columns and text labels as texts, everything else as numbers."""
     import polars as pl
 
-    columns = [*(list(column) for column in kept), *form.columns(prediction, p)]
+    columns = [*(list(column) for column in kept), *form.columns(prediction, p, covering)]
     kinds = {type(label) for label in form.classes or ()}
     one = (str if str in kinds else float) if len(kinds) > 1 else None  # a column has one type
     series = []
     for name, column in zip(form.header(), columns, strict=True):
-        labels = isinstance(column, list)
-        values = (list(map(one, column)) if one else column) if labels else np.ascontiguousarray(column)
+        values = column if isinstance(column, list) else np.ascontiguousarray(column)
+        if one and name == "prediction":
+            values = list(map(one, values))
         series.append(pl.Series(name, values))
     return pl.DataFrame(series)

@@ -14,8 +14,10 @@ from fcnet.backends.ops import Array
 from fcnet.config import schema
 from fcnet.errors import CheckpointError
 from fcnet.runs import checkpoint, folder
+from fcnet.runs.checkpoint import Header
 from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import check_members, fill, nets_of, parameters, understand
+from fcnet.training.calibration import Calibrator
 from fcnet.training.events import Epoch
 from fcnet.training.loop import Plan
 from fcnet.training.pack import Pack
@@ -33,6 +35,7 @@ class Best:
     step: int = 0
     metrics: Mapping[str, Any] | None = None
     saved: bool = True
+    calibration: Calibrator | None = None
 
 
 class Saver:
@@ -113,6 +116,7 @@ class Saver:
         if event.best:
             self.best.epoch, self.best.step, self.best.saved = event.epoch, event.step, False
             self.best.metrics = row
+            self.best.calibration = None
 
     def settle_best(self) -> bool:
         """The last epoch becomes the best where none was: the metric was never a number. Whether it was so."""
@@ -120,6 +124,10 @@ class Saver:
             return False
         self.best = Best(self.state.epoch, self.state.step, self._row, saved=False)
         return True
+
+    def calibrated(self, calibration: Calibrator) -> None:
+        """The best parameters will not change any more; what validation rows say of them."""
+        self.best.calibration, self.best.saved = calibration, False
 
     def due(self) -> bool:
         """Whether a checkpoint is due; at most one in SAVE_SECONDS."""
@@ -149,7 +157,9 @@ class Saver:
             "given": self.given,
             **self.nets(last=True),
         }
-        self.run.save(folder.LAST, header, {**self._arrays(header), **self.fitted})
+        arrays = {**self._arrays(header), **self.fitted}
+        same = not self.pack.several and self.best.step == self.state.step
+        self.run.save(folder.LAST, *self._calibrated(header, arrays) if same else (header, arrays))
         self._saved = self._place()
         self._at = monotonic()
 
@@ -183,7 +193,7 @@ class Saver:
         """Header and arrays of the best so far."""
         at = {"epoch": self.best.epoch, "step": self.best.step, "metrics": self.best.metrics}
         header = {**self.header, **at, **self.nets(last=False)}
-        return header, {**self._arrays(header), **self.fitted}
+        return self._calibrated(header, {**self._arrays(header), **self.fitted})
 
     def nets(self, *, last: bool) -> dict[str, Any]:
         """What the header says of the nets of an ensemble: those that predict, and in last.npz those that may yet."""
@@ -217,6 +227,13 @@ class Saver:
             found |= parameters(self.network, pack.each(state.θ)[i], pack.each(state.q)[i], at, vectors)
             found |= parameters(self.network, θ, q, f"{at}best/") if has_best else {}
         return found
+
+    def _calibrated(self, header: Header, arrays: dict[str, Array]) -> tuple[Header, dict[str, Array]]:
+        """The header and the arrays of the best parameters, with what is known of them."""
+        found = self.best.calibration
+        return (
+            (header, arrays) if found is None else (header | {"calibration": found.header()}, arrays | found.arrays())
+        )
 
     def _place(self) -> tuple[int, int, int]:
         return self.state.epoch, self.state.row, self.state.step

@@ -20,12 +20,12 @@ from fcnet import config as configs
 from fcnet import extras, machine
 from fcnet.backends.base import Backend
 from fcnet.backends.ops import Array
-from fcnet.config.schema import Config, Training
+from fcnet.config.schema import Config, Threshold, Training
 from fcnet.config.spans import seconds
 from fcnet.data import Dataset
 from fcnet.data.opened import identity
 from fcnet.errors import DataError, DivergedError, Stopped, escape
-from fcnet.metrics import METRICS
+from fcnet.metrics import METRICS, chosen
 from fcnet.optim.schedules import factors
 from fcnet.optim.solvers import of_objective
 from fcnet.records import dataclass
@@ -35,12 +35,13 @@ from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import check_members, understand
 from fcnet.runs.saver import Saver
 from fcnet.training.budget import fitting
+from fcnet.training.calibration import fit, thinned
 from fcnet.training.estimate import refuse
 from fcnet.training.events import Epoch, Event, Finished, Glance, Notice, Progress, Saving, Started
 from fcnet.training.loop import Plan
 from fcnet.training.pack import Pack
 from fcnet.training.prepare import Prepared, prepare
-from fcnet.training.scoring import summary, weighted_by
+from fcnet.training.scoring import Scorer, summary, weighted_by
 from fcnet.training.state import State
 
 Stop = Callable[[], int | None]
@@ -339,6 +340,7 @@ class _Session:
                 )
             for text in self._unsettled():
                 yield self._say(text)
+            self._calibrate()
             yield from self._save()
             for path, then in self.ready.read.items():
                 if identity(path) != then:
@@ -470,10 +472,42 @@ class _Session:
             **self.saver.nets(last=False),
         }
         scorer = self.pack.scorer()
+        if self.saver.best.calibration is not None:
+            scorer.head = self.saver.best.calibration.applied(scorer.head)
         for name, rows in self.data.parts.items():
             done[name] = summary(*scorer(rows, intervals=name != "train")) if len(rows) else None
         flat = scorer.flat(self.data.parts["train"])
-        return done | weighted_by(self.data), flat
+        return done | self._calibrated(scorer) | weighted_by(self.data), flat
+
+    def _calibrate(self) -> None:
+        """What validation rows say of the best net goes into best.npz."""
+        data, prepared = self.data, self.ready.prepared
+        rows = thinned(data.parts["validation"], prepared.head.n_out)
+        if len(rows):
+            with np.errstate(all="ignore"):
+                a = self.pack.scorer().forward(data.inputs, rows)
+            w = None if data.row_weights is None else data.row_weights[rows]
+            self.saver.calibrated(fit(self.ready.backend, prepared.head, prepared.settings, a, data.y[rows], w))
+
+    def _calibrated(self, scorer: Scorer) -> dict[str, Any]:
+        """What metrics.json says of it, where it was asked for."""
+        settings, found = self.ready.prepared.settings, self.saver.best.calibration
+        if found is None:
+            return {}
+        said: dict[str, Any] = {"threshold": found.threshold} if isinstance(settings.threshold, Threshold) else {}
+        if settings.calibration == "none" or not scorer.head.target.shares:
+            return said
+        head = scorer.head
+        scorer.metrics = chosen(["log_loss", "ece"], head.target.task)
+        said["calibration"] = {"temperature": found.temperature}
+        for name in ("validation", "test"):
+            rows, both = self.data.parts[name], {}
+            for when, scorer.head in (("before", replace(head, temperature=1.0)), ("after", head)):
+                both[when] = scorer(rows)[1] if len(rows) else {}
+            said["calibration"][name] = {
+                metric: {when: scores[metric]["value"] for when, scores in both.items()} for metric in both["after"]
+            }
+        return said
 
     def _ended(self) -> bool:
         return self.state.finished is not None or self.state.epoch >= self.plan.epochs

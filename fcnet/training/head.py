@@ -18,10 +18,11 @@ from fcnet.records import dataclass
 
 @dataclass(frozen=True)
 class Head:
-    """A loss, bound to the target that it learns."""
+    """A loss, bound to the target that it learns; outputs are divided by the `temperature`."""
 
     loss: Loss
     target: Target
+    temperature: float = 1.0
 
     @property
     def columns(self) -> int:
@@ -66,8 +67,13 @@ class Head:
         )
         k.add(Apply(linked, parts, self.loss.split(p)))
 
+    def tempered(self, a: Array) -> Array:
+        """The outputs a (n, n_out), surer or less sure: a / temperature."""
+        return a if self.temperature == 1 else np.asarray(a / np.asarray(self.temperature, a.dtype))
+
     def predictions(self, backend: Backend, a: Array) -> Array:
         """What metrics and users see, float64, of the outputs a (n, n_out), whose memory is used up."""
+        a = self.tempered(a)
         p = np.empty((len(a), self.linked), a.dtype) if self._halved else a
         if not self.loss.on_values:
             self.link(Eager(backend, {"a": a, "p": p}), like("a", a), like("p" if self._halved else "a", p))
@@ -116,3 +122,22 @@ class Head:
         """What is said of each number, in the target's units, of the parts of p and of `scales`."""
         said = self.loss.say(self.loss.symbols)
         return [target.decoded(p, spread=each.spread) for p, each in zip(said, self.loss.said, strict=True)]
+
+    def strangeness(self, p: Array, truths: Array) -> Array:
+        """How far off predictions p are, (n, targets), as `Target.strangeness` says it of what the loss says is likely.
+
+        `truths` as `Target.truths` has them.
+        """
+        return self.target.strangeness(self._likely(p), truths)
+
+    def covering(self, p: Array, limits: Array) -> list[tuple[Any, int | None]]:
+        """The columns of what is no further off than the limits (targets,), each with its number as in `filled`."""
+        return self.target.covering(self._likely(p), limits)
+
+    def _likely(self, p: Array) -> Array:
+        """Probabilities as they are; of numbers (3, n, n_targets): from where to where, and in which unit."""
+        if self.target.shares:
+            return p
+        said = p.reshape(len(p), len(self.loss.said), -1).swapaxes(0, 1)
+        low, high, unit = self.loss.band
+        return np.stack([said[low], said[high], np.ones_like(said[0]) if unit is None else said[unit]])

@@ -17,6 +17,7 @@ from fcnet.backends import choice
 from fcnet.backends.base import Backend
 from fcnet.backends.offer import ProductShapes
 from fcnet.backends.ops import Array, Words
+from fcnet.config.contradictions import fitted_on_validation
 from fcnet.config.recipes import Facts
 from fcnet.config.schema import Config
 from fcnet.data import Dataset, Encoder, Target
@@ -28,6 +29,7 @@ from fcnet.optim.solvers import of_objective
 from fcnet.optim.update import Updater
 from fcnet.records import dataclass
 from fcnet.training import build
+from fcnet.training.calibration import Calibrator
 from fcnet.training.estimate import Estimate, estimate, refuse_layers, refuse_table
 from fcnet.training.head import Head
 from fcnet.training.members import Own, members, pack, single
@@ -177,6 +179,8 @@ def prepare(
     wanted = configs.asked_for(config, "training", "early_stopping")
     if wanted and stopping is not None and not validated and stopping != type(config.training)().early_stopping:
         raise ConfigError("needs a validation part, and the split column has none", key="training.early_stopping")
+    for key in () if validated else fitted_on_validation(config):
+        raise ConfigError("is fitted on a validation part, and the split column has none", key=key)
     settled = build.resolve(
         replace(config, data=loaded.resolved),
         loaded.target.task,
@@ -189,7 +193,7 @@ def prepare(
     metrics = chosen(config.metrics, loaded.target.task)
     settings = replace(settled.config, metrics=[metric.name for metric in metrics])
     configs.recheck(settings, config.name)
-    head = Head(settled.loss, loaded.target)
+    head = Calibrator.given(settings).applied(Head(settled.loss, loaded.target))
     encoder, driven = loaded.encoder, build.driven(settings.schedules)
     network = build.network(settings.network, encoder.n_in, head.n_out, driven=driven, n_cat=len(encoder.levels))
     average = None if settings.average is None else settings.average.decay

@@ -115,12 +115,14 @@ class Scorer:
             part = slice(at, at + size)
             p = self._predict(rows[part], ℓ[part], None if nats is None else nats[part])
             finite = np.isfinite(p).all(axis=1, keepdims=True) if decided else None
-            found.append(target.point(p) if finite is None else np.where(finite, p.argmax(axis=1, keepdims=True), -1))
+            found.append(target.point(p) if finite is None else np.where(finite, target.decided(p)[:, None], -1))
         p = found[0] if len(found) == 1 else joined(found)
         loss = float(np.average(ℓ, weights=w)) if w is None or w.sum() > 0 else float("nan")
         y = target.truths(self.y[rows])
         predicted = Decided(p[:, 0], (len(p), n_out), bool((p >= 0).all())) if decided else p
-        return loss, score(self.metrics, y, predicted, row_weights, self.guess, nats, intervals=intervals)
+        moved = target.threshold != 0.5 and not decided
+        chosen = Decided(target.decided(p), p.shape, bool(np.isfinite(p).all())) if moved else None
+        return loss, score(self.metrics, y, predicted, row_weights, self.guess, nats, chosen, intervals=intervals)
 
     def _predict(self, rows: Array, ℓ: Array, nats: Array | None) -> Array:
         """The predictions of some rows; what they cost goes into ℓ and nats."""
@@ -130,7 +132,7 @@ class Scorer:
                 self.poll()
                 part = rows[start : start + len(self._a)]
                 n = len(part)
-                self._a[:n] = self.forward(self.inputs, part)
+                self._a[:n] = self.head.tempered(self.forward(self.inputs, part))
                 fill_targets(self.y, self.one_hot, part, self._y[:n])
                 self._step.run()
                 p[start : start + n] = self._p[:n]

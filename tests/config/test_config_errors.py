@@ -71,7 +71,7 @@ WRONG_VALUES = [
     ("layers-as-text", 'network: {layers: "(64, 32)"}', "write [64, 32]"),
     ("patience-alone", "training: {early_stopping: 10}", "write {patience: 10}"),
     ("share-of-a-hundred", "network: {dropout: 20}", "as a share of a hundred write 0.2"),
-    ("metrics-as-text", "metrics: f1", "write [f1_macro]"),
+    ("metrics-as-text", "metrics: f1", "write [f1]"),
     ("metric", "metrics: [acuracy]", 'metrics.0: the text "acuracy", expected accuracy'),
     ("watched", "training: {early_stopping: {metric: accuracy}}", "did you mean val_accuracy?"),
     ("clip-zero", "training: {clip_norm: 0}", "training.clip_norm: 0, expected a number > 0 or null"),

@@ -122,6 +122,8 @@ training:
   checkpoint: {epochs: 1}
   max_minutes: null
   budget: null
+calibration: none
+threshold: 0.5
 metrics: auto
 report: false
 output: runs

@@ -114,7 +114,7 @@ def test_spellings_do_not_collide() -> None:
         ("schedule", "StepLR", "step"),
         ("schedule", "CosineAnnealingLR", "cosine"),
         ("schedule", "cosine_annealing", "cosine"),
-        ("metrics", "f1", "f1_macro"),
+        ("metrics", "f1_score", "f1_macro"),
         ("metrics", "acc", "accuracy"),
         ("metrics", "auc", "roc_auc"),
         ("metrics", "r2_score", "r2"),

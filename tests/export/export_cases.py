@@ -109,6 +109,8 @@ CASES: dict[str, dict[str, Any]] = {
     "binary": {"target": "yes", "network": {"layers": [{"units": 6, "activation": PARAMETRIC}]}},
     "two classes": {"target": "yes", "loss": "cross_entropy"},
     "labels": {"target": ["l1", "l2"], "network": {"layers": [{"units": 6, "activation": "elu"}]}},
+    "calibrated": {"target": "yes", "calibration": "temperature", "threshold": {"metric": "f1"}},
+    "calibrated classes": {"target": "kind", "calibration": "temperature"},
     "numbers": {"target": ["y", "n"], "task": "regression", "network": {"layers": [6], "output_activation": None}},
     "float64": {"target": "y", "dtype": "float64", "preprocess": {"clamp": True}},
     "quantile": {"target": "y", "loss": {"name": "quantile", "levels": [0.05, 0.25, 0.5, 0.9]}},

@@ -63,7 +63,7 @@ def taken_apart(run):
     """The run's nets as models of their own, each from a checkpoint that holds nothing else, with their weights."""
     held, models = checkpoint.read(run / "best.npz"), []
     fitted = {name: array for name, array in held.arrays.items() if name.startswith("preprocess/")}
-    header = {key: value for key, value in held.header.items() if key != "nets"}
+    header = {key: value for key, value in held.header.items() if key not in ("nets", "calibration")}
     header["config"] = {**header["config"], "ensemble": 1}
     for i, net in enumerate(held.header["nets"]):
         own = {name.removeprefix(f"{i}/"): a for name, a in held.arrays.items() if name.startswith(f"{i}/")}
@@ -96,7 +96,10 @@ def test_the_first_net_is_the_config_s_own(place):
 
     assert [net["member"] for net in several.header["nets"]] == [0, 1, 2]
     assert "nets" not in alone.header
+    assert {name.partition("/")[0] for name in alone.arrays if "/" in name} == {"calibration", "preprocess"}
     for name, array in alone.arrays.items():
+        if name.startswith("calibration/"):
+            continue  # of all nets together
         own = name if name.startswith("preprocess/") else f"0/{name}"
         np.testing.assert_array_equal(several.arrays[own], array)
     assert not np.array_equal(several.arrays["0/W1"], several.arrays["1/W1"])
