@@ -371,16 +371,15 @@ def _own_files(net: Predictor) -> tuple[Data, list[str], dict[str, Path]]:
     return section, [entry.sha256 for entry in wanted], found
 
 
-def report(run: Path | None = None, output: Path | None = None, data: object = None) -> dict[str, Any]:
-    """Write the page of a run (the newest complete one by default) into its folder, or to `output`; what was done.
+def page(run: Path | None = None, data: object = None) -> tuple[str, dict[str, Any]]:
+    """The page of a run (the newest complete one by default), and of which checkpoint it is.
 
     `data`: what it was trained on, where that came from memory. Without the rows the page does without what needs them.
     """
     net = Predictor.read(folder.resolve(run))
     notices = [_newest(net)] if run is None else []
-    path = output or net.path.parent / REPORT
-    notices += files.check_output(path, [net.path]) if output else []
     section, loaded = net.config.data, None
+    lacking: tuple[str, ...] = ()
     try:
         if data is None:
             section = _own_files(net)[0]
@@ -389,10 +388,19 @@ def report(run: Path | None = None, output: Path | None = None, data: object = N
             known = net.encoder, net.target
             loaded = tables.load(section, net.config.preprocess, dtype=net.config.dtype, data=data, fitted=known)
     except FcnetError as error:
-        notices.append(f"the page does without what needs the rows: {error.problems[0]}")
-    found = reports.gather(net, loaded, section, data, tuple(notices[-1:] if loaded is None else ()))
-    files.write_file(path, report_page.page(found).encode(), [net.path])
-    return {"report": str(files.near(path.resolve())), "checkpoint": str(net.path), "notices": notices}
+        lacking = (f"the page does without what needs the rows: {error.problems[0]}",)
+    found = reports.gather(net, loaded, section, data, lacking)
+    return report_page.page(found), {"checkpoint": str(net.path), "notices": [*notices, *lacking]}
+
+
+def report(run: Path | None = None, output: Path | None = None, data: object = None) -> dict[str, Any]:
+    """Write the page of a run into its folder, or to `output`; what was done. See `page`."""
+    checkpoint = folder.resolve(run)
+    replaced = files.check_output(output, [checkpoint]) if output else []
+    text, done = page(run, data)
+    path = output or checkpoint.parent / REPORT
+    files.write_file(path, text.encode(), [checkpoint])
+    return {"report": str(files.near(path.resolve())), **done, "notices": [*replaced, *done["notices"]]}
 
 
 def compare(runs: Sequence[Path], output: Path | None = None) -> dict[str, Any]:
@@ -404,7 +412,7 @@ def compare(runs: Sequence[Path], output: Path | None = None) -> dict[str, Any]:
     for run in runs:
         net = Predictor.read(folder.resolve(run))
         scores = listing.summary_of(net.path.parent)
-        if not scores.get("train"):
+        if "best_epoch" not in scores:
             raise CheckpointError("the run is not complete: it has no metrics.json", file=str(run))
         compared.append(comparison.Compared(run, net, scores, reports.curves_of(net.path.parent)))
     part = comparison.common_part(compared)

@@ -34,6 +34,8 @@ def command(runs: tuple[Path, ...], output: Path | None, json_: bool, quiet: boo
 
     if len(runs) < 2:
         raise UsageError("compare takes two runs or more: fcnet compare RUN RUN")
+    if str(output) == "-":
+        raise UsageError("what compare says goes to stdout; name a file for the page with -o")
     with signals.raising():
         found = api.compare(runs, output)
     if not quiet:

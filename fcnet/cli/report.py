@@ -9,6 +9,7 @@ import click
 from fcnet import signals
 from fcnet.cli import streams
 from fcnet.cli.command import FILE, Command, as_json, talk
+from fcnet.errors import UsageError
 
 EXAMPLE = """
 fcnet report runs/digits
@@ -18,7 +19,13 @@ fcnet report runs/digits -o digits.html
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Write a run's page.")
 @click.argument("run", required=False, type=FILE)
-@click.option("-o", "--output", type=FILE, metavar="FILE.html", help="The file to write; default: RUN/report.html.")
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    metavar="FILE.html",
+    help="The file to write, or - for stdout; default: RUN/report.html.",
+)
 @as_json
 @talk
 def command(run: Path | None, output: Path | None, json_: bool, quiet: bool, verbose: bool) -> None:
@@ -29,10 +36,15 @@ def command(run: Path | None, output: Path | None, json_: bool, quiet: bool, ver
     """
     from fcnet import api
 
+    if str(output) == "-" and json_:
+        raise UsageError("--json and the page both go to stdout; name a file with -o")
     with signals.raising():
-        done = api.report(run, output)
+        text, done = api.page(run) if str(output) == "-" else ("", api.report(run, output))
     if not quiet:
         streams.notices(done["notices"])
+    if text:
+        streams.show(text.rstrip("\n"))
+        return
     if json_:
         streams.show_json(done)
     else:

@@ -116,7 +116,7 @@ def record(
                 "epochs": run.summary.get("epochs"),
                 "seconds": run.summary.get("seconds"),
                 "parameters": run.net.network.layout.count,
-                "scores": {k: v for k, v in run.summary[part].items() if isinstance(v, Mapping)},
+                "scores": run.summary[part],
             }
             for run in runs
         ],

@@ -47,8 +47,20 @@ def summary_of(run: Path) -> dict[str, Any]:
         files.open_plain(run / folder.SUMMARY) as f,
     ):
         found = json.loads(f.read())
-        return found if isinstance(found, dict) else {}
+        if isinstance(found, dict):
+            return {key: _scores(each) if key in PARTS else each for key, each in found.items()}
     return {}
+
+
+def _scores(part: Any) -> dict[str, Any]:
+    """The loss and the metrics of a part, without what is no number."""
+    if not isinstance(part, Mapping):
+        return {}
+    scores = {name: each for name, each in part.items() if isinstance(each, Mapping)}
+    return {
+        name: {key: finite(each.get(key)) for key in ("value", "trivial", "low", "high")}
+        for name, each in scores.items()
+    }
 
 
 def entry(run: Path) -> dict[str, Any] | None:
@@ -58,7 +70,7 @@ def entry(run: Path) -> dict[str, Any] | None:
             header = checkpoint.peek(run / name)
             summary = summary_of(run)
             part = next((part for part in reversed(PARTS) if summary.get(part)), None)
-            scores = {} if part is None else {k: v for k, v in summary[part].items() if isinstance(v, Mapping)}
+            scores = {} if part is None else summary[part]
             return {
                 "run": str(run),
                 "name": str(header["name"]),

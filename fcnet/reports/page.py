@@ -93,7 +93,8 @@ svg .dot { fill: currentColor; fill-opacity: .5; stroke: none; } svg .mark { fil
   --c4: #7a358f; --c5: #7a6000; --c6: #444; }
   body { font-size: 10.5pt; } nav, .skip { display: none; } main, header, footer { max-width: none; }
   * { print-color-adjust: exact; } details::details-content { content-visibility: visible; display: block;
-  height: auto; } h2, h3, thead, summary { break-after: avoid; } tr { break-inside: avoid; }
+  height: auto; } h2, h3, caption, thead, summary { break-after: avoid; }
+  tr { break-inside: avoid; }
   pre, .scroll { overflow: visible; } pre { white-space: pre-wrap; } }
 """
 

@@ -212,8 +212,8 @@ def _told(judged: Judged, i: int) -> tuple[str, str]:
     y, p, labels = judged.y[i], judged.p[i], judged.labels
     if judged.y.ndim == 1:
         k, right = int(p.argmax()), int(y)
-        rest = "" if k == right else f", {labels[right]} {100 * p[right]:.2g}%"
-        return labels[right], f"{labels[k]} {100 * p[k]:.3g}%{rest}"
+        rest = "" if k == right else f"; {labels[right]}: {100 * p[right]:.2g}%"
+        return labels[right], f"{labels[k]}: {100 * p[k]:.3g}%{rest}"
     if judged.target.shares:
         there = ", ".join(name for name, each in zip(labels, y, strict=True) if each)
         said = ", ".join(f"{name} {each:.2g}" for name, each in zip(labels, p, strict=True) if each > 0.5)

@@ -125,6 +125,33 @@ def test_the_newest_run_is_taken_and_the_file_named(runs, capsys):
     assert refused == 2
 
 
+def test_a_dash_sends_the_page_to_stdout(runs, capsys):
+    """`-o -` prints the page that `-o FILE` writes, and no file named - appears."""
+    main(["report", "runs/binary", "-o", "b.html", "-q"])
+    capsys.readouterr()
+
+    code = main(["report", "runs/binary", "-o", "-"])
+    out = capsys.readouterr().out
+
+    assert (code, out) == (0, Path("b.html").read_text(encoding="utf-8"))
+    assert not Path("-").exists()
+    assert main(["report", "runs/binary", "-o", "-", "--json"]) == 2
+
+
+@pytest.mark.parametrize("spoiled", ["{", "[]", '{"test": 3, "train": {"accuracy": {"value": "tall order"}}}'])
+def test_files_that_are_spoiled_do_not_stop_a_page(runs, tmp_path, monkeypatch, spoiled):
+    """What cannot be read of metrics.json, metrics.csv, log.txt and environment.json is not shown."""
+    for name in ("metrics.json", "metrics.csv", "log.txt", "environment.json"):
+        shutil.copytree(runs / "binary", tmp_path / name)
+        (tmp_path / name / name).write_bytes(spoiled.encode() + b"\xff\x00" * (name != "metrics.json"))
+    monkeypatch.chdir(tmp_path)
+
+    for name in ("metrics.json", "metrics.csv", "log.txt", "environment.json"):
+        page = Path(api.report(Path(name))["report"]).read_text(encoding="utf-8")
+        assert Parsed(page).open == []
+        assert "tall order" not in page.partition("<main")[2].partition('id="data"')[0]
+
+
 def test_without_its_rows_a_run_still_has_a_page(runs, tmp_path, monkeypatch):
     """Where the data are gone, the page does without predictions and says why."""
     shutil.copytree(runs / "regression", tmp_path / "alone")
