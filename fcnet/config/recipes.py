@@ -56,7 +56,6 @@ def realmlp(facts: Facts, epochs: int = 256, waves: bool = True) -> dict[str, An
     """
     kind = Target if facts.task is None else TASKS[facts.task]
     numbers, classes = issubclass(kind, Numbers), issubclass(kind, Classes)
-    sizes = ((1_024, 64), (8_192, 128), (30_000, 256), (100_000, 512))  # of batches, up to so many rows; else 1,024
     metric = facts.metric or ("rmse" if numbers else "accuracy")
     smoothed = classes and metric not in BY_PROBABILITY
     return {
@@ -84,7 +83,7 @@ def realmlp(facts: Facts, epochs: int = 256, waves: bool = True) -> dict[str, An
         "schedules": {"weight_decay": "flat_cos", "dropout": "flat_cos"},
         "training": {
             "epochs": epochs,
-            "batch_size": next((size for rows, size in sizes if (facts.rows or 0) <= rows), 1_024),
+            "batch_size": _batch(facts.rows or 0),
             "early_stopping": {
                 "metric": f"val_{metric}",
                 "patience": epochs,
@@ -92,6 +91,12 @@ def realmlp(facts: Facts, epochs: int = 256, waves: bool = True) -> dict[str, An
             },
         },
     }
+
+
+def _batch(rows: int) -> int:
+    """The size of RealMLP's batches."""
+    sizes = ((1_024, 64), (8_192, 128), (30_000, 256), (100_000, 512))
+    return next((size for most, size in sizes if rows <= most), 1_024)
 
 
 RECIPES: dict[str, Recipe] = {"plain": plain, "realmlp": realmlp}
@@ -107,30 +112,42 @@ INPUTS = 1_000
 @dataclass(frozen=True)
 class Quality:
     """A recipe, its length and its ensemble, by what a run costs: the rows that it learns from, over all epochs and
-    nets, counted double at a thousand inputs. `epochs` and `nets` on few rows; on more, first fewer nets, then fewer
-    epochs, so that the cost is `seen` at most; but never fewer epochs than `least`."""
+    nets, counted double at a thousand inputs.
+
+    That is `passes` over the rows, but no less than `few` rows or `longest` passes, which small tables have time for,
+    and no more than `many` rows. A net has enough of these passes for `steps` steps before there is another; `epochs`
+    and `nets` at most.
+    """
 
     epochs: int
-    seen: int
+    nets: int
+    steps: int
+    passes: int
+    longest: int
+    few: int
+    many: int
     least: int
-    """Also what is said before the rows are counted, since a run that goes on may have grown longer, not shorter."""
-    nets: int = 1
+    """Epochs on however many rows; also what is said before they are counted, as a run that goes on has no fewer."""
     recipe: str = "realmlp"
 
     def __call__(self, facts: Facts) -> dict[str, Any]:
         """What stands under a config's own keys."""
         waves = (facts.numbers or 0) <= FEW_NUMBERS
+        if facts.rows is None:
+            return realmlp(facts, self.least, waves)
+        rows = max(facts.rows, 1)
         inputs = (facts.inputs or 0) + waves * 3 * (facts.numbers or 0)
-        fit = 0.0 if facts.rows is None else self.seen / (max(facts.rows, 1) * (1 + inputs / INPUTS))
-        nets = max(1, min(self.nets, int(fit / self.epochs)))
-        epochs = max(self.least, min(self.epochs, int(fit)))
+        passes = min(max(self.passes, min(self.longest, self.few / rows)), self.many / rows) / (1 + inputs / INPUTS)
+        enough = max(self.least, min(self.epochs, self.steps * min(1.0, _batch(rows) / rows)))
+        nets = max(1, min(self.nets, round(passes / enough)))
+        epochs = max(self.least, min(self.epochs, int(passes / nets)))
         return {**({"ensemble": nets} if nets > 1 else {}), **realmlp(facts, epochs, waves)}
 
 
 QUALITIES = {
-    "fast": Quality(40, 700_000, least=2),
-    "default": Quality(128, 3_500_000, least=5),
-    "best": Quality(256, 16_000_000, least=12, nets=8),
+    "fast": Quality(128, 1, steps=2_500, passes=40, longest=128, few=150_000, many=700_000, least=2),
+    "default": Quality(256, 6, steps=2_500, passes=150, longest=512, few=800_000, many=4_200_000, least=5),
+    "best": Quality(256, 8, steps=5_000, passes=140, longest=2_048, few=16_000_000, many=16_000_000, least=12),
 }
 
 

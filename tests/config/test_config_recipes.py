@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -214,28 +215,42 @@ def test_realmlp_smooths_labels_where_decisions_count(
 
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_a_quality_is_its_recipe_at_a_length_by_the_rows(quality: str) -> None:
-    """A quality's config is its recipe's but for what goes by time, and never takes more epochs for more rows."""
+    """A quality's config is its recipe's but for what goes by time, and never makes more passes over more rows."""
     chosen = QUALITIES[quality]
 
     sizes = [Facts("binary", rows, 5, 5, 0) for rows in (50, 1_000, 10_000, 100_000, 1_000_000)]
     found = [defaults(None, quality, facts) for facts in sizes]
-    lengths = [each["training"]["epochs"] for each in found]
-    assert lengths == sorted(lengths, reverse=True)
-    for each, facts in zip(found, sizes, strict=True):
-        nets, epochs = each.get("ensemble", 1), each["training"]["epochs"]
-        assert nets * epochs * (facts.rows or 0) <= chosen.seen or (nets, epochs) == (1, chosen.least)
-    assert defaults(None, quality, Facts())["training"]["epochs"] <= lengths[-1]
+    lengths = [(each.get("ensemble", 1), each["training"]["epochs"]) for each in found]
+    passes = [nets * epochs for nets, epochs in lengths]
+    for (nets, _), (fewer, more) in zip(lengths[1:], itertools.pairwise(passes), strict=True):
+        assert more < fewer + nets  # epochs are whole
+    for length, each, facts in zip(lengths, passes, sizes, strict=True):
+        assert each * (facts.rows or 0) <= chosen.many or length == (1, chosen.least)
+    assert defaults(None, quality, Facts())["training"]["epochs"] <= lengths[-1][1]
     own, recipe = (defaults(*names, sizes[1]) for names in ((None, quality), (chosen.recipe, None)))
     assert {key for key in recipe if recipe[key] != own[key]} <= {"training"}
     assert own["recipe"] == chosen.recipe
 
 
-def test_better_qualities_are_longer() -> None:
-    """fast, default and best are in the order of their lengths, whatever the number of rows."""
-    for rows in (100, 3_000, 30_000, 300_000):
-        lengths = [defaults(None, name, Facts("binary", rows, 5, 5, 0))["training"]["epochs"] for name in QUALITIES]
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_the_lengths_in_the_documentation_are_those_of_the_qualities(quality: str) -> None:
+    """docs/recipes.md says how many nets and epochs a table of 20 numbers gets."""
+    text = (Path(__file__).parents[2] / "docs/recipes.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| `{quality}` |")]
 
-        assert lengths == sorted(lengths), rows
+    rows = (1_000, 5_000, 25_000, 100_000, 1_000_000)
+    found = [defaults(None, quality, Facts("binary", n, 20, 20, 0)) for n in rows]
+    lengths = [f"{each.get('ensemble', 1)} × {each['training']['epochs']}" for each in found]
+    assert [cell.strip() for cell in row.split("|")[3:8]] == lengths
+
+
+def test_better_qualities_are_longer() -> None:
+    """fast, default and best are in the order of the passes that they make, whatever the number of rows."""
+    for rows in (100, 3_000, 30_000, 300_000):
+        found = [defaults(None, name, Facts("binary", rows, 5, 5, 0)) for name in QUALITIES]
+
+        passes = [each.get("ensemble", 1) * each["training"]["epochs"] for each in found]
+        assert passes == sorted(passes), rows
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
