@@ -132,9 +132,11 @@ def _layer_rate(profile: Profile, layer: int) -> float:
 
 def _share(prepared: Prepared, layer: int) -> float:
     """The part of all parameters that layer i holds: the update is one pass over θ, the same for each of them."""
-    slots = prepared.network.layout.slots
-    own = sum(_size(slot.shape) for slot in slots if slot.name in (f"b{layer}", f"W{layer}"))
-    return own / sum(_size(slot.shape) for slot in slots)
+    network = prepared.network
+    named = [names.values() for number, names in zip(network.numbers, network.names, strict=True) if number == layer]
+    own = {name for names in named for name in names}
+    sizes = {slot.name: _size(slot.shape) for slot in network.layout.slots}
+    return sum(size for name, size in sizes.items() if name in own) / sum(sizes.values())
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -19,6 +19,7 @@ from fcnet.optim.rules import Optimizer, of_matrices
 from fcnet.optim.solvers import of_objective
 from fcnet.optim.update import Updater
 from fcnet.records import dataclass
+from fcnet.reports.summary import encodings
 from fcnet.reports.summary import net as chain
 from fcnet.reports.text import count
 from fcnet.training.estimate import refuse_memory
@@ -98,7 +99,7 @@ def explain(trial: Trial, everything: bool) -> Explanation:
         f"{chain(*network.outline)} · {count(network.layout.count, 'parameter')} · {trial.loss.name}",
         batch,
         {
-            "Forward": tuple(_section(p, "forward") for p in shown),
+            "Forward": (*_encoded(trial), *(_section(p, "forward") for p in shown)),
             "Loss": (_loss(trial, found),),
             "Backward": tuple(section for section in backward if section.equations),
             "Update": _updates(trial.prepared.update, found),
@@ -199,6 +200,23 @@ def _loss(trial: Trial, found: Trace) -> EquationGroup:
             ),
         ),
     )
+
+
+def _encoded(trial: Trial) -> list[EquationGroup]:
+    """How numbers become inputs, an equation for each encoding that is a formula."""
+    features = trial.prepared.data.encoder.features
+    return [
+        EquationGroup(
+            f"{count(n, 'column')}, {feature.encoding.name}",
+            (
+                _equation(
+                    "", f"z = {text.partition(': ')[2]}", feature.encoding.f, None, note="x is a cell, z an input"
+                ),
+            ),
+        )
+        for feature, text, n in encodings(features)
+        if hasattr(feature.encoding, "f")
+    ]
 
 
 def _tuple(lines: Sequence[str]) -> str:

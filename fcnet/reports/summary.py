@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fcnet.data.encodings import Fitted
 from fcnet.data.options import Task
 from fcnet.data.target import TASKS
-from fcnet.formulas.notation import compact
+from fcnet.formulas.notation import compact, line
 from fcnet.metrics import METRICS
 from fcnet.reports.text import cells, count, figures, fold, label_width, left, shorten, table
 from fcnet.training.events import Glance
@@ -95,3 +96,19 @@ def tail(summary: Mapping[str, Any], name: str, checkpoint: str, following: str,
     if width is None or cells(line) <= width:
         return [*best, line]
     return [*best, files, left("next", indent) + following]
+
+
+def encodings(features: Sequence[Fitted]) -> list[tuple[Fitted, str, int]]:
+    """For each encoding a column of it, its name with the formula of a number x where it has one, and how many have it.
+
+    >>> from fcnet.data.encodings import NumberColumn
+    >>> from fcnet.data.encodings.standard import Standard
+    >>> encodings([NumberColumn(name, Standard(), state={"mean": (0.0,), "scale": (1.0,)}) for name in "ab"])[0][1:]
+    ('standard: (x − mean) / scale', 2)
+    """
+    found = []
+    for name, first in {feature.encoding.name: feature for feature in reversed(features)}.items():
+        formula = getattr(first, "formula", None)
+        text = name if formula is None else f"{name}: {line(formula, {})}"
+        found.append((first, text, sum(feature.encoding.name == name for feature in features)))
+    return found[::-1]

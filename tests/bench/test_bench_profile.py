@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from fcnet.backends.numpy import NumpyBackend
 from fcnet.backends.ops import Accumulate, Matmul, Phase
 from fcnet.config.schema import Config
 from fcnet.data.source import MemorySource
+from fcnet.reports.bench import _share
 from fcnet.training import timing
 from fcnet.training.prepare import Prepared, prepare
 from fcnet.training.timing import candidates, flops, matmuls, measure, sections
 
+MINIMAL = {"data": {"train": "a.csv", "target": "y"}}
 BACKENDS = {"numpy": NumpyBackend}
 if choice.installed("numba"):
     from fcnet.backends.numba.backend import Least, NumbaBackend
@@ -155,3 +158,17 @@ def test_short_epochs_are_counted_by_rows(prepared, monkeypatch):
     # events of an epoch of 60 rows in batches of 16: whatever the chunks, 60 rows go by between two of its ends
     rows = trial.state.epoch * 60 + trial.state.row - 16
     assert seconds == pytest.approx((next(clock) - 1) * 16 / rows)
+
+
+def test_the_update_is_shared_out_to_all_layers(settings):
+    """A layer has the part of the update that its parameters are of all, whatever they are called."""
+    layers = [{"name": "cosine"}, {"name": "scale"}, {"name": "layer_norm"}, 4]
+    given = settings()
+    subject = prepare(
+        replace(given, network=config.from_mapping({**MINIMAL, "network": {"layers": layers}}).network), 1
+    )
+
+    shares = [_share(subject, i) for i in range(subject.network.numbers[-1] + 1)]
+
+    assert sum(shares) == pytest.approx(1)
+    assert all(share > 0 for share in shares[1:])

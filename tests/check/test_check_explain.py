@@ -261,3 +261,37 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+
+def test_every_rule_is_explained_with_what_it_moves(plants, capsys):
+    """Where groups have rules of their own, each has its equations under its rates and the names of its parameters."""
+    rule = 'optimizer={name: adamw, lr: 0.01, groups: [{match: "W*", name: muon, momentum: 0.8}]}'
+
+    code, out, _ = run(capsys, "explain", "plants.yaml", rule, "training.clip_norm=0.1")
+
+    assert code == 0
+    adamw, muon = out.index("adamw, lr = 0.01, t = 1, decay = 0.01 on weights, of b1, b2, b3"), out.index("muon, lr")
+    assert "muon, lr = 0.02, t = 1, of W1, W2, W3" in out
+    assert adamw < out.index("m′ = 0.9 · m + 0.1 · g") < muon
+    assert muon < out.index("d = direction(g, momentum)") < out.index("θ′ = θ − lr · d")
+    assert out.count("θ′ − θ 1") == 1  # the step that all of them make
+
+
+def test_a_solver_is_explained_by_its_first_iteration(plants, capsys):
+    """L-BFGS goes straight down at first, as far as its line search says, and the loss falls."""
+    code, out, _ = run(capsys, "explain", "plants.yaml", "optimizer=lbfgs", "network.layers=[6, 4]")
+
+    assert code == 0
+    assert re.search(r"lbfgs, α = [\d.e-]+\n", out)
+    assert re.search(r"θ′ = θ \+ α · p +✓", out)
+    before, after = map(float, re.search(r"L goes from ([\d.]+) to ([\d.]+), by −", out).groups())
+    assert after < before
+
+
+def test_an_encoding_is_shown_as_a_formula(plants, capsys):
+    """What becomes of a cell before the first layer stands in front of it, with the file that says so."""
+    _, out, _ = run(capsys, "explain", "plants.yaml")
+
+    shown = out[: out.index("layer 1: ")]
+    assert "4 columns, standard\n          z = (x − mean) / scale\n" in shown
+    assert re.search(r"fcnet\.data\.encodings\.standard:Standard\.f, line \d+", shown)

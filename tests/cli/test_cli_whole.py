@@ -121,6 +121,7 @@ def test_inspect_shows_net_columns_classes_and_arrays(call, trained):
     assert re.search(r"^columns +size, age, place$", out, re.MULTILINE)
     assert re.search(r"^target +3 classes \(flower\)$", out, re.MULTILINE)
     assert re.search(r"^ +W1 +8 × 4 +float32 +128 bytes$", out, re.MULTILINE)
+    assert re.search(r"^encoded +standard: \(x − mean\) / scale \(\d column", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", ["eval", "inspect", "predict"])
