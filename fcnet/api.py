@@ -348,6 +348,8 @@ def _own_data(net: Predictor, split: str | None) -> tuple[tables.Dataset, str, s
         raise DataError(f"the run had no {part} part, only {there}; choose --split, or name a file with --data")
     section, shas, found = _own_files(net)
     loaded = tables.load(section, net.config.preprocess, dtype=net.config.dtype, fitted=(net.encoder, net.target))
+    if net.header.get("refit"):
+        loaded = tables.together(loaded)
     changed = [file.sha256 for file in loaded.files] != shas
     if changed or loaded.part_hashes[part] != parts[part].sha256:
         raise DataError(

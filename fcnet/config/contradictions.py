@@ -89,7 +89,11 @@ def _parts(config: Config, tree: Tree) -> Iterator[Clash]:
 
 def fitted_on_validation(config: Config) -> list[str]:
     """The keys that ask for something that only validation rows can say."""
-    asked = {"calibration": config.calibration == "temperature", "threshold": isinstance(config.threshold, Threshold)}
+    asked = {
+        "calibration": config.calibration == "temperature",
+        "threshold": isinstance(config.threshold, Threshold),
+        "refit": config.refit is True,
+    }
     return [key for key, needed in asked.items() if needed]
 
 

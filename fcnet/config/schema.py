@@ -223,6 +223,9 @@ class Config:
     numbers, are averaged."""
     members: Members = field(default_factory=Members)
     """What each net of an ensemble has of its own, and which of them predict."""
+    refit: Literal["auto"] | bool = False
+    """Whether the net is trained once more, as long as was best, on training and validation rows: `best.npz` is that
+    one then, and `validated.npz` the one that was judged. `auto`: where validation rows are drawn from the table."""
     average: Average | None = None
     """An average of the parameters over the last steps, which is scored and kept; `null`: none."""
     training: Training = field(default_factory=Training)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fcnet.data.dataset import Dataset, load, score
+from fcnet.data.dataset import Dataset, load, score, together
 from fcnet.data.encode import Encoder
 from fcnet.data.stream import stream
 from fcnet.data.tally import Tally
 from fcnet.data.target import Target
 
-__all__ = ["Dataset", "Encoder", "Tally", "Target", "load", "score", "stream"]
+__all__ = ["Dataset", "Encoder", "Tally", "Target", "load", "score", "stream", "together"]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,15 @@ class Dataset:
     def x(self) -> Array:
         """The numbers among the inputs, (n, n_in) of the dtype."""
         return self.inputs.x
+
+
+def together(data: Dataset) -> Dataset:
+    """The same data with the validation rows among those of training; the weights have mean 1 over all of these."""
+    rows = np.sort(np.concatenate([data.parts["train"], data.parts["validation"]]))
+    both = "".join(data.part_hashes[name] for name in ("train", "validation"))
+    hashes = {**data.part_hashes, "train": hashlib.sha256(both.encode()).hexdigest(), "validation": rows_hash(rows[:0])}
+    w = data.w if data.w is None else data.w / data.w[rows].mean()
+    return replace(data, w=w, parts={**data.parts, "train": rows, "validation": rows[:0]}, part_hashes=hashes)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
     chain = drawn(*parts.network.outline)
     optimizer = f"{getattr(parts.config.optimizer, 'name', '')} {compact(parts.config.optimizer.lr)}"
     nets = header.get("nets", [None])
+    at = f"epoch {header['epoch']}"
+    again = ["refitted on validation rows too"] if header.get("refit") else []
     classes = parts.head.target.classes or ()
     indent = label_width(header["name"])
 
@@ -52,7 +54,7 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
         *line(header["name"], escape(str(found.path)), when),
         *line("net", chain, size(len(nets), len(nets) * parts.network.layout.count), parts.config.dtype),
         *names("nets", [_net(net) for net in nets] if "nets" in header else []),
-        *line("trained", f"epoch {header['epoch']}", f"step {header['step']:,}", optimizer, f"rows: {', '.join(rows)}"),
+        *line("trained", at, f"step {header['step']:,}", optimizer, f"rows: {', '.join(rows)}", *again),
         *line("target", what),
         *names("classes", classes),
         *names("columns", parts.encoder.columns),

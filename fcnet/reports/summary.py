@@ -89,6 +89,8 @@ def tail(summary: Mapping[str, Any], name: str, checkpoint: str, following: str,
     """
     indent = label_width(name)
     parts = {part: summary[part] for part in PARTS[1:] if summary.get(part)} or {"train": summary["train"]}
+    again = summary.get("refit") or {}
+    parts |= {"test, refitted": again["test"]} if again.get("test") else {}
     first = f"epoch {summary['best_epoch']} of {summary['epochs']}"
     best = scores(parts, "best", first, indent, summary.get("weighted_by"))
     files = left("files", indent) + f"{checkpoint} …"

@@ -22,7 +22,10 @@ BEST, LAST, SUMMARY, ENVIRONMENT, LOG = "best.npz", "last.npz", "metrics.json", 
 RUNS = Path("runs")
 
 SAVED = "saved"  # a key of environment.json
-_OURS = {BEST, LAST, SUMMARY, ENVIRONMENT, LOG, "metrics.csv", "config.yaml", "report.html"}
+VALIDATED = "validated.npz"
+"""The best net, where best.npz is one that was trained on validation rows too."""
+
+_OURS = {BEST, LAST, VALIDATED, SUMMARY, ENVIRONMENT, LOG, "metrics.csv", "config.yaml", "report.html"}
 _TICK = timedelta(microseconds=1)
 _MOST_NOTES = 1 << 20  # bytes of an environment.json that are looked at
 

@@ -163,6 +163,7 @@ class Header:
     metrics: dict[str, float | None] | None
     machine: dict[str, str | bool | int | float | None]
     nets: Annotated[list[NetRecord], Len(1)] | None = None
+    refit: bool | None = None
     content: Hash | None = None
     teacher: Hash | None = None
     guess_weighted_by: str | None = None

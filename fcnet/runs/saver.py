@@ -70,8 +70,11 @@ class Saver:
         `check` raises where the state makes no sense for the run. CheckpointError where the files do not belong
         together.
         """
-        header = held.header
+        header, kept = held.header, self.run.folder.read(folder.VALIDATED)
         self._check_run(header, str(held.path))
+        if kept is not None:  # best.npz may have seen the validation rows
+            self.run.folder.write(folder.BEST, [kept])
+            self.run.folder.remove(folder.VALIDATED)
         check_members(self.network, held, self.state.θ.dtype.name, tuple(self.state.vectors))
         try:
             numbers = self.pack.numbers
@@ -168,6 +171,15 @@ class Saver:
         if not self.best.saved:
             self.run.save(folder.BEST, *self._of_best())
             self.best.saved = True
+
+    def refitted(self, about: Mapping[str, Any]) -> None:
+        """Save the nets that were trained once more as best.npz; `about`: what their header says else."""
+        self.header = {**self.header, **about}
+        self.run.save(folder.BEST, *self._of_best())
+
+    def keep_validated(self) -> None:
+        """Save the best nets so far under a name of their own."""
+        self.run.save(folder.VALIDATED, *self._of_best())
 
     def packed(self) -> bytes:
         """What best.npz would be now, as bytes."""

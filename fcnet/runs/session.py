@@ -22,7 +22,7 @@ from fcnet.backends.base import Backend
 from fcnet.backends.ops import Array
 from fcnet.config.schema import Config, Threshold, Training
 from fcnet.config.spans import seconds
-from fcnet.data import Dataset
+from fcnet.data import Dataset, together
 from fcnet.data.opened import identity
 from fcnet.errors import DataError, DivergedError, Stopped, escape
 from fcnet.metrics import METRICS, chosen
@@ -41,6 +41,7 @@ from fcnet.training.events import Epoch, Event, Finished, Glance, Notice, Progre
 from fcnet.training.loop import Plan
 from fcnet.training.pack import Pack
 from fcnet.training.prepare import Prepared, prepare
+from fcnet.training.refit import refit, unsound
 from fcnet.training.scoring import Scorer, summary, weighted_by
 from fcnet.training.state import State
 
@@ -354,6 +355,7 @@ class _Session:
                     "the net gives one value for every row, as it does when its units are dead or its weights start "
                     "alike; try a lower optimizer.lr, or network.activation: leaky_relu"
                 )
+            yield from self._refit(done)
         except _StopAsked as end:
             yield Saving(run.path / folder.LAST)
             raise Stopped(self._stopped(end), end.code, saved=bool(self.state.step)) from None
@@ -508,6 +510,35 @@ class _Session:
                 metric: {when: scores[metric]["value"] for when, scores in both.items()} for metric in both["after"]
             }
         return said
+
+    def _refit(self, done: dict[str, Any]) -> Iterator[Notice]:
+        """Train once more on validation rows too, where that is asked for, and add its scores to the summary."""
+        asked, prepared = self.ready.prepared.settings.refit, self.ready.prepared
+        if not asked:
+            return
+        why = unsound(prepared) if asked == "auto" else None
+        if why is not None:
+            yield self._say(f"no refit: {why}")
+            return
+        data = together(self.data)
+        rows = data.parts["train"]
+        yield self._say(f"refit: training once more, on {len(rows):,} rows of training and validation")
+        self.saver.keep_validated()
+        try:
+            for _ in refit(self.pack, self.plan):
+                self.watch.poll()
+        except DivergedError as error:
+            yield self._say(f"no refit: {error.problems[0].text}; best.npz is the net that was validated")
+            return
+        parts = {name: {"rows": part.rows, "sha256": part.sha256} for name, part in _parts(data).items()}
+        self.saver.refitted({"refit": True, "parts": parts})
+        scorer = self.pack.scorer()
+        tested = data.parts["test"]
+        done["refit"] = {
+            "rows": len(rows),
+            "train": summary(*scorer(rows)),
+            "test": summary(*scorer(tested, intervals=True)) if len(tested) else None,
+        }
 
     def _ended(self) -> bool:
         return self.state.finished is not None or self.state.epoch >= self.plan.epochs

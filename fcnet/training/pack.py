@@ -108,10 +108,10 @@ class Pack:
         self.each(self.best.epoch)[left] = state.best_epoch[...] = state.epoch
         return True
 
-    def take_up(self, left: list[int]) -> None:
-        """These places are left of a run that goes on."""
-        if len(left) < len(self.numbers):
-            self.program.keep(left)
+    def take_up(self, which: list[int]) -> None:
+        """Go on with these of those that are left."""
+        if len(which) < len(self.left):
+            self.program.keep(which)
 
     def recall(self, plan: Plan) -> None:
         """Find again what the members in `best` said on validation, and which are picked, once they are there."""
