@@ -82,14 +82,14 @@ def unpaired(runs: Sequence[Compared], part: str) -> str | None:
 
 def differences(runs: Sequence[Compared], judged: Sequence[Judged], part: str) -> list[Difference]:
     """Each metric that all have, of each run against the first; `judged` are their predictions of the same rows."""
-    drawn = [Resampled(each.y, each.p, each.w, None) for each in judged]
     found = []
     for name, metric in METRICS.items():
         values = [finite(run.summary[part].get(name, {}).get("value")) for run in runs]
         if None in values:
             continue
+        drawn = [Resampled(each.y, each.seen(metric), each.w, None) for each in judged]
         first = drawn[0].values(metric)
-        at = [metric.value(each.y, each.p, each.w) for each in judged]
+        at = [metric.value(each.y, each.seen(metric), each.w) for each in judged]
         for i in range(1, len(runs)):
             apart = float(values[i]) - float(values[0])  # type: ignore[arg-type]  # none of them is None
             d = drawn[i].values(metric) - first

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcnet.data.target import Target
+from fcnet.metrics import Decided, Metric
 from fcnet.records import dataclass
 
 Array = NDArray[Any]
@@ -39,6 +40,17 @@ class Judged:
         """What the columns of p are about: classes, labels, targets."""
         return tuple(map(str, self.target.classes or self.target.names))
 
+    @property
+    def decided(self) -> Array:
+        """Of classes the one that is said of each row, (n,)."""
+        return self.target.decided(self.p)
+
+    def seen(self, metric: Metric) -> Array | Decided:
+        """What a metric judges of the predictions."""
+        if metric.by_decision and self.target.classes is not None:
+            return Decided(self.decided, self.p.shape, bool(np.isfinite(self.p).all()))
+        return self.p
+
     def cost(self) -> Array:
         """How wrong each row is, (n,): −ln p(right), its mean over labels, the mean |error| over spreads of targets."""
         if self.y.ndim == 1:
@@ -61,10 +73,9 @@ def spaced(n: int, most: int = ROWS) -> Array:
     return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(np.int64))
 
 
-def confusion(y: Array, p: Array, w: Array) -> Array:
-    """(K, K): the weight of the rows of each class (down) that are taken for each class (across)."""
-    k = p.shape[1]
-    return np.bincount(y * k + p.argmax(axis=1), w, k * k).reshape(k, k)
+def confusion(y: Array, decided: Array, w: Array, k: int) -> Array:
+    """(k, k): the weight of the rows of each class (down) that are taken for each class (across)."""
+    return np.bincount(y * k + decided, w, k * k).reshape(k, k)
 
 
 @dataclass(frozen=True)

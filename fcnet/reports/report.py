@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,16 @@ from fcnet.reports.judged import Judged, lookup, spaced
 from fcnet.reports.listing import summary_of
 from fcnet.runs import folder
 from fcnet.runs import log as logs
+from fcnet.runs.importance import importance
 from fcnet.runs.model import BATCH, Predictor
 from fcnet.training.gradcheck import Trial
 from fcnet.training.prepare import Prepared
 from fcnet.training.program import Forward
 
 Array = NDArray[Any]
+
+COLUMNS = 100
+"""Of so many columns at most the importance is looked for."""
 
 WORST = 10
 CELLS = 8
@@ -86,6 +91,8 @@ class Report:
     shown: tuple[str, ...]
     """The columns of which `worst` has the cells."""
     singles: tuple[Single, ...]
+    importance: Mapping[str, Any] | None
+    """What `importance` finds on the rows that are judged; None without them, and of more columns than `COLUMNS`."""
     notices: tuple[str, ...]
 
 
@@ -98,6 +105,7 @@ def gather(
     """
     path = net.path.parent
     judged = None if data is None else judge(net, data)
+    few = 1 < len(net.encoder.columns) <= COLUMNS
     worst: tuple[Worst, ...] = ()
     shown: tuple[str, ...] = ()
     if judged is not None and data is not None:
@@ -115,6 +123,7 @@ def gather(
         worst,
         shown,
         () if judged is None or data is None or len(net.nets) < 2 else _singles(net, data, judged),
+        None if judged is None or data is None or not few else importance(net, data, judged.name),
         notices,
     )
 
@@ -142,7 +151,8 @@ def _singles(net: Predictor, data: Dataset, judged: Judged) -> tuple[Single, ...
         with net.engine() as engine:
             outputs = Forward(engine.backend, net.network, each.θ, each.q, BATCH)(inputs)
             p = net.target.point(net.head.predictions(engine.backend, outputs))
-        scores = {metric.name: metric.value(judged.y, p, judged.w) for metric in net.metrics}
+        alone = replace(judged, p=p)
+        scores = {metric.name: metric.value(judged.y, alone.seen(metric), judged.w) for metric in net.metrics}
         found.append(Single(each.member, each.weight, each.epoch, scores))
     return tuple(found)
 
@@ -211,7 +221,7 @@ def _told(judged: Judged, i: int) -> tuple[str, str]:
     """What a row is, and what was said of it."""
     y, p, labels = judged.y[i], judged.p[i], judged.labels
     if judged.y.ndim == 1:
-        k, right = int(p.argmax()), int(y)
+        k, right = int(judged.target.decided(p[None])[0]), int(y)
         rest = "" if k == right else f"; {labels[right]}: {100 * p[right]:.2g}%"
         return labels[right], f"{labels[k]}: {100 * p[k]:.3g}%{rest}"
     if judged.target.shares:

@@ -63,6 +63,7 @@ def page(found: Report) -> str:
         PagePart("Data", _data(found)),
         PagePart("Learning", _learning(found)),
         *([] if found.judged is None else [_predictions(found.judged), PagePart("Worst rows", _worst(found))]),
+        PagePart("Importance", _importance(found)),
         PagePart("Nets", _singles(found)),
         PagePart("Weights", _weights(found)),
         PagePart("Config", _config(found)),
@@ -250,11 +251,15 @@ def _predictions(judged: Judged) -> PagePart:
     else:
         content = figures(_numbers(judged), "judged")
     seen = f"{len(judged.y):,} rows" if len(judged.y) == judged.total else f"{len(judged.y):,} of {judged.total:,} rows"
-    return PagePart("Predictions", paragraph(f"On {seen} of {judged.name}.") + content)
+    said = [f"On {seen} of {judged.name}."]
+    if judged.target.threshold != 0.5:
+        said.append(f"{judged.labels[1]} is said where its probability is above {judged.target.threshold:.3g}.")
+    return PagePart("Predictions", paragraph(" ".join(said)) + content)
 
 
 def _confusion(judged: Judged) -> str:
-    m, labels = confusion(judged.y, judged.p, judged.w), [text(shorten(each, 24)) for each in judged.labels]
+    labels = [text(shorten(each, 24)) for each in judged.labels]
+    m = confusion(judged.y, judged.decided, judged.w, len(labels))
     of, taken, k = m.sum(axis=1), m.sum(axis=0), len(labels)
     if k <= CLASSES:
         head = "".join(f'<th scope="col" class="n">{label}</th>' for label in labels)
@@ -445,6 +450,34 @@ def _worst(found: Report) -> str:
     )
 
 
+# Importance
+
+
+def _importance(found: Report) -> str:
+    told = found.importance
+    if told is None:
+        return ""
+    columns = [each for each in told["columns"] if math.isfinite(each["mean"])]
+    most = max((each["mean"] for each in columns), default=0.0)
+    if not most > 0:
+        return paragraph(f"Whichever column is shuffled, {told['metric']} gets no worse.")
+    keys = ("mean", "se", "low", "high")
+    cells = equal([most], [each[key] for each in columns for key in keys])[1:]
+    rows = []
+    for i, each in enumerate(columns):
+        mean, error, low, high = cells[4 * i : 4 * i + 4]
+        bar = f'<span class="meter"><i style="width:{max(0.0, 100 * each["mean"] / most):.0f}%"></i></span>'
+        rows.append([text(shorten(each["column"], 40)), bar, mean, error, f"{low} – {high}"])
+    said = (
+        f"What {told['metric']} loses when a column's cells are shuffled among {count(told['rows'], 'row')} of "
+        f"{found.judged.name if found.judged else ''}, {told['repeats']} times: what this net owes to the column. Of "
+        "columns that say the same each may seem to be of no use. The last column is where 95 % of such rows would put "
+        "it."
+    )
+    head = ["column", "", f"loss in {told['metric']}", "error", "95 %"]
+    return paragraph(said) + table(head, rows, numbers=(2, 3, 4), about="Columns by what they are worth to the net")
+
+
 # Weights
 
 
@@ -480,7 +513,7 @@ def _singles(found: Report) -> str:
     if judged is None or not singles:
         return ""
     names = list(singles[0].scores)
-    together = {name: METRICS[name].value(judged.y, judged.p, judged.w) for name in names}
+    together = {name: METRICS[name].value(judged.y, judged.seen(METRICS[name]), judged.w) for name in names}
     columns = [equal([together[name], *(each.scores[name] for each in singles)]) for name in names]
     rows = [
         [f"net {each.member + 1}", f"{each.weight:.1%}", str(each.epoch), *(column[i] for column in columns)]

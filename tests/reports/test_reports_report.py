@@ -1,5 +1,6 @@
 """`fcnet report`: one page that tells all of a run, needs nothing else, and takes what comes from data for text."""
 
+import html
 import itertools
 import json
 import re
@@ -81,7 +82,7 @@ def test_the_parts_are_there(page):
     found = Parsed(page)
 
     assert [href[1:] for href in found.of("a", "href")][1:] == [
-        "summary", "data", "learning", "predictions", "worst-rows", "weights", "config", "again",
+        "summary", "data", "learning", "predictions", "worst-rows", "importance", "weights", "config", "again",
     ]  # fmt: skip
 
 
@@ -195,6 +196,36 @@ def test_a_page_that_cannot_be_written_is_a_notice(tmp_path, monkeypatch):
     assert (run / "metrics.json").exists()
 
 
+def test_columns_stand_in_the_order_of_what_they_are_worth(runs):
+    """The page has what `eval --importance` says, the most important column first."""
+    wanted = api.evaluate(Path("runs/regression"), importance=True)["importance"]
+
+    page = Path(api.report(Path("runs/regression"))["report"]).read_text(encoding="utf-8")
+
+    part = page.partition('<section id="importance"')[2].partition("</section>")[0]
+    names = [html.unescape(name) for name in re.findall(r'<th scope="row">(.*?)</th>', part)]
+    assert names == [each["column"] for each in wanted["columns"]]
+    assert re.findall(r"width:(\d+)%", part)[0] == "100"
+    assert f"What {wanted['metric']} loses" in part
+
+
+def test_what_a_threshold_decides_is_what_is_counted(tmp_path, monkeypatch):
+    """Where the second class is said from another probability on than one half, confusions and tests go by that."""
+    monkeypatch.chdir(tmp_path)
+    for name, threshold in (("half", 0.5), ("never", 0.999)):
+        train("binary", name=name, threshold=threshold)
+
+    page = Path(api.report(Path("runs/never"))["report"]).read_text(encoding="utf-8")
+    found = api.compare([Path("runs/half"), Path("runs/never")])
+
+    shown = [int(cell) for cell in re.findall(r'style="--k:\d+">(\d+)</td>', page)]
+    assert shown[1] == shown[3] == 0
+    assert "is said where its probability is above 0.999" in page
+    accuracy = next(each for each in found["differences"] if each["metric"] == "accuracy")
+    assert accuracy["low"] < accuracy["difference"] < 0
+    assert accuracy["difference"] < accuracy["high"]
+
+
 def test_the_nets_of_a_run_are_told_apart(tmp_path, monkeypatch):
     """Several nets each have their share and what they would be worth alone; together they are what the run is."""
     monkeypatch.chdir(tmp_path)
@@ -262,7 +293,7 @@ def test_rows_are_counted_by_weight_in_confusions_and_bins():
     w = np.array([2.0, 1.0, 1.0])
     bins = calibration(np.array([0.2, 0.2, 0.8, 0.8]), np.array([0, 1, 1, 1]), np.array([1.0, 1, 1, 3]), bins=2)
 
-    assert confusion(np.array([0, 1, 1]), p, w).tolist() == [[2, 0], [1, 1]]
+    assert confusion(np.array([0, 1, 1]), p.argmax(axis=1), w, 2).tolist() == [[2, 0], [1, 1]]
     assert bins.said.tolist() == [0.2, pytest.approx(0.8)]
     assert bins.true.tolist() == [0.5, 1.0]
     assert bins.error == pytest.approx((0.3 * 2 + 0.2 * 4) / 6)
