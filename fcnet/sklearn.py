@@ -121,6 +121,7 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
     validation: float | None = _key("data.validation")
     categorical: Sequence[str] | None = _key("data.categorical")
     metrics: Sequence[str] | None = _key("metrics")
+    calibration: str | None = _key("calibration")
     average: Mapping[str, Any] | bool | None = _key("average")
     data: Mapping[str, Any] | None = _key("data")
     preprocess: Mapping[str, Any] | None = _key("preprocess")
@@ -399,6 +400,7 @@ class FCNetClassifier(ClassifierMixin, _Estimator):
     """A net that tells classes, or several labels that each are there or not (y of 0 and 1, (n, n_labels))."""
 
     class_weight: str | Mapping[Any, float] | None = _key("data.class_weight")
+    threshold: float | Mapping[str, str] | None = _key("threshold")
 
     tasks = ("binary", "multiclass", "multilabel")
     cells = None
@@ -408,16 +410,12 @@ class FCNetClassifier(ClassifierMixin, _Estimator):
         decided = super().predict(X)
         if self._net.target.classes is None:
             return decided
-        places = {label: i for i, label in enumerate(self.classes_.tolist())}
+        places = {label: i for i, label in enumerate(self._net.target.classes)}  # both are sorted alike
         return np.asarray(self.classes_[[places[label] for label in decided.tolist()]])
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each of `classes_` (n, n_classes), or of each label (n, n_labels)."""
-        p = self._said(X, lambda net: np.asarray)
-        if self._net.target.classes is None:
-            return p
-        places = {label: i for i, label in enumerate(self._net.target.classes)}
-        return p.take([places[label] for label in self.classes_.tolist()], axis=1)
+        return self._said(X, lambda net: np.asarray)
 
     def _task(self, y: Array) -> Task:
         check_classification_targets(y)

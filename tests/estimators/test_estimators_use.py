@@ -106,6 +106,29 @@ def test_labels_come_back_in_their_type(label):
     assert set(model.predict(X)) <= set(model.classes_.tolist())
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["9", "10", "100"],
+        ["é", "Z", "a"],
+        ["b", "B", "ba"],
+        ["01", "-1", "0"],
+        [-3, 20, 7],
+        [0.0, -1.0, 5.0],
+        [2**40, 1, 0],
+    ],
+)
+def test_probabilities_are_in_the_order_of_the_classes(labels):
+    """Labels are sorted alike here and in the checkpoint, and each column of probabilities has its class."""
+    y = np.array(labels)[np.digitize(X[:, 0], [-0.5, 0.5])]
+
+    model = classifier(epochs=40).fit(X, y)
+
+    assert model.model_.classes == tuple(model.classes_.tolist())
+    assert (model.classes_[model.predict_proba(X).argmax(axis=1)] == y).mean() > 0.8
+    assert model.score(X, y) > 0.8
+
+
 TYPES = {
     "as they are": lambda frame: frame,
     "pandas's own": lambda frame: frame.convert_dtypes(),
