@@ -20,6 +20,7 @@ from fcnet import config as configs
 from fcnet import extras, machine
 from fcnet.backends.base import Backend
 from fcnet.backends.ops import Array
+from fcnet.config.recipes import QUALITIES
 from fcnet.config.schema import Config, Threshold, Training
 from fcnet.config.spans import seconds
 from fcnet.data import Dataset, together
@@ -460,6 +461,14 @@ class _Session:
         kept = self.data.files and not any(file.path.parent.name.startswith("fcnet-") for file in self.data.files)
         words = ["fcnet", "train", f"--resume={self.run.path}", more]
         how = f"to go on: {shlex.join(words)}" if kept else f"resume it with {more} to go on"
+        settings = self.ready.prepared.settings
+        if settings.training.budget is not None:
+            how = "for more give it a longer training.budget"
+        elif (
+            settings.quality and QUALITIES[settings.quality].recipe == settings.recipe
+        ):  # the rate has come down to 0, and would rise again
+            better = list(QUALITIES)[list(QUALITIES).index(settings.quality) + 1 :]
+            how = f"quality={better[0]} is longer" if better else f"a new run with {more} may be better"
         rising = "rising" if self.plan.greater else "falling"
         return [f"val_{self.plan.monitor} was still {rising} when the epochs ran out; {how}"]
 

@@ -39,6 +39,25 @@ def test_a_run_that_was_still_getting_better_says_how_to_go_on(place, capsys, mo
     assert "of 8 " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("quality", "more", "how"),
+    [
+        ("fast", {}, "quality=default is longer"),
+        ("default", {}, "quality=best is longer"),
+        ("best", {}, "a new run with training.epochs=8 may be better"),
+        ("best", {"budget": "1h"}, "for more give it a longer training.budget"),
+    ],
+)
+def test_a_run_of_a_quality_is_not_told_to_go_on(place, quality, more, how):
+    """Where the length was a quality's or a budget's, what is named is the next of these, and no resume."""
+    mapping = long(quality=quality, schedule="constant", ensemble=1)
+    mapping["training"] |= more
+
+    (text,) = [text for text in said(go(mapping)) if "when the epochs ran out" in text]
+
+    assert text == f"val_loss was still falling when the epochs ran out; {how}"
+
+
 def test_a_score_that_rises_is_said_to_rise(place):
     """The direction is the metric's own; rows from memory are not there for another process."""
     config = {
