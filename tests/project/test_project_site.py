@@ -1,0 +1,188 @@
+"""The documentation is right: its commands run, its configs load, its generated pages are of today, the site builds."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from fcnet import signals
+from fcnet.cli import main
+from fcnet.cli.group import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+ELSEWHERE = {"serve", "sklearn"}  # pages whose commands have tests of their own
+FEW = {"train": ["training.epochs=2", "backend=numpy", "threads=1"]}
+"""What is set besides, so that all pages take seconds: how good a net is does not stand on them."""
+
+
+def module(name: str) -> ModuleType:
+    """A script of docs/."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of its shell blocks."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [line.split("  #")[0] for block in blocks for line in block.splitlines()]
+
+
+PAGES = sorted(page.stem for page in DOCS.glob("*.md") if page.stem not in ELSEWHERE and commands(page))
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with what the commands name."""
+    for name in ("data", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signals, "install", lambda: None)
+    monkeypatch.setattr("os.fsync", lambda fd: None)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run(page: str, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line of its shell blocks is a command of fcnet that ends with exit code 0, in their order."""
+    for line in commands(DOCS / f"{page}.md"):
+        first, name, *words = shlex.split(line)
+        assert first == "fcnet", line
+
+        code = main([name, *words, *FEW.get(name, [])])
+
+        assert code == 0, f"{line}\n{capsys.readouterr().err}"
+
+
+def test_pages_have_commands() -> None:
+    """The tutorial and every page of how-tos are among those that are run."""
+    assert {"tutorial", *(page.stem for page in DOCS.glob("howto-*.md"))} <= set(PAGES)
+
+
+def test_the_reference_of_commands_is_of_today() -> None:
+    """docs/commands.md is what `python docs/_commands.py > docs/commands.md` writes."""
+    assert (DOCS / "commands.md").read_text(encoding="utf-8") == module("_commands").reference()
+
+
+def test_commands_in_running_text_exist() -> None:
+    """Whatever a page calls a command of fcnet, or an option of one, is one."""
+    wrong = []
+    for page in DOCS.glob("*.md"):
+        for name, rest in re.findall(r"`fcnet ([a-z]+)((?: [^`]*)?)`", page.read_text(encoding="utf-8")):
+            options = {each for param in COMMANDS[name].params for each in param.opts} if name in COMMANDS else set()
+            named = set(re.findall(r"(?<![\w-])--[a-z-]+", rest)) - {"--help"}
+            if name not in COMMANDS or not named <= options:
+                wrong.append(f"{page.name}: fcnet {name}{rest}")
+
+    assert not wrong
+
+
+def test_keys_in_running_text_exist() -> None:
+    """A dotted key that a how-to or a page for newcomers names is a key of the config."""
+    from fcnet.config.reference import table
+
+    known = {row.key.partition(" (")[0] for row in table()}
+    sections = {key.split(".")[0] for key in known if "." in key}
+    named = {
+        (page.name, key)
+        for page in [*DOCS.glob("howto-*.md"), DOCS / "coming-from.md", DOCS / "tutorial.md"]
+        for key in re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)[:=`]", page.read_text(encoding="utf-8"))
+        if key.split(".")[0] in sections
+    }
+
+    assert len(named) > 15
+    assert {(page, key) for page, key in named if key not in known} == set()
+
+
+def test_the_site_has_every_page() -> None:
+    """Every document of docs/ stands in the site's navigation once, and nothing else does."""
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    nav = re.findall(r"- ([\w-]+\.md)$", text, re.MULTILINE)
+
+    pages = [name for name in nav if not name.startswith("project-")]
+    assert sorted(pages) == sorted(path.name for path in DOCS.glob("*.md"))
+    assert {name for name in nav if name.startswith("project-")} == {
+        "project-contributing.md", "project-changelog.md", "project-data.md", "project-benchmarks.md",
+    }  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    not all(map(find_spec, ("mkdocs", "material", "latex2mathml"))), reason="the extra docs builds the site"
+)
+def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
+    """Without a warning; no page loads anything from elsewhere, and formulas are drawn by the browser itself."""
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")]
+
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    pages = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "site").glob("*.html")}
+    loaded = [each for text in pages.values() for each in re.findall(r"<(?:script|link|img)[^>]+https?://[^>]+>", text)]
+    assert loaded == []
+    assert pages["derivation.html"].count("<math") > 400
+    assert "$" not in re.sub(r"<(code|script|pre).*?</\1>", "", pages["derivation.html"], flags=re.DOTALL)
+
+
+@pytest.mark.skipif(not find_spec("mlflow"), reason="records in MLflow")
+def test_a_run_is_recorded_in_mlflow(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script of the page leaves parameters, each epoch's scores and the net in MLflow's store."""
+    assert main(["train", "data/iris.csv", "--target", "species", "training.epochs=3", "-q"]) == 0
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"file:{clone}/store"}
+    environment |= {"MLFLOW_ALLOW_FILE_STORE": "true", "GIT_PYTHON_REFRESH": "quiet"}
+    script = [sys.executable, str(DOCS / "to_mlflow.py"), "runs/iris"]
+
+    done = subprocess.run(script, cwd=clone, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    kept = {path.relative_to(clone / "store").parts[2:] for path in (clone / "store").rglob("*") if path.is_file()}
+    assert {("artifacts", "best.npz"), ("params", "optimizer.lr"), ("metrics", "val_loss")} <= kept
+    (losses,) = (clone / "store").rglob("metrics/val_loss")
+    assert len(losses.read_text().splitlines()) == 3
+
+
+def test_the_package_is_described() -> None:
+    """CITATION.cff has the package's name and licence, and the classifiers every Python that is tried."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+    assert (cited["title"], cited["license"], cited["type"]) == ("fcnet", "MIT", "software")
+    assert {"cff-version", "message", "authors", "abstract"} <= set(cited)
+
+
+def test_the_workflow_runs_what_ci_runs() -> None:
+    """Linux and macOS, by the one script that says what must hold."""
+    flow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+
+    (job,) = flow["jobs"].values()
+    assert {system.partition("-")[0] for system in job["strategy"]["matrix"]["os"]} == {"ubuntu", "macos"}
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_the_container_starts_fcnet_as_a_user_of_its_own() -> None:
+    """Its entry point is the command line, its extras are those of pyproject.toml, and it is not root's."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+    (entry,) = re.findall(r"^ENTRYPOINT (\[.*\])$", text, re.MULTILINE)
+    assert json.loads(entry) == ["fcnet"]
+    assert re.search(r"^USER (?!root)", text, re.MULTILINE)
+    (extras,) = re.findall(r"\[(fast,serve)\]", text)
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert all(f"\n{extra} = [" in project for extra in extras.split(","))
