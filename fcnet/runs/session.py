@@ -352,9 +352,10 @@ class _Session:
                     )
             done, flat = self._score()
             if flat:
+                lower = "" if of_objective(self.ready.prepared.settings.optimizer) else "a lower optimizer.lr, or "
                 yield self._say(
                     "the net gives one value for every row, as it does when its units are dead or its weights start "
-                    "alike; try a lower optimizer.lr, or network.activation: leaky_relu"
+                    f"alike; try {lower}network.activation: leaky_relu"
                 )
             yield from self._refit(done)
         except _StopAsked as end:
