@@ -146,7 +146,8 @@ def shown(value: Any) -> str:
 def ends(score: Mapping[str, Any]) -> tuple[str, str]:
     """A score and between what it lies, as texts; the second is empty where it has no interval."""
     keys = ("value", "low", "high")
-    value, low, high = figures([finite(score.get(key)) for key in keys])
+    known = [finite(score.get(key)) for key in keys]
+    value, low, high = figures(known[:1], known[1:])
     return value, "" if score.get("low") is None else f"{low} – {high}"
 
 

@@ -99,7 +99,7 @@ def _summary(found: Report) -> str:
             continue
         values = [part.get(name, {}) for part in reversed(parts.values())]
         known = [each.get(key) for each in values for key in ("value", "low", "high")]
-        *told, guess = equal(known, [best.get("trivial")])
+        *told, guess = equal(known[:1], [*known, best.get("trivial")])[1:]
         cells = [
             value + (f'<span class="soft">{low} – {high}</span>' if each.get("low") is not None else "")
             for each, value, low, high in zip(values, told[::3], told[1::3], told[2::3], strict=True)
@@ -349,7 +349,7 @@ def _sides(judged: Judged) -> list[Picture]:
     for i, (name, each) in enumerate(curves, 1):
         label = shorten(name, 24)
         roc.line(each.alarms, each.caught, f"{label}, area {each.area:.3f}", i)
-        pr.line(each.caught[1:], each.precision[1:], f"{label}, average {each.average_precision:.3f}", i, steps=True)
+        pr.line(each.caught, each.precision, f"{label}, average {each.average_precision:.3f}", i, steps=True)
         if one:
             pr.rule(y=each.share, says=f"guessing: {each.share:.2f}")
     roc.line([0, 1], [0, 1], "chance", 6)
