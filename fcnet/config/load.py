@@ -32,7 +32,11 @@ from fcnet.optim.solvers import SOLVERS
 
 MAPPING = "config"  # what a config given from Python is called in messages
 MAX_DEPTH = 20
-OF_STEPS: tuple[Path, ...] = (("schedule",), ("schedules",), ("network", "dropout"), ("training", "batch_size"))
+OF_STEPS: tuple[Path, ...] = (
+    *((key,) for key in ("schedule", "schedules", "average", "ensemble", "members")),
+    ("network", "dropout"),
+    ("training", "batch_size"),
+)
 """What a recipe may say that a solver of the whole objective has no use for."""
 CHOICES = ("recipe", "quality")
 """The keys that choose where the defaults of the others come from."""

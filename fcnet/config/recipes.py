@@ -99,7 +99,44 @@ def _batch(rows: int) -> int:
     return next((size for most, size in sizes if rows <= most), 1_024)
 
 
-RECIPES: dict[str, Recipe] = {"plain": plain, "realmlp": realmlp}
+def pack(facts: Facts) -> dict[str, Any]:
+    """Small nets with rates of their own, of which those predict that are best together (TabPack, 2026); with waves of
+    each number, AdamW and an average of its steps instead of Muon, since that is a CPU's."""
+    kind = Target if facts.task is None else TASKS[facts.task]
+    numbers = issubclass(kind, Numbers)
+    size = next((size for rows, size in ((30_000, 256), (100_000, 512)) if (facts.rows or 0) <= rows), 1_024)
+    return {
+        "preprocess": {
+            "numeric": {"name": "quantile", "noise": 1e-3},
+            "categorical": "signs" if facts.coded == 0 else {"name": "codes", "above": 8, "few": "signs"},
+            "clamp": numbers,
+        },
+        "network": {
+            "layers": [
+                *([{"name": "embedding", "size": 8}] if facts.coded != 0 else []),
+                {"name": "pbld", "size": 8, "lr": 1.0},
+                *[192] * 2,
+            ],
+        },
+        "optimizer": "adamw",
+        "average": {"decay": 0.95},
+        "ensemble": 8,
+        "members": {
+            "lr": {"low": 5e-4, "high": 1e-2},
+            "weight_decay": {"low": 1e-3, "high": 1.0},
+            "dropout": 0.5,
+            "scale": {"low": 0.03, "high": 1.0},
+            "select": 16,
+        },
+        "training": {
+            "epochs": 60,
+            "batch_size": size,
+            "early_stopping": {"metric": f"val_{facts.metric or 'loss'}", "patience": 10},
+        },
+    }
+
+
+RECIPES: dict[str, Recipe] = {"plain": plain, "realmlp": realmlp, "pack": pack}
 
 
 FEW_NUMBERS = 256

@@ -326,6 +326,7 @@ def test_a_solver_of_ones_own_is_not_given_what_is_about_steps() -> None:
     """With optimizer: lbfgs a recipe keeps its schedules and its dropout to itself; the user's are refused."""
     own = _read({"recipe": "realmlp"}, "optimizer=lbfgs")
 
+    assert _read({"recipe": "pack"}, "optimizer=lbfgs")["ensemble"] == 1
     assert (own["schedule"], own["network"]["dropout"]) == (_read({})["schedule"], 0.0)
     assert own["network"]["layers"] == _read({"recipe": "realmlp"})["network"]["layers"]
     with pytest.raises(ConfigError, match=r"schedule: does not go with optimizer: lbfgs"):
