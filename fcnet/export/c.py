@@ -152,18 +152,11 @@ class Writer:
         """One operation on one row."""
         match op:
             case Matmul(a, b, out):
-                *lead, rows, units = out.shape
+                *lead, rows, _ = out.shape
                 assert rows == 1, "one row"
-                index, depth = self.loops(lead)
-                self.put(depth, f"for (int j = 0; j < {units}; j++)")
-                self.put(depth + 1, f"{self.place(out, [*index, '0', 'j'])} = 0.0f;")
-                self.put(depth, f"for (int k = 0; k < {a.shape[-1]}; k++) {{")
-                self.put(depth + 1, f"const float z = {self.place(a, [*index, '0', 'k' if a.shape[-1] > 1 else '0'])};")
-                self.put(depth + 1, "if (z != 0.0f)")
-                self.put(depth + 2, f"for (int j = 0; j < {units}; j++)")
-                product = f"z * {self.place(b, [*index, 'k', 'j'])}"
-                self.put(depth + 3, f"{self.place(out, [*index, '0', 'j'])} += {product};")
-                self.put(depth, "}")
+                self.put(1, "{")
+                index, depth = self.loops(lead, 2)
+                self.product(depth, [*index, "0"], a, b, out)
                 self.close(depth)
             case Take(table, codes, first, out):
                 held = self.graph.fixed(table)
@@ -175,6 +168,27 @@ class Writer:
                     self.put(2, f"{to} = {at} < 0 ? 0.0f : {name}[({begin} + {at}) * {d} + j];")
             case Apply(formula, arrays, outs):
                 self.apply(formula, arrays, outs)
+
+    def product(self, depth: int, index: Sequence[str], a: Ref, b: Ref, out: Ref) -> None:
+        """out = z W of one row: the rows of W whose z is not 0, four at a time, so that out is read less often."""
+        n, units = a.shape[-1], out.shape[-1]
+        lead, j = index[:-1], "j" if units > 1 else "0"
+        to = self.place(out, [*index, j])
+        self.put(depth, f"int used[{n}], n = 0, i = 0;")
+        self.put(depth, f"for (int k = 0; k < {n}; k++)")
+        self.put(depth + 1, f"if ({self.place(a, [*index, 'k' if n > 1 else '0'])} != 0.0f)")
+        self.put(depth + 2, "used[n++] = k;")
+        self.put(depth, f"for (int j = 0; j < {units}; j++)")
+        self.put(depth + 1, f"{to} = 0.0f;")
+        for step in (4, 1):
+            self.put(depth, f"for (; i + {step} <= n; i += {step}) {{")
+            for m in range(step):
+                self.put(depth + 1, f"const int k{m} = used[i{f' + {m}' if m else ''}];")
+                self.put(depth + 1, f"const float z{m} = {self.place(a, [*index, f'k{m}' if n > 1 else '0'])};")
+            terms = [f"z{m} * {self.place(b, [*lead, f'k{m}' if n > 1 else '0', j])}" for m in range(step)]
+            self.put(depth + 1, f"for (int j = 0; j < {units}; j++)")
+            self.put(depth + 2, f"{to} += {' + '.join(terms)};")
+            self.put(depth, "}")
 
     def apply(self, formula: Formula, arrays: Mapping[str, Ref], outs: Mapping[str, Ref]) -> None:
         """Loops over the results' elements; what is summed over a row comes first."""

@@ -88,15 +88,24 @@ static float sqrt_of(float x)
 _LOG1P = """\
 static float log1p_of(float x)
 {
-    float u = 1.0f + x;
-    return u == 1.0f ? x : log_of(u) * (x / (u - 1.0f));
+    float s = x / (2.0f + x), z = s * s;
+    if (x > 0.41f || x < -0.29f)
+        return log_of(1.0f + x);
+    return 2.0f * s + 2.0f * s * z * ((((z / 11.0f + 1.0f / 9.0f) * z + 1.0f / 7.0f) * z + 0.2f) * z + 1.0f / 3.0f);
 }
 """
 _EXPM1 = """\
 static float expm1_of(float x)
 {
-    float u = exp_of(x);
-    return u == 1.0f ? x : u < 1.0e-8f || u > 1.0e8f ? u - 1.0f : (u - 1.0f) * (x / log_of(u));
+    union { uint32_t u; float f; } two;
+    if (!(x > -17.4f && x < 80.0f))
+        return exp_of(x) - 1.0f;
+    int k = (int)(x * 1.44269504f + (x < 0.0f ? -0.5f : 0.5f));
+    float r = (x - (float)k * 0.693359375f) + (float)k * 2.12194440e-4f;
+    float p = r / 5040.0f + 1.0f / 720.0f;
+    p = ((((p * r + 1.0f / 120.0f) * r + 1.0f / 24.0f) * r + 1.0f / 6.0f) * r + 0.5f) * r * r + r;
+    two.u = (uint32_t)(k + 127) << 23;
+    return p * two.f + (two.f - 1.0f);
 }
 """
 _TANH = """\
@@ -200,7 +209,7 @@ FUNCTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cos": (_COS, ()),
     "sqrt": (_SQRT, ()),
     "log1p": (_LOG1P, ("log",)),
-    "expm1": (_EXPM1, ("exp", "log")),
+    "expm1": (_EXPM1, ("exp",)),
     "tanh": (_TANH, ("expm1",)),
     "pow": ("static float pow_of(float x, float y)\n{\n    return exp_of(y * log_of(x));\n}\n", ("exp", "log")),
     "quantile": (_QUANTILE, ("log", "sqrt")),
