@@ -483,13 +483,18 @@ class _Session:
             "seconds": state.elapsed,
             **self.saver.nets(last=False),
         }
-        scorer = self.pack.scorer()
-        if self.saver.best.calibration is not None:
-            scorer.head = self.saver.best.calibration.applied(scorer.head)
+        scorer = self._scorer()
         for name, rows in self.data.parts.items():
             done[name] = summary(*scorer(rows, intervals=name != "train")) if len(rows) else None
         flat = scorer.flat(self.data.parts["train"])
         return done | self._calibrated(scorer) | weighted_by(self.data), flat
+
+    def _scorer(self) -> Scorer:
+        """What scores rows as best.npz predicts them."""
+        scorer = self.pack.scorer()
+        if self.saver.best.calibration is not None:
+            scorer.head = self.saver.best.calibration.applied(scorer.head)
+        return scorer
 
     def _calibrate(self) -> None:
         """What validation rows say of the best net goes into best.npz."""
@@ -542,7 +547,7 @@ class _Session:
             return
         parts = {name: {"rows": part.rows, "sha256": part.sha256} for name, part in _parts(data).items()}
         self.saver.refitted({"refit": True, "parts": parts})
-        scorer = self.pack.scorer()
+        scorer = self._scorer()
         tested = data.parts["test"]
         done["refit"] = {
             "rows": len(rows),

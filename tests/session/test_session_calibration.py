@@ -309,3 +309,39 @@ def test_the_same_temperature_is_found_from_the_outputs() -> None:
     p = plain.model.predict_proba({name: column[rows] for name, column in data.items() if name in "ab"})
     y = np.searchsorted(["low", "mid", "top"], data["y"][rows])
     assert run.metrics["calibration"]["temperature"] == pytest.approx(1 / best_scale(np.log(p), y), rel=1e-4)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_the_mean_of_several_nets_is_calibrated(task: str) -> None:
+    """Of an ensemble the averaged probabilities are scaled, and not each net's; scores and sets go by them."""
+    data, smoothed = table(task, 600), {"name": "cross_entropy", "label_smoothing": 0.3}
+    given = {"ensemble": 2, **({} if task == "multilabel" else {"loss": smoothed})}
+    plain = fcnet.train(config(task, name="plain", **given), data=data)
+    scaled = fcnet.train(config(task, calibration="temperature", **given), data=data)
+
+    t = scaled.metrics["calibration"]["temperature"]
+    assert abs(t - 1) > 0.03
+    p, q = (run.model.predict_proba(data) for run in (plain, scaled))
+    power = p ** (1 / t)
+    rest = power + (1 - p) ** (1 / t) if task == "multilabel" else power.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(q, power / rest, rtol=2e-4, atol=1e-6)
+    said = scaled.metrics["calibration"]["validation"]["log_loss"]
+    assert said["before"] == pytest.approx(plain.metrics["validation"]["log_loss"]["value"])
+    assert said["after"] < said["before"]
+    assert len(scaled.model.predict_columns(data, coverage=0.9)) > len(scaled.model.predict_columns(data))
+
+
+def test_a_refitted_net_is_scored_as_it_predicts() -> None:
+    """What was said of the net before it holds for the one that learnt from the validation rows too."""
+    data = table("multiclass")
+    rows = [",".join(map(str, row)) for row in [list(data), *zip(*data.values(), strict=True)]]
+    Path("t.csv").write_text("\n".join(rows) + "\n")
+    given = config("multiclass", calibration="temperature", refit=True, loss={"name": "cross_entropy"})
+    given["loss"]["label_smoothing"] = 0.3
+    run = fcnet.train({**given, "data": {**given["data"], "train": "t.csv"}})
+
+    scored = api.evaluate(run.path, split="test")
+
+    assert run.metrics["calibration"]["temperature"] < 0.9
+    assert {key: scored[key] for key in run.metrics["refit"]["test"]} == run.metrics["refit"]["test"]
+    assert run.model.header["calibration"]["temperature"] == run.metrics["calibration"]["temperature"]
