@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,14 @@ import fcnet
 from fcnet import api, config
 from fcnet.backends import choice
 from fcnet.cli import main
+from fcnet.data.target import Binary
 from fcnet.errors import CheckpointError, ConfigError
 from fcnet.files import Folder
+from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy
 from fcnet.runs import checkpoint
 from fcnet.runs.model import Predictor
 from fcnet.training.events import Epoch
+from fcnet.training.head import Head
 from fcnet.training.members import members
 from fcnet.training.prepare import prepare
 
@@ -290,3 +294,21 @@ def test_what_is_said_of_several_nets(place, capsys):
     assert "1/W1" not in said
     assert "3 nets" in checked
     assert "nets' outputs" in checked
+
+
+@pytest.mark.parametrize(
+    ("loss", "a", "nats"),
+    [
+        (BinaryCrossEntropy(), [[20.0], [300.0]], 20 + math.log(2)),
+        (BinaryCrossEntropy(), [[300.0], [310.0]], 300 - math.log1p(math.exp(-10)) + math.log(2)),
+        (CrossEntropy(), [[0.0, 20.0], [0.0, 300.0]], 20 + math.log(2)),
+    ],
+)
+def test_a_mean_that_is_wrong_costs_what_it_should(loss, a, nats):
+    """Nets that are sure of the wrong class cost −ln of the mean probability of the right one, however small."""
+    head = Head(loss, Binary(("y",), ("no", "yes")))
+
+    mixed = head.mixed(np.array(a)[:, None, :], [0.5, 0.5])
+
+    right, wrong = (mixed[0, 0], mixed[0, 1]) if mixed.shape[1] == 2 else (0.0, mixed[0, 0])
+    assert np.logaddexp(0.0, wrong - right) == pytest.approx(nats, rel=1e-9)

@@ -81,7 +81,8 @@ def test_weights_have_mean_1_over_all_rows_that_are_learnt(place):
 def test_a_run_with_a_refit_resumes(place, ensemble):
     """Wherever it was interrupted, and when it is given more epochs: it goes on from the net that was judged."""
     mapping = settings(**STOPPED, refit=True, ensemble=ensemble)
-    whole = outcome(go({**mapping, "name": "whole"})[-1].run)
+    done = go({**mapping, "name": "whole"})[-1]
+    whole = outcome(done.run)
     polls = count(mapping)
 
     for poll in (polls // 3, polls // 2, polls // 3):
@@ -89,10 +90,11 @@ def test_a_run_with_a_refit_resumes(place, ensemble):
             go(mapping, stop=crash_at(poll), resume=True)
     assert differing(outcome(go(mapping, resume=True)[-1].run), whole) == []
 
-    short = {**mapping, "name": "short", "training": {**mapping["training"], "epochs": 3}}
-    go(short)
-    longer = {**short, "training": mapping["training"]}
-    assert differing(outcome(go(longer, resume=True)[-1].run), whole) == []
+    for epochs in (3, done.summary["best_epoch"] + 1):  # nothing better comes after
+        short = {**mapping, "name": f"short{epochs}", "training": {**mapping["training"], "epochs": epochs}}
+        go(short)
+        longer = {**short, "training": mapping["training"]}
+        assert differing(outcome(go(longer, resume=True)[-1].run), whole) == []
 
 
 def count(mapping):
