@@ -73,12 +73,15 @@ Part = tuple[dict[str, Any], Rows]
 
 def _drawn(model: Predictor) -> Part:
     draw = np.random.default_rng(0)
+    numbers = sum(isinstance(feature, NumberColumn) for feature in model.encoder.features)
+    near = min(1.0, 4 / max(numbers, 1) ** 0.5)  # so that many numbers together are not absurdly far from the median
     columns: dict[str, Any] = {}
     for feature in model.encoder.features:
         missing = draw.integers(ODD, size=DRAWN) == 0
         if isinstance(feature, NumberColumn):
             low, high = feature.low / 2, feature.high / 2  # their distance may overflow
-            columns[feature.name] = np.where(missing, np.nan, 2 * (low + draw.random(DRAWN) * (high - low)))
+            away = 2 * (low + draw.random(DRAWN) * (high - low)) - feature.fill
+            columns[feature.name] = np.where(missing, np.nan, feature.fill + near * away)
             continue
         of = [*feature.levels, "\N{GREEK SMALL LETTER ALPHA} never seen"]
         at = np.where(draw.integers(ODD, size=DRAWN) == 0, len(of) - 1, draw.integers(len(of), size=DRAWN))
