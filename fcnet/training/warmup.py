@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from fcnet import config as configs
-from fcnet.config import Config
 from fcnet.config.recipes import QUALITIES, RECIPES
 from fcnet.training.prepare import Prepared, prepare
 from fcnet.training.program import Forward
-from fcnet.training.scoring import Scorer
+from fcnet.training.scoring import Mixed, Scorer
 
 ROWS = 96
 """Rows of the tables that stand in for the user's, and of those that are scored."""
+
+TABLES = "ab", "abc", "abcd"
+"""Numbers alone, with a category of few levels, and with one of many, which is embedded."""
 
 TARGETS = {"two classes": 2, "three classes": 3, "numbers": 0}
 
@@ -34,12 +37,14 @@ def warm(prepared: Prepared, batch: int) -> None:
             if row < source.n:
                 program.run(source, scalars, prepared.batch_size)
         forward = Forward(backend, prepared.network, state.scored, state.q, batch)
+        weights = [1 / n for n in prepared.network.members for _ in range(n)]
+        outputs = Mixed(forward, prepared.head, weights) if weights else forward
         rows = data.parts["train"][:ROWS]
         guess = data.target.guess(data.y[rows], None)
         about = (data.inputs, data.y, data.w), data.row_weights
-        Scorer(backend, forward, prepared.head, prepared.metrics, guess, *about)(rows)
+        Scorer(backend, outputs, prepared.head, prepared.metrics, guess, *about)(rows)
         for some in (rows[:1], rows):
-            prepared.head.predictions(backend, forward(data.inputs[some]))
+            prepared.head.predictions(backend, outputs(data.inputs[some]))
 
 
 def standard(threads: int) -> Iterator[tuple[str, Prepared]]:
@@ -50,10 +55,12 @@ def standard(threads: int) -> Iterator[tuple[str, Prepared]]:
     ways = [{"recipe": name} for name in RECIPES] + [{"quality": name} for name in QUALITIES]
     for name, classes in TARGETS.items():
         y = [f"class {i}" for i in np.arange(ROWS) % classes] if classes else words.standard_normal(ROWS)
-        seen: list[Config] = []
-        for way in ways:
+        seen: list[object] = []
+        for way, columns in itertools.product(ways, TABLES):
             mapping = {**way, "data": {"train": "-", "target": "y"}, "training": {"epochs": 8}}
-            prepared = prepare(configs.from_mapping(mapping), threads, data={**x, "y": np.asarray(y)})
-            if prepared.settings.network not in [each.network for each in seen]:
-                seen.append(prepared.settings)
-                yield f"{name}, {next(iter(way.values()))}", prepared
+            data = {**{column: x[column] for column in columns}, "y": np.asarray(y)}
+            prepared = prepare(configs.from_mapping(mapping), threads, data=data)
+            made = prepared.settings.network, prepared.network.n_in
+            if made not in seen:
+                seen.append(made)
+                yield f"{name}, {next(iter(way.values()))}, columns {' '.join(columns)}", prepared

@@ -16,8 +16,10 @@ import pytest
 
 import fcnet
 from fcnet import extras, machine
+from fcnet.config.recipes import RECIPES
 from fcnet.extras import PackageFault
 from fcnet.reports import doctor
+from fcnet.training import warmup
 
 needs_numba = pytest.mark.skipif(not find_spec("numba"), reason="compiles with Numba")
 
@@ -211,3 +213,15 @@ def test_a_run_that_compiles_says_so_to_people_and_programs(tmp_path):
         done = command(tmp_path, *train, *more)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("compiling kernels once, about ") == (0 if more == ["-q"] else 1)
+
+
+@needs_numba
+def test_the_net_of_every_recipe_can_be_warmed():
+    """Packs too: a recipe that is added is among what is compiled by default."""
+    names = []
+    for name, prepared in warmup.standard(1):
+        if name.startswith("two classes") and name.endswith("columns a b"):
+            warmup.warm(prepared, 256)
+            names.append(name.split(", ")[1])
+
+    assert names == list(RECIPES)
