@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reports.reports_runs import HOSTILE, Parsed, train
+from reports.reports_runs import HOSTILE, Parsed, train, write
 
 import fcnet
 from fcnet import api
@@ -108,6 +108,27 @@ def test_the_page_says_what_the_files_say(runs):
     Path("one.csv").write_text(f"{header}\n{cells}\n")
     p = model.predict_proba("one.csv")[0][list(map(str, model.classes)).index(cells.split(",")[-1])]
     assert -np.log(p) == pytest.approx(float(off), rel=0.01)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_worst_row_is_found_in_its_line(tmp_path, monkeypatch, apart):
+    """Rows without a target are dropped, and lines still count them, in the one table or in that of the part."""
+    monkeypatch.chdir(tmp_path)
+    parts = ["test" if apart else ("train", "validation", "test")[i % 3] for i in range(80)]
+    rows = [[i % 7, part, "" if i % 5 == 1 else i % 7] for i, part in enumerate(parts)]
+    rows[50][2] = 1000
+    write("t.csv", ["a", "part", "y"], rows)
+    write("train.csv", ["a", "part", "y"], [[i % 7, "train", i % 7] for i in range(40)])
+    data = {"train": "t.csv", "target": "y", "missing_target": "drop", "task": "regression"}
+    data |= {"split": {"by": "column", "column": "part"}}
+    if apart:
+        data |= {"train": "train.csv", "test": "t.csv", "validation": 0, "split": {}, "exclude": ["part"]}
+    run = fcnet.train({"name": "t", "data": data, "network": {"layers": [2]}, "training": {"epochs": 2}}).path
+
+    page = Path(api.report(run)["report"]).read_text(encoding="utf-8")
+
+    where, truth = re.search(r'<th scope="row">(line \d+)</th><td class="n">[\d.]+</td><td>(.*?)</td>', page).groups()
+    assert (where, truth) == ("line 52", "1000")
 
 
 def test_the_newest_run_is_taken_and_the_file_named(runs, capsys):
