@@ -124,12 +124,11 @@ class Journal:
             about["members"] = [asdict(member) for member in now.members]
         return {**about, "progress": now.epoch / now.epochs, "seconds_left": self._left(now)}
 
-    def _left(self, now: Epoch) -> float | None:
-        """Seconds for the rest of the epochs at the pace since the start; None where there is none yet."""
+    def _left(self, now: Epoch) -> float:
+        """Seconds for the rest of the epochs at the pace since the start."""
         assert self._start is not None
-        then, place = self._start
-        done = now.epoch - place
-        return (time.monotonic() - then) / done * (now.epochs - now.epoch) if done > 0 else None
+        then, place = self._start if self._start[1] < now.epoch else (self._began, now.epoch - 1.0)
+        return (time.monotonic() - then) / (now.epoch - place) * (now.epochs - now.epoch)
 
     def _told(self) -> list[str]:
         """The notices since the last line that had some."""
