@@ -195,7 +195,8 @@ class Pack:
             self._one = None if self.several else self._scorer(self._forward)
         if self._one is not None:
             return _values(*self._one(self._rows))
-        self._now = self._forward(self.prepared.data.inputs, self._rows)
+        with np.errstate(all="ignore"):  # a member that diverges is found by its state
+            self._now = self._forward(self.prepared.data.inputs, self._rows)
         found = [self._scored(a) for a in self._now]
         return {name: np.array([each[name] for each in found]) for name in found[0]}
 
