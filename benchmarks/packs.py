@@ -1,18 +1,21 @@
-"""Eight nets as one pack beside eight runs one after another: how many times as fast whole epochs of all eight are.
+"""Several nets as one pack beside runs one after another, and beside PyTorch: member-epochs a second.
 
     python benchmarks/packs.py
     python benchmarks/packs.py --against ../before --threads 2 --members 8
 
-Each in a process of its own, in turn, round by round; the single runs can be those of another checkout.
+Each in a process of its own, in turn, round by round; the single runs can be those of another checkout. PyTorch trains
+all nets at once, by batched products and by `vmap`, and is left out where it is missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
@@ -24,20 +27,21 @@ from benchmarks.trainers import fcnet_
 
 ROUNDS = 7
 OWN = str(Path(__file__).parents[1])
+WAYS = ("one after another", "pack", "torch bmm", "torch vmap")
 
 
 class Worker:
-    """A pack of so many members, or a net alone, in a process with a checkout's fcnet."""
+    """A way to train so many members, in a process with a checkout's fcnet."""
 
-    def __init__(self, tree: str, case: int, backend: str, threads: int, members: int) -> None:
-        args = [sys.executable, __file__, "--work", str(case), backend, str(members)]
+    def __init__(self, tree: str, way: str, case: int, backend: str, threads: int, members: int) -> None:
+        args = [sys.executable, __file__, "--work", way, str(case), backend, str(members)]
         env = {**os.environ, "FCNET_TREE": tree, "OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         assert self.process.stdout is not None
         self.process.stdout.readline()
 
     def seconds(self) -> float:
-        """Of one more epoch."""
+        """Of one more epoch: of one net where they are trained one after another, else of all of them."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("\n")
@@ -51,18 +55,26 @@ class Worker:
         self.process.wait()
 
 
-def work(case: Case, backend: str, members: int) -> None:
+def work(way: str, case: Case, backend: str, members: int) -> None:
     """Say how long an epoch takes, for every line that is read."""
-    if members:
-        epoch, _ = fcnet_.trainer(case, backend, members)
-    else:
-        epoch, _ = getattr(fcnet_, backend)(case)
+    epoch = made(way, case, backend, members)
     print(json.dumps(0.0), flush=True)
     for _ in sys.stdin:
         epoch()
         start = perf_counter()
         epoch()
         print(json.dumps(perf_counter() - start), flush=True)
+
+
+def made(way: str, case: Case, backend: str, members: int) -> Callable[[], float]:
+    """What trains an epoch."""
+    if way == "one after another":
+        return getattr(fcnet_, backend)(case)[0]  # type: ignore[no-any-return]  # of another checkout, it may be
+    if way == "pack":
+        return fcnet_.trainer(case, backend, members)[0]
+    from benchmarks.trainers import torch_
+
+    return getattr(torch_, way.removeprefix("torch "))(case, members)  # type: ignore[no-any-return]
 
 
 def main() -> None:
@@ -75,17 +87,20 @@ def main() -> None:
     parser.add_argument("--cases", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     args = parser.parse_args()
-    print(row(["net, batch", "one after another, s an epoch of all", "as a pack", "times as fast"]))
-    print(row(["---"] * 4))
+    ways = [way for way in WAYS if not way.startswith("torch") or importlib.util.find_spec("torch")]
+    print("Member-epochs a second, and the pack's times those of each.\n")
+    print(row(["net, batch", *ways]))
+    print(row(["---"] * (1 + len(ways))))
     for number in args.cases:
-        about = number, args.backend, args.threads
-        workers = Worker(args.against, *about, 0), Worker(OWN, *about, args.members)
+        about = number, args.backend, args.threads, args.members
+        workers = [Worker(args.against if way == WAYS[0] else OWN, way, *about) for way in ways]
         rounds = [[worker.seconds() for worker in workers] for _ in range(args.rounds)]
         for worker in workers:
             worker.close()
-        alone, pack = (min(times) for times in zip(*rounds, strict=True))
-        figures = args.members * alone, pack, args.members * alone / pack
-        print(row([CASES[number].name, *(f"{figure:.3f}" for figure in figures)]), flush=True)
+        shortest = [min(times) for times in zip(*rounds, strict=True)]
+        rates = [(1 if way == WAYS[0] else args.members) / s for way, s in zip(ways, shortest, strict=True)]
+        pack = rates[ways.index("pack")]
+        print(row([CASES[number].name, *(f"{rate:.2f} ({pack / rate:.2f} x)" for rate in rates)]), flush=True)
     print()
     print(f"{args.members} nets, {args.threads} threads, {args.backend}. {describe([fcnet_.VERSION])}")
     print(f"Adam, lr {LEARNING_RATE:g}; the shortest of {args.rounds} epochs each.")
@@ -93,6 +108,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--work"]:
-        work(CASES[int(sys.argv[2])], sys.argv[3], int(sys.argv[4]))
+        work(sys.argv[2], CASES[int(sys.argv[3])], sys.argv[4], int(sys.argv[5]))
     else:
         main()

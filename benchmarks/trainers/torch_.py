@@ -23,6 +23,61 @@ def compiled(case: Case) -> Callable[[], float]:
     return _trainer(case, compiled=True)
 
 
+def bmm(case: Case, members: int) -> Callable[[], float]:
+    """Several nets at once, each layer one batched product."""
+
+    def forward(x: torch.Tensor, θ: list[torch.Tensor]) -> torch.Tensor:
+        z = x.expand(members, *x.shape)
+        for i in range(0, len(θ), 2):
+            a = torch.baddbmm(θ[i + 1], z, θ[i])
+            z = a.relu() if i + 2 < len(θ) else a
+        return z
+
+    return _pack(case, members, forward)
+
+
+def vmap(case: Case, members: int) -> Callable[[], float]:
+    """Several nets at once, the net of one of them mapped over all."""
+
+    def one(θ: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        for i in range(0, len(θ), 2):
+            x = torch.addmm(θ[i + 1], x, θ[i])
+            x = x.relu() if i + 2 < len(θ) else x
+        return x
+
+    mapped = torch.func.vmap(one, in_dims=(0, None))
+    return _pack(case, members, lambda x, θ: mapped(θ, x))
+
+
+def _pack(
+    case: Case, members: int, forward: Callable[[torch.Tensor, list[torch.Tensor]], torch.Tensor]
+) -> Callable[[], float]:
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch.manual_seed(0)
+    x, y = map(torch.from_numpy, case.data())
+    θ: list[torch.Tensor] = []
+    for n_in, n_out in zip(case.widths, case.widths[1:], strict=False):
+        θ += [torch.randn(members, n_in, n_out) * (2 / n_in) ** 0.5, torch.zeros(members, 1, n_out)]
+    for each in θ:
+        each.requires_grad_()
+    optimizer = torch.optim.Adam(θ, lr=LEARNING_RATE, fused=True)
+
+    def epoch() -> float:
+        order, total = torch.randperm(case.rows), torch.zeros(())
+        for start in range(0, case.rows, case.batch):
+            rows = order[start : start + case.batch]
+            optimizer.zero_grad(set_to_none=True)
+            a = forward(x[rows], θ)
+            loss = nn.functional.cross_entropy(a.flatten(0, 1), y[rows].repeat(members)) * members
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        return float(total) * case.batch / case.rows / members
+
+    epoch()
+    return epoch
+
+
 def _trainer(case: Case, *, compiled: bool) -> Callable[[], float]:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
