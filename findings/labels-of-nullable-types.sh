@@ -31,4 +31,11 @@ for name, given in labels.items():
 PYTHON
 cat "$work/seen"
 diff "$work/seen" - <<'SEEN'
+int64: 1 is predicted as 1 (int64) 1 (int64)
+Int64: 1 is predicted as 1.0 (float64) 1.0 (float64)
+int64[pyarrow]: 1 is predicted as 1.0 (float64) 1.0 (float64)
+bool: True is predicted as True (bool) True (bool)
+boolean: True is predicted as 1.0 (float64) 1.0 (float64)
+polars Int64: 1 is predicted as 1 (int64) 1 (int64)
+polars Boolean: True is predicted as True (bool) True (bool)
 SEEN
