@@ -170,15 +170,17 @@ class Quality:
     def __call__(self, facts: Facts) -> dict[str, Any]:
         """What stands under a config's own keys."""
         waves = (facts.numbers or 0) <= FEW_NUMBERS
+        numbers = facts.task is not None and issubclass(TASKS[facts.task], Numbers)
+        honest = {} if numbers else {"calibration": "auto"}
         if facts.rows is None:
-            return realmlp(facts, self.least, waves)
+            return {**honest, **realmlp(facts, self.least, waves)}
         rows = max(facts.rows, 1)
         inputs = (facts.inputs or 0) + waves * 3 * (facts.numbers or 0)
         passes = min(max(self.passes, min(self.longest, self.few / rows)), self.many / rows) / (1 + inputs / INPUTS)
         enough = max(self.least, min(self.epochs, self.steps * min(1.0, _batch(rows) / rows)))
         nets = max(1, min(self.nets, round(passes / enough)))
         epochs = max(self.least, min(self.epochs, int(passes / nets)))
-        return {**({"ensemble": nets} if nets > 1 else {}), **realmlp(facts, epochs, waves)}
+        return {**({"ensemble": nets} if nets > 1 else {}), **honest, **realmlp(facts, epochs, waves)}
 
 
 QUALITIES = {

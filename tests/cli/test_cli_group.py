@@ -112,7 +112,7 @@ def test_wrong_usage_is_one_line_that_names_the_help(call, arguments, said):
         (["train", "t.csv", "--hidden-layers", "64", "32", "--seed", "1"], "write 'network.layers=[64,32]'; "),
         (["train", "t.csv", "--layers", "64,32"], "write 'network.layers=[64,32]'; "),
         (["train", "t.csv", "--loss", "mse"], "write loss=squared_error; "),
-        (["train", "t.csv", "--metrics", "f1"], "write 'metrics=[f1_macro]'; "),
+        (["train", "t.csv", "--metrics", "f1"], "write 'metrics=[f1]'; "),
         (["train", "t.csv", "--name", "a b"], "write 'name=a b'; "),
         (["train", "t.csv", "--threads"], "write threads=VALUE; "),
         (["train", "t.csv", "--random-state", "4"], "--random-state; write --seed 4; "),
