@@ -274,6 +274,7 @@ def test_a_recipe_and_any_other_key_stand_over_the_quality(quality: str, given: 
     assert own == {
         **_read({"recipe": QUALITIES[quality].recipe, **given}),
         "quality": quality,
+        "calibration": "auto",
         "training": own["training"],
     }
     assert "training" not in given or own["training"]["epochs"] == 3
