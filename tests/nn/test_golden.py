@@ -30,6 +30,7 @@ from fcnet.optim.schedules import (
     Exponential,
     FlatCos,
     Linear,
+    OneCycle,
     Schedule,
     StepDecay,
 )
@@ -245,6 +246,15 @@ RATES: dict[str, tuple[Schedule, Callable[[Any], Any] | Callable[[int], float], 
         "lambda",
     ),
     "coslog": (CosLog(), lambda k: math.sin(math.pi * math.log2(1 + 15 * k / 50)) ** 2, "lambda"),
+    "one_cycle": (
+        OneCycle(),
+        lambda k: (
+            1 - 0.96 * math.cos(math.pi * k / 30) ** 2
+            if k < 15
+            else 1 - (1 - 4e-6) * math.sin(math.pi * (k - 15) / 70) ** 2
+        ),
+        "lambda",
+    ),
     "constant warmup": (Constant(warmup=0.3), lambda k: min((k + 1) / 15, 1.0), "lambda"),
     "step warmup": (
         StepDecay(every=2, factor=0.5, warmup=0.2),
