@@ -270,7 +270,10 @@ def alike(
 
 
 def scratch(formula: Formula) -> int:
-    """How many scratch buffers, each of the size of a result, `NumpyBackend` takes for a formula."""
+    """How many scratch buffers, each of the size of a result, `NumpyBackend` takes for a formula.
+
+    A result that is called like an argument takes its place, as in an update.
+    """
     numbers: set[int] = set()
 
     def buffer(shape: tuple[int, ...], dtype: np.dtype[Any], number: int) -> Array:
@@ -281,7 +284,7 @@ def scratch(formula: Formula) -> int:
     _UfuncPrinter(
         expand_erf(formula, single=False),
         arrays,
-        {name: np.zeros((2, 2)) for name in formula.results},
+        {name: arrays[name] if name in arrays else np.zeros((2, 2)) for name in formula.results},
         buffer,
     )
     return len(numbers)

@@ -15,6 +15,7 @@ from fcnet import extras
 from fcnet.backends import choice
 from fcnet.backends.base import HostStep
 from fcnet.backends.numba import store, trial
+from fcnet.backends.offer import ProductShapes
 from fcnet.backends.ops import Array, Matmul
 
 SHAPES = ((20, 9, 17), (20, 17, 3))
@@ -149,7 +150,7 @@ def test_a_backend_without_its_own_products_gives_the_same_numbers(monkeypatch: 
     op, *_ = trial.layer_matmuls(*SHAPES[0], F4)
     clocked(monkeypatch, 2.0, 1.0)
     outs = []
-    for threads, wanted in ((1, "own"), (1, "blas"), (2, choice.ProductShapes(SHAPES, F4))):
+    for threads, wanted in ((1, "own"), (1, "blas"), (2, ProductShapes(SHAPES, F4))):
         backend: Any = choice.make("numba", threads, products=wanted)  # type: ignore[arg-type]
         draw = np.random.default_rng(0)
         held: dict[str, Array] = {name: draw.random(n).astype(F4) for name, n in trial._sizes(SHAPES).items()}

@@ -150,7 +150,7 @@ def test_warmup_of_a_config_says_where_kernels_are(call, tmp_path):
     assert (code, done["nets"]) == (0, ["c"])
     assert 0 <= done["compiled"] <= done["kernels"]
     assert list(Path(done["folder"]).rglob("*.nbi"))
-    assert re.match(r"kernels  \d+ compiled in [\d.]+ s, \d+ in all\n", text)
+    assert re.match(r"kernels  \d+ compiled in [\d.]+ s, [\d,]+ in all\n", text)
     assert text.endswith(f"folder   {done['folder']}\n")
 
 

@@ -21,6 +21,7 @@ from fcnet.nn.layers import LAYERS
 from fcnet.optim.rules import OPTIMIZERS, of_matrices
 from fcnet.optim.schedules import SCHEDULES
 from fcnet.runs import checkpoint, environment, session
+from fcnet.runs.saver import Saver
 from fcnet.training.events import Epoch, Finished, Notice, Progress
 from fcnet.training.state import State
 
@@ -207,11 +208,15 @@ def forgets_patience(monkeypatch):
 
 
 def forgets_vectors(monkeypatch):
-    def restore(net, state, held, *, optimizer):
-        for name, view in net.layout.views(state.θ).items():
-            view[...] = held.arrays[name]
+    real = Saver.take_up
 
-    monkeypatch.setattr("fcnet.runs.saver.restore", restore)
+    def take_up(self, held, check):
+        notices = real(self, held, check)
+        for vector in self.state.vectors.values():
+            vector[...] = 0.0
+        return notices
+
+    monkeypatch.setattr(Saver, "take_up", take_up)
 
 
 def forgets_log(monkeypatch):
@@ -288,7 +293,7 @@ def test_stopping_before_the_first_step_saves_nothing(place):
 
 def test_validation_that_is_stopped_is_made_again(place, monkeypatch):
     """A stop in the middle of a long validation saves the epoch's last step; the resume validates first."""
-    monkeypatch.setattr("fcnet.runs.session.BATCH", 4)
+    monkeypatch.setattr("fcnet.training.pack.SCORED", 4)
     mapping = settings()
     whole = uninterrupted(mapping)
     asked = 0
