@@ -368,6 +368,8 @@ ARGUMENTS = {
     "check": ["c.yaml"],
     "explain": ["c.yaml"],
     "bench": ["c.yaml"],
+    "compare": ["a", "b"],
+    "export": ["a", "--format", "c"],
 }
 
 

@@ -543,7 +543,7 @@ def test_the_key_for_an_option_works_as_it_is_told(call, flowers):
     _, _, err = call("train", "flowers.csv", "--target", "flower", "--epochs", "2", "--hidden-layers", "8", "4")
     words = shlex.split(err.partition("write ")[2].partition(";")[0])
 
-    code, out, _ = call("train", "flowers.csv", "--target", "flower", *words)
+    code, out, _ = call("train", "flowers.csv", "--target", "flower", *words, "recipe=plain")
 
     assert code == 0
     assert "→ 8 relu → 4 relu →" in out
