@@ -160,9 +160,7 @@ class Saver:
             "given": self.given,
             **self.nets(last=True),
         }
-        arrays = {**self._arrays(header), **self.fitted}
-        same = not self.pack.several and self.best.step == self.state.step
-        self.run.save(folder.LAST, *self._calibrated(header, arrays) if same else (header, arrays))
+        self.run.save(folder.LAST, header, {**self._arrays(header), **self.fitted})
         self._saved = self._place()
         self._at = monotonic()
 
