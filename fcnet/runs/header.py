@@ -112,6 +112,7 @@ class CalibrationRecord:
     temperature: Annotated[float, Gt(0)]
     threshold: Annotated[float, Gt(0), Lt(1)] | None
     rows: Count
+    scores: list[list[float]] | None = None
 
 
 @dataclass(frozen=True)

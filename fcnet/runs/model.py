@@ -102,9 +102,7 @@ def check_members(net: Network, held: checkpoint.Checkpoint, dtype: str, vectors
             problems.append(f"{name} has the shape {found.shape}, and the config inside needs {shape}")
         elif found.dtype.name != dtype:
             problems.append(f"{name} is {found.dtype.name}, and the config inside says {dtype}")
-    ignored = (
-        r"preprocess/|calibration/" if vectors is not None else r"preprocess/|calibration/|(\d+/)?optimizer/|\d+/best/"
-    )
+    ignored = r"preprocess/" if vectors is not None else r"preprocess/|(\d+/)?optimizer/|\d+/best/"
     problems += [
         f"{name} is no part of the net of the config inside"
         for name in held.arrays
@@ -142,7 +140,7 @@ def understand(held: checkpoint.Checkpoint) -> Description:
             settings, target.task, 1, validated=True, threads=1, numbers=encoder.numbers, levels=encoder.levels
         )
         settings, head = settled.config, Head(settled.loss, target.for_loss(settled.loss))
-        calibration = Calibrator.restore(held.header.get("calibration"), held.arrays, head)
+        calibration = Calibrator.restore(held.header.get("calibration"), head)
         head = calibration.applied(Calibrator.given(settings).applied(head))
         metrics = chosen(settings.metrics, target.task)
     except CheckpointError:

@@ -14,7 +14,6 @@ from fcnet.backends.ops import Array
 from fcnet.config import schema
 from fcnet.errors import CheckpointError
 from fcnet.runs import checkpoint, folder
-from fcnet.runs.checkpoint import Header
 from fcnet.runs.log import MetricsLog
 from fcnet.runs.model import check_members, fill, nets_of, parameters, understand
 from fcnet.training.calibration import Calibrator
@@ -203,7 +202,9 @@ class Saver:
         """Header and arrays of the best so far."""
         at = {"epoch": self.best.epoch, "step": self.best.step, "metrics": self.best.metrics}
         header = {**self.header, **at, **self.nets(last=False)}
-        return self._calibrated(header, {**self._arrays(header), **self.fitted})
+        found = self.best.calibration
+        known = {} if found is None else {"calibration": found.header()}
+        return header | known, {**self._arrays(header), **self.fitted}
 
     def nets(self, *, last: bool) -> dict[str, Any]:
         """What the header says of the nets of an ensemble: those that predict, and in last.npz those that may yet."""
@@ -237,13 +238,6 @@ class Saver:
             found |= parameters(self.network, pack.each(state.θ)[i], pack.each(state.q)[i], at, vectors)
             found |= parameters(self.network, θ, q, f"{at}best/") if has_best else {}
         return found
-
-    def _calibrated(self, header: Header, arrays: dict[str, Array]) -> tuple[Header, dict[str, Array]]:
-        """The header and the arrays of the best parameters, with what is known of them."""
-        found = self.best.calibration
-        return (
-            (header, arrays) if found is None else (header | {"calibration": found.header()}, arrays | found.arrays())
-        )
 
     def _place(self) -> tuple[int, int, int]:
         return self.state.epoch, self.state.row, self.state.step

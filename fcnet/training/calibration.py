@@ -37,8 +37,8 @@ SCALES = (1 / 32, 32.0)
 CANDIDATES = 500
 """Thresholds that are tried."""
 
-NAME = "calibration/scores"
-"""What the scores are called in a checkpoint."""
+VALUES = 100_000
+"""So many scores at most stand in a header, of all targets together."""
 
 
 @dataclass(frozen=True)
@@ -63,29 +63,22 @@ class Calibrator:
 
     def header(self) -> dict[str, Any]:
         """The part of a checkpoint's header."""
-        return {"temperature": self.temperature, "threshold": self.threshold, "rows": self.rows}
-
-    def arrays(self) -> dict[str, Array]:
-        """The arrays of a checkpoint."""
-        return {} if self.scores is None else {NAME: self.scores}
+        scores = None if self.scores is None else self.scores.tolist()
+        return {"temperature": self.temperature, "threshold": self.threshold, "rows": self.rows, "scores": scores}
 
     @staticmethod
-    def restore(found: Mapping[str, Any] | None, arrays: Mapping[str, Array], head: Head) -> Calibrator:
-        """What a checkpoint holds for `head`; of one without, that nothing was found. ValueError where it is wrong."""
-        scores = arrays.get(NAME)
+    def restore(found: Mapping[str, Any] | None, head: Head) -> Calibrator:
+        """What a header holds for `head`; of one without, that nothing was found. ValueError where it is wrong."""
         if found is None:
-            if scores is not None:
-                raise ValueError(f"calibration, which {NAME} needs")
             return Calibrator()
-        rows, width = int(found["rows"]), len(head.target.names)
-        if (scores is None) != (rows == 0):
-            raise ValueError(f"calibration.rows: {rows}, and {NAME} does not fit it")
-        if scores is not None and (scores.shape != (width, min(rows, SCORES)) or scores.dtype != np.float64):
-            raise ValueError(
-                f"{NAME}: it is {scores.dtype.name} {scores.shape}, not float64 {(width, min(rows, SCORES))}"
-            )
+        rows, width, given = int(found["rows"]), len(head.target.names), found.get("scores")
+        if (given is None) != (rows == 0):
+            raise ValueError(f"calibration.rows: {rows}, and calibration.scores does not fit it")
+        scores = None if given is None else np.array(given, np.float64)
+        if scores is not None and scores.shape != (width, _kept(rows, width)):
+            raise ValueError(f"calibration.scores: it is {scores.shape}, not {(width, _kept(rows, width))}")
         if scores is not None and (np.diff(scores) < 0).any():
-            raise ValueError(f"{NAME}: they are not sorted")
+            raise ValueError("calibration.scores: they are not sorted")
         return Calibrator(float(found["temperature"]), found["threshold"], scores, rows)
 
     def limits(self, coverage: float, file: str) -> Array:
@@ -115,6 +108,11 @@ class Calibrator:
         return np.asarray(self.scores[:, (rank - 1) * m // n])
 
 
+def _kept(rows: int, width: int) -> int:
+    """How many scores of so many rows are kept for each of `width` targets."""
+    return min(rows, SCORES, max(1, VALUES // width))
+
+
 def thinned(rows: Array, width: int) -> Array:
     """Of so many rows that their outputs would not fit into memory every second, third, …, else all."""
     return np.asarray(rows[:: -(-len(rows) * width // CELLS) or 1])
@@ -142,7 +140,7 @@ def fit(backend: Backend, head: Head, config: Config, a: Array, y: Array, w: Arr
     if isinstance(config.threshold, Threshold):
         found = replace(found, threshold=best_threshold(config.threshold.metric, truths, p, w))
     scores = np.sort(head.strangeness(p, truths), axis=0).T
-    n, m = len(y), min(len(y), SCORES)
+    n, m = len(y), _kept(len(y), len(scores))
     kept = -(-np.arange(1, m + 1) * n // m) - 1
     return replace(found, scores=np.ascontiguousarray(scores[:, kept]), rows=n) if np.isfinite(scores).all() else found
 

@@ -28,7 +28,7 @@ from fcnet.training.program import FEW, blank, record_gradient
 SCORED = 256
 """Rows that are scored at a time; their activations are held beside those of a training batch."""
 
-CALLS = 400_000
+CALLS = 450_000
 """Bytes of the objects that recorded calls consist of."""
 
 HEADER = 8192

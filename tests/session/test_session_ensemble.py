@@ -100,7 +100,7 @@ def test_the_first_net_is_the_config_s_own(place):
 
     assert [net["member"] for net in several.header["nets"]] == [0, 1, 2]
     assert "nets" not in alone.header
-    assert {name.partition("/")[0] for name in alone.arrays if "/" in name} == {"calibration", "preprocess"}
+    assert {name.partition("/")[0] for name in alone.arrays if "/" in name} == {"preprocess"}
     for name, array in alone.arrays.items():
         if name.startswith("calibration/"):
             continue  # of all nets together

@@ -187,7 +187,7 @@ def test_a_checkpoint_keeps_what_was_found() -> None:
     head = Head(*HEADS["one output"])
     found = fit(NumpyBackend(), head, asked("auto", Threshold("f1")), a, y, None)
 
-    again = Calibrator.restore(found.header(), found.arrays(), head)
+    again = Calibrator.restore(found.header(), head)
 
     assert (again.temperature, again.threshold, again.rows) == (found.temperature, found.threshold, 5000)
     assert again.scores is not None
