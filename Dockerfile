@@ -8,10 +8,10 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 FROM python:3.13-slim
 COPY --from=build /wheels /wheels
 RUN pip install --no-cache-dir "$(echo /wheels/fcnet-*.whl)[fast,serve]" && rm -r /wheels \
-    && useradd --create-home fcnet && mkdir /work && chown fcnet /work
+    && useradd --create-home fcnet && mkdir /data && chown fcnet /data
 USER fcnet
 RUN fcnet warmup && fcnet doctor
-WORKDIR /work
+WORKDIR /data
 EXPOSE 8000
 ENTRYPOINT ["fcnet"]
 CMD ["--help"]

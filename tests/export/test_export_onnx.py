@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -17,9 +16,6 @@ from fcnet.errors import UsageError
 from fcnet.export import export
 from fcnet.runs.folder import resolve
 from fcnet.runs.model import Predictor
-
-if not find_spec("onnx"):
-    pytest.skip("writes ONNX", allow_module_level=True)
 
 PLAIN = {
     "Add", "And", "ArgMax", "Cast", "Concat", "Div", "Equal", "Exp", "Gather", "Greater", "GreaterOrEqual", "Identity",
