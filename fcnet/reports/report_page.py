@@ -17,7 +17,7 @@ from fcnet.reports.drawing import SERIES, Axis, Picture, figures, short
 from fcnet.reports.judged import Judged, calibration, confusion, histogram, sides
 from fcnet.reports.page import Page, PagePart, facts, paragraph, table, text
 from fcnet.reports.report import Report
-from fcnet.reports.summary import PARTS, net, outputs
+from fcnet.reports.summary import PARTS, net, outputs, size
 from fcnet.reports.text import count, duration, shorten
 from fcnet.reports.text import figures as equal
 
@@ -51,10 +51,10 @@ def page(found: Report) -> str:
     """The whole page, as text in UTF-8."""
     header, name = found.net.header, str(found.net.header["name"])
     target = found.net.target
-    what = outputs(target.task, target.names, len(target.classes or ()))
+    what, nets = outputs(target.task, target.names, len(target.classes or ())), len(found.net.nets)
     about = {
         "predicts": text(what),
-        "net": text(f"{net(*found.net.network.outline)}, {count(found.net.network.layout.count, 'parameter')}"),
+        "net": text(f"{net(*found.net.network.outline)}, {size(nets, nets * found.net.network.layout.count)}"),
         "rows": text(", ".join(f"{part['rows']:,} {key}" for key, part in header["parts"].items() if part["rows"])),
         "trained": text(_trained(found)),
     }
@@ -171,7 +171,7 @@ def _data(found: Report) -> str:
     parts = [listed]
     if len(encoder.features) > COLUMNS:
         parts.append(paragraph(f"{len(encoder.features) - COLUMNS:,} more columns are not listed."))
-    notices = [_without_time(line) for line in found.said]
+    notices = list(dict.fromkeys(_without_time(line) for line in found.said))  # a resumed run says some twice
     out = [line for line in notices if " is left out: " in line or " are left out: " in line]
     used = {*encoder.columns, *found.net.target.names}
     left = [name for name in encoder.names if name not in used]

@@ -258,6 +258,7 @@ def test_the_nets_of_a_run_are_told_apart(tmp_path, monkeypatch):
     rows = re.findall(r'<th scope="row">(net \d|<strong>together</strong>)</th><td class="n">([\d.]+)%', page)
     assert rows == [(f"net {i}", "33.3") for i in (1, 2, 3)] + [("<strong>together</strong>", "100")]
     assert f'<td class="n"></td><td class="n"><strong>{accuracy:.3f}</strong>' in page
+    assert ", 3 nets of " in page
 
 
 def test_the_gradient_is_that_of_the_first_batch(runs):
