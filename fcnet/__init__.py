@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from fcnet.api import Model, Run, load, train
     from fcnet.errors import FcnetError, FcnetWarning
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["FcnetError", "FcnetWarning", "Model", "Run", "__version__", "load", "train"]
 
 
