@@ -19,7 +19,10 @@ BACKENDS: dict[str, Offer] = {"numpy": _numpy.OFFER, **{name: globals()[name].OF
 """All that there are, by their names."""
 
 WORTH = 5.0
-"""Seconds that compiled kernels must save before they are taken: about what compiling them costs the first time."""
+"""Seconds that kernels must save before any are compiled, which costs more than that, but only the first time."""
+
+LOADING = 1.0
+"""Seconds that they must save where they were compiled before: about what it takes to load Numba and them."""
 
 CLOSE = 4.0
 """By what factor the arithmetic may be wrong: steps on two machines, and beside other programs, differ by so much."""
@@ -31,16 +34,16 @@ _PRODUCT = 1.2e-11  # one multiplication and addition of a large product
 _STEP = {"numpy": 60e-6, "numba": 5e-6}  # calls of one step, and as much for each layer below
 _LAYER = {"numpy": 40e-6, "numba": 4e-6}
 _PARAMETER = {"numpy": 1.2e-9, "numba": 0.35e-9}  # an optimizer's update
-_UNIT = {"numpy": 2.5e-9, "numba": 0.4e-9}  # bias, activation and its vjp, for one unit of one row
+_RESULT = {"numpy": 0.45e-9, "numba": 0.1e-9}  # one operation of a formula, on one number
 
 
 @dataclass(frozen=True)
 class Work:
-    """How much a run has to do: `parameters` and hidden and output `units` of the net, its `layers`, the `batch_size`
-    in rows and all `steps`."""
+    """How much a run has to do: `parameters` of the net, `results` of the operations in a step's formulas, its
+    `layers`, the `batch_size` in rows and all `steps`."""
 
     parameters: int
-    units: int
+    results: int
     layers: int
     batch_size: int
     steps: int
@@ -48,7 +51,7 @@ class Work:
     def seconds(self, backend: str) -> float:
         """A rough figure for the whole run."""
         step = _STEP[backend] + self.layers * _LAYER[backend] + self.parameters * _PARAMETER[backend]
-        step += self.batch_size * (self.units * _UNIT[backend] + 3 * self.parameters * _PRODUCT)
+        step += self.results * _RESULT[backend] + 3 * self.batch_size * self.parameters * _PRODUCT
         return self.steps * step
 
 
@@ -77,12 +80,14 @@ def usable(name: str) -> str:
 def choose(work: Work, measured: Callable[[], float]) -> tuple[str, str | None]:
     """(the backend that `auto` means, a sentence for the user or None).
 
-    `measured` gives the seconds of a step on NumPy here and now; it is asked where the arithmetic is close.
+    `measured` gives the seconds of a step on NumPy here and now; it is asked where the arithmetic is close. Kernels
+    that were compiled before need to save little.
     """
     saved = work.seconds("numpy") - work.seconds("numba")
-    if WORTH / CLOSE < saved < WORTH * CLOSE:
+    worth = min(WORTH, LOADING) if BACKENDS["numba"].ready() else WORTH
+    if worth / CLOSE < saved < worth * CLOSE:
         saved *= measured() * work.steps / work.seconds("numpy")
-    if saved < WORTH:
+    if saved < worth:
         return "numpy", None
     times = work.seconds("numpy") / work.seconds("numba")
     name = usable("numba")

@@ -35,11 +35,13 @@ def _untried() -> ModuleType:
 @dataclass(frozen=True)
 class Offer:
     """`make(threads, largest, products)` as `choice.make` has them; `needs`: the package without which it is not there,
-    one of `extras.PACKAGES`, which `trial` imports, and makes a call like those to come."""
+    one of `extras.PACKAGES`, which `trial` imports, and makes a call like those to come; `ready`: whether what it has
+    to compile was compiled before."""
 
     make: Callable[[int, int | None, Products], Backend]
     needs: str | None = None
     trial: Callable[[], ModuleType] = _untried
+    ready: Callable[[], bool] = lambda: True
 
 
 def paying(threads: int, largest: int | None = None) -> int:

@@ -213,6 +213,12 @@ class Apply(Op):
     outs: Mapping[str, Ref] = _made()
     sums: Mapping[str, Ref] = field(default_factory=dict, metadata={"role": "made"})
 
+    @property
+    def results(self) -> int:
+        """How many numbers its operations make, about: each has the shape of the largest array."""
+        made = sum(bool(node.args) for node in self.formula.nodes())
+        return made * max(math.prod(each.shape) for each in (*self.arrays.values(), *self.outs.values()))
+
 
 @dataclass(frozen=True)
 class Accumulate(Op):

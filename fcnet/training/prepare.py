@@ -16,7 +16,7 @@ from fcnet import machine
 from fcnet.backends import choice
 from fcnet.backends.base import Backend
 from fcnet.backends.offer import ProductShapes
-from fcnet.backends.ops import Array, Words
+from fcnet.backends.ops import Apply, Array, Words, ref
 from fcnet.config.contradictions import fitted_on_validation
 from fcnet.config.recipes import Facts
 from fcnet.config.schema import Config
@@ -33,7 +33,7 @@ from fcnet.training.calibration import Calibrator
 from fcnet.training.estimate import Estimate, estimate, refuse_layers, refuse_table
 from fcnet.training.head import Head
 from fcnet.training.members import Own, members, pack, single
-from fcnet.training.program import Program, blank
+from fcnet.training.program import Program, blank, record_gradient
 from fcnet.training.state import State
 
 TRIED = 8
@@ -86,10 +86,12 @@ class Prepared:
 
     def work(self) -> choice.Work:
         """How much there is to do, by which `backend: auto` decides."""
-        units = self.network.widths[1:]
+        network, dtype = self.network, np.dtype(self.settings.dtype)
         steps = self.settings.training.epochs * -(-len(self.data.parts["train"]) // self.batch_size)
-        own = sum(units) * len(self.network.who)
-        return choice.Work(self.network.layout.count, own, len(units), self.batch_size, steps)
+        r = blank(network, self.batch_size, dtype, columns=self.head.columns)
+        record_gradient(r, network, self.head.loss, ref("scale", (), dtype))
+        results = sum(op.results for op in r.tape.ops if isinstance(op, Apply))
+        return choice.Work(network.layout.count, results, len(network.widths) - 1, self.batch_size, steps)
 
     def choose(self) -> tuple[str, str | None]:
         """What `backend: auto` means for this run, and what is to be said of it."""

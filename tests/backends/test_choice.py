@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from fcnet.backends import choice
 from fcnet.backends.choice import CLOSE, WORTH, Work
+from fcnet.backends.ops import Apply, ref
+from fcnet.formulas import Formula, Sym, maximum
 
-LAYERS = {"parameters": 50_000, "units": 400, "layers": 3, "batch_size": 128}
+LAYERS = {"parameters": 50_000, "results": 270_000, "layers": 3, "batch_size": 128}
 
 
 def work(saved: float) -> Work:
@@ -25,6 +30,22 @@ def both(monkeypatch):
     """Whatever is installed here, both backends can be used."""
     monkeypatch.setattr(choice, "usable", lambda name: name)
     monkeypatch.setattr(choice, "installed", lambda name: True)
+    compiled(monkeypatch, ready=False)
+
+
+def compiled(monkeypatch, *, ready):
+    """Whatever was compiled here, the kernels are there or not."""
+    offer = replace(choice.BACKENDS["numba"], ready=lambda: ready)
+    monkeypatch.setitem(choice.BACKENDS, "numba", offer)
+
+
+@pytest.mark.parametrize(("ready", "name"), [(False, "numpy"), (True, "numba")])
+def test_kernels_that_were_compiled_before_are_taken_for_a_short_run(monkeypatch, ready, name):
+    """What saves a second or two is worth loading kernels, and not compiling them."""
+    compiled(monkeypatch, ready=ready)
+    some = work(saved=WORTH / 2)
+
+    assert choice.choose(some, lambda: some.seconds("numpy") / some.steps)[0] == name
 
 
 @pytest.mark.parametrize(("saved", "name"), [(WORTH / (2 * CLOSE), "numpy"), (2 * WORTH * CLOSE, "numba")])
@@ -41,3 +62,10 @@ def test_what_is_close_goes_by_the_machine(saved):
 
     assert choice.choose(some, lambda: 3 * step)[0] == "numba"
     assert choice.choose(some, lambda: step / 3)[0] == "numpy"
+
+
+def test_a_formula_s_operations_are_counted():
+    """Two operations on 4 rows of 3 units make 24 numbers, whatever is only read."""
+    x, unit, z = (ref(name, shape, np.float32) for name, shape in (("x", (4, 3)), ("b", (3,)), ("z", (4, 3))))
+
+    assert Apply(Formula({"z": maximum(Sym("x") + Sym("b"), 0.0)}), {"x": x, "b": unit}, {"z": z}).results == 24

@@ -291,3 +291,20 @@ def test_every_number_can_stand_in_a_kernel(kind: Any) -> None:
     for i, number in enumerate(numbers):
         np.testing.assert_array_equal(outs[f"{i}+"], a + kind(number))
         np.testing.assert_array_equal(outs[f"{i}max"], np.maximum(a, kind(number)))
+
+
+def test_a_net_s_kernels_are_known_to_be_compiled_by_their_machine_code(monkeypatch, tmp_path):
+    """A few kernels, as a trial of Numba leaves them, are no net's; looking makes nothing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = store.ready(), list(tmp_path.iterdir())
+    place = tmp_path / "fcnet" / store.name() / "_fcnet_kernel"
+    place.mkdir(parents=True)
+    for i in range(6):
+        (place / f"{i}.nbi").touch()
+    few = store.ready()
+    for i in range(40):
+        (place / f"{i}.nbi").touch()
+
+    assert before == (False, [])
+    assert not few
+    assert store.ready()

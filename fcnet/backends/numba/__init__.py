@@ -53,4 +53,10 @@ def _trial() -> ModuleType:
     return module
 
 
-OFFER = Offer(_make, "numba", _trial)
+def _ready() -> bool:
+    from fcnet.backends.numba import store  # not where NumPy alone is wanted
+
+    return store.ready()
+
+
+OFFER = Offer(_make, "numba", _trial, _ready)

@@ -31,6 +31,9 @@ T = TypeVar("T")
 SECONDS = 20
 """How long it takes about to compile what a run needs, on one core."""
 
+FEW = 20
+"""Kernels are fewer where no net was trained, but Numba tried."""
+
 _private: list[Path] = []
 """The temporary folder of this process, where it has one."""
 
@@ -118,14 +121,26 @@ def folder() -> Path:
     return _leave()
 
 
+def _place() -> Path:
+    """Where the user's folder is, or will be; RuntimeError for a user without a home."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (given if given.is_absolute() else Path.home() / ".cache") / "fcnet" / name()
+
+
+def ready() -> bool:
+    """Whether the kernels of a net were compiled into it before; nothing is made."""
+    try:
+        return sum(1 for _ in _place().rglob("*.nbi")) >= FEW
+    except (OSError, RuntimeError):
+        return False
+
+
 @cache
 def _own() -> Path | Exception:
     """The user's folder, or what is wrong with it."""
     try:
-        given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        base = given if given.is_absolute() else Path.home() / ".cache"
-        path = base / "fcnet" / name()
-        base.mkdir(parents=True, exist_ok=True)
+        path = _place()
+        path.parent.parent.mkdir(parents=True, exist_ok=True)
         for each in (path.parent, path):
             each.mkdir(exist_ok=True, mode=0o700)
             status = each.lstat()
@@ -135,7 +150,7 @@ def _own() -> Path | Exception:
                 raise PermissionError(f"others may write to {each}")
         with tempfile.TemporaryFile(dir=path) as probe:  # whether there is room shows when it is taken
             probe.write(bytes(1 << 16))
-    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+    except (OSError, RuntimeError) as error:
         return error
     return path
 
