@@ -80,3 +80,6 @@ Mark = Ge | Gt | Le | Lt | Len | Such | Named | OneOf
 
 HIDDEN = {"hidden": True}
 """The metadata of a field that is no key."""
+
+SHORT = {"short": True}
+"""The metadata of a field that is a short form of others, and that a spelled config has not."""

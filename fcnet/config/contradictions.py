@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
+from fcnet.config.embeddings import coding_of, embedded
 from fcnet.config.names import flaw
 from fcnet.config.places import Finding, Path, Tree, dotted, shortened
+from fcnet.config.recipes import NOTHING
 from fcnet.config.schema import Config, Threshold
 from fcnet.data.target import TASKS, Binary, Classes, Numbers
 from fcnet.metrics import METRICS
@@ -39,7 +41,8 @@ def contradictions(config: Config, tree: Tree, *, needs_data: bool) -> list[Find
         *_tasks(config),
         *_training(config),
         *_members(config),
-        *_codes(config),
+        *_embeddings(config, tree),
+        *_codes(embedded(config, NOTHING)),
         *_held(config),
     ]
     found = []
@@ -272,6 +275,24 @@ def _codes(config: Config) -> Iterator[Clash]:
     if encoding.into == "c" and not looked_up:
         text = f"{encoding.name} are for the layer embedding; put one first in network.layers, or write one_hot"
         yield Clash(("preprocess", "categorical"), text, (key,))
+
+
+def _embeddings(config: Config, tree: Tree) -> Iterator[Clash]:
+    """What stands in network.embeddings does not stand in the long form too."""
+    said = config.network.embeddings
+    for kind, taken in (("numeric", "numbers"), ("categorical", "levels")):
+        key: Path = ("network", "embeddings", kind)
+        if said is None or getattr(said, kind) is None:
+            continue
+        for path, layer in _layers(config.network.layers, ("network", "layers")):
+            if hasattr(layer, taken) and tree.written(path):
+                yield Clash(key, f"{dotted(path)} says so too, with {layer.name}; write one of the two", (path,))
+    coding: Path = ("preprocess", "categorical")
+    if said is not None and said.categorical is not None and tree.written(coding):
+        own = config.preprocess.categorical
+        if coding_of(said.categorical) != own:
+            text = f"says how categories come, and {dotted(coding)} is {own.name}; remove one of the two"
+            yield Clash(("network", "embeddings", "categorical"), text, (coding,))
 
 
 def _layers(layers: list[Layer], path: Path) -> Iterator[tuple[Path, Layer]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from fcnet.config import paths
 from fcnet.config.contradictions import contradictions, has_validation
+from fcnet.config.embeddings import embedded
 from fcnet.config.expand import expand
 from fcnet.config.names import stem
 from fcnet.config.overrides import override
@@ -82,7 +83,8 @@ def recheck(config: Config, file: str) -> None:
 def settled(config: Config, facts: Facts) -> Config:
     """The config with what its recipe says of these data, where nothing else was asked for."""
     asked = config.asked
-    if asked is None or (config.recipe == "plain" and config.quality is None):
+    by_data = config.recipe != "plain" or config.quality is not None or asked_for(config, "network", "embeddings")
+    if asked is None or not by_data:
         return config
     tree = Tree(copy.deepcopy(dict(asked.root)), asked.file)
     found = _config(tree, asked.overrides, config.name, FilePath(), asked.needs_data, facts)
@@ -125,6 +127,7 @@ def _config(
             tree.findings += _lacking(paths.resolved(config, tree, base), tree)
     refuse(tree.findings)
     assert config is not None
+    config = embedded(config, facts)
     if config.data.split.by == "column":
         config = replace(config, data=replace(config.data, validation=0, test=0))
     if not has_validation(config):

@@ -18,14 +18,14 @@ from fcnet.data.options import Data, Preprocess
 from fcnet.metrics import METRICS
 from fcnet.nn.activations import ACTIVATIONS, Activation, Relu
 from fcnet.nn.initializers import INITIALIZERS, Initializer
-from fcnet.nn.layers import Dense, Hidden
+from fcnet.nn.layers import OF_NUMBERS, Dense, Hidden, Layer
 from fcnet.nn.losses import LOSSES, Loss
 from fcnet.nn.parametrisations import PARAMETRISATIONS, Parametrisation
 from fcnet.optim.rules import OPTIMIZERS, Adam, Optimizer
 from fcnet.optim.schedules import SCHEDULES, Constant, Schedule
 from fcnet.optim.solvers import SOLVERS
 from fcnet.records import dataclass
-from fcnet.registry import HIDDEN, Count, Ge, Gt, Le, Len, Lt, Named, OneOf, Share
+from fcnet.registry import HIDDEN, SHORT, Count, Ge, Gt, Le, Len, Lt, Named, OneOf, Share
 
 
 def _metrics() -> list[str]:
@@ -66,11 +66,33 @@ Init = Literal["auto"] | Annotated[Initializer, Named(INITIALIZERS)]
 
 
 @dataclass(frozen=True)
+class CategoryVectors:
+    """A learnt vector for each category."""
+
+    size: Count
+    """The length of the vectors."""
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A short form: what it says becomes encodings and layers, which the resolved config spells out."""
+
+    numeric: Literal["none"] | Annotated[Layer, Named(OF_NUMBERS)] | None = None
+    """A layer in front of the others that makes several values of each number, or `none`; `null`: as `layers` says."""
+    categorical: Literal["auto", "one_hot"] | CategoryVectors | None = None
+    """`one_hot`, or a mapping such as `{size: 8}`: a learnt vector for each category; `auto`: vectors of 8 where a
+    column has more than 8 categories, one_hot elsewhere. `null`: as `preprocess.categorical` and `layers` say."""
+
+
+@dataclass(frozen=True)
 class Architecture:
     """The net between the columns and the output layer, which follows from data and loss."""
 
     layers: Annotated[list[Hidden], Len(0, 1000)] = field(default_factory=lambda: [Dense(128), Dense(128)])
     """The hidden layers, from input to output; `[]` is a linear model."""
+    embeddings: Embeddings | None = field(default=None, metadata=SHORT)
+    """What becomes of numbers and categories before the hidden layers, as a short form of `layers` that start with
+    such embeddings; the resolved config has these."""
     activation: Annotated[Activation, Named(ACTIVATIONS)] = field(default_factory=Relu)
     """The activation of the hidden layers."""
     dropout: Share = 0.0

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from fcnet.config.docstrings import meanings
-from fcnet.config.kinds import Section, at, members, section, words
+from fcnet.config.kinds import Section, at, constants, members, section, words
 from fcnet.config.places import SHOWN, Finding, Place, Tree, position
 from fcnet.config.schema import Config
 from fcnet.config.strict import Fault, made
@@ -50,6 +50,6 @@ def _text(fault: Fault, place: Place, tree: Tree) -> str:
             meaning = meanings(holder).get(str(path[-1]), "") if holder else ""
             return f"is missing; expected {words(expected)}" + (f" ({meaning.rstrip('.')})" if meaning else "")
         case "name":
-            return wrong_name(tree.get(path)["name"], members(expected))
+            return wrong_name(tree.get(path)["name"], [*members(expected), *constants(expected)])
         case "value":
             return wrong_value(tree.get(path), place, expected)

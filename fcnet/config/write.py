@@ -13,6 +13,7 @@ from fcnet.config.scalars import NotPlain, read
 from fcnet.config.schema import CheckpointInterval, Config
 from fcnet.nn.layers import Dense
 from fcnet.optim.rules import Grouped
+from fcnet.registry import SHORT
 
 WIDTH = 100
 OTHERWISE = frozenset(("yes", "no", "on", "off", "true", "false", "null"))  # to YAML 1.1, in any case
@@ -29,7 +30,7 @@ def to_mapping(config: Config) -> dict[str, Plain]:
 def plain(value: Any) -> Plain:
     """A section, or a value in it, as plain values; short forms where nothing is lost by them."""
     if is_dataclass(value):
-        spelled = {f.name: plain(getattr(value, f.name)) for f in ordered(type(value))}
+        spelled = {f.name: plain(getattr(value, f.name)) for f in ordered(type(value)) if f.metadata != SHORT}
         if isinstance(value, TERSE):
             spelled = {key: v for key, v in spelled.items() if v is not None}
         if isinstance(value, Dense):  # the layer that one without a name is

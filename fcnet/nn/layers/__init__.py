@@ -16,7 +16,24 @@ for _module in _files:
         if own and isinstance(vars(_found).get("name"), str):
             LAYERS[vars(_found)["name"]] = _found
 
+OF_NUMBERS: dict[str, type[Layer]] = {name: kind for name, kind in LAYERS.items() if hasattr(kind, "numbers")}
+"""Those of them that make several values of each number."""
+
 from fcnet.nn.layers.dense import Dense  # noqa: E402  they are registered by now
 from fcnet.nn.layers.dropout import Dropout  # noqa: E402
+from fcnet.nn.layers.embedding import Embedding  # noqa: E402
 
-__all__ = ["LAYERS", "Context", "Dense", "Dropout", "Equation", "Hidden", "Layer", "Names", "go", "spread"]
+__all__ = [
+    "LAYERS",
+    "OF_NUMBERS",
+    "Context",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Equation",
+    "Hidden",
+    "Layer",
+    "Names",
+    "go",
+    "spread",
+]
