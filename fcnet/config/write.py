@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
-from typing import Any
+from typing import Any, get_args
 
 from fcnet.config.kinds import ordered
 from fcnet.config.places import Plain
 from fcnet.config.scalars import NotPlain, read
 from fcnet.config.schema import CheckpointInterval, Config
-from fcnet.nn.layers import Dense
+from fcnet.nn.layers import Hidden
 from fcnet.optim.rules import Grouped
-from fcnet.registry import SHORT
+from fcnet.registry import SHORT, Named
 
 WIDTH = 100
 OTHERWISE = frozenset(("yes", "no", "on", "off", "true", "false", "null"))  # to YAML 1.1, in any case
-TERSE = (Dense, CheckpointInterval)  # here null only says that another key decides
+_LAYER: Named = get_args(Hidden)[1]
+USUAL = _LAYER.registry[str(_LAYER.default)]  # the layer that one without a name is
+TERSE = (USUAL, CheckpointInterval)  # here null only says that another key decides
 _SAFE = re.compile(r"[A-Za-z_./~](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
 
 
@@ -33,9 +35,9 @@ def plain(value: Any) -> Plain:
         spelled = {f.name: plain(getattr(value, f.name)) for f in ordered(type(value)) if f.metadata != SHORT}
         if isinstance(value, TERSE):
             spelled = {key: v for key, v in spelled.items() if v is not None}
-        if isinstance(value, Dense):  # the layer that one without a name is
+        if isinstance(value, USUAL):
             del spelled["name"]
-            return spelled["units"] if list(spelled) == ["units"] else spelled
+            return spelled[str(_LAYER.bare)] if list(spelled) == [_LAYER.bare] else spelled
         if isinstance(value, Grouped):  # these two say nothing where there are no groups
             spelled = {key: v for key, v in spelled.items() if (key, v) not in (("match", "*"), ("groups", []))}
         return spelled["name"] if list(spelled) == ["name"] else spelled

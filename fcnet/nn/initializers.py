@@ -116,6 +116,6 @@ BEST: dict[str, type[Initializer]] = {"relu": HeNormal, "tanh": GlorotUniform, "
 """What `init: auto` is, by the family of the activation."""
 
 
-def best(family: str) -> Initializer:
-    """The initializer that suits an activation of that family."""
-    return BEST[family]()
+def settled(init: Initializer | Literal["auto"] | None, family: str) -> Initializer:
+    """What is asked for; else the initializer that suits an activation of that family."""
+    return BEST[family]() if init is None or init == "auto" else init

@@ -10,7 +10,7 @@ from fcnet.data.options import Task
 from fcnet.data.target import TASKS, tasks_of
 from fcnet.errors import ConfigError
 from fcnet.nn.activations import Identity
-from fcnet.nn.initializers import best
+from fcnet.nn.initializers import settled
 from fcnet.nn.layers import Context, Dense, Dropout
 from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
@@ -91,6 +91,6 @@ def network(
 ) -> Network:
     """The layers of a resolved config, from input to output."""
     first = [Dropout(options.input_dropout)] if options.input_dropout else []
-    init = best("tanh") if options.output_init == "auto" else options.output_init
+    init = settled(options.output_init, "tanh")
     output = Dense(n_out, options.output_activation or Identity(), init, parametrisation=options.parametrisation)
     return Network([*first, *options.layers, output], n_in, driven=driven, n_cat=n_cat, who=who)

@@ -13,7 +13,7 @@ from fcnet.formulas import Expr, Formula, Sym
 from fcnet.formulas.notation import line
 from fcnet.formulas.transform import evaluate
 from fcnet.nn.activations import ACTIVATIONS, Activation, Identity, logistic, owned
-from fcnet.nn.initializers import INITIALIZERS, Initializer, best
+from fcnet.nn.initializers import INITIALIZERS, Initializer, settled
 from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, drawn, row, transpose
 from fcnet.nn.layout import Slot
 from fcnet.nn.parametrisations import PARAMETRISATIONS, Parametrisation
@@ -41,9 +41,8 @@ class Dense:
     def settled(self, given: Context) -> Self:
         """With the section's activation, init and dropout where it has none."""
         f = given.activation if self.activation is None else self.activation
-        init = given.init if self.init is None else self.init
         dropout = given.dropout if self.dropout is None else self.dropout
-        init = best(f.family) if init == "auto" else init
+        init = settled(given.init if self.init is None else self.init, f.family)
         of = given.parametrisation if self.parametrisation is None else self.parametrisation
         return replace(self, activation=f, init=init, dropout=dropout, parametrisation=of)
 
@@ -64,9 +63,7 @@ class Dense:
 
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """W from the initializer, b = 0, and what the parametrisation makes of them."""
-        assert self.init is not None
-        assert self.init != "auto"
-        drawn(p["W"], self.init, key)
+        drawn(p["W"], settled(self.init, self.f.family), key)
         p["b"][...] = 0
         if self.parametrisation is not None:
             self.parametrisation.start(p["W"], p["b"], z, key.words, key.path)

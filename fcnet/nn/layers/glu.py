@@ -11,7 +11,7 @@ import numpy as np
 from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
 from fcnet.formulas import Formula, Sym
 from fcnet.nn.activations import logistic
-from fcnet.nn.initializers import INITIALIZERS, Initializer, best
+from fcnet.nn.initializers import INITIALIZERS, Initializer, settled
 from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, drawn, row, transpose
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
@@ -35,7 +35,7 @@ class Glu:
         """With the section's init and dropout where it has none."""
         init = given.init if self.init is None else self.init
         dropout = given.dropout if self.dropout is None else self.dropout
-        return replace(self, init=best("tanh") if init == "auto" else init, dropout=dropout)
+        return replace(self, init=settled(init, "tanh"), dropout=dropout)
 
     def described(self) -> tuple[str, str]:
         """Its name and its initializer."""
@@ -47,9 +47,7 @@ class Glu:
 
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """W from the initializer, b = 0."""
-        assert self.init is not None
-        assert self.init != "auto"
-        drawn(p["W"], self.init, key)
+        drawn(p["W"], settled(self.init, "tanh"), key)
         p["b"][...] = 0
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
