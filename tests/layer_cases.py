@@ -11,29 +11,34 @@ from fcnet.backends.ops import Array
 from fcnet.nn.activations import Activation, Identity
 from fcnet.nn.initializers import GlorotUniform
 from fcnet.nn.layers import LAYERS, Dense, Layer
+from fcnet.nn.layers.mean import Mean
 from fcnet.nn.layers.residual import Residual
+from fcnet.nn.losses import CrossEntropy
 
-WIDTH, LEVELS = 4, [3, 5]
+WIDTH, LEVELS, MEMBERS = 4, [3, 5], 2
 
 # what has no default, and what makes a layer show all that it can do
 SETTINGS: dict[str, dict[str, Any]] = {
     "dense": {"units": WIDTH, "init": GlorotUniform()},
     "dropout": {"rate": 0.3},
     "embedding": {"size": 2, "levels": LEVELS},
+    "fan_out": {"members": MEMBERS},
     "glu": {"units": WIDTH, "init": GlorotUniform()},
+    "heads": {"units": WIDTH, "init": GlorotUniform(), "members": MEMBERS},
     "cosine": {"size": 3, "numbers": 2},
     "pbld": {"frequencies": 3, "size": 3, "numbers": 3},
     "periodic": {"frequencies": 3, "size": 2, "scale": 0.5},
     "piecewise": {"bins": 4, "size": 2, "numbers": 3},
 }
-FIRST = ("embedding",)  # they stand where the batch's codes are
+WHERE = {"embedding": ("first",), "fan_out": ("first", "between")}  # where the batch's codes are; not inside others
+BEHIND = ("heads",)  # they have something for each member that fan_out makes
 
 
 def sample(name: str, f: Activation) -> Any:
     """One layer of this kind."""
     if name == "residual":
         return Residual([dense(3, f), dense(WIDTH, f)])
-    own = {"activation": f} if name == "dense" else {}
+    own = {"activation": f} if name in ("dense", "heads") else {}
     return LAYERS[name](**SETTINGS.get(name, {}), **own)
 
 
@@ -46,7 +51,7 @@ def dense(units: int, f: Activation) -> Dense:
 PLACES = {
     f"{name}, {place}": (name, place)
     for name in LAYERS
-    for place in (("first",) if name in FIRST else ("first", "between", "nested", "nested twice"))
+    for place in WHERE.get(name, ("first", "between", "nested", "nested twice"))
 }
 
 
@@ -54,12 +59,15 @@ def chain(case: str, f: Activation, n_out: int) -> list[Layer]:
     """A net with the layer at its place."""
     name, place = PLACES[case]
     layer, out = sample(name, f), dense(n_out, Identity())
+    front: list[Layer] = [sample("fan_out", f)] if name in BEHIND else []
+    end: list[Layer] = [Mean(MEMBERS, CrossEntropy())] if name in (*BEHIND, "fan_out") else []
     if place == "first":
-        return [layer, dense(3, f), out]
+        return [*front, layer, dense(3, f), out, *end]
     if place == "between":
-        return [dense(WIDTH, f), layer, out]
+        return [*front, dense(WIDTH, f), layer, out, *end]
     inside = Residual([layer, dense(WIDTH, f)])
-    return [dense(WIDTH, f), inside if place == "nested" else Residual([dense(WIDTH, f), inside]), out]
+    nested = inside if place == "nested" else Residual([dense(WIDTH, f), inside])
+    return [*front, dense(WIDTH, f), nested, out, *end]
 
 
 def codes(rows: int) -> Array:

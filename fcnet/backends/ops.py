@@ -101,6 +101,20 @@ class Ref:
         start = self.start + i * self.strides[0]
         return replace(self, shape=self.shape[1:], strides=self.strides[1:], start=start, members=0)
 
+    def apart(self, parts: int) -> Ref:
+        """The rows as so many equal parts, one behind the other, each of which is a feature: (…, parts, n, units)."""
+        *lead, rows, units = self.shape
+        *steps, row, unit = self.strides
+        n = rows // parts
+        assert n * parts == rows
+        return replace(self, shape=(*lead, parts, n, units), strides=(*steps, n * row, row, unit))
+
+    def among(self, parts: int, i: int) -> Ref:
+        """Part i of those, (…, n, units)."""
+        *lead, rows, units = self.shape
+        n = rows // parts
+        return replace(self, shape=(*lead, n, units), start=self.start + i * n * self.strides[-2])
+
     def split(self, parts: int) -> Ref:
         """The last axis as two: so many parts of equal length, and what is in each."""
         n, step = self.shape[-1] // parts, self.strides[-1]

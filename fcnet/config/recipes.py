@@ -136,7 +136,35 @@ def pack(facts: Facts) -> dict[str, Any]:
     }
 
 
-RECIPES: dict[str, Recipe] = {"plain": plain, "realmlp": realmlp, "pack": pack}
+def tabm(facts: Facts, members: int = 16) -> dict[str, Any]:
+    """One net that says as much as many: TabM-mini with piecewise linear embeddings (Gorishniy et al. 2024)."""
+    kind = Target if facts.task is None else TASKS[facts.task]
+    return {
+        "preprocess": {
+            "numeric": {"name": "quantile", "noise": 1e-3},
+            "categorical": "signs" if facts.coded == 0 else {"name": "codes", "above": 8, "few": "signs"},
+            "clamp": issubclass(kind, Numbers),
+        },
+        "network": {
+            "layers": [
+                *([{"name": "embedding", "size": 8}] if facts.coded != 0 else []),
+                {"name": "piecewise", "size": 16},
+                {"name": "fan_out", "members": members},
+                *[256] * 2,
+            ],
+            "dropout": 0.1,
+        },
+        "optimizer": {"name": "adamw", "lr": 2e-3, "weight_decay": 3e-4},
+        "training": {
+            "epochs": 100,
+            "batch_size": _batch(facts.rows or 0),
+            "clip_norm": 1.0,
+            "early_stopping": {"metric": f"val_{facts.metric or 'loss'}", "patience": 16},
+        },
+    }
+
+
+RECIPES: dict[str, Recipe] = {"plain": plain, "realmlp": realmlp, "pack": pack, "tabm": tabm}
 
 
 FEW_NUMBERS = 256

@@ -134,8 +134,11 @@ def _outputs(
     a = net.forward(tape, net.workspaces(batch, train=False, seed=0, dtype=dtype), batch)
 
     def moved(held: Ref) -> Ref:
-        shared = held.buffer.name in batch.named
-        return held if shared else replace(held, buffer=replace(held.buffer, name=at + held.buffer.name))
+        if held.buffer.name in batch.named:
+            return held
+        if held.ndim == 2 and held.shape[0] > 1 and held.buffer.name not in ("θ", "q"):
+            held = held.apart(held.shape[0])  # a row for each member: as features, they leave the rows one axis
+        return replace(held, buffer=replace(held.buffer, name=at + held.buffer.name))
 
     for op in tape.ops:
         k.add(op.moved(moved))

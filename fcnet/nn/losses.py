@@ -38,7 +38,8 @@ Learnt = Literal["one_hot", "bits", "numbers", "amounts"]
 
 Exprs = tuple[Expr, ...]
 
-_LEAST = 1e-300  # the least number, in float64, whose logarithm is taken
+LEAST = 1e-300
+"""About the least number in float64."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ class Loss(ABC):
         """What is averaged over several nets, of what one of them says: the predictions of all parts."""
         return self.settled(self.link(a))
 
-    def unlink(self, p: Exprs) -> Exprs:
-        """What one net has to say for `averaged` to be p, in float64."""
+    def unlink(self, p: Exprs, least: float = LEAST) -> Exprs:
+        """What one net has to say for `averaged` to be p; `least`: the least number whose logarithm is taken."""
         return p
 
     def say(self, p: Exprs) -> Exprs:
@@ -217,9 +218,9 @@ class CrossEntropy(Loss):
         """p = softmax(a)."""
         return (Softmax().f(a[0]),)
 
-    def unlink(self, p: Exprs) -> Exprs:
+    def unlink(self, p: Exprs, least: float = LEAST) -> Exprs:
         """a = ln p."""
-        return (log(maximum(p[0], _LEAST)),)
+        return (log(maximum(p[0], least)),)
 
     @property
     def nats(self) -> Loss:
@@ -247,9 +248,9 @@ class BinaryCrossEntropy(Loss):
         """p, and 1 − p = σ(−a), where the difference would leave nothing."""
         return Sigmoid().f(a[0]), Sigmoid().f(-a[0])
 
-    def unlink(self, p: Exprs) -> Exprs:
+    def unlink(self, p: Exprs, least: float = LEAST) -> Exprs:
         """a = ln p − ln(1 − p)."""
-        return (log(maximum(p[0], _LEAST)) - log(maximum(p[1], _LEAST)),)
+        return (log(maximum(p[0], least)) - log(maximum(p[1], least)),)
 
     @property
     def nats(self) -> Loss:
@@ -342,9 +343,9 @@ class Gaussian(Loss):
         """μ and σ."""
         return a[0], Softplus().f(a[1]) + self.floor
 
-    def unlink(self, p: Exprs) -> Exprs:
+    def unlink(self, p: Exprs, least: float = LEAST) -> Exprs:
         """μ, and s = t + ln(1 − e⁻ᵗ) with t = σ − floor."""
-        t = maximum(p[1] - self.floor, _LEAST)
+        t = maximum(p[1] - self.floor, least)
         return p[0], t + log(-expm1(-t))
 
     @property
@@ -384,9 +385,9 @@ class Poisson(Loss):
         """m = eᵃ."""
         return (exp(a[0]),)
 
-    def unlink(self, p: Exprs) -> Exprs:
+    def unlink(self, p: Exprs, least: float = LEAST) -> Exprs:
         """a = ln m."""
-        return (log(maximum(p[0], _LEAST)),)
+        return (log(maximum(p[0], least)),)
 
 
 def _per_output(x: Expr | float, y: Expr) -> Expr:

@@ -16,6 +16,7 @@ from fcnet.backends.numpy import NumpyBackend
 from fcnet.backends.ops import Array, Phase, Ref, Tape, ref
 from fcnet.nn.layers import Layer, go, spread
 from fcnet.nn.layers.layer import driven as moved
+from fcnet.nn.layers.layer import fan
 from fcnet.nn.layout import Layout, Vector
 from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
@@ -45,6 +46,7 @@ class Network:
         self.own = (self.layers,) * len(self.who)  # each member's, which may differ in their rates
         self.names: list[dict[str, str]] = []  # per layer: its own slot's key -> name in the layout
         self.widths = [n_in]
+        self.rows = [1]  # per layer: how many of its inputs' rows stand for a row of the batch; then those of training
         self.numbers: list[int] = []  # per layer: i of the derivation, for layers with slots
         self.paths: list[str] = []  # per layer: where its random words come from
         slots, number = [], 0
@@ -57,6 +59,7 @@ class Network:
             self.names.append({slot.key: slot.numbered(number).name for slot in own})
             slots += [slot.numbered(number) for slot in own]
             self.widths.append(n_out)
+            self.rows.append(self.rows[-1] * fan(layer))
         self.rates = frozenset(driven)
         self.layout = Layout([slot for slot in slots if slot.kind != "buffer"], members)
         self.buffers = Layout([slot for slot in slots if slot.kind == "buffer"], members)
@@ -104,6 +107,11 @@ class Network:
         return self.widths[-1]
 
     @property
+    def fan(self) -> int:
+        """How many rows of outputs a row of the batch has in training, one for each member that the layers make."""
+        return self.rows[-1]
+
+    @property
     def outline(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """The widths between layers with parameters, and in a word each what the hidden ones are."""
         own = [i for i, names in enumerate(self.names) if names]
@@ -116,8 +124,9 @@ class Network:
 
     def product_shapes(self, rows: int) -> list[tuple[int, int, int]]:
         """Rows, inputs and outputs of each layer's products in a step with so many rows."""
-        weights = [slot.shape for slot in self.layout.slots if slot.kind == "weight"]
-        return [(rows, n_in, n_out) for *_, n_out, n_in in weights]
+        many = {name: n for own, n in zip(self.names, self.rows, strict=False) for name in own.values()}
+        weights = [(many[slot.name], slot.shape) for slot in self.layout.slots if slot.kind == "weight"]
+        return [(n * rows, n_in, n_out) for n, (*_, n_out, n_in) in weights]
 
     def views(self, vector: Vector, layout: Layout) -> list[dict[str, Vector]]:
         """Per layer, the slots of a vector under the layer's own names."""
@@ -155,9 +164,9 @@ class Network:
         numbers: list[dict[str, Ref]] = [{} for _ in self.layers]
         for at, (i, name) in enumerate(driven):
             numbers[i][name] = all_driven[..., at : at + 1].reshape((*self.members, 1, 1) if self.members else ())
-        about = (*self.members, batch.n), train, seed, dtype
+        leads, about = [(*self.members, n * batch.n) for n in self.rows], (train, seed, dtype)
         return [
-            Workspace(path, batch, *about, needed=i > first, frugal=frugal, driven=numbers[i], who=self.who)
+            Workspace(path, batch, leads[i], *about, needed=i > first, frugal=frugal, driven=numbers[i], who=self.who)
             for i, path in enumerate(self.paths)
         ]
 

@@ -149,7 +149,7 @@ def understand(held: checkpoint.Checkpoint) -> Description:
         raise CheckpointError(f"the config inside is wrong: {error.problems[0]}", file=where) from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(f"its header lacks or garbles {error}", file=where) from None
-    net = build.network(settings.network, encoder.n_in, head.n_out, n_cat=len(encoder.levels))
+    net = build.network(settings.network, encoder.n_in, head.n_out, head.loss, n_cat=len(encoder.levels))
     check_members(net, held, settings.dtype)
     return Description(settings, encoder, head, net, metrics, calibration)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -11,7 +12,10 @@ from fcnet.data.target import TASKS, tasks_of
 from fcnet.errors import ConfigError
 from fcnet.nn.activations import Identity
 from fcnet.nn.initializers import settled
-from fcnet.nn.layers import Context, Dense, Dropout
+from fcnet.nn.layers import Context, Dense, Dropout, Layer
+from fcnet.nn.layers.heads import Heads
+from fcnet.nn.layers.layer import fan
+from fcnet.nn.layers.mean import Mean
 from fcnet.nn.losses import Loss
 from fcnet.nn.network import Network
 from fcnet.optim.schedules import Constant
@@ -72,7 +76,11 @@ def resolve(
 def _spelled(network: Architecture, numbers: int, levels: tuple[int, ...]) -> Architecture:
     """Every hidden layer with all that it left to the section."""
     given = Context(network.activation, network.init, network.dropout, numbers, levels, network.parametrisation)
-    return replace(network, layers=[layer.settled(given) for layer in network.layers])
+    layers = []
+    for layer in network.layers:
+        layers.append(layer.settled(given))
+        given = replace(given, members=given.members * fan(layer))
+    return replace(network, layers=layers)
 
 
 def driven(schedules: Schedules) -> tuple[str, ...]:
@@ -84,6 +92,7 @@ def network(
     options: Architecture,
     n_in: int,
     n_out: int,
+    loss: Loss,
     driven: Collection[str] = (),
     *,
     n_cat: int = 0,
@@ -92,5 +101,8 @@ def network(
     """The layers of a resolved config, from input to output."""
     first = [Dropout(options.input_dropout)] if options.input_dropout else []
     init = settled(options.output_init, "tanh")
-    output = Dense(n_out, options.output_activation or Identity(), init, parametrisation=options.parametrisation)
-    return Network([*first, *options.layers, output], n_in, driven=driven, n_cat=n_cat, who=who)
+    f, of = options.output_activation or Identity(), options.parametrisation
+    output: list[Layer] = [Dense(n_out, f, init, parametrisation=of)]
+    if (members := math.prod(map(fan, options.layers))) > 1:
+        output = [Heads(n_out, f, init, parametrisation=of, members=members), Mean(members, loss)]
+    return Network([*first, *options.layers, *output], n_in, driven=driven, n_cat=n_cat, who=who)

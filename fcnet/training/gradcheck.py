@@ -9,12 +9,13 @@ import numpy as np
 from fcnet import random
 from fcnet.backends import choice
 from fcnet.backends.base import Eager
-from fcnet.backends.ops import Array, Ref, Tape, like, ref
+from fcnet.backends.ops import Array, Ref, Tape, like
 from fcnet.data.source import MemorySource, fill_targets
 from fcnet.nn.losses import LossArrays, forward_backward
 from fcnet.nn.workspace import Batch, Workspace
 from fcnet.records import dataclass
 from fcnet.training.prepare import Prepared
+from fcnet.training.program import losses, targets
 
 LIMIT = 1e-6
 """The largest relative error that rounding and curvature explain."""
@@ -87,13 +88,12 @@ class Trial:
 
     def losses(self) -> LossArrays:
         """The buffers of a loss."""
-        ε, ℓ = ref("ε", (self.n, self.network.n_out), np.float64), ref("ℓ", (self.n, 1), np.float64)
-        return LossArrays(ε, ℓ, ref("loss", (), np.float64))
+        return losses(self.network, self.n, np.float64)
 
     def loss_of(self, k: Tape, a: Ref) -> LossArrays:
         """Record the loss of the outputs a (B, n_out) and its gradient."""
-        out = self.losses()
-        forward_backward(k, self.loss, a, self.batch.y, self.batch.w, like("scale", self.arrays["scale"]), out)
+        out, (y, w) = self.losses(), targets(k, self.network, self.batch)
+        forward_backward(k, self.loss, a, y, w, like("scale", self.arrays["scale"]), out)
         return out
 
     def value(self, first: int = 0, z: Array | None = None) -> Callable[[], Array]:

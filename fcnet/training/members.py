@@ -76,8 +76,8 @@ def _made(prepared: Prepared, own: Own, least: float = 0.0) -> tuple[Network, Up
     dropout = None if own.dropout is None else max(own.dropout, least)
     layers = [_with(each, dropout=dropout, scale=own.scale) for each in settings.network.layers]
     options = replace(settings.network, layers=layers)
-    driven, n_cat = build.driven(settings.schedules), prepared.network.n_cat
-    network = build.network(options, encoder.n_in, prepared.head.n_out, driven=driven, n_cat=n_cat, who=(own.number,))
+    head, driven, n_cat = prepared.head, build.driven(settings.schedules), prepared.network.n_cat
+    network = build.network(options, encoder.n_in, head.n_out, head.loss, driven=driven, n_cat=n_cat, who=(own.number,))
     rates = {"lr": own.lr, "weight_decay": own.weight_decay}
     rule: Any = replace(update.rule, **{name: rate for name, rate in rates.items() if rate is not None})  # type: ignore[type-var]  # every rule is a dataclass
     return network, Updater(rule, network.layout, update.clip_norm, update.average)

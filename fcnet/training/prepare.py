@@ -197,7 +197,8 @@ def prepare(
     configs.recheck(settings, config.name)
     head = Calibrator.given(settings).applied(Head(settled.loss, loaded.target))
     encoder, driven = loaded.encoder, build.driven(settings.schedules)
-    network = build.network(settings.network, encoder.n_in, head.n_out, driven=driven, n_cat=len(encoder.levels))
+    shape = encoder.n_in, head.n_out, head.loss
+    network = build.network(settings.network, *shape, driven=driven, n_cat=len(encoder.levels))
     average = None if settings.average is None else settings.average.decay
     update = Updater(settings.optimizer, network.layout, settings.training.clip_norm, average)
     if of_objective(settings.optimizer):

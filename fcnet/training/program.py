@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from fcnet.backends.base import Backend, Step
-from fcnet.backends.ops import Advance, Array, Host, Load, Phase, Ref, Tape, like, ref
+from fcnet.backends.ops import Advance, Apply, Array, Fill, Host, Load, Phase, Ref, Tape, like, ref
 from fcnet.data.source import MemorySource, Source
+from fcnet.formulas import Formula, Sym
 from fcnet.nn.losses import Loss, LossArrays, forward_backward
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
@@ -40,18 +41,41 @@ class Recorded:
 def blank(network: Network, rows: int, dtype: Any, *, columns: int, weighted: bool = False, seed: int = 0) -> Recorded:
     """The buffers of a step, with nothing on its tape; y has so many `columns`."""
     batch = Batch.of(rows, network.n_in, columns, dtype, n_cat=network.n_cat, weighted=weighted)
-    members = network.members
-    ε, ℓ = ref("ε", (rows, network.n_out), dtype, members), ref("ℓ", (rows, 1), dtype, members)
     spaces = network.workspaces(batch, train=True, seed=seed, dtype=dtype)
-    return Recorded(Tape(), batch, spaces, LossArrays(ε, ℓ, ref("loss", (), np.float64, members)))
+    return Recorded(Tape(), batch, spaces, losses(network, rows, dtype))
+
+
+def losses(network: Network, rows: int, dtype: Any) -> LossArrays:
+    """The buffers of a loss of so many rows."""
+    members, rows = network.members, network.fan * rows
+    ε, ℓ = ref("ε", (rows, network.n_out), dtype, members), ref("ℓ", (rows, 1), dtype, members)
+    return LossArrays(ε, ℓ, ref("loss", (), np.float64, members))
 
 
 def record_gradient(r: Recorded, network: Network, loss: Loss, scale: Ref) -> None:
     """Record forward, loss and backward; `scale`, 0-d, is 1 / rows of the global batch."""
     a = network.forward(r.tape, r.spaces, r.batch)
     r.tape.add(Phase("loss"))
-    forward_backward(r.tape, loss, a, r.batch.y, r.batch.w, scale, r.loss)
+    forward_backward(r.tape, loss, a, *targets(r.tape, network, r.batch), scale, r.loss)
     network.backward(r.tape, r.spaces, r.loss.ε)
+
+
+def targets(k: Tape, network: Network, batch: Batch) -> tuple[Ref, Ref | None]:
+    """y and w of the rows of outputs: of the batch, or recorded once for each member that the layers make.
+
+    These share a row's weight, so that its loss is the mean of theirs.
+    """
+    y, w, members = batch.y, batch.w, network.fan
+    if members == 1:
+        return y, w
+    rows = members * batch.n
+    all_y, all_w = ref("y/members", (rows, y.shape[-1]), y.dtype), ref("w/members", (rows, 1), y.dtype)
+    k.add(Apply(Formula({"y": Sym("y")}), {"y": y.on("row", "unit")}, {"y": all_y.apart(members)}))
+    if w is None:
+        k.add(Fill(1.0 / members, all_w))
+    else:
+        k.add(Apply(Formula({"w": Sym("w") / members}), {"w": w.on("row", "unit")}, {"w": all_w.apart(members)}))
+    return all_y, all_w
 
 
 class Program:

@@ -166,7 +166,10 @@ def _slope(
 
 
 def _ending(trial: Trial, k: Eager, at: Ref, key: Array) -> Ending:
-    out, loss, y, w = trial.loss_of(k, at), trial.loss, trial.arrays["y"], trial.arrays.get("w")
+    out, loss = trial.loss_of(k, at), trial.loss
+    members, arrays = trial.network.fan, trial.arrays
+    y, w = np.tile(arrays["y"], (members, 1)), np.tile(arrays["w"] / members, (members, 1)) if "w" in arrays else None
+    w = np.full((len(y), 1), 1 / members) if w is None and members > 1 else w
     z, ℓ, δ = (k.fetch(each).copy() for each in (at, out.ℓ, out.ε))
     n = len(trial.network.layers)
     parts = dict(zip(loss.parts, np.split(z, len(loss.parts), axis=-1), strict=True))

@@ -100,6 +100,7 @@ WIDE = {
     "periodic": {"frequencies": 200},
     "piecewise": {"bins": 300},
     "cosine": {"size": 300},
+    "heads": {"units": 256},
 }
 
 
@@ -112,7 +113,8 @@ def test_memory_of_every_layer_is_estimated(tmp_path, name, backend):
         pytest.importorskip("numba")
     found = []
     for own in ([], [{"name": name, **WIDE.get(name, {})}]):
-        subject = prepared(tmp_path, network={"layers": [1024, *own, 8]}, training={"batch_size": 63})
+        front = [{"name": "fan_out", "members": 2}] if name == "heads" else []
+        subject = prepared(tmp_path, network={"layers": [*front, 1024, *own, 8]}, training={"batch_size": 63})
         taken(subject, choice.make(backend))  # compiles what is compiled once
         found.append((taken(subject, choice.make(backend)), needed(subject)))
     (before, estimated), (after, all_estimated) = found

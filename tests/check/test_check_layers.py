@@ -11,15 +11,19 @@ from fcnet.training.gradcheck import Trial, check_gradient
 
 SETTINGS = {"dense": {"units": 5}, "dropout": {"rate": 0.3}, "glu": {"units": 5}, "residual": {"layers": [4, 5]}}
 
+SETTINGS |= {"heads": {"units": 5}, "fan_out": {"members": 3}}
 LOOKING_UP = ("embedding",)
+FAN_OUT = {"name": "fan_out", "members": 2}
 
 
 def layers(name):
-    """The layer between others and inside a block; one that looks codes up in front."""
+    """The layer between others and inside a block; one that looks codes up in front, one of members behind these."""
     own = {"name": name, **SETTINGS.get(name, {})}
     if name in LOOKING_UP:
         return [own, 5, 4]
-    return [5, own, 5, {"name": "residual", "layers": [own, 5]}, 4]
+    if name == "fan_out":
+        return [own, 5, own, 4]
+    return [*([FAN_OUT] if name == "heads" else []), 5, own, 5, {"name": "residual", "layers": [own, 5]}, 4]
 
 
 def test_an_embedding_wants_codes(tmp_path):
@@ -61,6 +65,7 @@ def test_a_config_with_any_layer_reads_back(tmp_path, name):
         ([{"name": "residual", "layers": [{"unit": 4}]}], "did you mean units"),
         ([{"name": "residual", "layers": []}], "network.layers.0.layers"),
         ([{"name": "scale", "units": 3}], "network.layers.0.units: unknown key"),
+        ([{"name": "heads", "units": 3, "members": 3}], "network.layers.0.members: unknown key"),
     ],
 )
 def test_what_is_wrong_in_a_layer_is_named(tmp_path, written, said):
@@ -108,5 +113,22 @@ def test_blocks_within_blocks_have_an_end(tmp_path):
 
     with pytest.raises(ConfigError) as caught:
         prepared(tmp_path, network={"layers": [5, *inner]})
+
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ([5, {"name": "heads", "units": 5}], "no fan_out stands in front of it"),
+        ([4, {"name": "residual", "layers": [FAN_OUT, 4]}], "fan_out cannot stand inside another layer"),
+        ([FAN_OUT, {"name": "embedding"}], "comes before all layers that are no embeddings"),
+    ],
+    ids=["heads", "residual", "embedding"],
+)
+def test_members_have_their_place(tmp_path, written, said):
+    """What belongs to members stands behind the layer that makes them, and codes are looked up before."""
+    with pytest.raises(ConfigError, match=said) as caught:
+        prepared(tmp_path, network={"layers": written})
 
     assert caught.value.exit_code == 3

@@ -85,6 +85,8 @@ LAYER: dict[str, Any] = {
     "dense": {"units": 5, "activation": "prelu"},
     "dropout": {"rate": 0.2},
     "glu": {"units": 4},
+    "fan_out": {"members": 3},
+    "heads": {"units": 4, "activation": "prelu"},
     "residual": {"layers": [{"units": 5}, {"name": "layer_norm"}, {"units": 6, "activation": "softmax"}]},
     "pbld": SMALL,
     "periodic": SMALL,
@@ -92,6 +94,7 @@ LAYER: dict[str, Any] = {
     "piecewise": {"bins": 4, "size": 2},
     "embedding": {"size": 2},
 }
+FAN_OUT = {"name": "fan_out", "members": 2}
 NUMBERS_FIRST = ("pbld", "periodic", "cosine", "piecewise", "scale")
 
 
@@ -99,6 +102,7 @@ def of_layer(name: str) -> dict[str, Any]:
     """A net with that layer in it."""
     layer = {"name": name, **LAYER.get(name, {})}
     layers = [layer, {"units": 6, "activation": "silu"}] if name in (*NUMBERS_FIRST, "embedding") else [6, layer]
+    layers = [FAN_OUT, *layers] if name == "heads" else layers
     codes = {"preprocess": {"categorical": {"name": "codes", "above": 2}}} if name == "embedding" else {}
     return {"target": "kind", "network": {"layers": layers}, **codes}
 
@@ -124,6 +128,9 @@ CASES: dict[str, dict[str, Any]] = {
     "two nets of numbers": {"target": "y", "ensemble": 2, "loss": "gaussian", "preprocess": {"clamp": True}},
     "as they are": {"target": "yes", "preprocess": {"numeric": "none"}},
     "realmlp": {"target": "kind", "recipe": "realmlp", "network": {}},
+    "members": {"target": "kind", "recipe": "tabm", "network": {"layers": [{"name": "embedding"}, FAN_OUT, 6]}},
+    "members of two classes": {"target": "yes", "network": {"layers": [FAN_OUT, 6]}},
+    "two nets of members": {"target": "y", "ensemble": 2, "loss": "gaussian", "network": {"layers": [6, FAN_OUT, 5]}},
     **{f"layer {name}": of_layer(name) for name in LAYERS},
 }  # fmt: skip
 

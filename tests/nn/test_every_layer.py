@@ -14,6 +14,7 @@ from tapes import EagerArrays
 from fcnet.backends.numpy import NumpyBackend
 from fcnet.nn.activations import PLAIN, Parametric, Tanh
 from fcnet.nn.layers import LAYERS, go
+from fcnet.nn.layers.layer import fan
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
@@ -76,9 +77,9 @@ def test_every_layer_keeps_to_its_own_memory(name: str, train: bool) -> None:
 
     z_out = go(layer, k, k.refs(p), k.refs(q), ws, k.ref(z))
     if train:
-        layer.backward(k, k.refs(p), k.refs(q), k.refs(g), ws, k.ref(numbers(6, "δ", 6, n_out)))
+        layer.backward(k, k.refs(p), k.refs(q), k.refs(g), ws, k.ref(numbers(6, "δ", 6 * fan(layer), n_out)))
 
-    assert z_out.shape == (6, n_out)
+    assert z_out.shape == (6 * fan(layer), n_out)
     for now, before in zip([z, c, *p.values(), *(() if train else q.values())], kept, strict=True):
         np.testing.assert_array_equal(now, before)
     assert all(gradient.any() for gradient in g.values()) or not train

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layer_cases import LEVELS, WIDTH, codes, sample
+from layer_cases import LEVELS, MEMBERS, WIDTH, codes, sample
 from nn_cases import numbers
 from tapes import EagerArrays
 
 from fcnet.backends.numpy import NumpyBackend
 from fcnet.nn.activations import Tanh
 from fcnet.nn.layers import go
+from fcnet.nn.layers.layer import fan
 from fcnet.nn.workspace import Batch, Workspace
 
 torch: Any = pytest.importorskip("torch")
@@ -30,12 +31,19 @@ def gated(z: Any, p: dict[str, Any]) -> Any:
     return F.glu(F.linear(z, p["W"], p["b"]))
 
 
+def heads(z: Any, p: dict[str, Any]) -> Any:
+    each = zip(z.chunk(MEMBERS), p["W"], p["b"], strict=True)
+    return torch.cat([torch.tanh(F.linear(*own)) for own in each])
+
+
 SECOND_OPINIONS: dict[str, Any] = {
     "layer_norm": lambda z, p: F.layer_norm(z, (WIDTH,), p["γ"], p["β"]),
     "batch_norm": lambda z, p: F.batch_norm(z, None, None, p["γ"], p["β"], training=True),
     "glu": gated,
     "embedding": embedded,
     "scale": lambda z, p: z * p["s"],
+    "fan_out": lambda z, p: torch.cat([z * r for r in p["r"]]),
+    "heads": heads,
 }
 
 
@@ -48,7 +56,7 @@ def test_layers_agree_with_pytorch(name: str) -> None:
     p = {slot.key: made[slot.key] for slot in slots if slot.kind != "buffer"}
     q = {slot.key: np.abs(made[slot.key]) for slot in slots if slot.kind == "buffer"}
     before = {key: value.copy() for key, value in q.items()}
-    δ, g = numbers(3, "δ", ROWS, n_out), {key: np.empty_like(value) for key, value in p.items()}
+    δ, g = numbers(3, "δ", ROWS * fan(layer), n_out), {key: np.empty_like(value) for key, value in p.items()}
     given, own = torch.tensor(z, requires_grad=True), {n: torch.tensor(v, requires_grad=True) for n, v in p.items()}
     expected = SECOND_OPINIONS[name](given, own)
     expected.backward(torch.tensor(δ))

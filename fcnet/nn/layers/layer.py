@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 from fcnet.backends.base import Eager
 from fcnet.backends.ops import Array, Ref, Tape
+from fcnet.errors import ConfigError
 from fcnet.nn.activations import Activation
 from fcnet.nn.initializers import Initializer
 from fcnet.nn.layout import Slot
@@ -37,6 +38,8 @@ class Context:
     levels: tuple[int, ...] = ()
     """The number of levels of each column of codes."""
     parametrisation: Parametrisation | None = None
+    members: int = 1
+    """How many rows stand for a row of the batch, one for each member that `fan_out` has made."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,11 @@ def spread(layers: Sequence[Layer]) -> list[Layer]:
     return found
 
 
+def fan(layer: Layer) -> int:
+    """How many rows the layer makes of one; more than 1 of few."""
+    return int(getattr(layer, "fan", 1))
+
+
 def driven(layer: Layer) -> dict[str, tuple[str, Callable[[Array], Array]]]:
     """The numbers of a layer that a schedule moves: by name, the rate that it is the schedule of, and the number as a
     function of the schedule's factors; most have none."""
@@ -199,6 +207,16 @@ def drawn(W: Array, init: Initializer, key: Key) -> None:
     init.fill(W, key.words, key.place)
     if key.ranks is not None and W.shape[-1] == len(key.ranks):
         W[...] = W[..., key.ranks]
+
+
+def behind_fan_out(layer: Layer, given: Context) -> int:
+    """The members that there are in front of a layer that has something for each; ConfigError where there are none."""
+    if given.members == 1:
+        raise ConfigError(
+            f"{layer.name} has parameters of each member that fan_out makes, and no fan_out stands in front of it",
+            key="network.layers",
+        )
+    return given.members
 
 
 def transpose(x: Ref) -> Ref:

@@ -9,7 +9,21 @@ from typing import Annotated, Literal, Self
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.errors import ConfigError
 from fcnet.formulas import Formula, Sym
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Hidden, Key, Layer, Names, Refs, driven, go, spread, within
+from fcnet.nn.layers.layer import (
+    Arrays,
+    Context,
+    Equation,
+    Hidden,
+    Key,
+    Layer,
+    Names,
+    Refs,
+    driven,
+    fan,
+    go,
+    spread,
+    within,
+)
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -26,6 +40,8 @@ class Residual:
 
     def settled(self, given: Context) -> Self:
         """With all layers inside settled."""
+        if any(fan(layer) > 1 for layer in self.layers):
+            raise ConfigError("fan_out cannot stand inside another layer; put it beside them", key="network.layers")
         return replace(self, layers=[layer.settled(given) for layer in self.layers])
 
     def described(self) -> tuple[str, str]:

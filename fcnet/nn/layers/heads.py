@@ -1,0 +1,134 @@
+"""A dense layer of each member's own, behind `fan_out`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import field, replace
+from typing import Annotated, Literal, Self
+
+import numpy as np
+
+from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
+from fcnet.formulas import Expr, Formula, Sym
+from fcnet.nn.activations import ACTIVATIONS, Activation, Identity, owned
+from fcnet.nn.features import vector
+from fcnet.nn.initializers import INITIALIZERS, Initializer, settled
+from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, behind_fan_out, drawn, transpose
+from fcnet.nn.layout import Slot
+from fcnet.nn.parametrisations import PARAMETRISATIONS, Parametrisation
+from fcnet.nn.workspace import Workspace
+from fcnet.records import dataclass
+from fcnet.registry import HIDDEN, Count, Named, Share
+
+
+@dataclass(frozen=True)
+class Heads:
+    """z_outⱼ = f(Wⱼ zⱼ + bⱼ), a dense layer for each member j, behind `fan_out`; the output layer is one by itself."""
+
+    units: Count
+    """The number of units of each member."""
+    activation: Annotated[Activation, Named(ACTIVATIONS)] | None = None
+    """Its activation; without, `network.activation`."""
+    init: Literal["auto"] | Annotated[Initializer, Named(INITIALIZERS)] | None = None
+    """How its weights start; without, `network.init`."""
+    dropout: Share | None = None
+    """The share of its outputs that are dropped in training; without, `network.dropout`."""
+    parametrisation: Annotated[Parametrisation, Named(PARAMETRISATIONS)] | None = None
+    """How its weights and biases learn; without, `network.parametrisation`."""
+    members: int = field(default=1, metadata=HIDDEN)
+    name: Literal["heads"] = "heads"
+
+    def settled(self, given: Context) -> Self:
+        """With the section's activation, init and dropout where it has none, for the members that there are."""
+        f = given.activation if self.activation is None else self.activation
+        dropout = given.dropout if self.dropout is None else self.dropout
+        init = settled(given.init if self.init is None else self.init, f.family)
+        of = given.parametrisation if self.parametrisation is None else self.parametrisation
+        members = behind_fan_out(self, given)
+        return replace(self, activation=f, init=init, dropout=dropout, parametrisation=of, members=members)
+
+    @property
+    def f(self) -> Activation:
+        """Its activation."""
+        return self.activation or Identity()
+
+    def described(self) -> tuple[str, str]:
+        """Its activation and its initializer."""
+        name = getattr(self.f, "name", type(self.f).__name__)
+        return f"{self.members} × {name}", str(getattr(self.init, "name", self.init))
+
+    def slots(self, n_in: int) -> tuple[int, list[Slot]]:
+        """b (members, n_out), W (members, n_out, n_in), and what the activation owns, of each member."""
+        lr, decay, bias = self.parametrisation.slots(n_in) if self.parametrisation else (1.0, None, 1.0)
+        k, n = self.members, self.units
+        own = [Slot("b", (k, n), "bias", bias), Slot("W", (k, n, n_in), "weight", lr, decay)]
+        return n, [*own, *(replace(slot, shape=(k, *slot.shape)) for slot in owned(self.f, n))]
+
+    def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
+        """Each as a dense layer starts, from words of its own."""
+        drawn(p["W"], settled(self.init, self.f.family), key)
+        p["b"][...] = 0
+        if self.parametrisation is not None:
+            for j, inputs in enumerate(np.split(z, self.members)):
+                self.parametrisation.start(p["W"][j], p["b"][j], inputs, key.words, f"{key.path}.{j}")
+        for slot in owned(self.f, self.units):
+            p[slot.name][...] = slot.start
+
+    def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
+        """Aⱼ = Zⱼ Wⱼᵀ + bⱼ, Z_outⱼ = f(Aⱼ)."""
+        a = ws.new("a", self.units)
+        k.add(Matmul(z.apart(self.members), transpose(p["W"]), a.apart(self.members)))
+        pre, plain = Sym("a") + Sym("b"), self.f.f(Sym("a")) is Sym("a")
+        z_out = a if plain else ws.new("z_out", self.units)
+        results = {"a": pre} if plain else {"a": pre, "z": self.f.f(pre)}
+        outs = {name: {"a": a, "z": z_out}[name].apart(self.members) for name in results}
+        k.add(Apply(Formula(results), {"a": a.apart(self.members), **self._parameters(p)}, outs))
+        return z_out
+
+    def backward(self, k: Tape, p: Refs, q: Refs, g: Refs, ws: Workspace, δ: Ref) -> Ref | None:
+        """εⱼ = (∂f/∂a)ᵀ δⱼ, dbⱼ = Σ rows εⱼ, dWⱼ = Eⱼᵀ Zⱼ, Δ_inⱼ = Eⱼ Wⱼ."""
+        back, members = self._back(), self.members
+        ws.keep("ε", δ)
+        ε, z = δ.apart(members), ws["z"].apart(members)
+        arrays = {"a": ws["a"].apart(members), "z": ws["z_out"].apart(members), "δ": ε, **self._parameters(p)}
+        sums = {"ε": g["b"], **{name: g[name] for name in back if name != "ε"}}
+        formula = Formula(back)
+        k.add(Apply(formula, {name: arrays[name] for name in formula.symbols()}, {"ε": ε}, sums))
+        k.add(Matmul(transpose(ε), z, g["W"]))
+        if not ws.needed:
+            return None
+        δ_in = ws.new("δ_in", p["W"].shape[-1])
+        k.add(Matmul(ε, p["W"], δ_in.apart(members)))
+        return δ_in
+
+    def _back(self) -> dict[str, Expr]:
+        """ε, and what the activation's own parameters get from each row."""
+        a, z, δ = Sym("a"), Sym("z"), Sym("δ")
+        return {"ε": self.f.vjp(a, z, δ), **getattr(self.f, "slopes", lambda *_: {})(a, z, δ)}
+
+    def _parameters(self, p: Refs) -> dict[str, Ref]:
+        return {name: vector(p[name]) for name in ("b", *(slot.name for slot in owned(self.f, self.units)))}
+
+    def equations(self, n: Names) -> Iterator[Equation]:
+        """What each member's layer does, and the gradients."""
+        W, b, E = n("W"), n("b"), n("E")
+
+        def made(seen: Arrays) -> Array:
+            z = seen["z"].reshape(self.members, -1, seen["z"].shape[-1])
+            a = np.einsum("jrk,juk->jru", z, seen["p.W"], optimize=False) + seen["p.b"][:, None]
+            flat: Array = a.reshape(seen["a"].shape)
+            return flat
+
+        shown = {"a": (n("A"), "pre-activations"), "z": n.inputs, "p.W": (W, "weights of each member")}
+        shown |= {"p.b": (b, "biases of each member")}
+        text = f"{n('A')}_j = {n.z}_j {W}_j^{{T}} + {b}_j,  {n.z_out} = f({n('A')})"
+        yield Equation("forward", text, self.forward, shown, expected=made, made={"z_out": lambda seen: seen["z_out"]})
+        bias = {"g.b": (f"d{b}", "gradient of the biases"), "ε": (E, "∂L/∂A, gradient at the pre-activations")}
+        yield Equation("backward", f"{E} = f'({n('A')}) ∘ {n.δ},  d{b}_j = Σ_{{r}} {E}_j", self.backward, bias)
+        for slot in owned(self.f, self.units):
+            own = {f"g.{slot.name}": (f"d{n(slot.name)}", "gradient of the activation's parameters")}
+            yield Equation("backward", f"d{n(slot.name)}_j = Σ_{{r}} ∂{n.z_out}/∂{n(slot.name)}", self.backward, own)
+        weights = {"g.W": (f"d{W}", "gradient of the weights")}
+        yield Equation("backward", f"d{W}_j = {E}_j^{{T}} {n.z}_j", self.backward, weights)
+        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
+        yield Equation("backward", f"{n.δ_in}_j = {E}_j {W}_j", self.backward, below)
