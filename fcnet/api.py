@@ -26,6 +26,7 @@ from fcnet.data.numbers import grammar
 from fcnet.data.options import Data
 from fcnet.data.readers import Request, reader
 from fcnet.errors import CheckpointError, DataError, FcnetError, FcnetWarning, Problem, Stopped, UsageError
+from fcnet.nn.rows import Rows
 from fcnet.records import dataclass
 from fcnet.reports import comparison, comparison_page, listing, report_page, summary
 from fcnet.reports import report as reports
@@ -459,18 +460,18 @@ def predict(
     chunks = tables.stream(
         table, net.config.data, net.encoder, target, tally, keep=keep, outputs=len(form.header()), shown=shown
     )
-    if path is not None:
-        chunks = ahead(chunks)  # not stdin: what waits for a silent pipe must be interruptible
+    # Not of stdin: what waits for a silent pipe must be interruptible.
+    computed = _predicted(net, chunks if path is None else ahead(chunks))
+    predicted = computed if path is None else ahead(computed)
     try:
         inputs = [] if path is None else [path]
-        with contextlib.closing(chunks), writing(output, form, inputs) as write:
-            for batch, kept in chunks:
-                p = net.probabilities(batch)
+        with contextlib.closing(computed), contextlib.closing(predicted), writing(output, form, inputs) as write:
+            for p, kept in predicted:
                 carried, decided, covered = [kept[name] for name in keep], target.decide(p), covering(p)
                 write(carried, decided, p, covered)
                 formulas += form.formulas(carried, decided, covered)
-                rows += len(batch)
-                del batch, kept, p, covered
+                rows += len(p)
+                del kept, p, covered
                 code = stop()
                 if code is not None:
                     raise Stopped("stopped; nothing was written", code)
@@ -487,6 +488,16 @@ def predict(
         "rows": rows,
         "notices": [*notices, *tally.notices(), *marked, *extras.notices()],
     }
+
+
+Kept = Mapping[str, Sequence[str]]
+
+
+def _predicted(net: Predictor, chunks: Generator[tuple[Rows, Kept]]) -> Generator[tuple[Array, Kept]]:
+    """Of chunks of a table what the net predicts."""
+    with contextlib.closing(chunks):
+        for inputs, kept in chunks:
+            yield net.probabilities(inputs), kept
 
 
 def _marked(column: str, n: int) -> str:

@@ -111,8 +111,8 @@ def _hints(cls: type) -> dict[str, Any]:
 
 def ordered(cls: type) -> list[Field[Any]]:
     """The fields of a section: its own, then what it shares with others."""
-    shown = [f for f in fields(cls) if f.metadata != HIDDEN]
-    return sorted(shown, key=lambda f: f.name not in inspect.get_annotations(cls))
+    own = inspect.get_annotations(cls)
+    return sorted((f for f in fields(cls) if f.metadata != HIDDEN), key=lambda f: f.name not in own)
 
 
 def default(f: Field[Any]) -> Any:

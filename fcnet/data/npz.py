@@ -149,9 +149,25 @@ class _Bytes:
         raw = array.reshape(-1).view(np.uint8)
         at = 0
         while at < raw.size:
+            if self._inflate is None:
+                at += self._straight(raw[at : at + min(PIECE, self._left)].data)
+                continue
             piece = self.read(min(PIECE, raw.size - at))
             raw[at : at + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
             at += len(piece)
+
+    def _straight(self, room: memoryview) -> int:
+        """Fill the room, or its start, with what is not packed: how many bytes."""
+        n: int = self._file.readinto(room)  # type: ignore[attr-defined]  # every binary file has it
+        if not n:
+            raise npz.Malformed(f"{self._member} is incomplete")
+        self._count(room[:n])
+        self._left -= n
+        return n
+
+    def _count(self, piece: bytes | memoryview) -> None:
+        self._crc = zlib.crc32(piece, self._crc)
+        self._due -= len(piece)
 
     def _piece(self, size: int) -> bytes:
         if self._inflate is None:
@@ -170,8 +186,7 @@ class _Bytes:
                     piece = self._inflate.decompress(packed, min(size, PIECE))
                 except zlib.error:
                     raise npz.Malformed(f"{self._member} is damaged") from None
-        self._crc = zlib.crc32(piece, self._crc)
-        self._due -= len(piece)
+        self._count(piece)
         return piece
 
     def finish(self) -> None:

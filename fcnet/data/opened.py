@@ -30,10 +30,11 @@ class FileRecord:
 
 
 class Opened:
-    """A data file, or a stream without a path (stdin), open for one pass from its start to its end."""
+    """A data file, or a stream without a path (stdin), open for one pass from its start to its end; `hashed` where
+    somebody keeps what `finish` says."""
 
-    def __init__(self, path: Path | BinaryIO, shown: str) -> None:
-        self.shown = shown
+    def __init__(self, path: Path | BinaryIO, shown: str, *, hashed: bool = True) -> None:
+        self.shown, self._hashed = shown, hashed
         self._hash = hashlib.sha256()
         self._path: Path | None = None
         self._closing: list[Generator[Any]] = []
@@ -89,16 +90,18 @@ class Opened:
             piece = self._file.read(size)
         except OSError as error:
             raise _reason(error, self.shown) from None
-        self._hash.update(piece)
+        if self._hashed:
+            self._hash.update(piece)
         return piece
 
     def finish(self) -> str:
-        """The SHA-256 of the whole file, after reading what is left; DataError if it changed since it was opened."""
-        while self.read(1 << 20):
+        """The SHA-256 of the whole file, after reading what is left, or nothing where that is not wanted; DataError if
+        it changed since it was opened."""
+        while self._hashed and self.read(1 << 20):
             pass
         if self._path is not None and identity(self._path) != _identity(self._before):
             raise DataError("the file changed while reading; run again when nothing writes to it", file=self.shown)
-        return self._hash.hexdigest()
+        return self._hash.hexdigest() if self._hashed else ""
 
 
 def pieces(opened: Opened, size: int, gz: bool | None) -> Iterator[bytes]:

@@ -149,7 +149,7 @@ def read_delimited(request: Request) -> Reading:
 def stream_delimited(request: Request) -> Iterator[Table]:
     """A CSV or TSV file in chunks; wrong rows are gathered to the end of the file, then DataError."""
     problems = Problems(request.shown)
-    with Opened(request.path, request.shown) as opened:
+    with Opened(request.path, request.shown, hashed=False) as opened:
         source = _open(request, opened, problems)
         wants = request.plan(source.names)
         rows = 0
@@ -189,14 +189,14 @@ def _typed(request: Request, source: Delimited, wants: Mapping[str, Want], block
     return Table(request.shown, len(block.lines), source.names, columns, block.lines, raw, left_out=source.left_out)
 
 
-def _read_npz(request: Request) -> Reading:
-    with Opened(_path(request), request.shown) as opened:
+def _read_npz(request: Request, *, hashed: bool = True) -> Reading:
+    with Opened(_path(request), request.shown, hashed=hashed) as opened:
         table = read_npz(opened, request.options, request.grammar, request.plan, request.poll)
         return Reading(table, opened.finish())
 
 
 def _stream_npz(request: Request) -> Iterator[Table]:
-    yield _read_npz(request).table
+    yield _read_npz(request, hashed=False).table
 
 
 def _path(request: Request) -> Path:
@@ -213,7 +213,7 @@ def _read_parquet(request: Request) -> Reading:
 
 def _stream_parquet(request: Request) -> Iterator[Table]:
     path = _path(request)
-    with Opened(path, request.shown) as opened:
+    with Opened(path, request.shown, hashed=False) as opened:
         yield from read_parquet(opened, path, request.grammar, request.plan, request.poll)
         opened.finish()
 

@@ -20,7 +20,7 @@ from fcnet.data.target import Target
 from fcnet.errors import DataError, UsageError
 from fcnet.nn.rows import Rows
 
-INPUTS, OUTPUTS = 1 << 22, 1 << 20
+INPUTS, OUTPUTS = 1 << 20, 1 << 18
 """At most so many inputs are made at a time, and so few rows that they become no more outputs."""
 
 

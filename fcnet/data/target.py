@@ -272,7 +272,10 @@ class Classes(Target):
     def decide(self, p: Array) -> list[Label]:
         """The label of the class that is decided for."""
         assert self.classes is not None
-        return [self.classes[i] for i in self.decided(p).tolist()]
+        labels = np.empty(len(self.classes), object)
+        labels[:] = self.classes
+        found: list[Label] = labels[self.decided(p)].tolist()
+        return found
 
     def strangeness(self, likely: Array, truths: Array) -> Array:
         """1 − p of the class."""

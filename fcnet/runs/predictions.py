@@ -150,7 +150,7 @@ class Form:
         for column in self.columns(prediction, p, covering):
             if isinstance(column, list):
                 cell = {label: label_cell(label) for label in set(column)}
-                columns.append([cell[label] for label in column])
+                columns.append(list(map(cell.__getitem__, column)))
             else:
                 columns.append(column)
         n = len(columns[0])
@@ -164,16 +164,20 @@ def _joined(columns: Sequence[Any]) -> str:
     """The same lines by polars, which spells numbers as repr does from 1e-4 to 1e12, and forty times as fast."""
     import polars as pl
 
-    texts = []
+    series = [
+        pl.Series(str(i), column, dtype=pl.String)
+        if isinstance(column, list)
+        else pl.Series(str(i), np.ascontiguousarray(column))
+        for i, column in enumerate(columns)
+    ]
+    frame = pl.DataFrame(series).select(pl.all().cast(pl.String))  # all at once: it has threads of its own
     for i, column in enumerate(columns):
-        if isinstance(column, list):
-            texts.append(pl.Series(str(i), column, dtype=pl.String))
-            continue
-        series = pl.Series(str(i), np.ascontiguousarray(column)).cast(pl.String)
-        size = np.abs(column)
-        odd = np.flatnonzero(~(((size >= 1e-4) & (size < 1e12)) | (size == 0)))
-        texts.append(series.scatter(odd, number_cells(column[odd])) if len(odd) else series)
-    lines: str = pl.DataFrame(texts).write_csv(include_header=False, quote_style="never", line_terminator="\n")
+        if not isinstance(column, list):
+            size = np.abs(column)
+            odd = np.flatnonzero(~(((size >= 1e-4) & (size < 1e12)) | (size == 0)))
+            if len(odd):
+                frame.replace_column(i, frame[:, i].scatter(odd, number_cells(column[odd])))
+    lines: str = frame.write_csv(include_header=False, quote_style="never", line_terminator="\n")
     return lines
 
 

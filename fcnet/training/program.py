@@ -264,6 +264,9 @@ class Forward:
                 if name not in batch.named:
                     continue
                 buffer = batch.named[name]
+                if rows is None and filled == len(given[start:stop]) == buffer.shape[0]:
+                    step.put(buffer, given[start:stop])
+                    continue
                 block = np.zeros(buffer.shape, buffer.dtype)
                 if rows is None:
                     block[:filled] = given[start:stop]
