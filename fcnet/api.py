@@ -172,11 +172,12 @@ def training(
     resume: bool | Path | None = None,
     strict: bool = False,
     stop: Stop = lambda: None,
+    began: float | None = None,
 ) -> Iterator[Event]:
     """Train as the config says and yield what happens (see `fcnet.runs.session.training`), then write the page that
     `report` asks for. The run is complete before, so that what its page lacks is a notice.
     """
-    events = session(config, data=data, overwrite=overwrite, resume=resume, strict=strict, stop=stop)
+    events = session(config, data=data, overwrite=overwrite, resume=resume, strict=strict, stop=stop, began=began)
     with contextlib.closing(cast("Generator[Event]", events)):
         for event in events:
             if isinstance(event, Finished) and config.report:

@@ -5,13 +5,14 @@ A run that is resumed goes on with the backend that it began with, whatever the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from fcnet import backends, extras
 from fcnet.backends import *  # noqa: F403  the folders, each of which is a backend
 from fcnet.backends import numpy as _numpy
 from fcnet.backends.base import Backend
-from fcnet.backends.offer import Offer, Products
+from fcnet.backends.offer import COMPILING, Offer, Products
 from fcnet.errors import ConfigError
 from fcnet.records import dataclass
 
@@ -77,14 +78,17 @@ def usable(name: str) -> str:
     return "numpy"
 
 
-def choose(work: Work, measured: Callable[[], float]) -> tuple[str, str | None]:
+def choose(work: Work, measured: Callable[[], float], left: float = math.inf) -> tuple[str, str | None]:
     """(the backend that `auto` means, a sentence for the user or None).
 
     `measured` gives the seconds of a step on NumPy here and now; it is asked where the arithmetic is close. Kernels
-    that were compiled before need to save little.
+    that were compiled before need to save little. Where few seconds are `left` nothing is compiled or
+    loaded: beside other programs that takes several times as long.
     """
-    saved = work.seconds("numpy") - work.seconds("numba")
-    worth = min(WORTH, LOADING) if BACKENDS["numba"].ready() else WORTH
+    saved, ready = work.seconds("numpy") - work.seconds("numba"), BACKENDS["numba"].ready()
+    if left < (10 * LOADING if ready else 2 * COMPILING):
+        return "numpy", None
+    worth = min(WORTH, LOADING) if ready else WORTH
     if worth / CLOSE < saved < worth * CLOSE:
         saved *= measured() * work.steps / work.seconds("numpy")
     if saved < worth:

@@ -12,6 +12,9 @@ from fcnet import machine
 from fcnet.backends.base import Backend
 from fcnet.records import dataclass
 
+COMPILING = 20
+"""Seconds that it takes about to compile what a run needs, on one core."""
+
 SHARE = 2**20
 """Multiplications of a step's largest product that keep a thread busy for longer than it waits."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
+import time
 
 from fcnet import signals
 
@@ -19,6 +20,7 @@ GARBAGE = 20_000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `argv` (default: the process's own arguments) and return the exit code. Installs signal handlers."""
+    began = time.monotonic()
     signals.install()
     # Most of what a command makes is modules, of which nothing is garbage: looking for some takes a twentieth of a
     # short command's time, and at the end of the process as much again.
@@ -28,4 +30,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported after the handlers stand, so that a signal during the imports is not lost.
     from fcnet.cli.run import run
 
-    return run(list(sys.argv[1:] if argv is None else argv))
+    return run(list(sys.argv[1:] if argv is None else argv), began)

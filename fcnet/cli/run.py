@@ -16,15 +16,15 @@ from fcnet.errors import FcnetError, StorageError, UsageError, escape
 BUG, GONE, FULL, MEMORY = 1, 141, StorageError.exit_code, 9
 
 
-def run(arguments: list[str]) -> int:
-    """Run the command and return the exit code of the contract."""
+def run(arguments: list[str], began: float | None = None) -> int:
+    """Run the command and return the exit code of the contract; `began`: when, by the monotonic clock."""
     files.repair_std_descriptors()
     signals.watch()
     streams.tolerate()
     streams.ENDINGS.clear()
     if "_FCNET_COMPLETE" in os.environ:
         fcnet.main(arguments, prog_name="fcnet")
-    code, said = _guarded(arguments)
+    code, said = _guarded(arguments, began)
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -39,9 +39,10 @@ Ending = tuple[int, list[str]]
 """The exit code, and what is said last on stderr."""
 
 
-def _guarded(arguments: list[str]) -> Ending:
+def _guarded(arguments: list[str], began: float | None) -> Ending:
     try:
         with fcnet.make_context("fcnet", arguments) as context:
+            context.meta["began"] = began
             fcnet.invoke(context)
         return 0, []
     except click.exceptions.Exit as end:

@@ -116,7 +116,8 @@ def command(
     """
     signals.hint(escape(f"next: {_again(ctx.meta['arguments'], saved=False)}"))
     try:
-        _train(arguments, None if resume is None else Path(resume) if resume else True, overwrite, **options)
+        asked = None if resume is None else Path(resume) if resume else True
+        _train(arguments, asked, overwrite, ctx.meta.get("began"), **options)
     except Stopped as end:
         end.add_note(f"next: {_again(ctx.meta['arguments'], saved=getattr(end, 'saved', False))}")
         raise
@@ -126,6 +127,7 @@ def _train(
     arguments: tuple[str, ...],
     resume: bool | Path | None,
     overwrite: bool,
+    began: float | None,
     progress: list[tuple[str, str]],
     target: tuple[str, ...],
     quality: str | None,
@@ -175,7 +177,8 @@ def _train(
             return follower.hear(event)
 
         phases.enter_context(extras.announcing(lambda text: hear(Notice(text))))
-        events = api.training(config, overwrite=overwrite, resume=resume, strict=strict, stop=signals.stop)
+        stop = signals.stop
+        events = api.training(config, overwrite=overwrite, resume=resume, strict=strict, stop=stop, began=began)
         # However this ends, the run folder is given free now, and not when the last traceback is collected.
         phases.enter_context(contextlib.closing(cast("Generator[Event]", events)))
         for event in events:

@@ -48,8 +48,8 @@ from fcnet.training.state import State
 
 Stop = Callable[[], int | None]
 
-BEFORE = 0.5
-"""Seconds of a budget that are gone before a run begins: what it takes Python to be there."""
+AROUND = 0.2
+"""Seconds of a budget in which no line of the run's can say what the time is: Python's own, before and after it."""
 
 
 def training(
@@ -61,12 +61,14 @@ def training(
     strict: bool = False,
     stop: Stop = lambda: None,
     warm: checkpoint.Checkpoint | None = None,
+    began: float | None = None,
 ) -> Iterator[Event]:
     """Train as the config says and yield what happens; the last event is Finished.
 
     `data`: a frame or arrays instead of data.train. `resume`: True for the newest run of that name, or a run folder.
     `stop` is polled between batches: an exit code means save, then raise Stopped with it; 0 ends the training with the
     epoch. `warm`: nets to begin with in place of initial weights; columns and target are understood as they were then.
+    `began`: since when, by the monotonic clock, the user waits; a budget counts from there.
     Raises FcnetError.
     """
     with contextlib.ExitStack() as held:
@@ -82,7 +84,7 @@ def training(
             yield Notice("nothing to resume; starting the run")
         threads = machine.cores() if config.threads == "auto" else config.threads
         held.enter_context(machine.blas(threads))
-        watch = _Watch(stop, config.training)
+        watch = _Watch(stop, config.training, began)
         try:
             ready = _ready(config, threads, data, strict, start.held, watch, warm)
             refuse(ready.prepared.estimate(), start.path or Path(config.output), begun=start.held is not None)
@@ -111,10 +113,11 @@ class _Watch:
     """Knows when to stop: when `stop` says so, or when the minutes since now are over and a step was made; and what is
     left of the budget."""
 
-    def __init__(self, stop: Stop, training: Training) -> None:
+    def __init__(self, stop: Stop, training: Training, began: float | None) -> None:
         self._stop, now, minutes, budget = stop, monotonic(), training.max_minutes, training.budget
         self._deadline = np.inf if minutes is None else now + 60 * minutes
-        self._end = np.inf if budget is None else now + (seconds(budget) or 0.0) - BEFORE
+        since = now if began is None else began
+        self._end = np.inf if budget is None else since + (seconds(budget) or 0.0) - AROUND
         self.stepped = False
 
     def left(self) -> float:
@@ -139,7 +142,7 @@ class _Ready:
     """What is settled about a run before anything is allocated or written.
 
     `content` is the SHA-256 of the rows where they came from memory and not from a file, `read` what the data files
-    were like when they were read.
+    were like when they were read, `end` how many seconds are planned for what comes after the last epoch.
     """
 
     prepared: Prepared
@@ -148,6 +151,7 @@ class _Ready:
     content: str | None
     read: Mapping[Path, object]
     notices: tuple[str, ...]
+    end: float
 
 
 def _ready(
@@ -181,19 +185,20 @@ def _ready(
         _check(held, prepared, content)
         name = held.header["config"].get("backend", "numpy") if name == "auto" else name
     if name == "auto":
-        name, hint = prepared.choose()
+        name, hint = prepared.choose(watch.left())
     backend = prepared.backend(name, _products(held, prepared.threads))
     settings = replace(settings, backend=backend.name)
     notices = [*loaded.notices, *([hint] if hint else []), *extras.notices()]
-    prepared = replace(prepared, settings=settings)
+    prepared, end = replace(prepared, settings=settings), 0.0
     if settings.training.budget is not None and held is None and not of_objective(settings.optimizer):
-        prepared, epoch = fitting(prepared, backend, watch.left())
-        notices += _planned(settings, prepared.settings, epoch)
+        found = fitting(prepared, backend, watch.left)
+        prepared, end = found.prepared, found.end
+        notices += _planned(settings, prepared.settings, found.epoch)
     elif settings.training.budget is not None and held is not None:  # planned anew, it would not be the same run
         then = configs.from_mapping(held.header["config"], needs_data=False)
         training = replace(settings.training, epochs=then.training.epochs)
         prepared = prepared.of(replace(settings, ensemble=then.ensemble, training=training))
-    return _Ready(prepared, backend, _plan(prepared), content, read, tuple(notices))
+    return _Ready(prepared, backend, _plan(prepared), content, read, tuple(notices), end)
 
 
 def _planned(asked: Config, planned: Config, epoch: float) -> list[str]:
@@ -430,6 +435,7 @@ class _Session:
 
     def _steps(self) -> Iterator[Progress | Epoch | Saving | Notice]:
         """The loop, with a checkpoint where one is due and a look at the watch after every chunk."""
+        before = self.state.elapsed
         for event in self.pack.train(self.plan):
             self.watch.stepped = True
             if isinstance(event, Notice):
@@ -437,7 +443,8 @@ class _Session:
             if isinstance(event, Epoch):
                 self.saver.epoch_done(event)
                 self.bests.append(self.pack.reached)
-                if self.watch.left() < event.seconds and self.state.epoch < self.plan.epochs:
+                took, before = event.elapsed - before, event.elapsed
+                if self.watch.left() < took + self.ready.end and self.state.epoch < self.plan.epochs:
                     self.state.finished = f"the budget of {self.ready.prepared.settings.training.budget} is spent"
             yield event
             if isinstance(event, Epoch) and self.watch.enough():

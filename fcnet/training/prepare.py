@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -93,9 +94,9 @@ class Prepared:
         results = sum(op.results for op in r.tape.ops if isinstance(op, Apply))
         return choice.Work(network.layout.count, results, len(network.widths) - 1, self.batch_size, steps)
 
-    def choose(self) -> tuple[str, str | None]:
-        """What `backend: auto` means for this run, and what is to be said of it."""
-        return choice.choose(self.work(), self._step_seconds)
+    def choose(self, left: float = math.inf) -> tuple[str, str | None]:
+        """What `backend: auto` means for this run, which has so many seconds, and what is to be said of it."""
+        return choice.choose(self.work(), self._step_seconds, left)
 
     def _step_seconds(self) -> float:
         """The shortest of a few steps on NumPy, on a state that is thrown away."""

@@ -64,6 +64,17 @@ def test_what_is_close_goes_by_the_machine(saved):
     assert choice.choose(some, lambda: step / 3)[0] == "numpy"
 
 
+@pytest.mark.parametrize(
+    ("ready", "left", "name"),
+    [(False, 10.0, "numpy"), (False, 600.0, "numba"), (True, 5.0, "numpy"), (True, 15.0, "numba")],
+)
+def test_nothing_is_compiled_where_there_is_no_time_for_it(monkeypatch, ready, left, name):
+    """A budget of seconds is not spent on kernels, however much the whole run would save by them."""
+    compiled(monkeypatch, ready=ready)
+
+    assert choice.choose(work(saved=100 * WORTH), no_clock, left)[0] == name
+
+
 def test_a_formula_s_operations_are_counted():
     """Two operations on 4 rows of 3 units make 24 numbers, whatever is only read."""
     x, unit, z = (ref(name, shape, np.float32) for name, shape in (("x", (4, 3)), ("b", (3,)), ("z", (4, 3))))

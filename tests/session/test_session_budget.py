@@ -18,11 +18,18 @@ WANTED = {"epochs": 200, "budget": "1h", "early_stopping": None, "checkpoint": {
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A machine on which a row takes so many seconds, and time itself none."""
+    """A machine on which a row takes so many seconds, and a prediction less; time itself passes while both are measured
+    alone."""
 
-    def set_to(row):
-        monkeypatch.setattr(session, "monotonic", lambda: 0.0)
-        monkeypatch.setattr(budget, "_seconds", lambda prepared, backend: row)
+    def set_to(row, measuring=0.0):
+        now = [0.0]
+
+        def measured(prepared, backend):
+            now[0] += measuring
+            return budget.Costs(row, 0.4 * row)
+
+        monkeypatch.setattr(session, "monotonic", lambda: now[0])
+        monkeypatch.setattr(budget, "measured", measured)
 
     return set_to
 
@@ -89,6 +96,28 @@ def test_a_run_with_a_budget_resumes_bit_for_bit(place, clock):
     before = (resumed / "metrics.json").read_bytes()
     assert go(mapping, resume=True)[-1].why == "already complete"
     assert (resumed / "metrics.json").read_bytes() == before
+
+
+def test_what_is_gone_before_the_first_epoch_is_not_planned_with(place, clock):
+    """Half an hour in which kernels are compiled, or in which the command is already under way, costs half."""
+    planned = []
+    for measuring, began in ((0.0, None), (1800.0, None), (0.0, -1800.0)):
+        clock(1.0, measuring)
+        planned.append(_planned(go(settings(training=WANTED), began=began, overwrite=True)[-1].run))
+
+    assert 60 <= planned[0] <= 90
+    assert planned[1] == planned[2] == pytest.approx(planned[0] / 2, abs=1)
+
+
+def test_a_run_ends_while_there_is_time_for_its_end(place, clock, monkeypatch):
+    """No epoch is begun that would leave less than scoring all rows is going to take."""
+    clock(1.0)
+    monkeypatch.setattr(session._Watch, "left", lambda self: 25.0 if self.stepped else 3600.0)
+
+    end = go(settings(training=WANTED))[-1]
+
+    assert end.why == "the budget of 1h is spent"
+    assert json.loads((end.run / "metrics.json").read_text())["epochs"] == 1
 
 
 def test_a_run_that_is_late_ends_with_the_best_so_far(place, clock, monkeypatch):

@@ -24,12 +24,10 @@ from typing import ParamSpec, TypeVar
 
 import fcnet
 from fcnet import extras, files, signals
+from fcnet.backends.offer import COMPILING
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-SECONDS = 20
-"""How long it takes about to compile what a run needs, on one core."""
 
 FEW = 20
 """Kernels are fewer where no net was trained, but Numba tried."""
@@ -159,7 +157,7 @@ def _own() -> Path | Exception:
 def _announce() -> None:
     """Say what is to be waited for where nothing is compiled yet; one net's formulas more are not worth a word."""
     if not compiled():
-        extras.announce(f"compiling kernels once, about {SECONDS} s")
+        extras.announce(f"compiling kernels once, about {COMPILING} s")
 
 
 def compiled() -> set[str]:
