@@ -407,17 +407,18 @@ class Numbers(Target):
     """Numbers: y = (original − mean) / scale.
 
     `mean` and `scale` (n_out,) float64. `amounts`: whether they must be 0 or more, and are learnt as multiples of their
-    mean, unmoved. `low` and `high` (n_out,) float64: no prediction is beyond them.
+    mean, unmoved; `positive`: and are above 0. `low` and `high` (n_out,) float64: no prediction is beyond them.
     """
 
     mean: Array = field(kw_only=True)
     scale: Array = field(kw_only=True)
     amounts: bool = field(default=False, kw_only=True)
+    positive: bool = field(default=False, kw_only=True)
     low: Array | None = field(default=None, kw_only=True)
     high: Array | None = field(default=None, kw_only=True)
 
     task = "regression"
-    gives = ("numbers", "amounts")
+    gives = ("numbers", "amounts", "positive")
     loss = SquaredError()
     metrics = ("rmse", "mae", "r2")
     shares = False
@@ -432,7 +433,7 @@ class Numbers(Target):
         """Mean and deviation of the training rows, of amounts the mean alone; (0, 1) unless they are standardised."""
         _refuse_class_weights(options, cls.task)
         mean, scale, notices = np.zeros(len(names)), np.ones(len(names)), []
-        amounts = wanted.learnt == "amounts"
+        amounts, positive = wanted.learnt != "numbers", wanted.learnt == "positive"
         for j, name in enumerate(names):
             values = numbers_of(table.columns[name], table)[training]
             if values.min() == values.max():
@@ -448,20 +449,30 @@ class Numbers(Target):
                     "standard, or give them in a smaller unit"
                 )
         if not wanted.clamped:
-            return cls(tuple(names), mean=mean, scale=scale, amounts=amounts), notices
+            return cls(tuple(names), mean=mean, scale=scale, amounts=amounts, positive=positive), notices
         values = numbers_in(table, names, training)
         low, high = values.min(axis=0), values.max(axis=0)
-        return cls(tuple(names), mean=mean, scale=scale, amounts=amounts, low=low, high=high), notices
+        return cls(
+            tuple(names), mean=mean, scale=scale, amounts=amounts, positive=positive, low=low, high=high
+        ), notices
 
     def encode(self, table: Table, rows: Array, grammar: Grammar, dtype: str) -> Array:
         """Standardised numbers (B, n_out); DataError where amounts are below 0."""
         values = numbers_in(table, self.names, rows)
-        bad = np.argwhere(values < 0) if self.amounts else ()
+        bad = np.argwhere(self._outside(values))
         if len(bad):
-            wanted = "and the loss learns amounts of 0 and more; mend the row, or choose another loss"
-            said = [(int(rows[i]), f'column "{self.names[j]}": {values[i, j]:g} is below 0, {wanted}') for i, j in bad]
+            allowed = "above 0" if self.positive else "of 0 and more"
+            wanted = f"and the loss learns amounts {allowed}; mend the row, or choose another loss"
+            what = "not above 0" if self.positive else "below 0"
+            said = [(int(rows[i]), f'column "{self.names[j]}": {values[i, j]:g} is {what}, {wanted}') for i, j in bad]
             raise table.error(said, "such cells")
         return ((values - self.mean) / self.scale).astype(dtype)
+
+    def _outside(self, values: Array) -> Array:
+        """Which numbers the loss cannot learn."""
+        if self.positive:
+            return np.asarray(values <= 0)
+        return np.asarray(values < 0) if self.amounts else np.zeros(values.shape, bool)
 
     @property
     def lesson(self) -> list[str]:
@@ -470,7 +481,7 @@ class Numbers(Target):
 
     def heard(self, p: Array) -> tuple[Array, Array]:
         """Numbers in the target's units become standardised ones."""
-        odd = ~np.isfinite(p) | ((p < 0) if self.amounts else False)
+        odd = ~np.isfinite(p) | self._outside(p)
         wrong = [f"{row[at.argmax()]:g} is no amount" if at.any() else "" for row, at in zip(p, odd, strict=True)]
         return (p - self.mean) / self.scale, np.array(wrong, dtype=object)
 
@@ -550,7 +561,7 @@ class Numbers(Target):
 
     def for_loss(self, loss: Loss) -> Target:
         """Whether they are amounts."""
-        return replace(self, amounts=loss.learns == "amounts")
+        return replace(self, amounts=loss.learns != "numbers", positive=loss.learns == "positive")
 
     def arrays(self) -> dict[str, Array]:
         """What moves and scales them, and the range of predictions where they have one."""

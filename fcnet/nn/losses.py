@@ -7,8 +7,9 @@ what prediction follows from them, and how it stands in a file.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 from fcnet.backends.ops import Accumulate, Apply, Ref, Tape
@@ -26,6 +27,7 @@ from fcnet.formulas import (
     row_max,
     row_mean,
     row_sum,
+    tanh,
     where,
     width,
 )
@@ -33,8 +35,8 @@ from fcnet.nn.activations import Sigmoid, Softmax, Softplus, logistic
 from fcnet.records import dataclass
 from fcnet.registry import Ge, Gt, Len, Lt
 
-Learnt = Literal["one_hot", "bits", "numbers", "amounts"]
-"""What y is: one column a class, columns of 0 and 1, numbers, or numbers that are 0 or more."""
+Learnt = Literal["one_hot", "bits", "numbers", "amounts", "positive"]
+"""What y is: one column a class, columns of 0 and 1, numbers, numbers that are 0 or more, or that are above 0."""
 
 Exprs = tuple[Expr, ...]
 
@@ -189,7 +191,39 @@ class Huber(Loss):
 
 
 @dataclass(frozen=True)
-class CrossEntropy(Loss):
+class LogCosh(Loss):
+    """ℓ = mean over outputs of ln cosh d, d = a − y: ½ d² where d is small, |d| − ln 2 where it is large."""
+
+    name: Literal["log_cosh"] = "log_cosh"
+
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
+        """ln cosh d = |d| + ln(1 + exp(−2 |d|)) − ln 2; ∂ℓ/∂a = tanh d / n."""
+        d = a[0] - y
+        far = absolute(d)
+        return row_mean(far + log1p(exp(-2.0 * far)) - math.log(2.0)), (_per_output(tanh(d), y),)
+
+
+class OfClasses(Loss):
+    """A loss of one-hot rows whose outputs are probabilities by softmax."""
+
+    learns: ClassVar[Learnt] = "one_hot"
+
+    def link(self, a: Exprs) -> Exprs:
+        """p = softmax(a)."""
+        return (Softmax().f(a[0]),)
+
+    def unlink(self, p: Exprs, least: float = LEAST) -> Exprs:
+        """a = ln p."""
+        return (log(maximum(p[0], least)),)
+
+    @property
+    def nats(self) -> Loss:
+        """Cross-entropy without smoothing."""
+        return CrossEntropy()
+
+
+@dataclass(frozen=True)
+class CrossEntropy(OfClasses):
     """ℓ = −Σ y ln p, p = softmax(a), with y one-hot; PyTorch's CrossEntropyLoss without class weights.
 
     With `label_smoothing` s the targets are (1 − s) y + s / n (Szegedy et al. 2015). With class weights PyTorch divides
@@ -199,7 +233,6 @@ class CrossEntropy(Loss):
     name: Literal["cross_entropy"] = "cross_entropy"
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """How much of each target is spread evenly over all classes."""
-    learns: ClassVar[Learnt] = "one_hot"
 
     def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
         """∂ℓ/∂a = p − y: softmax's Jacobian and the logarithm's derivative collapse. ln p = a − max a − ln Σ e."""
@@ -214,18 +247,47 @@ class CrossEntropy(Loss):
         smooth = (1.0 - self.label_smoothing) * y + _per_output(self.label_smoothing, y)
         return log(s) - picked, (e / s - smooth,)
 
-    def link(self, a: Exprs) -> Exprs:
-        """p = softmax(a)."""
-        return (Softmax().f(a[0]),)
 
-    def unlink(self, p: Exprs, least: float = LEAST) -> Exprs:
-        """a = ln p."""
-        return (log(maximum(p[0], least)),)
+@dataclass(frozen=True)
+class Focal(OfClasses):
+    """ℓ = −Σ y (1 − p)^γ ln p, p = softmax(a): rows that are right and sure count for less (Lin et al. 2017).
 
-    @property
-    def nats(self) -> Loss:
-        """Without smoothing."""
-        return replace(self, label_smoothing=0.0)
+    Without their weights α; `data.class_weight` has such.
+    """
+
+    name: Literal["focal"] = "focal"
+    gamma: Annotated[float, Ge(0)] = 2.0
+    """γ; at 0 it is cross_entropy."""
+
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
+        """With u = 1 − p and g = u^γ (γ p ln p / u − 1): ∂ℓ/∂a = y g − p Σ y g. Near p = 1, ln p / u is −1 − u / 2."""
+        shifted = a[0] - row_max(a[0])
+        e = exp(shifted)
+        s = row_sum(e)
+        p, u, ln = e / s, maximum(1.0 - e / s, 1e-37), shifted - log(s)
+        share = exp(self.gamma * log(u))
+        ratio = where(u < 1e-4, -1.0 - 0.5 * u, ln / u)
+        g = y * (share * (self.gamma * p * ratio - 1.0))
+        return -row_sum(y * (share * ln)), (g - p * row_sum(g),)
+
+
+@dataclass(frozen=True)
+class Hinge(OfClasses):
+    """ℓ = max over k of (a_k + [k ≠ t]) − a_t, t the class: 0 once a_t is larger by 1 (Crammer and Singer 2001).
+
+    Of two classes it is max(0, 1 − d), d the difference of their outputs. Its outputs are made for decisions;
+    probabilities are their softmax, which `calibration` mends.
+    """
+
+    name: Literal["hinge"] = "hinge"
+
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
+        """With v = a + 1 − y: ∂ℓ/∂a = [v is the largest] − y, shared among those that are."""
+        v = a[0] + (1.0 - y)
+        most = row_max(v)
+        # by more than rounding, for v is computed anew
+        top = where(most - v > 1e-6 * maximum(absolute(most), 1.0), 0.0, 1.0)
+        return most - row_sum(y * a[0]), (top / row_sum(top) - y,)
 
 
 @dataclass(frozen=True)
@@ -362,8 +424,22 @@ class Gaussian(Loss):
 _STEEP = 50.0  # float32 ends at e⁸⁸
 
 
+class Amounts(Loss):
+    """A loss of numbers that are not below 0, whose output is the logarithm of their mean m."""
+
+    learns: ClassVar[Learnt] = "amounts"
+
+    def link(self, a: Exprs) -> Exprs:
+        """m = eᵃ."""
+        return (exp(a[0]),)
+
+    def unlink(self, p: Exprs, least: float = LEAST) -> Exprs:
+        """a = ln m."""
+        return (log(maximum(p[0], least)),)
+
+
 @dataclass(frozen=True)
-class Poisson(Loss):
+class Poisson(Amounts):
     """ℓ = mean over outputs of m − y + y ln(y / m), m = eᵃ the mean, y ≥ 0: half the deviance of counts, which is
     0 where they are equal; PyTorch's PoissonNLLLoss but for y ln y − y, which no parameter changes.
 
@@ -371,7 +447,6 @@ class Poisson(Loss):
     """
 
     name: Literal["poisson"] = "poisson"
-    learns: ClassVar[Learnt] = "amounts"
 
     def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
         """∂ℓ/∂a = (m − y) / n."""
@@ -381,13 +456,47 @@ class Poisson(Loss):
         ℓ = m * (1.0 + (a[0] - near)) - y + y * (log(least) - a[0])
         return row_mean(ℓ), (_per_output(m - y, y),)
 
-    def link(self, a: Exprs) -> Exprs:
-        """m = eᵃ."""
-        return (exp(a[0]),)
 
-    def unlink(self, p: Exprs, least: float = LEAST) -> Exprs:
-        """a = ln m."""
-        return (log(maximum(p[0], least)),)
+@dataclass(frozen=True)
+class Gamma(Amounts):
+    """ℓ = mean over outputs of y / m − 1 − ln(y / m), m = eᵃ the mean, y > 0: half the deviance of a gamma
+    distribution, for amounts whose deviation grows with their mean; scikit-learn's mean_gamma_deviance, halved.
+
+    Below a = −50 it goes on as a straight line.
+    """
+
+    name: Literal["gamma"] = "gamma"
+    learns: ClassVar[Learnt] = "positive"
+
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
+        """∂ℓ/∂a = (1 − y / m) / n."""
+        near = maximum(a[0], -_STEEP)
+        r = y * exp(-near)
+        ℓ = r * (1.0 + (near - a[0])) - 1.0 - log(maximum(y, 1e-37)) + a[0]
+        return row_mean(ℓ), (_per_output(1.0 - r, y),)
+
+
+@dataclass(frozen=True)
+class Tweedie(Amounts):
+    """ℓ = mean over outputs of y^(2 − q) / ((1 − q) (2 − q)) − y m^(1 − q) / (1 − q) + m^(2 − q) / (2 − q), m = eᵃ the
+    mean, y ≥ 0: half the deviance of amounts that are often 0, such as claims; scikit-learn's mean_tweedie_deviance,
+    halved. q is the `power`.
+
+    Beyond a = ±50 it goes on as straight lines.
+    """
+
+    name: Literal["tweedie"] = "tweedie"
+    power: Annotated[float, Gt(1), Lt(2)] = 1.5
+    """q: the variance grows as m^q; near 1 it is like `poisson`, near 2 like `gamma`."""
+
+    def terms(self, a: Exprs, y: Expr) -> tuple[Expr, Exprs]:
+        """∂ℓ/∂a = (m^(2 − q) − y m^(1 − q)) / n."""
+        q = self.power
+        near = minimum(maximum(a[0], -_STEEP), _STEEP)
+        down, up = y * exp((1.0 - q) * near), exp((2.0 - q) * near)
+        own = where(y > 0.0, exp((2.0 - q) * log(maximum(y, 1e-37))), 0.0)
+        ℓ = own * (1.0 / ((1.0 - q) * (2.0 - q))) + down * (1.0 / (q - 1.0)) + up * (1.0 / (2.0 - q))
+        return row_mean(ℓ + (up - down) * (a[0] - near)), (_per_output(up - down, y),)
 
 
 def _per_output(x: Expr | float, y: Expr) -> Expr:
@@ -399,9 +508,14 @@ LOSSES: dict[str, type[Loss]] = {
     "squared_error": SquaredError,
     "absolute_error": AbsoluteError,
     "huber": Huber,
+    "log_cosh": LogCosh,
     "cross_entropy": CrossEntropy,
     "binary_cross_entropy": BinaryCrossEntropy,
+    "focal": Focal,
+    "hinge": Hinge,
     "quantile": Pinball,
     "gaussian": Gaussian,
     "poisson": Poisson,
+    "gamma": Gamma,
+    "tweedie": Tweedie,
 }

@@ -12,7 +12,7 @@ from fcnet.training.prepare import prepare
 TASKS = {"binary": "kind", "multiclass": "flower", "regression": "size", "multilabel": ["wet", "cold"]}
 
 
-def write_table(folder, n=90):
+def write_table(folder, n=90, least=0):
     """Points with two numbers, a category, a gap and a name that is different in each row."""
     rng = np.random.default_rng(3)
     lines = ["size,age,place,name,kind,flower,wet,cold"]
@@ -20,7 +20,9 @@ def write_table(folder, n=90):
         age = f"{rng.normal():.3f}" if i != 7 else ""
         place = ("north", "south", "east")[i % 3]
         cold = int(rng.random() > 0.5)
-        lines.append(f"{i % 3 + rng.normal():.3f},{age},{place},n{i}x,{'ab'[i % 2]},{'pqr'[i % 3]},{i % 2},{cold}")
+        lines.append(
+            f"{i % 3 + rng.normal():.3f},{age},{place},n{i}x,{'ab'[i % 2]},{'pqr'[i % 3]},{i % 2 + least},{cold}"
+        )
     (folder / "plants.csv").write_text("\n".join(lines) + "\n")
 
 
@@ -31,6 +33,13 @@ def settings(folder, task="multiclass", **sections):
     data = {"train": str(folder / "plants.csv"), "target": TASKS[task], "task": task, **sections.pop("data", {})}
     mapping = {"name": "plants", "data": data, "network": {"layers": [6]}, "output": str(folder / "runs"), **sections}
     return config.from_mapping(mapping)
+
+
+def learnable(folder, loss):
+    """The `data` whose target the loss can learn; a table is written where the usual will not do."""
+    if loss.learns == "positive":
+        write_table(folder, least=1)
+    return {"target": "wet"} if loss.learns in ("amounts", "positive") else {}
 
 
 def prepared(folder, task="multiclass", **sections):

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from check_cases import run, settings, write_table, wrong_activation
+from check_cases import learnable, run, settings, write_table, wrong_activation
 
 from fcnet.data.target import tasks_of
 from fcnet.formulas import Formula, Sym
@@ -188,7 +188,7 @@ def test_every_activation_can_be_written_down(name):
 @pytest.mark.parametrize(("task", "loss"), [(task, name) for name, loss in LOSSES.items() for task in tasks_of(loss)])
 def test_every_loss_and_task_can_be_explained(tmp_path, task, loss):
     """Whatever is learned, with whatever loss, can be explained, and all checks hold."""
-    data = {"target": "wet"} if LOSSES[loss].learns == "amounts" else {}
+    data = learnable(tmp_path, LOSSES[loss])
 
     found = explain.explanation(settings(tmp_path, task, loss=loss, data=data), everything=False)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from check_cases import prepared, wrong_activation
+from check_cases import learnable, prepared, wrong_activation
 
 from fcnet.data.target import tasks_of
 from fcnet.nn.activations import ACTIVATIONS, owned
@@ -29,7 +29,7 @@ def test_every_activation_passes(tmp_path, activation):
 def test_every_loss_passes_with_dropout_and_weights(tmp_path, loss, task):
     """Any loss, with dropout on inputs and units and with unequal rows, has the right gradient; masks hold still."""
     data = {"class_weight": "balanced"} if task in ("binary", "multiclass") else {}
-    data |= {"target": "wet"} if LOSSES[loss].learns == "amounts" else {}
+    data |= learnable(tmp_path, LOSSES[loss])
 
     checks = check_gradient(
         Trial(prepared(tmp_path, task, loss=loss, data=data, network={"dropout": 0.3, "input_dropout": 0.2}))

@@ -142,7 +142,7 @@ def test_a_name_of_another_program_leads_to_ours(where: str, theirs: str, ours: 
         ("optimizer", "nadam", "adam"),
         ("optimizer", "Lion", "adamw"),
         ("schedule", "ReduceLROnPlateau", "cosine"),
-        ("loss", "hinge", "cross_entropy"),
+        ("loss", "squared_hinge", "hinge"),
         ("network", "relu6", "relu"),
     ],
 )

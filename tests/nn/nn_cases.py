@@ -13,7 +13,7 @@ from fcnet.backends.ops import Array
 from fcnet.nn.activations import ACTIVATIONS, Activation, Elu, LeakyRelu
 from fcnet.nn.initializers import Zeros
 from fcnet.nn.layers import Dense, Dropout, Layer
-from fcnet.nn.losses import LOSSES, CrossEntropy, Huber, Loss, Pinball
+from fcnet.nn.losses import LOSSES, CrossEntropy, Focal, Huber, Loss, Pinball, Tweedie
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.optim.rules import Sgd
@@ -29,7 +29,10 @@ ACTIVATION_CASES: dict[str, Activation] = {name: cls() for name, cls in ACTIVATI
 LOSS_CASES: dict[str, Loss] = {name: cls() for name, cls in LOSSES.items()} | {
     "huber(0.4)": Huber(delta=0.4),
     "cross_entropy(0.2)": CrossEntropy(label_smoothing=0.2),
+    "focal(0.5)": Focal(gamma=0.5),
+    "focal(0)": Focal(gamma=0.0),
     "quantile(0.2, 0.7)": Pinball(levels=[0.7, 0.2]),
+    "tweedie(1.9)": Tweedie(power=1.9),
 }
 ON_VALUES = [name for name, loss in LOSS_CASES.items() if loss.learns == "numbers" and loss.on_values]
 H = 2e-4
@@ -47,6 +50,8 @@ def targets(loss: Loss, rows: int, n: int, seed: int) -> Array:
         return np.eye(n)[np.argmax(y, axis=-1)]
     if loss.learns == "amounts":
         return np.floor(np.abs(2 * y))
+    if loss.learns == "positive":
+        return 0.1 + np.abs(y)
     return y if loss.learns == "numbers" else (y > 0).astype(float)
 
 

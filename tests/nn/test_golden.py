@@ -87,6 +87,28 @@ def poisson(a: Any, y: Any) -> Any:
     return (loss + torch.xlogy(y, y) - y).mean(-1)
 
 
+def focal(a: Any, y: Any, gamma: float) -> Any:
+    """Of a single true class."""
+    ce = F.cross_entropy(a, y.argmax(-1), reduction="none")
+    some = torch.where(ce > 0, ce, torch.ones_like(ce))
+    return torch.where(ce > 0, (-torch.expm1(-some)) ** gamma * some, torch.zeros_like(ce))
+
+
+def tweedie(a: Any, y: Any, power: float) -> Any:
+    """By the mean itself, within what float64 holds."""
+    m = a.clamp(-50, 50).exp()
+    least = torch.where(y > 0, y ** (2 - power), torch.zeros_like(y)) / ((1 - power) * (2 - power))
+    loss = least - y * m ** (1 - power) / (1 - power) + m ** (2 - power) / (2 - power)
+    return (loss + (m ** (2 - power) - y * m ** (1 - power)).detach() * (a - a.clamp(-50, 50))).mean(-1)
+
+
+def gamma(a: Any, y: Any) -> Any:
+    """By the ratio; below a = -50 its tangent there."""
+    near = a.clamp(min=-50)
+    r = y * (-near).exp()
+    return (r - 1 - torch.log(y) + near + (1 - r.detach()) * (a - near)).mean(-1)
+
+
 # ℓ of each row; y as fcnet has it, one-hot or numbers
 TORCH_LOSSES: dict[str, Callable[[Any, Any], Any]] = {
     "squared_error": lambda a, y: F.mse_loss(a, y, reduction="none").mean(-1),
@@ -100,6 +122,14 @@ TORCH_LOSSES: dict[str, Callable[[Any, Any], Any]] = {
     "quantile(0.2, 0.7)": lambda a, y: pinball(a, y, [0.2, 0.7]),
     "gaussian": lambda a, y: gaussian(*a.chunk(2, -1), y),
     "poisson": poisson,
+    "log_cosh": lambda a, y: (torch.logaddexp(a - y, y - a) - np.log(2)).mean(-1),
+    "focal": lambda a, y: focal(a, y, 2.0),
+    "focal(0.5)": lambda a, y: focal(a, y, 0.5),
+    "focal(0)": lambda a, y: F.cross_entropy(a, y.argmax(-1), reduction="none"),
+    "hinge": lambda a, y: (a + (1 - y)).amax(-1) - (a * y).sum(-1),
+    "gamma": gamma,
+    "tweedie": lambda a, y: tweedie(a, y, 1.5),
+    "tweedie(1.9)": lambda a, y: tweedie(a, y, 1.9),
 }
 
 

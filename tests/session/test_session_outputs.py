@@ -23,6 +23,8 @@ from fcnet.training.prepare import prepare
 
 ROWS = 240
 BACKENDS = [name for name in ("numpy", "numba") if choice.installed(name)]
+FITTING = {"numbers": ["y", "z"], "amounts": ["n", "m"], "positive": ["k", "m"]}
+AMOUNTS = ("poisson", "gamma", "tweedie")
 OF_NUMBERS = [name for name, loss in LOSSES.items() if loss.learns in Numbers.gives]
 
 
@@ -33,7 +35,8 @@ def place(tmp_path, monkeypatch):
     rng = np.random.default_rng(5)
     x = rng.normal(size=ROWS)
     y, z = 50 + 3 * x + (1 + x**2) * rng.normal(size=ROWS), rng.normal(size=ROWS) - 4
-    columns = {"x": x, "y": y, "z": z, "n": rng.poisson(np.exp(1 + 0.5 * x)), "m": rng.poisson(20, ROWS)}
+    columns = {"x": x, "y": y, "z": z, "n": rng.poisson(np.exp(1 + 0.5 * x)), "m": 1 + rng.poisson(20, ROWS)}
+    columns |= {"k": 1 + columns["n"]}
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     text = [",".join(columns), *(",".join(map(repr, row)) for row in rows)]
     (tmp_path / "t.csv").write_text("\n".join(text) + "\n")
@@ -43,8 +46,8 @@ def place(tmp_path, monkeypatch):
 def config(loss, targets=1, **sections):
     """A small regression with that loss, on columns that it can learn."""
     name = loss if isinstance(loss, str) else loss["name"]
-    fitting = ["n", "m"] if LOSSES[name].learns == "amounts" else ["y", "z"]
-    others = {"y", "z", "n", "m"} - set(fitting[:targets])
+    fitting = FITTING[LOSSES[name].learns]
+    others = {"y", "z", "n", "m", "k"} - set(fitting[:targets])
     data = {"train": "t.csv", "target": fitting[:targets], "task": "regression", "exclude": sorted(others)}
     base = {"name": "r", "data": {**data, "validation": 0.2}, "loss": loss, "network": {"layers": [5]}}
     return {**base, "training": {"epochs": 4, "batch_size": 32}, "threads": 1, "backend": "numpy", **sections}
@@ -81,7 +84,7 @@ def expected(loss, a, p):
     if loss == "quantile":
         parts = np.sort(parts, axis=1)
         parts = np.concatenate([parts[:, 1:2], parts], axis=1)
-    if loss == "poisson":
+    if loss in AMOUNTS:
         parts = np.exp(parts)
     said = parts * scale + mean
     if loss == "gaussian":
@@ -103,7 +106,7 @@ def test_predictions_are_what_the_checkpoint_says(place, loss, targets):
 
     head, found = written(run)
 
-    names = [f"({name})" for name in (["n", "m"] if loss == "poisson" else ["y", "z"])] if targets > 1 else [""]
+    names = [f"({name})" for name in FITTING[LOSSES[loss].learns]] if targets > 1 else [""]
     assert head == [column.format(name) for name in names for column in COLUMNS.get(loss, ["prediction{}"])]
     a, p = by_hand(run)
     np.testing.assert_allclose(found, expected(loss, a, p), rtol=1e-5, atol=1e-5)
@@ -133,7 +136,7 @@ def test_the_metrics_judge_the_point(place, loss):
     """rmse, mae and r2 of every loss on numbers are those of the column `prediction`, in the target's units."""
     run = fcnet.train(config(loss)).path
     _, found = written(run)
-    y = truths("n" if loss == "poisson" else "y")
+    y = truths(FITTING[LOSSES[loss].learns][0])
 
     scored = fcnet.load(run).evaluate(place / "t.csv")
 
@@ -148,7 +151,7 @@ SETTLED = {"network": {"layers": []}, "optimizer": {"name": "adam", "lr": 0.05},
 def settled(loss):
     """What a linear model on an input that says nothing predicts after a long training, and the target's rows."""
     rng = np.random.default_rng(2)
-    y = rng.gamma(2.0, 30.0, 2000).round()
+    y = 1 + rng.gamma(2.0, 30.0, 2000).round()
     table = {"x": np.arange(len(y)) % 2, "y": y}
     given = config(loss, **SETTLED, schedule="cosine")
     given["data"] = {"task": "regression", "validation": 0, "target": "y", "train": "none"}
@@ -174,9 +177,10 @@ def test_a_gaussian_has_the_mean_and_deviation_of_the_rows(place):
     np.testing.assert_allclose(found, [y.mean(), y.std()], rtol=0.02)
 
 
-def test_a_poisson_has_the_mean_of_the_rows(place):
+@pytest.mark.parametrize("loss", AMOUNTS)
+def test_what_is_learnt_of_amounts_is_the_mean_of_the_rows(place, loss):
     """Where inputs say nothing, it is that of the training rows, however far from 1."""
-    found, y = settled("poisson")
+    found, y = settled(loss)
 
     np.testing.assert_allclose(found, [y.mean()], rtol=0.02)
 
@@ -193,18 +197,25 @@ def test_quantiles_do_not_cross(place):
     assert (np.diff(found[:, 1:], axis=1) >= 0).all()
 
 
-def test_a_count_below_zero_is_named(place):
-    """Poisson refuses targets below 0 wherever they are: in training, and in a table that is scored."""
-    run = fcnet.train(config("poisson")).path
-    lines = (place / "t.csv").read_text().splitlines()
-    cells = lines[7].split(",")
-    lines[7] = ",".join([*cells[:3], "-2", cells[4]])
-    (place / "t.csv").write_text("\n".join(lines) + "\n")
-    said = 't.csv:8: column "n": -2 is below 0, and the loss learns amounts of 0 and more; mend the row, or choose'
+@pytest.mark.parametrize(
+    ("loss", "column", "cell", "why"),
+    [
+        ("poisson", "n", "-2", "below 0, and the loss learns amounts of 0 and more"),
+        ("tweedie", "n", "-2", "below 0, and the loss learns amounts of 0 and more"),
+        ("gamma", "k", "0", "not above 0, and the loss learns amounts above 0"),
+    ],
+)
+def test_an_amount_that_cannot_be_is_named(place, loss, column, cell, why):
+    """Losses of amounts refuse such targets wherever they are: in training, and in a table that is scored."""
+    run = fcnet.train(config(loss)).path
+    head, *rows = (line.split(",") for line in (place / "t.csv").read_text().splitlines())
+    rows[6][head.index(column)] = cell
+    (place / "t.csv").write_text("".join(",".join(line) + "\n" for line in (head, *rows)))
+    said = f't.csv:8: column "{column}": {cell} is {why}; mend the row, or choose'
 
-    with pytest.raises(DataError, match=r"below 0") as training:
-        fcnet.train(config("poisson", name="other"))
-    with pytest.raises(DataError, match=r"below 0") as scoring:
+    with pytest.raises(DataError, match=r"and the loss") as training:
+        fcnet.train(config(loss, name="other"))
+    with pytest.raises(DataError, match=r"and the loss") as scoring:
         fcnet.load(run).evaluate("t.csv")
 
     assert all(str(caught.value).startswith(said) for caught in (training, scoring))
