@@ -19,6 +19,7 @@ WIDTH, LEVELS, MEMBERS = 4, [3, 5], 2
 
 # what has no default, and what makes a layer show all that it can do
 SETTINGS: dict[str, dict[str, Any]] = {
+    "batch_ensemble": {"units": WIDTH, "init": GlorotUniform(), "members": MEMBERS},
     "dense": {"units": WIDTH, "init": GlorotUniform()},
     "dropout": {"rate": 0.3},
     "embedding": {"size": 2, "levels": LEVELS},
@@ -31,14 +32,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "piecewise": {"bins": 4, "size": 2, "numbers": 3},
 }
 WHERE = {"embedding": ("first",), "fan_out": ("first", "between")}  # where the batch's codes are; not inside others
-BEHIND = ("heads",)  # they have something for each member that fan_out makes
+BEHIND = ("batch_ensemble", "heads")  # they have something for each member that fan_out makes
 
 
 def sample(name: str, f: Activation) -> Any:
     """One layer of this kind."""
     if name == "residual":
         return Residual([dense(3, f), dense(WIDTH, f)])
-    own = {"activation": f} if name in ("dense", "heads") else {}
+    own = {"activation": f} if name in ("dense", *BEHIND) else {}
     return LAYERS[name](**SETTINGS.get(name, {}), **own)
 
 

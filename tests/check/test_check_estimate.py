@@ -101,6 +101,7 @@ WIDE = {
     "piecewise": {"bins": 300},
     "cosine": {"size": 300},
     "heads": {"units": 256},
+    "batch_ensemble": {"units": 256},
 }
 
 
@@ -113,7 +114,7 @@ def test_memory_of_every_layer_is_estimated(tmp_path, name, backend):
         pytest.importorskip("numba")
     found = []
     for own in ([], [{"name": name, **WIDE.get(name, {})}]):
-        front = [{"name": "fan_out", "members": 2}] if name == "heads" else []
+        front = [{"name": "fan_out", "members": 2}] if name in ("heads", "batch_ensemble") else []
         subject = prepared(tmp_path, network={"layers": [*front, 1024, *own, 8]}, training={"batch_size": 63})
         taken(subject, choice.make(backend))  # compiles what is compiled once
         found.append((taken(subject, choice.make(backend)), needed(subject)))

@@ -11,7 +11,7 @@ from fcnet.training.gradcheck import Trial, check_gradient
 
 SETTINGS = {"dense": {"units": 5}, "dropout": {"rate": 0.3}, "glu": {"units": 5}, "residual": {"layers": [4, 5]}}
 
-SETTINGS |= {"heads": {"units": 5}, "fan_out": {"members": 3}}
+SETTINGS |= {"heads": {"units": 5}, "batch_ensemble": {"units": 5}, "fan_out": {"members": 3}}
 LOOKING_UP = ("embedding",)
 FAN_OUT = {"name": "fan_out", "members": 2}
 
@@ -23,7 +23,14 @@ def layers(name):
         return [own, 5, 4]
     if name == "fan_out":
         return [own, 5, own, 4]
-    return [*([FAN_OUT] if name == "heads" else []), 5, own, 5, {"name": "residual", "layers": [own, 5]}, 4]
+    return [
+        *([FAN_OUT] if name in ("heads", "batch_ensemble") else []),
+        5,
+        own,
+        5,
+        {"name": "residual", "layers": [own, 5]},
+        4,
+    ]
 
 
 def test_an_embedding_wants_codes(tmp_path):

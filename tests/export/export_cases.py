@@ -86,6 +86,7 @@ LAYER: dict[str, Any] = {
     "dropout": {"rate": 0.2},
     "glu": {"units": 4},
     "fan_out": {"members": 3},
+    "batch_ensemble": {"units": 4, "activation": "prelu"},
     "heads": {"units": 4, "activation": "prelu"},
     "residual": {"layers": [{"units": 5}, {"name": "layer_norm"}, {"units": 6, "activation": "softmax"}]},
     "pbld": SMALL,
@@ -102,7 +103,7 @@ def of_layer(name: str) -> dict[str, Any]:
     """A net with that layer in it."""
     layer = {"name": name, **LAYER.get(name, {})}
     layers = [layer, {"units": 6, "activation": "silu"}] if name in (*NUMBERS_FIRST, "embedding") else [6, layer]
-    layers = [FAN_OUT, *layers] if name == "heads" else layers
+    layers = [FAN_OUT, *layers] if name in ("heads", "batch_ensemble") else layers
     codes = {"preprocess": {"categorical": {"name": "codes", "above": 2}}} if name == "embedding" else {}
     return {"target": "kind", "network": {"layers": layers}, **codes}
 

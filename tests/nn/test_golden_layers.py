@@ -36,6 +36,11 @@ def heads(z: Any, p: dict[str, Any]) -> Any:
     return torch.cat([torch.tanh(F.linear(*own)) for own in each])
 
 
+def scaled(z: Any, p: dict[str, Any]) -> Any:
+    each = zip(z.chunk(MEMBERS), p["r"], p["s"], p["b"], strict=True)
+    return torch.cat([torch.tanh(F.linear(r * own, p["W"]) * s + b) for own, r, s, b in each])
+
+
 SECOND_OPINIONS: dict[str, Any] = {
     "layer_norm": lambda z, p: F.layer_norm(z, (WIDTH,), p["γ"], p["β"]),
     "batch_norm": lambda z, p: F.batch_norm(z, None, None, p["γ"], p["β"], training=True),
@@ -44,6 +49,7 @@ SECOND_OPINIONS: dict[str, Any] = {
     "scale": lambda z, p: z * p["s"],
     "fan_out": lambda z, p: torch.cat([z * r for r in p["r"]]),
     "heads": heads,
+    "batch_ensemble": scaled,
 }
 
 

@@ -111,6 +111,7 @@ SECTIONS = {
     "dropout": {"rate": 0.3},
     "fan_out": {"members": 2},
     "heads": {"units": 6},
+    "batch_ensemble": {"units": 6},
     "glu": {"units": 6},
     "residual": {"layers": [4, 6]},
     "piecewise": {"bins": 5},
@@ -123,7 +124,7 @@ def test_every_layer_resumes_bit_for_bit(place, backend, name):
     """In front of others and, where it may stand there, behind them, with its buffers, on every backend."""
     own = {"name": name, **SECTIONS.get(name, {})}
     front, behind = ([own], []) if name == "embedding" else ([6] if name == "residual" else [own], [6, own])
-    front = [{"name": "fan_out", "members": 2}, own] if name == "heads" else front
+    front = [{"name": "fan_out", "members": 2}, own] if name in ("heads", "batch_ensemble") else front
     mapping = settings(
         network={"layers": [*front, *behind, 5], "parametrisation": {"name": "ntk", "rescale": True, "bias": "data"}},
         preprocess={"categorical": "codes"} if name == "embedding" else {},

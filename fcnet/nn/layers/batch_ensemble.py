@@ -1,0 +1,142 @@
+"""A dense layer whose matrix all members share, with scalings and biases of each member's own, behind `fan_out`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import field, replace
+from typing import Annotated, Literal, Self
+
+import numpy as np
+
+from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
+from fcnet.formulas import Expr, Formula, Sym
+from fcnet.nn.activations import ACTIVATIONS, Activation, Identity, owned
+from fcnet.nn.features import vector
+from fcnet.nn.initializers import INITIALIZERS, Initializer, settled
+from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, behind_fan_out, drawn, transpose
+from fcnet.nn.layout import Slot
+from fcnet.nn.workspace import Workspace
+from fcnet.records import dataclass
+from fcnet.registry import HIDDEN, Count, Named, Share
+
+
+@dataclass(frozen=True)
+class BatchEnsemble:
+    """z_outⱼ = f(sⱼ ∘ W (rⱼ ∘ zⱼ) + bⱼ): W is the same for all members j, r, s and b are each member's own, behind
+    `fan_out` (Wen et al. 2020).
+
+    r and s start at 1: members are unlike by `fan_out` (Gorishniy et al. 2024, "TabM").
+    """
+
+    units: Count
+    """The number of units."""
+    activation: Annotated[Activation, Named(ACTIVATIONS)] | None = None
+    """Its activation; without, `network.activation`."""
+    init: Literal["auto"] | Annotated[Initializer, Named(INITIALIZERS)] | None = None
+    """How W starts; without, `network.init`."""
+    dropout: Share | None = None
+    """The share of its outputs that are dropped in training; without, `network.dropout`."""
+    members: int = field(default=1, metadata=HIDDEN)
+    name: Literal["batch_ensemble"] = "batch_ensemble"
+
+    def settled(self, given: Context) -> Self:
+        """With the section's activation, init and dropout where it has none, for the members that there are."""
+        f = given.activation if self.activation is None else self.activation
+        dropout = given.dropout if self.dropout is None else self.dropout
+        init = settled(given.init if self.init is None else self.init, f.family)
+        return replace(self, activation=f, init=init, dropout=dropout, members=behind_fan_out(self, given))
+
+    @property
+    def f(self) -> Activation:
+        """Its activation."""
+        return self.activation or Identity()
+
+    def described(self) -> tuple[str, str]:
+        """Its activation and its initializer."""
+        name = getattr(self.f, "name", type(self.f).__name__)
+        return f"{name} scaled × {self.members}", str(getattr(self.init, "name", self.init))
+
+    def slots(self, n_in: int) -> tuple[int, list[Slot]]:
+        """W (n_out, n_in); b, s (members, n_out), r (members, n_in), and what the activation owns, of each member."""
+        k, n = self.members, self.units
+        own = [Slot("b", (k, n), "bias"), Slot("W", (n, n_in), "weight")]
+        own += [Slot("r", (k, n_in), "vector", start=1.0), Slot("s", (k, n), "vector", start=1.0)]
+        return n, [*own, *(replace(slot, shape=(k, *slot.shape)) for slot in owned(self.f, n))]
+
+    def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
+        """W from the initializer, b = 0, r = s = 1."""
+        drawn(p["W"], settled(self.init, self.f.family), key)
+        for slot in self.slots(p["W"].shape[-1])[1]:
+            if slot.name != "W":
+                p[slot.name][...] = slot.start
+
+    def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
+        """U = (r ∘ Z) Wᵀ with one product for all members, A = s ∘ U + b, Z_out = f(A)."""
+        x, u = ws.new("x", z.shape[-1]), ws.new("u", self.units)
+        arrays = {"r": vector(p["r"]), "z": self._each(z)}
+        k.add(Apply(Formula({"x": Sym("r") * Sym("z")}), arrays, {"x": self._each(x)}))
+        k.add(Matmul(x, transpose(p["W"]), u))
+        pre, plain = Sym("s") * Sym("u") + Sym("b"), self.f.f(Sym("a")) is Sym("a")
+        a = ws.new("a", self.units)
+        z_out = a if plain else ws.new("z_out", self.units)
+        results = {"a": pre} if plain else {"a": pre, "z": self.f.f(pre)}
+        outs = {name: self._each({"a": a, "z": z_out}[name]) for name in results}
+        arrays = {"u": self._each(u), **{name: vector(p[name]) for name in Formula(results).symbols() if name != "u"}}
+        k.add(Apply(Formula(results), arrays, outs))
+        return z_out
+
+    def backward(self, k: Tape, p: Refs, q: Refs, g: Refs, ws: Workspace, δ: Ref) -> Ref | None:
+        """ε = (∂f/∂a)ᵀ δ, db = Σ ε, ds = Σ ε ∘ u of each member; with D = s ∘ E: dW = Dᵀ X, dr = Σ (D W) ∘ z of each
+        member, Δ_in = r ∘ D W."""
+        a, z, back = Sym("a"), Sym("z"), Sym("δ")
+        ε = self.f.vjp(a, z, back)
+        own: dict[str, Expr] = getattr(self.f, "slopes", lambda *_: {})(a, z, back)
+        formula = Formula({"d": Sym("s") * ε, "ε": ε, "ds": ε * Sym("u"), **own})
+        arrays = {"u": ws["u"], "a": ws["a"], "z": ws["z_out"], "δ": δ}
+        given = {name: self._each(each) for name, each in arrays.items()}
+        given |= {name: vector(view) for name, view in p.items() if name != "W"}
+        sums = {"ε": g["b"], "ds": g["s"], **{name: g[name] for name in own}}
+        d, δ_in = ws.new("d", self.units), ws.new("δ_in", p["W"].shape[-1])
+        k.add(Apply(formula, {name: given[name] for name in formula.symbols()}, {"d": self._each(d)}, sums))
+        k.add(Matmul(transpose(d), ws["x"], g["W"]))
+        k.add(Matmul(d, p["W"], δ_in))
+        arrays = {"δ": self._each(δ_in), "z": self._each(ws["z"]), "r": vector(p["r"])}
+        formula = Formula({"δ": Sym("r") * Sym("δ"), "dr": Sym("δ") * Sym("z")})
+        k.add(Apply(formula, arrays, {"δ": self._each(δ_in)}, {"dr": g["r"]}))
+        return δ_in if ws.needed else None
+
+    def _each(self, z: Ref) -> Ref:
+        """The rows of each member."""
+        return z.apart(self.members)
+
+    def equations(self, n: Names) -> Iterator[Equation]:
+        """What it does, and the gradients."""
+        U, A, W, r, s, b, D = (n(letter) for letter in ("U", "A", "W", "r", "s", "b", "D"))
+
+        def apart(x: Array) -> Array:
+            return x.reshape(self.members, -1, x.shape[-1])
+
+        def product(seen: Arrays) -> Array:
+            x = seen["p.r"][:, None] * apart(seen["z"])
+            made = np.einsum("jrk,uk->jru", x, seen["p.W"], optimize=False)
+            return np.asarray(made.reshape(seen["u"].shape))
+
+        def scaled(seen: Arrays) -> Array:
+            made = seen["p.s"][:, None] * apart(seen["u"]) + seen["p.b"][:, None]
+            return np.asarray(made.reshape(seen["a"].shape))
+
+        shown = {"u": (U, "products"), "z": n.inputs, "p.r": (r, "factors of each member"), "p.W": (W, "weights")}
+        yield Equation("forward", f"{U}_j = ({r}_j ∘ {n.z}_j) {W}^{{T}}", self.forward, shown, expected=product)
+        shown = {"a": (A, "pre-activations"), "p.s": (s, "factors of each member"), "p.b": (b, "biases of each member")}
+        text = f"{A}_j = {s}_j ∘ {U}_j + {b}_j,  {n.z_out} = f({A})"
+        yield Equation("forward", text, self.forward, {**shown, "z_out": n.outputs}, expected=scaled)
+        back = {"g.b": (f"d{b}", "gradient of the biases"), "d": (D, "gradient at the products")}
+        text = f"{D}_j = {s}_j ∘ f'({A}_j) ∘ {n.δ}_j,  d{b}_j = Σ_{{r}} f'({A}_j) ∘ {n.δ}_j"
+        yield Equation("backward", text, self.backward, back)
+        for name in ("s", *(slot.name for slot in owned(self.f, self.units)), "r"):
+            own = {f"g.{name}": (f"d{n(name)}", "gradient of each member's own")}
+            yield Equation("backward", f"d{n(name)}_j = Σ_{{r}} ∂L/∂{n(name)}_j", self.backward, own)
+        weights = {"g.W": (f"d{W}", "gradient of the weights")}
+        yield Equation("backward", f"d{W} = {D}^{{T}} ({r} ∘ {n.z})", self.backward, weights)
+        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
+        yield Equation("backward", f"{n.δ_in}_j = {r}_j ∘ ({D}_j {W})", self.backward, below)
