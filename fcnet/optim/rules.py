@@ -238,19 +238,20 @@ class Muon(Grouped):
 
     def direction(self, k: Tape, g: Ref, state: Mapping[str, Ref], d: Ref) -> None:
         """As the class says."""
-        *_, n_out, n_in = g.shape
-        members = g.shape[:-2]
-        short, long, place = min(n_out, n_in), max(n_out, n_in), f"muon/{n_out}×{n_in}"
+        *lead, n_out, n_in = g.shape
+        members = tuple(lead[:1]) if g.members else ()
+        many = lead[len(members) :]  # matrices of a slot that has several
+        short, long, place = min(n_out, n_in), max(n_out, n_in), f"muon/{'×'.join(map(str, [*many, n_out, n_in]))}"
 
         def made(name: str, rows: int, columns: int) -> Ref:
-            return ref(f"{place}/{name}", (rows, columns), g.dtype, members)
+            return ref(f"{place}/{name}", (*many, rows, columns), g.dtype, members)
 
         μ, m = self.momentum, state["momentum"]
         new = μ * Sym("m") + (1.0 - μ) * Sym("g")
         u, X, Y = made("u", n_out, n_in), made("X", short, long), made("Y", short, long)
         A, B = made("A", short, short), made("B", short, short)
         k.add(Apply(Formula({"m": new, "u": (1.0 - μ) * Sym("g") + μ * new}), {"m": m, "g": g}, {"m": m, "u": u}))
-        flat, size = u.reshape((*members, 1, n_out * n_in)), made("size", 1, 1)
+        flat, size = u.reshape((*lead, 1, n_out * n_in)), made("size", 1, 1)
         k.add(Apply(Formula({"s": sqrt(row_sum(Sym("u") * Sym("u"))) + 1e-7}), {"u": flat}, {"s": size}))
         k.add(Apply(Formula({"u": Sym("u") / Sym("s")}), {"u": flat, "s": size}, {"u": flat}))
         tall = n_out > n_in
@@ -270,13 +271,14 @@ class Muon(Grouped):
         m, μ = state["momentum"], self.momentum
         m[...] = μ * m + (1.0 - μ) * g
         u = (1.0 - μ) * g + μ * m
-        X = u / (np.linalg.norm(u) + 1e-7)
-        X = X.T if len(X) > X.shape[1] else X
+        X = u / (np.linalg.norm(u, axis=(-2, -1), keepdims=True) + 1e-7)
+        *_, n_out, n_in = g.shape
+        X = X.swapaxes(-1, -2) if n_out > n_in else X
         a, b, c = NEWTON_SCHULZ
         for _ in range(5):
-            A = X @ X.T
+            A = X @ X.swapaxes(-1, -2)
             X = a * X + (b * A + c * A @ A) @ X
-        d: Array = (X.T if X.shape != g.shape else X) * math.sqrt(max(1.0, len(g) / g.shape[1]))
+        d: Array = (X.swapaxes(-1, -2) if n_out > n_in else X) * math.sqrt(max(1.0, n_out / n_in))
         return d
 
 

@@ -6,14 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fcnet.config.schema import Config
 from fcnet.errors import escape
 from fcnet.formulas.notation import compact
 from fcnet.machine import size as memory
 from fcnet.reports.summary import PARTS, encodings, outputs, size
-from fcnet.reports.summary import net as drawn
+from fcnet.reports.summary import net as chain_of
 from fcnet.reports.text import count, figures, fold, label_width, left, shorten
 from fcnet.runs.checkpoint import Checkpoint
 from fcnet.runs.model import Description, understand
+from fcnet.training.members import drawn
 
 SHOWN = 12
 """Names of one kind that are listed unless all are asked for."""
@@ -26,7 +28,7 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
     """
     header = found.header
     parts = understand(found)
-    chain = drawn(*parts.network.outline)
+    chain = chain_of(*parts.network.outline)
     optimizer = f"{getattr(parts.config.optimizer, 'name', '')} {compact(parts.config.optimizer.lr)}"
     nets = header.get("nets", [None])
     at = f"epoch {header['epoch']}"
@@ -53,7 +55,7 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
     return [
         *line(header["name"], escape(str(found.path)), when),
         *line("net", chain, size(len(nets), len(nets) * parts.network.layout.count), parts.config.dtype),
-        *names("nets", [_net(net) for net in nets] if "nets" in header else []),
+        *_nets(header.get("nets", ()), parts.config, indent, width, everything),
         *line("trained", at, f"step {header['step']:,}", optimizer, f"rows: {', '.join(rows)}", *again),
         *line("target", what),
         *names("classes", classes),
@@ -83,9 +85,15 @@ def _calibration(parts: Description, indent: int, width: int | None) -> list[str
     return fold("decides", said, width, indent) if said else []
 
 
-def _net(net: Mapping[str, Any]) -> str:
-    """`2: epoch 14, weight 0.25`."""
-    return f"{net['member']}: epoch {net['epoch']}, weight {net['weight']:.3g}"
+def _nets(nets: Any, config: Config, indent: int, width: int | None, everything: bool) -> list[str]:
+    """Of each net what it counts and the rates that it has drawn: `2: epoch 14, weight 0.25, lr 3.1e-3`."""
+    said = []
+    for net in nets if everything else nets[:SHOWN]:
+        rates = drawn(config, net["member"]).rates.items()
+        own = "".join(f", {name} {compact(float(f'{rate:.3g}'))}" for name, rate in rates)
+        said.append(f"{net['member']}: epoch {net['epoch']}, weight {net['weight']:.3g}{own}")
+    more = [f"… ({len(nets) - len(said)} more, -v lists them)"] if len(said) < len(nets) else []
+    return fold("nets", [*said, *more], width, indent) if said else []
 
 
 def _arrays(found: Checkpoint, indent: int, everything: bool) -> list[str]:

@@ -36,13 +36,20 @@ class Own:
     dropout: float | None = None
     scale: float | None = None
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """Those that it has, by their names in the config's `members`."""
+        found = {name: getattr(self, name) for name in ("lr", "weight_decay", "dropout", "scale")}
+        return {name: rate for name, rate in found.items() if rate is not None}
+
 
 def members(settings: Config) -> list[Own]:
     """What each net of a config's ensemble has of its own: a pure function of its seed and its number."""
-    return [_drawn(settings, number) for number in range(settings.ensemble)]
+    return [drawn(settings, number) for number in range(settings.ensemble)]
 
 
-def _drawn(settings: Config, number: int) -> Own:
+def drawn(settings: Config, number: int) -> Own:
+    """What the net of that number has."""
     about = settings.members
     u = random.uniform(5, random.key(settings.seed, "rates", number)).tolist()
     lr, decay, scale = (_between(*each) for each in ((about.lr, u[0]), (about.weight_decay, u[1]), (about.scale, u[4])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +295,27 @@ def test_what_is_said_of_several_nets(place, capsys):
     assert "1/W1" not in said
     assert "3 nets" in checked
     assert "nets' outputs" in checked
+
+
+def test_inspect_shows_the_rates_that_nets_have_drawn(place, capsys):
+    """Of every net that is kept, beside its weight in the choice: those by which it would be trained alone."""
+    rates = {"lr": {"low": 1e-3, "high": 0.1}, "dropout": 0.5, "select": 4}
+    run = go(settings(**{**THREE, "members": rates, "training": {"epochs": 2}}))[-1].run
+
+    assert main(["inspect", str(run / "last.npz")]) == 0
+    said = capsys.readouterr().out
+
+    held = checkpoint.read(run / "last.npz")
+    drawn = members(config.from_mapping(held.header["config"], needs_data=False))
+    assert len(held.header["nets"]) == 3
+    for net in held.header["nets"]:
+        own = drawn[net["member"]]
+        number = r"([\d.e-]+)"
+        wanted = rf"{own.number}: epoch {net['epoch']}, weight {number}, lr {number}, dropout {number}"
+        shown = re.search(wanted, said)
+        assert [float(x) for x in shown.groups()] == pytest.approx([net["weight"], own.lr, own.dropout], rel=5e-3)
+    assert ", weight_decay" not in said
+    assert ", scale" not in said
 
 
 @pytest.mark.parametrize(

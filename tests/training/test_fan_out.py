@@ -21,7 +21,7 @@ from fcnet.nn.layers.fan_out import FanOut
 from fcnet.nn.layers.heads import Heads
 from fcnet.nn.layers.mean import Mean
 from fcnet.nn.losses import LOSSES, CrossEntropy, Loss
-from fcnet.optim.rules import Sgd
+from fcnet.optim.rules import AdamW, Muon, Sgd
 from fcnet.training.head import Head
 
 MEMBERS, UNITS = 3, 5
@@ -153,3 +153,18 @@ def test_the_recipe_tabm_learns(task: str, tmp_path: Path) -> None:
     scores = run.metrics["validation"][name]
     assert scores["value"] < 0.8 * scores["trivial"]
     assert len(fcnet.load(run.path).predict(table)) == 240
+
+
+def test_muon_moves_each_members_own_matrix() -> None:
+    """A slot with a matrix for each member is moved matrix by matrix, as its rule says of one."""
+    rule = AdamW(lr=0.01, groups=[Muon(match="W*", lr=0.1)])
+    program, source = setup(CrossEntropy(), 3, rule=rule, shuffle=False).program(), setup(CrossEntropy(), 3).source()
+    before = program.network.layout.views(program.state.θ)["W3"].copy()
+
+    program.run(source, program.scalars(np.ones(1), np.ones(1)), 37)
+
+    g = program.network.layout.views(program.gradient)["W3"]
+    found = program.network.layout.views(program.state.θ)["W3"]
+    for j in range(MEMBERS):
+        direction = Muon().plain(g[j], {"momentum": np.zeros((3, UNITS))})
+        np.testing.assert_allclose(found[j], before[j] - 0.1 * direction, rtol=1e-9, atol=1e-12)

@@ -253,9 +253,18 @@ RATES = [Own(), Own(1, lr=0.1), Own(2, weight_decay=0.5, dropout=0.0), Own(5, lr
 JUDGED = Plan(20, 16, CosLog(), monitor="accuracy", greater=True, patience=3, pause_every=2)
 
 
-def under_way(which: Sequence[Own]) -> Pack:
+MUON = {"name": "adamw", "lr": 0.02, "groups": [{"match": "W*", "name": "muon", "lr": 0.02}]}
+OTHERS: dict[str, dict[str, Any]] = {
+    "adamw": {},
+    "muon": {"optimizer": MUON},
+    "schedule free": {"optimizer": {"name": "schedule_free", "lr": 0.02, "warmup_steps": 4}, "average": None},
+    "fan_out": {"network": {"layers": [{"name": "fan_out", "members": 2}, 6], "dropout": 0.1}, "optimizer": MUON},
+}
+
+
+def under_way(which: Sequence[Own], more: str = "adamw") -> Pack:
     """A pack over the table."""
-    prepared = prepare(from_mapping(SETTINGS, needs_data=False), 1, data=table())
+    prepared = prepare(from_mapping({**SETTINGS, **OTHERS[more]}, needs_data=False), 1, data=table())
     return Pack(pack(prepared, which), choice.make("numpy", 1), np.array([0.5, 0.5]))
 
 
@@ -264,9 +273,11 @@ def arrays_of(pack: Pack) -> dict[str, Array]:
     return {**pack.state.arrays(), **{f"best/{name}": array for name, array in vars(pack.best).items()}}
 
 
-def test_a_pack_of_a_config_is_the_runs_of_its_members() -> None:
-    """With rates of their own and a best epoch each; the first, with none, is the config's own run."""
-    prepared, together = prepare(from_mapping(SETTINGS, needs_data=False), 1, data=table()), under_way(RATES)
+@pytest.mark.parametrize("more", OTHERS)
+def test_a_pack_of_a_config_is_the_runs_of_its_members(more: str) -> None:
+    """With rates of their own and a best epoch each, by any rule; the first, with none, is the config's own run."""
+    prepared = prepare(from_mapping({**SETTINGS, **OTHERS[more]}, needs_data=False), 1, data=table())
+    together = under_way(RATES, more)
     told: dict[int, list[MemberEpoch]] = {}
     for event in together.train(JUDGED):
         for member in event.members if isinstance(event, Epoch) else ():
@@ -283,13 +294,14 @@ def test_a_pack_of_a_config_is_the_runs_of_its_members() -> None:
     assert len({len(each) for each in told.values()}) > 1
 
 
-def test_a_pack_of_a_config_resumes() -> None:
+@pytest.mark.parametrize("more", OTHERS)
+def test_a_pack_of_a_config_resumes(more: str) -> None:
     """From its numbers, by way of JSON, and its arrays, into the same bits, the best of those who have left too."""
-    straight = under_way(RATES)
+    straight = under_way(RATES, more)
     whole = sum(1 for _ in straight.train(JUDGED))
 
-    for stop in range(3, whole, 7):
-        first, second = under_way(RATES), under_way(RATES)
+    for stop in range(3, whole, 7 if more == "adamw" else 17):
+        first, second = under_way(RATES, more), under_way(RATES, more)
         events = first.train(JUDGED)
         for _ in range(stop):
             next(events)
