@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from fcnet import machine
 from fcnet.backends.base import aligned
 from fcnet.data.encodings import CATEGORICAL, NUMERIC, CategoryColumn, Fitted, NumberColumn, OfCategories, OfNumbers
-from fcnet.data.options import Preprocess
+from fcnet.data.options import Filled, Preprocess
 from fcnet.data.scaling import Odd, encode_numbers
 from fcnet.data.spelling import Lookup, keys
-from fcnet.data.statistics import median, vanishing
+from fcnet.data.statistics import median, moments, vanishing
 from fcnet.data.table import Column, Table
 from fcnet.data.tally import Tally
 from fcnet.errors import LimitError, more
@@ -53,7 +53,17 @@ class Encoder:
     @property
     def n_in(self) -> int:
         """The number of inputs of the network that are numbers to it."""
-        return sum(feature.width for feature in self._into("x"))
+        return sum(feature.width for feature in self._into("x")) + len(self.indicators)
+
+    @property
+    def indicators(self) -> tuple[NumberColumn, ...]:
+        """The columns whose missing cells are an input of their own; these are the last."""
+        return tuple(each for each in self.features if isinstance(each, NumberColumn) and each.indicator)
+
+    def _flags(self) -> dict[str, int]:
+        """The place of each of these inputs, by the column."""
+        first = self.n_in - len(self.indicators)
+        return {feature.name: first + i for i, feature in enumerate(self.indicators)}
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -94,17 +104,25 @@ class Encoder:
             found |= {feature.name: start for feature, start in zip(features, widths, strict=False)}
         return found
 
-    def spans(self) -> dict[str, tuple[str, slice]]:
+    def spans(self) -> dict[str, tuple[str, list[int]]]:
         """Of each column which inputs are made of it, among the numbers `x` or the codes `c`."""
-        starts = self._starts()
+        starts, flags = self._starts(), self._flags()
         return {
-            each.name: (each.into, slice(starts[each.name], starts[each.name] + each.width)) for each in self.features
+            each.name: (
+                each.into,
+                [
+                    *range(starts[each.name], starts[each.name] + each.width),
+                    *(flags[n] for n in (each.name,) if n in flags),
+                ],
+            )
+            for each in self.features
         }
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs, n_in of them."""
-        return tuple(name for feature in self._into("x") for name in feature.inputs)
+        of_cells = (name for feature in self._into("x") for name in feature.inputs)
+        return (*of_cells, *(f"{feature.name}=" for feature in self.indicators))
 
     @property
     def ranks(self) -> Array:
@@ -116,6 +134,9 @@ class Encoder:
         for name in sorted(widths):
             ranks[starts[name] : starts[name] + widths[name]] = np.arange(at, at + widths[name])
             at += widths[name]
+        flags = self._flags()
+        for rank, name in enumerate(sorted(flags), at):
+            ranks[flags[name]] = rank
         return ranks
 
     def rows(self, n: int) -> Rows:
@@ -148,7 +169,7 @@ class Encoder:
         With `consume` the table's features are taken out of it and given back to the system as they are encoded.
         """
         inputs = self.rows(table.n if rows is None else len(rows)) if out is None else out
-        places = self._starts()
+        places, flags = self._starts(), self._flags()
         take = table.columns.pop if consume else table.columns.__getitem__
         columns = {feature.name: take(feature.name) for feature in self.features}
         odd: dict[str, Odd] = {}
@@ -159,7 +180,8 @@ class Encoder:
         for group in numbers.values():
             chunks: list[list[Array | None]] = [list(columns.pop(feature.name).chunks) for feature in group]
             where = [places[feature.name] for feature in group]
-            found = encode_numbers(group, chunks, table.file, rows, inputs.x, tally.ranges, where)
+            marks = [flags.get(feature.name) for feature in group]
+            found = encode_numbers(group, chunks, table.file, rows, inputs.x, tally.ranges, where, marks)
             odd |= {feature.name: each for feature, each in zip(group, found, strict=True)}
         for feature in self.in_file:
             if isinstance(feature, CategoryColumn):
@@ -217,7 +239,7 @@ class Encoder:
                 number = NUMERIC[encoding or "standard"]()
                 state = {each: own(each, hasattr(number, "f")) for each in number.state}
                 (fill,), (low,), (high,) = (own(each) for each in ("fill", "low", "high"))
-                features.append(NumberColumn(name, number, fill, low, high, state))
+                features.append(NumberColumn(name, number, fill, low, high, state, bool(entry.get("indicator"))))
             else:
                 category = CATEGORICAL[encoding or "one_hot"]()
                 state = {each: tuple(map(float, arrays[f"preprocess/{each}/{i}"])) for each in category.state}
@@ -305,25 +327,39 @@ class _Found:
 def _fit(column: Column, training: Array, preprocess: Preprocess, dtype: str) -> _Found:
     if not column.numeric:
         return _Found(_fit_category(column, training, preprocess.categorical))
-    encoding, values = preprocess.numeric, column.numbers()[training]
+    encoding, values, given = preprocess.numeric, column.numbers()[training], preprocess.missing
     if not len(values) or np.isnan(values.min()):
         values = values[~np.isnan(values)]
+    wanted = preprocess.indicators
+    indicator = len(values) < len(training) if wanted == "auto" else wanted
     if not len(values):
-        state = encoding.fit(np.zeros(1), len(training), column.name)
-        return _Found(NumberColumn(column.name, encoding, state=state), empty=True)
+        state, fill = (
+            encoding.fit(np.zeros(1), len(training), column.name),
+            0.0 if isinstance(given, str) else given.value,
+        )
+        return _Found(NumberColumn(column.name, encoding, fill, state=state, indicator=indicator), empty=True)
     low, high = float(values.min()), float(values.max())
-    # The mean of the middle two goes over their sum, which huge numbers make infinite.
-    part = 0.5 if max(-low, high) > np.finfo(np.float64).max / 2 else 1.0
     state = encoding.fit(values, len(training), column.name)
-    fill = median(values * part if part < 1 else values) / part if high - low < np.inf else 0.0
+    fill = _fill(values, given) if high - low < np.inf or not isinstance(given, str) else 0.0
     identifier = (
         max(-low, high) >= IDENTIFIER
         and float(np.median(np.minimum(np.abs(values), 2 * IDENTIFIER))) >= IDENTIFIER
         and bool((values == np.floor(values)).all())
     )
-    feature = NumberColumn(column.name, encoding, fill, low, high, state)
+    feature = NumberColumn(column.name, encoding, fill, low, high, state, indicator)
     lost = vanishing(values, 0.0, 1.0, dtype) if feature.formula is Sym("x") else 0
     return _Found(feature, low == high, False, identifier, lost)
+
+
+def _fill(values: Array, given: str | Filled) -> float:
+    """What stands in for missing numbers beside the values (n,), n > 0."""
+    if isinstance(given, Filled):
+        return given.value
+    if given == "mean":
+        return moments(values)[0]
+    # The mean of the middle two goes over their sum, which huge numbers make infinite.
+    part = 0.5 if max(-values.min(), values.max()) > np.finfo(np.float64).max / 2 else 1.0
+    return median(values * part if part < 1 else values) / part
 
 
 def _fit_category(column: Column, training: Array, encoding: OfCategories) -> CategoryColumn:

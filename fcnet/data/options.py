@@ -88,14 +88,25 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Filled:
+    """Missing numbers are one that is given."""
+
+    value: float
+    """It, in the units of the table."""
+
+
+@dataclass(frozen=True)
 class Preprocess:
     """What happens to columns before the net sees them; fitted on training rows only."""
 
     numeric: Annotated[OfNumbers, Named(NUMERIC)] = field(default_factory=Standard)
     """Numbers: `standard` subtracts the mean and divides by the standard deviation; `robust` goes by median and
     quartiles and keeps to ±3; `quantile` spreads ranks like a normal distribution."""
-    missing: Literal["median"] = "median"
-    """Missing numbers become the training median."""
+    missing: Literal["median", "mean"] | Filled = "median"
+    """What missing numbers become: the median or the mean of the training rows, or, as `{value: 0}`, a number."""
+    indicators: Literal["auto"] | bool = False
+    """Whether a column of numbers also has an input that is 1 where its cell is missing and 0 elsewhere; `auto`: where
+    cells of training rows are missing. They stand behind all other inputs."""
     categorical: Annotated[OfCategories, Named(CATEGORICAL)] = field(default_factory=OneHot)
     """`one_hot`: each category of the training rows becomes an input, 1 in its rows and 0 in all others; missing cells
     become one too where training has some. The level reserved for unknown categories takes no input: they are 0 in all

@@ -39,8 +39,10 @@ def encode_numbers(
     out: Array,
     ranges: bool,
     places: Sequence[int],
+    marks: Sequence[int | None] = (),
 ) -> list[Odd]:
-    """Write the inputs of the given rows (sorted; default all) into the columns `places` of `out`.
+    """Write the inputs of the given rows (sorted; default all) into the columns `places` of `out`, and into `marks`,
+    where a feature has one, 1 for a missing cell and 0 for others.
 
     The features have one encoding. `chunks`: for each feature its numbers, piece after piece, cut at the same rows for
     all; each is dropped once it is encoded. Returns what was remarkable of each feature; with `ranges` also what lies
@@ -49,7 +51,7 @@ def encode_numbers(
     sizes = [max(0 if chunk is None else len(chunk) for chunk in piece) for piece in zip(*chunks, strict=True)]
     begins = [0, *itertools.accumulate(sizes)]
     cuts = begins if rows is None else np.searchsorted(rows, begins).tolist()
-    piecewise = _Encoding(features, file, out, ranges, places)
+    piecewise = _Encoding(features, file, out, ranges, places, marks)
 
     def encode(piece: int) -> tuple[Array, dict[int, list[tuple[Array, Array]]]]:
         inside = None if rows is None else rows[cuts[piece] : cuts[piece + 1]] - begins[piece]
@@ -74,7 +76,13 @@ class _Encoding:
     """Pieces of a table on their way into the columns `places` of `out`."""
 
     def __init__(
-        self, features: Sequence[NumberColumn], file: str, out: Array, ranges: bool, places: Sequence[int]
+        self,
+        features: Sequence[NumberColumn],
+        file: str,
+        out: Array,
+        ranges: bool,
+        places: Sequence[int],
+        marks: Sequence[int | None],
     ) -> None:
         self._features, self._file, self._out, self._ranges = features, file, out, ranges
         self._known = [
@@ -86,6 +94,8 @@ class _Encoding:
         # Features that lie side by side are written as one.
         side_by_side = list(places) == list(range(places[0], places[0] + len(places)))
         self._columns: slice | list[int] = slice(places[0], places[0] + len(places)) if side_by_side else list(places)
+        self._marked = [i for i, mark in enumerate(marks) if mark is not None]
+        self._marks = [mark for mark in marks if mark is not None]
         self._largest = np.finfo(out.dtype).max
 
     def encode(
@@ -109,6 +119,8 @@ class _Encoding:
             for i, source in enumerate(sources):
                 assert source is not None
                 v[i] = source[picked]
+            if self._marks:
+                self._out[at + start : at + stop, self._marks] = np.isnan(v[self._marked]).T
             top, bottom = v.max(axis=1), v.min(axis=1)
             if np.isnan(top).any():
                 holes = np.isnan(v)

@@ -22,10 +22,11 @@ def moments(values: Array) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if low == high:
         return low, 1.0
-    half = 2.0 if max(-low, high) > SAFE else 1.0  # so that a sum near the largest float does not overflow
-    mean = float(np.mean(values / half if half > 1 else values)) * half
+    # a power of two, so that a sum of numbers near the largest float does not overflow
+    part = 2.0 ** -len(values).bit_length() if max(-low, high) > SAFE else 1.0
+    mean = float(np.mean(values * part if part < 1 else values)) / part
     centred = values - mean
-    rest = float(np.mean(centred))  # what rounding left over
+    rest = float(np.mean(centred * part if part < 1 else centred)) / part  # what rounding left over
     mean += rest
     centred -= rest
     largest = max(high - mean, mean - low)

@@ -290,6 +290,9 @@ class Writer:
                 self.put(1, f"for (int j = 0; j < {n}; j++)")
                 self.put(2, f"x[{x} + j] = {table}[(at < 0 ? {feature.size} : at) * {n} + j];")
             x += n
+        for place, feature in enumerate(encoder.indicators, x):
+            cell = f"row->{members[feature.name]}"
+            self.put(1, f"x[{place}] = {cell} != {cell} ? 1.0f : 0.0f;")
 
     def encoded(self, feature: NumberColumn) -> str:
         """The input of a number v."""

@@ -89,11 +89,18 @@ class Nodes(Printer):
         return self.constant(np.array(values, np.int64), "n")
 
     def numbers(self, features: Sequence[NumberColumn]) -> str:
-        """Side by side, and the median where one is NaN."""
-        cells = [feature.name for feature in features]
-        v = cells[0] if len(cells) == 1 else self.concat(cells)
+        """Side by side, filled where one is NaN."""
+        v = self._cells(features)
         fill = self.constant(np.array([[feature.fill for feature in features]], np.float32), "fill")
         return self.node("Where", [self.node("IsNaN", [v], "missing", bool), fill, v], "v", np.float32)
+
+    def missing(self, features: Sequence[NumberColumn]) -> str:
+        """Those that are NaN."""
+        return self.node("IsNaN", [self._cells(features)], "missing", bool)
+
+    def _cells(self, features: Sequence[NumberColumn]) -> str:
+        names = [feature.name for feature in features]
+        return names[0] if len(names) == 1 else self.concat(names)
 
     def level(self, feature: CategoryColumn) -> str:
         """By a table of texts; or the code that comes in, where it is one."""

@@ -66,10 +66,16 @@ class Script(Printer):
         return f'P["{key}"]'
 
     def numbers(self, features: Sequence[NumberColumn]) -> str:
-        """Side by side, and the median where one is missing."""
-        names = [feature.name for feature in features]
-        v = self._line("v", f"np.stack([rows[name] for name in {names!r}], axis=1)")
+        """Side by side, filled where one is missing."""
+        v = self._cells(features)
         return self._line("v", f"np.where(np.isnan({v}), {[feature.fill for feature in features]!r}, {v})")
+
+    def missing(self, features: Sequence[NumberColumn]) -> str:
+        """Those that are NaN."""
+        return self._line("missing", f"np.isnan({self._cells(features)})")
+
+    def _cells(self, features: Sequence[NumberColumn]) -> str:
+        return self._line("v", f"np.stack([rows[name] for name in {[each.name for each in features]!r}], axis=1)")
 
     def level(self, feature: CategoryColumn) -> str:
         """As the table has them."""

@@ -39,6 +39,10 @@ class Printer(ABC):
         """Columns of numbers (N, k), missing ones filled."""
 
     @abstractmethod
+    def missing(self, features: Sequence[NumberColumn]) -> str:
+        """Which cells (N, k) of columns of numbers are missing, as booleans."""
+
+    @abstractmethod
     def level(self, feature: CategoryColumn) -> str:
         """The places (N, 1) of a column's cells among its levels, the missing level behind them, −1 for the unknown."""
 
@@ -172,6 +176,8 @@ class _Lowering:
         encoder, printer = self.graph.encoder, self.printer
         of_x = [feature for feature in encoder.features if feature.into == "x"]
         pieces = [self._inputs_of(list(group)) for _, group in itertools.groupby(of_x, key=_alike)]
+        if encoder.indicators:
+            pieces.append(printer.cast(printer.missing(encoder.indicators), self.graph.dtype))
         if pieces:
             x = pieces[0] if len(pieces) == 1 else printer.concat(pieces)
             self.buffers["x"] = _Written(encoder.n_in)

@@ -50,12 +50,13 @@ Label = str | bool | int | float
 
 @dataclass(frozen=True)
 class ColumnRecord:
-    """A column that is predicted from; `levels` and `missing_level` are a category's."""
+    """A column that is predicted from; `levels` and `missing_level` are a category's, `indicator` is a number's."""
 
     name: str
     kind: Literal["number", "category"]
     levels: Names | None = None
     missing_level: bool | None = None
+    indicator: bool = False
     encoding: str | None = None
 
 

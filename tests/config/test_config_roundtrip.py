@@ -94,6 +94,7 @@ quality: null
 preprocess:
   numeric: standard
   missing: median
+  indicators: false
   categorical: one_hot
   target: standard
   clamp: false

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fcnet.data import Encoder, Tally
 from fcnet.data.encodings.none import Plain
-from fcnet.data.options import Preprocess, Split
+from fcnet.data.options import Filled, Preprocess, Split
 from fcnet.errors import ConfigError, DataError, LimitError
 
 
@@ -27,6 +27,66 @@ def test_numbers_are_standardised_and_missing_ones_are_the_median(folder):
     values = np.array([1, 2, 3, 10.0])
     want = (np.array([1, 2, 2.5, 3, 10]) - values.mean()) / values.std()
     assert np.allclose(found.x[:, 0], want, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("missing", "fill"), [("median", 2.5), ("mean", 4.0), (Filled(0.0), 0.0), (Filled(-7.5), -7.5)], ids=str
+)
+def test_a_missing_number_is_what_is_asked_for(folder, missing, fill):
+    """The median or the mean of the training cells that are there, or a number; it is encoded as if it stood there."""
+    found = folder.load(with_column(["1", "2", "", "3", "10"]), dtype="float64", preprocess=Preprocess(missing=missing))
+
+    values = np.array([1, 2, 3, 10.0])
+    assert found.encoder.features[0].fill == fill
+    assert found.x[2, 0] == pytest.approx((fill - values.mean()) / values.std(), rel=1e-14)
+
+
+def test_the_mean_of_huge_numbers_is_finite(folder):
+    """Their sum is beyond the largest float."""
+    found = folder.load(
+        with_column(["1.7e308", "1.6e308", ""] * 9), dtype="float64", preprocess=Preprocess(missing="mean")
+    )
+
+    assert found.encoder.features[0].fill == pytest.approx(1.65e308)
+
+
+def test_a_number_that_does_not_fit_is_refused(folder):
+    """What stands in for missing cells must be a number of the net too."""
+    with pytest.raises(DataError, match=r'column "c": its values are too far apart for float32'):
+        folder.load(with_column(["1", "2", ""]), preprocess=Preprocess(missing=Filled(1e300)))
+
+
+HOLES = "a,k,b,y\n1,u,,0.5\n,v,2,1.5\n3,u,4,2.5\n4,v,5,3.5\n6,,7,4.5\n"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "marked"), [(False, []), ("auto", ["a", "b"]), (True, ["a", "b", "c"])], ids=["false", "auto", "true"]
+)
+def test_missing_cells_may_be_inputs_of_their_own(folder, wanted, marked):
+    """They are the last inputs, 1 where a cell is missing: of all columns of numbers, or of those with holes."""
+    rows = [line.rsplit(",", 1) for line in HOLES.splitlines()[1:]]
+    text = "a,k,b,c,y\n" + "".join(f"{cells},{i},{y}\n" for i, (cells, y) in enumerate(rows))
+
+    found = folder.load(text, preprocess=Preprocess(indicators=wanted))
+
+    assert found.encoder.inputs == ("a", "b", "c", "k=u", "k=v", "k=", *(f"{name}=" for name in marked))
+    assert found.encoder.numbers == 3
+    expected = {"a": [0, 1, 0, 0, 0], "b": [1, 0, 0, 0, 0], "c": [0, 0, 0, 0, 0]}
+    assert found.x[:, 6:].T.tolist() == [expected[name] for name in marked]
+
+
+def test_indicators_come_back_from_a_checkpoint_and_follow_their_columns(folder):
+    """Header and arrays make the same encoder; which initial weights an input takes goes by the columns' names."""
+    first = folder.load(HOLES, preprocess=Preprocess(indicators="auto")).encoder
+    swapped = "\n".join(",".join(line.split(",")[i] for i in (2, 1, 0, 3)) for line in HOLES.splitlines())
+    second = folder.load(swapped + "\n", preprocess=Preprocess(indicators="auto")).encoder
+
+    assert Encoder.restore(json.loads(json.dumps(first.header())), first.arrays()) == first
+    places = [dict(zip(each.inputs, each.ranks.tolist(), strict=True)) for each in (first, second)]
+    assert places[0] == places[1]
+    assert sorted(places[0].values()) == list(range(7))
+    assert first.spans()["a"] == ("x", [0, 5])
+    assert first.spans()["k"] == ("x", [2, 3, 4])
 
 
 def test_numbers_stand_before_categories(folder):

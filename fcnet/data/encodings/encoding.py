@@ -89,7 +89,10 @@ def encoded(encoding: OfNumbers, v: Array, state: Mapping[str, Array]) -> Array:
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """A column of numbers as training saw it: `fill` stands in for a missing one, `low` and `high` are the range."""
+    """A column of numbers as training saw it: `fill` stands in for a missing one, `low` and `high` are the range.
+
+    `indicator`: whether another input, behind those of all columns, is 1 where the number is missing.
+    """
 
     name: str
     encoding: OfNumbers
@@ -97,6 +100,7 @@ class NumberColumn:
     low: float = 0.0
     high: float = 0.0
     state: FittedState = field(default_factory=dict)
+    indicator: bool = False
 
     kind: ClassVar[Literal["number", "category"]] = "number"
     into: ClassVar[Literal["x", "c"]] = "x"
@@ -117,7 +121,8 @@ class NumberColumn:
 
     def header(self) -> dict[str, Any]:
         """The part that is text, for the checkpoint's header."""
-        return {"name": self.name, "kind": self.kind, "encoding": self.encoding.name}
+        more = {"indicator": True} if self.indicator else {}
+        return {"name": self.name, "kind": self.kind, "encoding": self.encoding.name, **more}
 
 
 @dataclass(frozen=True)
