@@ -162,10 +162,12 @@ def run(found: Set, path: Path, config: dict[str, Any], keys: Sequence[str], see
         }
         source = Path(folder) / "run.yaml"
         source.write_text(yaml.safe_dump(own), encoding="utf-8")
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed fcnet is not compiled for every command
         start = perf_counter()
         done = subprocess.run(
             [sys.executable, "-m", "fcnet", "train", str(source), *keys, "--quiet"],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=env,
             capture_output=True,
             text=True,
             check=False,

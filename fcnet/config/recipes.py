@@ -212,7 +212,7 @@ class Quality:
 
 
 QUALITIES = {
-    "fast": Quality(128, 1, steps=2_500, passes=40, longest=128, few=150_000, many=700_000, least=2),
+    "fast": Quality(128, 1, steps=2_500, passes=30, longest=128, few=115_000, many=700_000, least=2),
     "default": Quality(256, 6, steps=2_500, passes=150, longest=512, few=800_000, many=4_200_000, least=5),
     "best": Quality(256, 8, steps=5_000, passes=140, longest=2_048, few=16_000_000, many=16_000_000, least=12),
 }
