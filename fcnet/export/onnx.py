@@ -247,9 +247,14 @@ class Nodes(Printer):
         return self.like("Concat", xs, "x", axis=1)
 
     def by_feature(self, x: str, n: int, m: int) -> str:
-        """Two nodes; a 0 in a shape leaves the number of rows as it is, which may be 0."""
-        apart = self.like("Reshape", [x, self.whole(0, n, m)], "x")
-        return self.like("Transpose", [apart], "x", perm=[1, 0, 2])
+        """A 0 in a shape leaves the number of rows as it is, which may be 0.
+
+        The last axis, of one, is a detour: onnxruntime before 1.32 makes one node of `Transpose` and `MatMul`, which
+        ends the process where there are no rows.
+        """
+        apart = self.like("Reshape", [x, self.whole(0, n, m, 1)], "x")
+        swapped = self.like("Transpose", [apart], "x", perm=[1, 0, 2, 3])
+        return self.like("Squeeze", [swapped, self.whole(3)], "x")
 
     def by_row(self, x: str, width: int) -> str:
         """The way back."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -379,17 +379,17 @@ def test_a_signal_ends_it_when_requests_are_answered(place, number):
     """A request under way gets its answer, later ones none, and the exit code is 0."""
     body = json.dumps(ROWS).encode()
     with serving(place) as (server, port):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.putrequest("POST", "/predict")
-        connection.putheader("Content-Type", JSON)
-        connection.putheader("Content-Length", str(len(body)))
-        connection.endheaders()
-        connection.send(body[:10])
-        time.sleep(0.3)
-        server.send_signal(number)
-        time.sleep(0.3)
-        connection.send(body[10:])
-        status = connection.getresponse().status
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            connection.putrequest("POST", "/predict")
+            connection.putheader("Content-Type", JSON)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders()
+            connection.send(body[:10])
+            time.sleep(0.3)
+            server.send_signal(number)
+            time.sleep(0.3)
+            connection.send(body[10:])
+            status = connection.getresponse().status
         code = server.wait(30)
 
     assert (status, code) == (200, 0)
