@@ -1,6 +1,7 @@
 """What the site does beside Markdown: formulas become MathML, and pages outside of docs/ come in.
 
-Nothing is fetched when a page is read: a browser draws MathML by itself.
+Nothing is fetched when a page is read: a browser draws MathML by itself, and each page forbids what is elsewhere, which
+the theme's script would ask for where a browser is old.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = ("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "benchmarks/README.md")
+
+POLICY = "default-src 'self' file: data: blob: 'unsafe-inline'"
 
 _CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _MATH = re.compile(r"\$`(.+?)`\$|\$\$(.+?)\$\$|(?<![\w$])\$(?! )([^$\n]+?)(?<! )\$(?!\w)", re.DOTALL)
@@ -37,7 +40,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     def link(match: re.Match[str]) -> str:
         target = (ROOT / folder / match[1]).resolve()
         name = target.relative_to(ROOT).as_posix() if target.is_relative_to(ROOT) else ""
-        if name.startswith("docs/") and name.endswith(".md"):
+        if name.startswith("docs/") and target.suffix in (".md", ".png", ".svg"):
             return f"]({name.removeprefix('docs/')}{match[2]})"
         return f"]({_place(name)}{match[2]})" if name in OUTSIDE else "](#)"
 
@@ -46,6 +49,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     parts[::2] = [re.sub(r"\[([^\]]*)\]\(#\)", r"\1", _LINK.sub(link, _MATH.sub(_math, part))) for part in parts[::2]]
     whole = "".join(parts)
     return re.sub(r"\[([^\]]*)\]\(#\)", r"\1", _LINK.sub(link, whole))
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """A page takes scripts, styles and pictures from its own site alone."""
+    return output.replace("<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{POLICY}">', 1)
 
 
 def _place(name: str) -> str:
@@ -64,4 +72,4 @@ def _formula(text: str, display: str) -> str:
     made = " ".join(convert(text, display=display).split())
     for sign, code in {"|": "&#124;", "_": "&#95;", "*": "&#42;", "`": "&#96;"}.items():
         made = made.replace(sign, code)
-    return f"\n\n{made}\n\n" if display == "block" else made
+    return f'\n\n<div style="overflow-x: auto">{made}</div>\n\n' if display == "block" else made

@@ -13,7 +13,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree as ET
 
+import browser
 import pytest
 import yaml
 
@@ -24,6 +26,9 @@ from fcnet.cli.group import COMMANDS
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 ELSEWHERE = {"serve", "sklearn"}  # pages whose commands have tests of their own
+with_mkdocs = pytest.mark.skipif(
+    not all(map(find_spec, ("mkdocs", "material", "latex2mathml"))), reason="the extra docs builds the site"
+)
 FEW = {"train": ["training.epochs=2", "backend=numpy", "threads=1"]}
 """What is set besides, so that all pages take seconds: how good a net is does not stand on them."""
 
@@ -122,23 +127,49 @@ def test_the_site_has_every_page() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.long
-@pytest.mark.skipif(
-    not all(map(find_spec, ("mkdocs", "material", "latex2mathml"))), reason="the extra docs builds the site"
-)
-def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
-    """Without a warning; no page loads anything from elsewhere, and formulas are drawn by the browser itself."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built without a warning."""
+    folder = tmp_path_factory.mktemp("site")
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")]
-
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(folder)]
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-
     assert done.returncode == 0, done.stderr
-    pages = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "site").glob("*.html")}
-    loaded = [each for text in pages.values() for each in re.findall(r"<(?:script|link|img)[^>]+https?://[^>]+>", text)]
+    return folder
+
+
+@pytest.mark.long
+@with_mkdocs
+def test_the_site_names_nothing_that_lies_elsewhere(site: Path) -> None:
+    """No page loads anything from another site, or may; formulas are drawn by the browser, and pictures are there."""
+    pages = {path.name: path.read_text(encoding="utf-8") for path in site.glob("*.html")}
+
+    loaded = [each for text in pages.values() for each in re.findall(r"<(?:script|link|img)[^>]+//[^>]+>", text)]
     assert loaded == []
+    assert [name for name, text in pages.items() if module("_site").POLICY not in text] == ["404.html"]
     assert pages["derivation.html"].count("<math") > 400
     assert "$" not in re.sub(r"<(code|script|pre).*?</\1>", "", pages["derivation.html"], flags=re.DOTALL)
+    shown = {page: re.findall(r'<img [^>]*src="([^"]+)"', text) for page, text in pages.items()}
+    assert {"reports.html", "recipes.html", "index.html"} <= {page for page, names in shown.items() if names}
+    assert all((site / name).is_file() for names in shown.values() for name in names)
+
+
+@pytest.mark.long
+@with_mkdocs
+@pytest.mark.skipif(browser.installed() is None, reason="there is no Chromium")
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_site_is_shown_without_a_network(width: int, scheme: str, site: Path, tmp_path: Path) -> None:
+    """Its console says nothing, nothing is asked for but its own files, and no page is wider than the screen."""
+    shown = browser.Browser(tmp_path)
+    for page in sorted(site.glob("*.html")):
+        if page.name == "404.html":  # its paths begin at the server's root
+            continue
+        shown.open(page, width, scheme)
+
+        assert shown.complaints() == [], page.name
+        assert all(each.startswith((site.as_uri(), "data:", "blob:")) for each in shown.requests()), page.name
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width, page.name
+    shown.close()
 
 
 @pytest.mark.skipif(not find_spec("mlflow"), reason="records in MLflow")
@@ -186,3 +217,36 @@ def test_the_container_starts_fcnet_as_a_user_of_its_own() -> None:
     (extras,) = re.findall(r"\[(fast,serve)\]", text)
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert all(f"\n{extra} = [" in project for extra in extras.split(","))
+
+
+def test_the_terminal_is_drawn_as_it_was() -> None:
+    """A line that is begun again is written over, a long one goes on below, and the picture holds nothing but text."""
+    drawing = module("_terminal")
+
+    assert drawing.screen("epoch 1/2\repoch 2/2\r         \rbest 1\r\nfiles\r\n") == ["best 1", "files"]
+    picture = drawing.drawn([("fcnet a", ["<b> & " + "x" * drawing.COLUMNS, "notice: n"]), ("fcnet b", [])])
+    texts = [each.text for each in ET.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == ["$ fcnet a", "<b> & " + "x" * (drawing.COLUMNS - 6), "x" * 6, "notice: n", "$ fcnet b"]
+
+
+def test_the_pictures_are_small_and_ask_for_nothing() -> None:
+    """Those of docs/ are of less than 200 kB, the drawn ones have no script and no address, and a page shows each."""
+    pictures = [*DOCS.glob("*.svg"), *DOCS.glob("pictures/*")]
+    pages = "".join(path.read_text(encoding="utf-8") for path in [*DOCS.glob("*.md"), ROOT / "README.md"])
+
+    assert len(pictures) >= 3
+    for picture in pictures:
+        assert picture.stat().st_size < 200_000
+        assert picture.name in pages
+        if picture.suffix == ".svg":
+            text = picture.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
+            assert not re.search(r"<script|https?:|href", text)
+
+
+def test_the_terminal_of_the_readme_shows_its_commands() -> None:
+    """It holds each command that docs/_terminal.py runs, and the scores that came of it."""
+    picture = ET.parse(DOCS / "pictures" / "terminal.svg")
+    texts = [each.text or "" for each in picture.iter("{http://www.w3.org/2000/svg}text")]
+
+    assert [text.removeprefix("$ ") for text in texts if text.startswith("$ ")] == [*module("_terminal").COMMANDS]
+    assert any(re.search(r"accuracy +[01]\.\d+ +[01]\.\d+ +0\.\d+", text) for text in texts)
