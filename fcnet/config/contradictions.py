@@ -41,6 +41,7 @@ def contradictions(config: Config, tree: Tree, *, needs_data: bool) -> list[Find
         *_tasks(config),
         *_training(config),
         *_members(config),
+        *_folds(config),
         *_embeddings(config, tree),
         *_codes(embedded(config, NOTHING)),
         *_held(config),
@@ -101,18 +102,20 @@ def fitted_on_validation(config: Config) -> list[str]:
 
 
 def has_validation(config: Config) -> bool:
-    """Whether there may be a validation part; of a split column only its cells tell."""
-    return config.data.split.by == "column" or config.data.validation != 0
+    """Whether there may be a validation part; of a split column only its cells tell, and folds are one each."""
+    return config.cv is not None or config.data.split.by == "column" or config.data.validation != 0
 
 
 def _columns(config: Config) -> Iterator[Clash]:
     data = config.data
     targets = data.target if isinstance(data.target, list) else [data.target]
+    fold = None if config.cv is None or isinstance(config.cv, int) else config.cv.column
     uses: dict[Path, list[object]] = {
         ("data", "target"): [target for target in targets if target is not None],
         ("data", "teacher"): [*data.teacher] if isinstance(data.teacher, list) else [],
         ("data", "weight"): [data.weight] if data.weight is not None else [],
         ("data", "split", "column"): [data.split.column] if data.split.column is not None else [],
+        ("cv", "column"): [fold] if fold is not None else [],
         ("data", "features"): [*data.features] if isinstance(data.features, list) else [],
         ("data", "exclude"): [*data.exclude],
     }
@@ -123,8 +126,8 @@ def _columns(config: Config) -> Iterator[Clash]:
         if twice:
             yield Clash(path, f'names the column "{twice[0]}" twice; keep one')
     features, exclude = ("data", "features"), ("data", "exclude")
-    for role in (("data", "target"), ("data", "weight"), ("data", "split", "column")):
-        for other in (features, exclude) if role[1] != "split" else (features,):
+    for role in (("data", "target"), ("data", "weight"), ("data", "split", "column"), ("cv", "column")):
+        for other in (features, exclude) if role[-1] != "column" else (features,):
             shared = set(uses[role]) & set(uses[other])
             if shared:
                 name = next(name for name in uses[other] if name in shared)
@@ -238,6 +241,31 @@ def _members(config: Config) -> Iterator[Clash]:
         if limits is not None and limits.low > limits.high:
             text = f"{limits.low:g} is more than members.{key}.high: {limits.high:g}; exchange them"
             yield Clash(("members", key, "low"), text, (("members", key, "high"),))
+
+
+def _folds(config: Config) -> Iterator[Clash]:
+    """What folds do not go with."""
+    cv = config.cv
+    if cv is None:
+        return
+    if isinstance(config.data.validation, str):
+        text = f"{config.data.validation} is not used with cv, whose folds take turns as validation part; remove it"
+        yield Clash(("data", "validation"), text, (("cv",),))
+    if config.refit is True:
+        text = "does not go with cv, whose nets have learnt from all rows between them; remove it"
+        yield Clash(("refit",), text, (("cv",),))
+    if isinstance(cv, int):
+        return
+    if cv.by == "random" and cv.column is not None:
+        text = "is only used with cv.by: group and cv.by: time, not with random; write one of them, or remove it"
+        yield Clash(("cv", "column"), text, (("cv", "by"),))
+    if cv.by != "random" and cv.column is None:
+        text = f"is missing; cv.by: {cv.by} needs it, the column that folds go by"
+        yield Clash(("cv", "column"), text, (("cv", "by"),))
+    if cv.by == "time" and cv.repeats > 1:
+        yield Clash(
+            ("cv", "repeats"), f"{cv.repeats} would all be one and the same by time; remove it", (("cv", "by"),)
+        )
 
 
 def _whole(config: Config) -> Iterator[Clash]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from fcnet.backends.choice import BACKENDS
 from fcnet.config.recipes import QUALITIES, RECIPES
 from fcnet.config.spans import SPAN
-from fcnet.data.options import Data, Preprocess
+from fcnet.data.options import Data, Folds, Preprocess
 from fcnet.metrics import METRICS
 from fcnet.nn.activations import ACTIVATIONS, Activation, Relu
 from fcnet.nn.initializers import INITIALIZERS, Initializer
@@ -245,6 +245,9 @@ class Config:
     numbers, are averaged."""
     members: Members = field(default_factory=Members)
     """What each net of an ensemble has of its own, and which of them predict."""
+    cv: Annotated[int, Ge(2), Le(100)] | Folds | None = None
+    """Folds: an ensemble of each, or one net, learns from all rows but those that the fold holds out, which stop it and
+    judge it; all of them together predict. A number is that of `folds`. Takes the place of data.validation."""
     refit: Literal["auto"] | bool = False
     """Whether the net is trained once more, as long as was best, on training and validation rows: `best.npz` is that
     one then, and `validated.npz` the one that was judged. `auto`: where validation rows are drawn from the table."""

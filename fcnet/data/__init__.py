@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fcnet.data.dataset import Dataset, load, score, together
 from fcnet.data.encode import Encoder
+from fcnet.data.folds import Folded, folded
 from fcnet.data.stream import stream
 from fcnet.data.tally import Tally
 from fcnet.data.target import Target
 
-__all__ = ["Dataset", "Encoder", "Tally", "Target", "load", "score", "stream", "together"]
+__all__ = ["Dataset", "Encoder", "Folded", "Tally", "Target", "folded", "load", "score", "stream", "together"]

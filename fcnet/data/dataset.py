@@ -127,11 +127,15 @@ def load(
                 poll=poll,
             )
     told = None if fitted else heard(main, known.target, base, poll)
-    found = encode(tables, parts, known, strict=strict, consume=True)
+    return taught(encode(tables, parts, known, strict=strict, consume=True), told)
+
+
+def taught(data: Dataset, told: Array | None) -> Dataset:
+    """The same data with what a teacher says of the rows of the training's table, if there is one."""
     if told is None:
-        return found
-    silent = np.full((len(found.y) - len(told), told.shape[1]), np.nan)  # rows of other files
-    return replace(found, teacher=np.concatenate([told, silent]).astype(dtype))
+        return data
+    silent = np.full((len(data.y) - len(told), told.shape[1]), np.nan)  # rows of other files
+    return replace(data, teacher=np.concatenate([told, silent]).astype(data.encoder.dtype))
 
 
 def score(
@@ -174,8 +178,12 @@ def fit(
     dtype: str = "float32",
     learnt: Learnt = "numbers",
     order: Sequence[str] = (),
+    like: Fit | None = None,
 ) -> Fit:
-    """Encoder and target, fitted on the part `train` alone; `order` is as for `load`."""
+    """Encoder and target, fitted on the part `train` alone; `order` is as for `load`.
+
+    `like`: what more of the rows have taught. Columns are encoded likewise, and the classes are those.
+    """
     table, roles, options = main.table, main.roles, main.options
     training = main.rows[parts.rows["train"]]
     for name in roles.features:
@@ -183,8 +191,14 @@ def fit(
             check_blanks(table.columns[name], table)
     wanted = Wanted(learnt, preprocess.target == "standard", preprocess.clamp)
     task = cast(Task, options.task)
-    target, notices = TASKS[task].fit(table, training, roles.targets, options, main.spelling, wanted)
-    encoder, more = fit_encoder(table, roles.features, training, preprocess, dtype, order)
+    target, notices = (
+        TASKS[task].fit(table, training, roles.targets, options, main.spelling, wanted)
+        if like is None or like.target.classes is None
+        else (like.target, [])
+    )
+    encoder, more = fit_encoder(
+        table, roles.features, training, preprocess, dtype, order, None if like is None else like.encoder
+    )
     weighed = "data.class_weight weighs the loss (val_loss too), and no metric"
     return Fit(encoder, target, (*notices, *more, *([weighed] if target.class_weights is not None else [])))
 
@@ -256,22 +270,25 @@ def _inputs(
 
 def _split(main: Read) -> tuple[dict[str, Array], list[str]]:
     """The parts among the rows that have a target, as positions in them."""
-    table, roles, options, spelling = main.table, main.roles, main.options, main.spelling
-    task = cast(Task, options.task)
+    table, roles, options = main.table, main.roles, main.options
     if roles.split is not None:
         return _split_by_column(main, roles.split), []
     fractions = [0.0 if isinstance(f, str) else float(f) for f in (options.validation, options.test)]
-    classes: Array | None = None
-    labels: list[str] = []
     stratify = options.split.stratify
+    classes, labels = labels_to_stratify(main)
+    return random_split(len(main.rows), fractions, options.split.seed, classes, labels, stratify is True, table.file)
+
+
+def labels_to_stratify(main: Read) -> tuple[Array | None, list[str]]:
+    """The class of each row that has a target, (n,), and the labels, where rows are to be dealt out by class."""
+    task, stratify = cast(Task, main.options.task), main.options.split.stratify
     classification = issubclass(TASKS[task], Classes)
     if stratify is True and not classification:
         raise ConfigError(f"stratify needs classes, and the task is {task}", key="data.split.stratify")
-    if stratify and classification:
-        column = table.columns[roles.targets[0]]
-        codes, found = labels_of(column, spelling)
-        classes, labels = codes[main.rows], [str(label) for label in found]
-    return random_split(len(main.rows), fractions, options.split.seed, classes, labels, stratify is True, table.file)
+    if not stratify or not classification:
+        return None, []
+    codes, found = labels_of(main.table.columns[main.roles.targets[0]], main.spelling)
+    return codes[main.rows], [str(label) for label in found]
 
 
 def _split_by_column(main: Read, name: str) -> dict[str, Array]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate, takewhile
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from fcnet import machine
 from fcnet.backends.base import aligned
 from fcnet.data.encodings import CATEGORICAL, NUMERIC, CategoryColumn, Fitted, NumberColumn, OfCategories, OfNumbers
+from fcnet.data.encodings.codes import Codes
 from fcnet.data.options import Filled, Preprocess
 from fcnet.data.scaling import Odd, encode_numbers
 from fcnet.data.spelling import Lookup, keys
@@ -44,15 +46,22 @@ MANY_LEVELS = 100
 
 @dataclass(frozen=True)
 class Encoder:
-    """Features in the order of their inputs; `names` are all columns of the training file, in their order."""
+    """Features in the order of their inputs; `names` are all columns of the training file, in their order.
+
+    `each`: encoders of the same columns, fitted on parts of the rows, where nets have encoders of their own. The inputs
+    are those of each of them then, side by side, and `features` say what is unseen or out of range.
+    """
 
     features: tuple[Fitted, ...]
     names: tuple[str, ...]
     dtype: str
+    each: tuple[Encoder, ...] = ()
 
     @property
     def n_in(self) -> int:
         """The number of inputs of the network that are numbers to it."""
+        if self.each:
+            return sum(one.n_in for one in self.each)
         return sum(feature.width for feature in self._into("x")) + len(self.indicators)
 
     @property
@@ -68,7 +77,17 @@ class Encoder:
     @property
     def levels(self) -> tuple[int, ...]:
         """The number of levels of each column of codes."""
+        if self.each:
+            return tuple(n for one in self.each for n in one.levels)
         return tuple(len(feature.levels) for feature in self._into("c"))
+
+    def shares(self) -> Iterator[dict[str, slice]]:
+        """Which of the inputs, among the numbers `x` and the codes `c`, belong to each of `each`."""
+        at = {"x": 0, "c": 0}
+        for one in self.each:
+            widths = {"x": one.n_in, "c": len(one.levels)}
+            yield {name: slice(at[name], at[name] + width) for name, width in widths.items()}
+            at = {name: at[name] + width for name, width in widths.items()}
 
     @property
     def numbers(self) -> int:
@@ -106,6 +125,12 @@ class Encoder:
 
     def spans(self) -> dict[str, tuple[str, list[int]]]:
         """Of each column which inputs are made of it, among the numbers `x` or the codes `c`."""
+        found: dict[str, tuple[str, list[int]]] = {}
+        for one, share in zip(self.each, self.shares(), strict=True):
+            for name, (into, places) in one.spans().items():
+                found.setdefault(name, (into, []))[1].extend(share[into].start + place for place in places)
+        if found:
+            return found
         starts, flags = self._starts(), self._flags()
         return {
             each.name: (
@@ -169,6 +194,12 @@ class Encoder:
         With `consume` the table's features are taken out of it and given back to the system as they are encoded.
         """
         inputs = self.rows(table.n if rows is None else len(rows)) if out is None else out
+        if self.each:
+            replace(self, each=()).encode(table, tally, rows)
+            for one, share in zip(self.each, self.shares(), strict=True):
+                own = Rows(*(array[:, share[name]] for name, array in inputs.arrays.items()))
+                one.encode(table, Tally(ranges=False), rows, own)
+            return inputs
         places, flags = self._starts(), self._flags()
         take = table.columns.pop if consume else table.columns.__getitem__
         columns = {feature.name: take(feature.name) for feature in self.features}
@@ -256,13 +287,18 @@ def fit_encoder(
     preprocess: Preprocess,
     dtype: str,
     order: Sequence[str] = (),
+    like: Encoder | None = None,
 ) -> tuple[Encoder, list[str]]:
     """The encoder of the named columns, fitted on the training rows of a table, and notices.
 
     Numbers come first, then categories, each in the order of the table; or all in the `order` that a run began with.
+    `like`: columns are encoded as they are there, whatever these rows would suggest.
     """
+    as_there = {} if like is None else {feature.name: _alike(feature, preprocess) for feature in like.features}
     with ThreadPoolExecutor(PAIR) as pool:
-        fitted = list(pool.map(lambda name: _fit(table.columns[name], training, preprocess, dtype), names))
+        fitted = list(
+            pool.map(lambda name: _fit(table.columns[name], training, as_there.get(name, preprocess), dtype), names)
+        )
     constant = [found.feature.name for found in fitted if found.constant]
     empty = [found.feature.name for found in fitted if found.empty]
     identifiers = [found.feature.name for found in fitted if found.identifier]
@@ -311,6 +347,14 @@ def listed(names: Iterable[str], most: int = 10) -> str:
     names = list(names)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(f'"{name}"' for name in names[:most]) + more
+
+
+def _alike(feature: Fitted, preprocess: Preprocess) -> Preprocess:
+    """What encodes a column as `feature` is, however many levels it has."""
+    if isinstance(feature, NumberColumn):
+        return preprocess
+    encoding = feature.encoding
+    return replace(preprocess, categorical=replace(encoding, above=0) if isinstance(encoding, Codes) else encoding)
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,25 @@ class Filled:
 
 
 @dataclass(frozen=True)
+class Folds:
+    """How rows are dealt out to folds, each of which is held out once."""
+
+    folds: Annotated[int, Ge(2), Le(100)] = 5
+    """How many there are."""
+    repeats: Annotated[int, Ge(1), Le(100)] = 1
+    """So often the rows are dealt out anew, to as many more nets."""
+    by: Literal["random", "group", "time"] = "random"
+    """`random`, classes in their shares as data.split.stratify has it; `group`: rows with the same cell in `column`
+    stay together; `time`: in the order of `column` each fold is held out from a net that learns from all rows before
+    it, and the last net is the one that predicts."""
+    column: str | None = None
+    """With `by: group` and `by: time`: the column that they go by, which is not predicted from. Times are numbers, or
+    texts such as 2024-05-31."""
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
+    """The seed of the dealing, and of nothing else."""
+
+
+@dataclass(frozen=True)
 class Preprocess:
     """What happens to columns before the net sees them; fitted on training rows only."""
 

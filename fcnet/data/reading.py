@@ -20,7 +20,7 @@ from fcnet.data.looks import Look, looks_like_numbers
 from fcnet.data.numbering import numbering
 from fcnet.data.numbers import Grammar, grammar
 from fcnet.data.opened import FileRecord
-from fcnet.data.options import Data
+from fcnet.data.options import Data, Folds
 from fcnet.data.problems import together
 from fcnet.data.readers import Request, quietly, reader
 from fcnet.data.resemblance import resemblances
@@ -59,16 +59,18 @@ def read(
     dtype: str = "float32",
     data: object = None,
     fitted: tuple[Encoder, Target] | None = None,
+    cv: Folds | None = None,
     strict: bool = False,
     poll: Callable[[], object] = quietly,
 ) -> Read:
     """The table of training, or `data` in its place: its columns typed, their roles and the task found out.
 
-    With `fitted`, columns are read as they were when encoder and target were fitted, and nothing is found out.
+    With `fitted`, columns are read as they were when encoder and target were fitted, and nothing is found out. `cv`: in
+    folds by which column rows are to be dealt out, if by any.
     """
     _check(options)
     spelling = replace(grammar(options, dtype), settled=fitted is not None)
-    table, file, roles, delimiter = _training(options, base, spelling, data, fitted, poll)
+    table, file, roles, delimiter = _training(options, base, spelling, data, fitted, cv, poll)
     if strict:
         table.refuse_left_out()
     notices = [*table.left_out, *table.notices]
@@ -163,6 +165,7 @@ def _training(
     spelling: Grammar,
     data: object,
     fitted: tuple[Encoder, Target] | None,
+    cv: Folds | None,
     poll: Callable[[], object],
 ) -> tuple[Table, FileRecord | None, Roles, str | None]:
     """The table, its file, the roles that the config gives to its columns, and the delimiter that was found."""
@@ -172,7 +175,7 @@ def _training(
     known = handed.options if handed else with_target(options) if path.suffix.lower() == ".npz" else options
 
     def plan(names: tuple[str, ...]) -> Mapping[str, Want]:
-        found, wants = training_plan(known, names)
+        found, wants = training_plan(known, names, cv)
         roles.append(found)
         if fitted is not None:
             wants |= {

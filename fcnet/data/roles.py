@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from fcnet.data.columns import Want
 from fcnet.data.cures import typed
 from fcnet.data.encode import Encoder, listed
-from fcnet.data.options import Data
+from fcnet.data.options import Data, Folds
 from fcnet.data.problems import SHOWN
 from fcnet.data.target import Target
 from fcnet.errors import ConfigError, DataError, Problem, more
@@ -27,18 +27,20 @@ class Roles:
     weight: str | None
     split: str | None
     teacher: tuple[str, ...] = ()
+    fold: str | None = None
 
 
-def find_roles(options: Data, names: Sequence[str]) -> Roles:
+def find_roles(options: Data, names: Sequence[str], cv: Folds | None = None) -> Roles:
     """The roles that the config gives to the columns; ConfigError for every name that is not among them."""
-    problems = lacking(options, names)
+    fold = None if cv is None else cv.column
+    problems = lacking(options, names, fold)
     targets = find_targets(options, names, problems)
     weight = options.weight
     split = options.split.column if options.split.by == "column" else None
     if options.split.by == "column" and split is None:
         problems.append(Problem("by: column needs the column's name", key="data.split.column"))
     teacher = tuple(options.teacher) if isinstance(options.teacher, list) else ()
-    others = {"data.weight": weight, "data.split.column": split}
+    others = {"data.weight": weight, "data.split.column": split, "cv.column": fold}
     others |= {f"data.teacher.{i}": name for i, name in enumerate(teacher)}
     listed_features, excluded = set(options.features if options.features != "all" else ()), set(options.exclude)
     for name in targets:
@@ -51,12 +53,12 @@ def find_roles(options: Data, names: Sequence[str]) -> Roles:
                 problems.append(Problem(f'"{name}" is the target', key=key))
     if problems:
         raise ConfigError(problems)
-    taken = {*targets, *excluded, *teacher, weight, split}
+    taken = {*targets, *excluded, *teacher, weight, split, fold}
     wanted = set(names) if options.features == "all" else listed_features
     features = tuple(name for name in names if name in wanted and name not in taken)
     if not features:
         raise ConfigError("no column is left to predict from", key="data.features")
-    return Roles(features, tuple(targets), weight, split, teacher)
+    return Roles(features, tuple(targets), weight, split, teacher, fold)
 
 
 def find_targets(options: Data, names: Sequence[str], problems: list[Problem]) -> list[str]:
@@ -93,7 +95,7 @@ def _target(target: str | int, options: Data, names: Sequence[str], there: Colle
     return name
 
 
-def lacking(options: Data, names: Sequence[str]) -> list[Problem]:
+def lacking(options: Data, names: Sequence[str], fold: str | None = None) -> list[Problem]:
     """A problem for each column that the config names and the table lacks, with its key.
 
     The first five are spelled out; if there are several, the columns that there are follow once for all.
@@ -108,6 +110,7 @@ def lacking(options: Data, names: Sequence[str]) -> list[Problem]:
         ("data.teacher", options.teacher if isinstance(options.teacher, list) else []),
         ("data.weight", [options.weight]),
         ("data.split.column", [options.split.column if options.split.by == "column" else None]),
+        ("cv.column", [fold]),
     ]
     found = [
         (f"{key}.{i}" if isinstance(getattr(options, key.removeprefix("data."), None), list) else key, name)
@@ -146,15 +149,17 @@ def expected_names(options: Data) -> tuple[str, ...]:
     return tuple(str(name) for name in (*targets, *features, *options.exclude) if name is not None)
 
 
-def training_plan(options: Data, names: Sequence[str]) -> tuple[Roles, dict[str, Want]]:
+def training_plan(options: Data, names: Sequence[str], cv: Folds | None = None) -> tuple[Roles, dict[str, Want]]:
     """The roles, and how to read each column when its type is yet to be found."""
-    roles = find_roles(options, names)
+    roles = find_roles(options, names, cv)
     categorical = set(options.categorical)
     wants = {name: Want("text" if name in categorical else "auto") for name in roles.features}
     wants |= {name: Want("text" if name in categorical else "both") for name in roles.targets}
     wants |= {name: Want("number") for name in (roles.weight, *roles.teacher) if name is not None}
     if roles.split is not None:
         wants[roles.split] = Want("text")
+    if roles.fold is not None:
+        wants[roles.fold] = Want("auto" if cv is not None and cv.by == "time" else "text")
     return roles, wants
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,6 +104,54 @@ def _quotas(counts: Array, total: int, free: Array) -> Array:
         best = np.argsort(-remainder, kind="stable")[: min(left, int((quotas < free).sum()))]
         quotas[best] += 1
     return quotas
+
+
+def folds_at_random(n: int, folds: int, repeats: int, seed: int, classes: Array | None) -> tuple[list[Array], Array]:
+    """The rows (·,) int64, sorted, that each fold of each repeat holds out, and those that none does.
+
+    Sizes differ by one row at most; with `classes` (n,) those of each class do so too. A class of one row is held out
+    nowhere: no net could learn it.
+    """
+    alone = np.zeros(n, bool) if classes is None else (np.bincount(classes) == 1)[classes]
+    held = []
+    for repeat in range(repeats):
+        order = permutation(n, key(seed, "folds", repeat))
+        order = order[~alone[order]]
+        if classes is not None:
+            order = order[np.argsort(classes[order], kind="stable")]
+        held += [np.sort(order[fold::folds]) for fold in range(folds)]
+    return held, np.flatnonzero(alone)
+
+
+def folds_of_groups(groups: Array, folds: int, repeats: int, seed: int) -> list[Array]:
+    """The rows (·,) int64, sorted, that each fold holds out, with whole groups (n,) of int64 from 0.
+
+    The largest group first, in random order where they are of one size, each goes to the fold with the fewest rows.
+    """
+    sizes, held = np.bincount(groups), []
+    for repeat in range(repeats):
+        order = permutation(len(sizes), key(seed, "folds", repeat))
+        at, filled = np.zeros(len(sizes), np.int64), np.zeros(folds, np.int64)
+        for group in order[np.argsort(-sizes[order], kind="stable")]:
+            at[group] = filled.argmin()
+            filled[at[group]] += sizes[group]
+        held += [np.flatnonzero(at[groups] == fold) for fold in range(folds)]
+    return held
+
+
+def folds_in_time(times: Array, folds: int) -> list[tuple[Array, Array]] | None:
+    """For each fold the rows (·,) int64, sorted, that are learnt from, and the later ones that are held out.
+
+    In the order of `times` (n,) the rows make folds + 1 blocks of one size, but that rows of the same time are not
+    separated: they belong to the later block. Each block but the first is held out from a net that learns from all
+    before it. None where there are too few different times.
+    """
+    order = np.argsort(times, kind="stable")
+    inner = times[order][[len(order) * i // (folds + 1) for i in range(1, folds + 1)]]
+    starts = [*np.searchsorted(times[order], inner, "left").tolist(), len(order)]
+    if 0 in starts or len(set(starts)) < len(starts):
+        return None
+    return [(np.sort(order[:start]), np.sort(order[start:stop])) for start, stop in itertools.pairwise(starts)]
 
 
 def rows_hash(rows: Array) -> str:

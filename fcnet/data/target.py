@@ -503,6 +503,13 @@ class Numbers(Target):
         """Standardised numbers (…, n_out), none beyond what predictions are kept between."""
         return y if self.low is None else np.clip(y, *self.ends)
 
+    def moved(self, y: Array, into: Target, *, spread: bool) -> Array:
+        """Standardised numbers (…, n_out) as another target has them; a `spread` is no place, and is only scaled."""
+        assert isinstance(into, Numbers)
+        if into is self:
+            return y
+        return np.asarray((y * self.scale + (0.0 if spread else self.mean - into.mean)) / into.scale)
+
     @property
     def ends(self) -> tuple[Array, Array]:
         """The least and the greatest standardised number (n_out,) of a prediction, where there are such."""

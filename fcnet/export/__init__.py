@@ -38,6 +38,9 @@ def export(
 
     UsageError for what the format cannot express, and for an output that is the checkpoint or no plain file.
     """
+    if model.encoder.each:
+        why = "each of its folds encodes the columns in a way of its own, which no format can say yet"
+        raise UsageError(f"{why}; train a single net, or an ensemble without cv", file=str(model.path))
     form = FORMATS[format_]
     first = form.suffixes[0]
     path = Path(str(model.header["name"]) + first) if output is None else output

@@ -138,7 +138,8 @@ def mapping(found: Examination) -> dict[str, Any]:
         },
         "notices": list(found.notices),
         "layers": [asdict(row) for row in found.layers],
-        "parameters": prepared.network.layout.count,
+        "parameters": len(prepared.folds or (0,)) * prepared.network.layout.count,
+        "nets": len(prepared.folds or (0,)) * len(prepared.network.who),
         "memory": {
             "bytes": sum(part.bytes for part in needed),
             "limit": None if found.memory is None else asdict(found.memory),
@@ -195,7 +196,9 @@ def _settings(prepared: Prepared) -> list[str]:
     settings, training = prepared.settings, prepared.settings.training
     steps = -(-len(prepared.data.parts["train"]) // prepared.batch_size)
     stopping = training.early_stopping
+    folds = [] if prepared.folds is None else [count(len(prepared.folds), "fold")]
     return [
+        *folds,
         prepared.head.loss.name,
         f"{getattr(settings.optimizer, 'name', '')} {compact(settings.optimizer.lr)}",
         str(getattr(settings.schedule, "name", "")),
@@ -234,9 +237,10 @@ def _net(found: Examination, indent: int, everything: bool) -> list[str]:
     for row in shown:
         number = str(row.number) if row.init else ""
         rows.append((number, f"{row.n_in:,}", f"{row.n_out:,}", row.kind, row.init, f"{row.parameters:,}"))
-    network = found.prepared.network
-    together = "together" if not network.members else f"in {count(len(network.who), 'net')}"
-    rows.append(("", "", "", "", together, f"{network.layout.count:,}"))
+    network, folds = found.prepared.network, len(found.prepared.folds or (0,))
+    nets = folds * len(network.who)
+    together = "together" if nets == 1 else f"in {count(nets, 'net')}"
+    rows.append(("", "", "", "", together, f"{folds * network.layout.count:,}"))
     widths = [max(cells(row[i]) for row in rows) for i in range(6)]
     told = []
     for a, b, c, d, e, f in rows:

@@ -91,7 +91,8 @@ def _nets(nets: Any, config: Config, indent: int, width: int | None, everything:
     for net in nets if everything else nets[:SHOWN]:
         rates = drawn(config, net["member"]).rates.items()
         own = "".join(f", {name} {compact(float(f'{rate:.3g}'))}" for name, rate in rates)
-        said.append(f"{net['member']}: epoch {net['epoch']}, weight {net['weight']:.3g}{own}")
+        whose = "" if net.get("fold") is None else f"fold {net['fold']}, net "
+        said.append(f"{whose}{net['member']}: epoch {net['epoch']}, weight {net['weight']:.3g}{own}")
     more = [f"… ({len(nets) - len(said)} more, -v lists them)"] if len(said) < len(nets) else []
     return fold("nets", [*said, *more], width, indent) if said else []
 

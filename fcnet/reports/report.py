@@ -28,7 +28,6 @@ from fcnet.runs.importance import importance
 from fcnet.runs.model import BATCH, Predictor
 from fcnet.training.gradcheck import Trial
 from fcnet.training.prepare import Prepared
-from fcnet.training.program import Forward
 
 Array = NDArray[Any]
 
@@ -132,7 +131,7 @@ def _weights(net: Predictor, data: Dataset | None) -> tuple[Weights, ...]:
     """The arrays of the (first) net, with the gradient of the first batch there."""
     own, layout = net.nets[0], net.network.layout
     slopes: dict[str, Array] = {}
-    if data is not None:
+    if data is not None and own.fold is None:  # of folds the inputs are those of all nets
         settings = net.config
         update, batch = Updater(settings.optimizer, layout), int(settings.training.batch_size)
         prepared = Prepared(settings, data, net.metrics, net.head, net.network, update, batch, 1)
@@ -148,10 +147,7 @@ def _singles(net: Predictor, data: Dataset, judged: Judged) -> tuple[Single, ...
     """What each of several nets would be worth alone, on the rows that are judged."""
     found, inputs = [], data.inputs[judged.rows]
     for each in net.nets:
-        with net.engine() as engine:
-            outputs = Forward(engine.backend, net.network, each.θ, each.q, BATCH)(inputs)
-            p = net.target.point(net.head.predictions(engine.backend, outputs))
-        alone = replace(judged, p=p)
+        alone = replace(judged, p=net.target.point(net.alone(each, inputs)))
         scores = {metric.name: metric.value(judged.y, alone.seen(metric), judged.w) for metric in net.metrics}
         found.append(Single(each.member, each.weight, each.epoch, scores))
     return tuple(found)

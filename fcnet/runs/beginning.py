@@ -87,7 +87,7 @@ def _goes_on(held: checkpoint.Checkpoint, config: Config) -> bool:
     """Whether a complete run has epochs left under this config: it was given more than it had."""
     match held.header.get("state"):
         case {"finished": finished, "epoch": int(epoch)}:
-            planned = config.training.budget is not None  # then the epochs were as many as fit
+            planned = config.training.budget is not None or config.cv is not None  # as many as fit; folds are all done
             return finished is None and not planned and config.training.epochs > epoch
     raise CheckpointError("its header lacks the state, so the run cannot be continued", file=str(held.path))
 

@@ -22,10 +22,12 @@ BEST, LAST, SUMMARY, ENVIRONMENT, LOG = "best.npz", "last.npz", "metrics.json", 
 RUNS = Path("runs")
 
 SAVED = "saved"  # a key of environment.json
+PREDICTIONS = "predictions.csv"
+"""Of folds what is predicted of each row by nets that have not seen it."""
 VALIDATED = "validated.npz"
 """The best net, where best.npz is one that was trained on validation rows too."""
 
-_OURS = {BEST, LAST, VALIDATED, SUMMARY, ENVIRONMENT, LOG, "metrics.csv", "config.yaml", "report.html"}
+_OURS = {BEST, LAST, VALIDATED, PREDICTIONS, SUMMARY, ENVIRONMENT, LOG, "metrics.csv", "config.yaml", "report.html"}
 _TICK = timedelta(microseconds=1)
 _MOST_NOTES = 1 << 20  # bytes of an environment.json that are looked at
 

@@ -136,12 +136,25 @@ class StateRecord:
 
 @dataclass(frozen=True)
 class NetRecord:
-    """A net of an ensemble: its number, its share in the mean, its best epoch, 0 before one, and its value then."""
+    """A net of an ensemble: its number, its weight in the mean, its best epoch, 0 before one, and its value then; the
+    fold that it has not seen, and its weight among the nets of that."""
 
     member: Count
     weight: Annotated[float, Ge(0), Le(1)]
     epoch: Count
     best: float | None = None
+    fold: Count | None = None
+    share: Annotated[float, Ge(0), Le(1)] | None = None
+
+
+@dataclass(frozen=True)
+class FoldRecord:
+    """A fold: the columns as its training rows taught them, how many rows it holds out, and how far training went."""
+
+    columns: Annotated[list[ColumnRecord], Len(1)]
+    rows: Count
+    epochs: Count
+    steps: Count
 
 
 @dataclass(frozen=True)
@@ -165,6 +178,8 @@ class Header:
     metrics: dict[str, float | None] | None
     machine: dict[str, str | bool | int | float | None]
     nets: Annotated[list[NetRecord], Len(1)] | None = None
+    folds: Annotated[list[FoldRecord], Len(1)] | None = None
+    fold: Count | None = None
     refit: bool | None = None
     content: Hash | None = None
     teacher: Hash | None = None
@@ -230,46 +245,77 @@ def _contradictions(header: Header, settings: Config) -> Iterator[str]:
         yield "columns.columns: a name stands twice"
     if not {*names} <= {*columns.file_columns}:
         yield "columns.columns: not all of them are among columns.file_columns"
-    for i, column in enumerate(columns.columns):
-        if column.encoding not in (None, *(NUMERIC if column.kind == "number" else CATEGORICAL)):
-            yield f'columns.columns[{i}].encoding: there is no "{column.encoding}" for a {column.kind}'
-        if column.kind == "category" and (column.levels is None or column.missing_level is None):
-            yield f"columns.columns[{i}]: a category has levels and missing_level"
+    yield from _of_columns("columns.columns", columns.columns)
     if (header.content is None) != bool(header.data):
         yield "data and content: one of them says where the rows came from"
     if len({file.role for file in header.data}) < len(header.data):
         yield "data: a role stands twice"
     if not header.parts.train.rows:
         yield "parts.train.rows: there are none"
+    yield from _of_folds(header, settings)
     yield from _of_nets(header, settings)
+
+
+def _of_columns(at: str, columns: list[ColumnRecord]) -> Iterator[str]:
+    for i, column in enumerate(columns):
+        if column.encoding not in (None, *(NUMERIC if column.kind == "number" else CATEGORICAL)):
+            yield f'{at}[{i}].encoding: there is no "{column.encoding}" for a {column.kind}'
+        if column.kind == "category" and (column.levels is None or column.missing_level is None):
+            yield f"{at}[{i}]: a category has levels and missing_level"
+
+
+def _of_folds(header: Header, settings: Config) -> Iterator[str]:
+    """What folds and their nets do not say of each other."""
+    nets, folds = header.nets or [], header.folds
+    if (folds is None) != (settings.cv is None):
+        yield "folds: there are some where config.cv is, and only there"
+    numbers = [net.fold for net in nets]
+    if folds is None:
+        if header.fold is not None or any(number is not None for number in numbers):
+            yield "fold: there are no folds"
+        return
+    if [*dict.fromkeys(numbers)] != [*range(len(folds))] or any(None in (net.fold, net.share) for net in nets):
+        yield "nets: each is of one of the folds, in order, and none is without"
+    if header.fold != (None if header.state is None else len(folds) - 1):
+        yield "fold: it is the last one where training goes on, and only there"
+    for i, fold in enumerate(folds):
+        if [(c.name, c.kind) for c in fold.columns] != [(c.name, c.kind) for c in header.columns.columns]:
+            yield f"folds[{i}].columns: they are not those of columns.columns"
+        yield from _of_columns(f"folds[{i}].columns", fold.columns)
 
 
 def _of_nets(header: Header, settings: Config) -> Iterator[str]:
     """What an ensemble and its nets do not say of each other."""
     nets, state = header.nets, header.state
-    if (nets is None) != (settings.ensemble == 1):
-        yield "nets: there are some where config.ensemble is more than 1, and only there"
-    own = [] if state is None else [state.best_epoch, state.waited]
-    each = [number for one in own for number in (one if isinstance(one, list) else [one])]
+    if (nets is None) != (settings.ensemble == 1 and settings.cv is None):
+        yield "nets: there are some where config.ensemble is more than 1 or config.cv is, and only there"
+    judged = [] if state is None else [state.best_epoch, state.waited]
+    each = [number for one in judged for number in (one if isinstance(one, list) else [one])]
     if state is not None and max(each, default=0) > state.epoch:
         yield "state: best_epoch and waited are at most epoch"
     if nets is None:
-        if state is not None and not (state.who is None and all(isinstance(one, int) for one in own)):
+        if state is not None and not (state.who is None and all(isinstance(one, int) for one in judged)):
             yield "state: it is of several nets, and there is one"
         return
-    numbers = [net.member for net in nets]
-    if numbers != sorted({*numbers}) or numbers[-1] >= settings.ensemble:
+    places = [(net.fold or 0, net.member) for net in nets]
+    if places != sorted({*places}) or max(net.member for net in nets) >= settings.ensemble:
         yield f"nets: their members are numbers below {settings.ensemble}, in order and none twice"
     if abs(math.fsum(net.weight for net in nets) - 1) > 1e-6:
         yield "nets: their weights do not sum to 1"
-    if max(net.epoch for net in nets) > header.epoch:
+    own = [net for net in nets if net.fold == header.fold] if state is not None else nets
+    if max((net.epoch for net in own), default=0) > header.epoch:
         yield "nets: one is of a later epoch"
     if state is None:
         return
+    if settings.ensemble == 1:
+        if state.who is not None or [net.epoch for net in own] != [state.best_epoch]:
+            yield "state: it is of several nets, or not of the fold's"
+        return
+    numbers = [net.member for net in own]
     listed = [state.loss, state.best, state.best_epoch, state.waited]
     if not state.who or any(not isinstance(one, list) or len(one) != len(state.who) for one in listed):
         yield "state: it has as many numbers of each kind as there are nets that go on"
     elif not {*state.who} <= {*numbers} or state.who != sorted({*state.who}):
         yield "state.who: not all of them are among nets, in order"
-    elif [net.epoch for net in nets if net.member in state.who] != state.best_epoch:
+    elif [net.epoch for net in own if net.member in state.who] != state.best_epoch:
         yield "state.best_epoch and nets do not agree"

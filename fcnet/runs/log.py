@@ -20,7 +20,7 @@ _WHOLE = re.compile(rb"\d{1,18}")
 
 @dataclass(frozen=True)
 class MetricsLog:
-    """`metrics.csv` in `folder`, with these columns; the first is `epoch`.
+    """`metrics.csv` in `folder`, with these columns; the first is `epoch`, or the second behind `fold`.
 
     Whole numbers are written as they are, all others so that they read back equal, None as an empty cell.
     """
@@ -40,8 +40,10 @@ class MetricsLog:
         """Flush the rows so far to the disk, so that no checkpoint is ahead of its log."""
         self.folder.append(NAME, b"", sync=True)
 
-    def cut(self, epoch: int) -> int:
-        """Drop the rows after `epoch` and whatever is no whole row of this log; the last epoch that is left, or 0.
+    def cut(self, *place: int) -> int:
+        """Drop the rows after this epoch, or fold and epoch, and whatever is no whole row of this log; the last epoch
+        that is left, of that fold, or 0.
+
 
         Raises CheckpointError when the file is missing or not the log of such a run: a log that is not this run's is
         neither mended nor continued.
@@ -59,15 +61,15 @@ class MetricsLog:
                 file=path,
                 line=1,
             )
-        size, last = len(head), 0
+        size, last = len(head), (0,) * len(place)
         for line in data[len(head) :].splitlines(keepends=True):
-            found = _epoch(line, len(self.columns))
-            if found is None or not last < found <= epoch:
+            found = _place(line, len(self.columns), len(place))
+            if found is None or not last < found <= place:
                 break
             size, last = size + len(line), found
         if size < len(data):
             self.folder.truncate(NAME, size)
-        return last
+        return last[-1] if last[:-1] == place[:-1] else 0
 
 
 def _line(cells: Sequence[str]) -> bytes:
@@ -82,9 +84,9 @@ def _cell(value: Value) -> str:
     return str(int(value)) if hasattr(value, "__index__") else repr(float(value))
 
 
-def _epoch(line: bytes, columns: int) -> int | None:
-    """The epoch of a whole row; None for a torn one."""
+def _place(line: bytes, columns: int, numbers: int) -> tuple[int, ...] | None:
+    """The first numbers of a whole row; None for a torn one."""
     cells = line.split(b",")
-    if not line.endswith(b"\n") or len(cells) != columns or not _WHOLE.fullmatch(cells[0]):
+    if not line.endswith(b"\n") or len(cells) != columns or not all(map(_WHOLE.fullmatch, cells[:numbers])):
         return None
-    return int(cells[0])
+    return tuple(map(int, cells[:numbers]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from fcnet.training import build
 from fcnet.training.calibration import Calibrator
 from fcnet.training.head import Head
 from fcnet.training.program import Forward
-from fcnet.training.scoring import Mixed, Outputs, Scorer, summary
+from fcnet.training.scoring import Mixed, Outputs, Scorer, Voices, summary
 
 BATCH = 256
 """Rows computed at a time when scoring and predicting: fixed, so that equal files give equal bytes. More are not
@@ -51,6 +52,19 @@ class Description:
     network: Network
     metrics: tuple[Metric, ...]
     calibration: Calibrator
+    folds: tuple[Trained, ...]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """With what a net was trained: its layers, its head, and of folds which of the encoder's inputs it sees, else all.
+
+    Nets without folds have the same, and so have those of one fold.
+    """
+
+    network: Network
+    head: Head
+    share: Mapping[str, slice] | None = None
 
 
 def parameters(net: Network, θ: Array, q: Array, at: str = "", vectors: Mapping[str, Array] = {}) -> dict[str, Array]:
@@ -73,25 +87,34 @@ def nets_of(header: Mapping[str, Any]) -> Iterator[tuple[str, bool, bool]]:
     if listed is None:
         yield "", True, False
         return
-    left = {*(header.get("state") or {}).get("who", ())}
+    state = header.get("state")
+    left = {*state.get("who", (0,))} if state else {*()}
     for i, net in enumerate(listed):
-        goes_on = net["member"] in left
+        goes_on = net["member"] in left and net.get("fold") == header.get("fold")
         yield f"{i}/", goes_on, goes_on and net["epoch"] > 0
 
 
-def check_members(net: Network, held: checkpoint.Checkpoint, dtype: str, vectors: Sequence[str] | None = None) -> None:
-    """Compare a checkpoint's arrays with what its nets, each like `net`, need, by arithmetic alone: no memory is asked
-    for.
+def of_folds(header: Mapping[str, Any]) -> list[int]:
+    """For each net in a checkpoint the number of its fold; 0 without folds."""
+    nets: Sequence[Mapping[str, Any]] = header.get("nets") or ({},)
+    return [net.get("fold", 0) for net in nets]
 
-    `vectors` are the names of the optimizer's, None to leave them out of account. Raises CheckpointError for what is
-    missing, of another shape or type, or too much.
+
+def check_members(
+    nets: Sequence[Network], held: checkpoint.Checkpoint, dtype: str, vectors: Sequence[str] | None = None
+) -> None:
+    """Compare a checkpoint's arrays with what its nets need, by arithmetic alone: no memory is asked for.
+
+    `nets` has for each fold a net like its own, one without folds. `vectors` are the names of the optimizer's, None to
+    leave them out of account. Raises CheckpointError for what is missing, of another shape or type, or too much.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    for at, goes_on, best in nets_of(held.header):
+    for (at, goes_on, best), fold in zip(nets_of(held.header), of_folds(held.header), strict=True):
+        slots = (*nets[fold].layout.slots, *nets[fold].buffers.slots)
         for start in (at, f"{at}best/") if best and vectors is not None else (at,):
-            shapes |= {start + slot.name: slot.shape for slot in (*net.layout.slots, *net.buffers.slots)}
+            shapes |= {start + slot.name: slot.shape for slot in slots}
         for vector in (vectors or ()) if goes_on else ():
-            shapes |= {f"{at}optimizer/{vector}/{slot.name}": slot.shape for slot in net.layout.slots}
+            shapes |= {f"{at}optimizer/{vector}/{slot.name}": slot.shape for slot in nets[fold].layout.slots}
     problems = []
     for name, shape in shapes.items():
         found = held.arrays.get(name)
@@ -102,7 +125,8 @@ def check_members(net: Network, held: checkpoint.Checkpoint, dtype: str, vectors
             problems.append(f"{name} has the shape {found.shape}, and the config inside needs {shape}")
         elif found.dtype.name != dtype:
             problems.append(f"{name} is {found.dtype.name}, and the config inside says {dtype}")
-    ignored = r"preprocess/" if vectors is not None else r"preprocess/|(\d+/)?optimizer/|\d+/best/"
+    fitted = r"(\d+/)?preprocess/" if "folds" in held.header else "preprocess/"
+    ignored = fitted if vectors is not None else rf"{fitted}|(\d+/)?optimizer/|\d+/best/"
     problems += [
         f"{name} is no part of the net of the config inside"
         for name in held.arrays
@@ -143,15 +167,36 @@ def understand(held: checkpoint.Checkpoint) -> Description:
         calibration = Calibrator.restore(held.header.get("calibration"), head)
         head = calibration.applied(Calibrator.given(settings).applied(head))
         metrics = chosen(settings.metrics, target.task)
+        learnt = [*_of_folds(held)]
     except CheckpointError:
         raise
     except FcnetError as error:
         raise CheckpointError(f"the config inside is wrong: {error.problems[0]}", file=where) from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(f"its header lacks or garbles {error}", file=where) from None
-    net = build.network(settings.network, encoder.n_in, head.n_out, head.loss, n_cat=len(encoder.levels))
-    check_members(net, held, settings.dtype)
-    return Description(settings, encoder, head, net, metrics, calibration)
+    folds = []
+    for one, aim in learnt or [(encoder, target)]:
+        layers = build.of_levels(settings.network, one.levels)
+        net = build.network(layers, one.n_in, head.n_out, head.loss, n_cat=len(one.levels))
+        own = Head(settled.loss, aim.for_loss(settled.loss)) if learnt else head
+        folds.append(Trained(net, own))
+    check_members([each.network for each in folds], held, settings.dtype)
+    if learnt:
+        encoder = replace(encoder, each=tuple(one for one, _ in learnt))
+        folds = [replace(each, share=share) for each, share in zip(folds, encoder.shares(), strict=True)]
+    return Description(settings, encoder, head, folds[0].network, metrics, calibration, tuple(folds))
+
+
+def _of_folds(held: checkpoint.Checkpoint) -> Iterator[tuple[Encoder, Target]]:
+    """Encoder and target of each fold, which stand under its first net; nothing without folds."""
+    first = of_folds(held.header)
+    for fold, about in enumerate(held.header.get("folds", ())):
+        at = f"{first.index(fold)}/"
+        own = {name.removeprefix(at): array for name, array in held.arrays.items() if name.startswith(at)}
+        encoder = Encoder.restore({**held.header["columns"], "columns": about["columns"]}, own)
+        target = Target.restore(held.header["target"], own)
+        _check_preprocessing(encoder, target, own)
+        yield encoder, target
 
 
 def _check_preprocessing(encoder: Encoder, target: Target, arrays: Mapping[str, Array]) -> None:
@@ -177,9 +222,10 @@ def _require(holds: bool, what: str) -> None:
 
 @dataclass(frozen=True)
 class WeightedNet:
-    """One net of a model: θ (P,) and buffers q in the layout of `Predictor.network`, and its share in the mean.
+    """One net of a model: θ (P,) and buffers q in the layout of `trained.network`, and its share in the mean.
 
-    `member` is its number in the ensemble, `epoch` the one that it is from.
+    `member` is its number in the ensemble, `epoch` the one that it is from, `fold` the one that it has not seen, and
+    `share` its weight among the nets of that.
     """
 
     θ: Array
@@ -187,6 +233,9 @@ class WeightedNet:
     weight: float
     member: int
     epoch: int
+    trained: Trained
+    fold: int | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -200,11 +249,11 @@ class Engine:
 class Predictor:
     """A net that predicts, or several, for several threads at a time. `header` is the checkpoint's; `path` its file.
 
-    `nets` has every net, one or more, all in the shape of `network`, a net alone. The prediction is the mean of theirs,
-    each counting by its weight; the weights sum to 1. To go over them:
+    `nets` has every net, one or more; `network` is the first alone, and but for folds all have its shape. The
+    prediction is the mean of theirs, each counting by its weight; the weights sum to 1. To go over them:
 
         for net in model.nets:
-            arrays = parameters(model.network, net.θ, net.q)  # {"W1": …, "b1": …}
+            arrays = parameters(net.trained.network, net.θ, net.q)  # {"W1": …, "b1": …}
             …  # net.weight · what the head predicts of the outputs under these
     """
 
@@ -215,20 +264,36 @@ class Predictor:
         self.config, self.encoder, self.head, self.target = parts.config, parts.encoder, parts.head, parts.head.target
         self.network, self.metrics, self.calibration = parts.network, parts.metrics, parts.calibration
         listed = held.header.get("nets")
-        nets = listed or [{"weight": 1.0, "member": 0, "epoch": held.header["epoch"]}]
-        self._pack = self.network if listed is None else Network.pack([self.network] * len(nets))
-        dtype = np.dtype(self.config.dtype)
-        self._θ, self._q = self._pack.layout.zeros(dtype), self._pack.buffers.zeros(dtype)
-        rows = [each.reshape(len(nets), each.shape[-1]) for each in (self._θ, self._q)]
-        self.nets = tuple(
-            WeightedNet(θ, q, net["weight"], net["member"], net["epoch"]) for θ, q, net in zip(*rows, nets, strict=True)
-        )
-        for (at, *_), own in zip(nets_of(held.header), self.nets, strict=True):
-            fill(held, parameters(self.network, own.θ, own.q, at))
+        nets: list[dict[str, Any]] = listed or [{"weight": 1.0, "member": 0, "epoch": held.header["epoch"]}]
+        folds, dtype, own = of_folds(held.header), np.dtype(self.config.dtype), list[WeightedNet]()
+        self._groups: list[tuple[Network, Array, Array]] = []  # a fold's nets, or all
+        for fold in dict.fromkeys(folds):
+            trained, n = parts.folds[fold], folds.count(fold)
+            pack = trained.network if listed is None else Network.pack([trained.network] * n)
+            θ, q = pack.layout.zeros(dtype), pack.buffers.zeros(dtype)
+            self._groups.append((pack, θ, q))
+            rows = (each.reshape(n, each.shape[-1]) for each in (θ, q))
+            for at, one, other in zip(range(len(own), len(own) + n), *rows, strict=True):
+                net = nets[at]
+                own.append(
+                    WeightedNet(
+                        one,
+                        other,
+                        net["weight"],
+                        net["member"],
+                        net["epoch"],
+                        trained,
+                        net.get("fold"),
+                        net.get("share", 1.0),
+                    )
+                )
+        self.nets = tuple(own)
+        for (at_, *_), net in zip(nets_of(held.header), self.nets, strict=True):
+            fill(held, parameters(net.trained.network, net.θ, net.q, at_))
         self._backend = choice.usable(self.config.backend)
         shapes = tuple(self.network.product_shapes(int(self.config.training.batch_size)))
         self._products = ProductShapes(shapes, np.dtype(self.config.dtype))
-        small = len(nets) * self.network.layout.size <= READING * self.encoder.n_in
+        small = sum(net.trained.network.layout.size for net in self.nets) <= READING * self.encoder.n_in
         self._threads = 1 if small else machine.cores()
         self._idle: list[Engine] = []
 
@@ -247,14 +312,34 @@ class Predictor:
             engine = self._idle.pop()
         except IndexError:
             backend = choice.make(self._backend, self._threads, products=self._products)
-            forward = Forward(backend, self._pack, self._θ, self._q, BATCH)
-            mixed = Mixed(forward, self.head, [net.weight for net in self.nets]) if self._pack.members else forward
-            engine = Engine(backend, mixed)
+            voices = self.voices(backend)
+            alone = self.header.get("nets") is None
+            engine = Engine(backend, voices[0].forward if alone else Mixed(voices, self.head))
         try:
             with machine.agreed(engine.backend.blas_threads(self.network.largest_product(BATCH))):
                 yield engine
         finally:
             self._idle.append(engine)
+
+    def voices(self, backend: Backend) -> list[Voices]:
+        """The nets, those of a fold together, with their weights; each sees its share of the inputs."""
+        found, at = [], 0
+        for pack, θ, q in self._groups:
+            nets = self.nets[at : at + max(1, *pack.members)] if pack.members else self.nets[at : at + 1]
+            at += len(nets)
+            forward, trained = Forward(backend, pack, θ, q, BATCH), nets[0].trained
+            head = self.head if trained.share is None else trained.head
+            found.append(Voices(forward, head, tuple(net.weight for net in nets), trained.share))
+        return found
+
+    def alone(self, net: WeightedNet, inputs: Rows) -> Array:
+        """What one of the nets predicts, as `probabilities` does for all."""
+        with self.engine() as engine:
+            trained = net.trained
+            forward: Outputs = Forward(engine.backend, trained.network, net.θ, net.q, BATCH)
+            if trained.share is not None:
+                forward = Mixed([Voices(forward, trained.head, (1.0,), trained.share)], self.head)
+            return self.head.predictions(engine.backend, forward(inputs))
 
     def probabilities(self, inputs: Rows) -> Array:
         """Predictions float64 of encoded rows: probabilities (n, K) or (n, L), or numbers (n, n_out)."""

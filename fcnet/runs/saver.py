@@ -37,12 +37,46 @@ class Best:
     calibration: Calibrator | None = None
 
 
+@dataclass(frozen=True)
+class Fold:
+    """A fold of a run: what a header says of it and of its nets, and the arrays of each of these by their names, with
+    the fold's preprocessing under the first."""
+
+    about: Mapping[str, Any]
+    nets: tuple[Mapping[str, Any], ...]
+    arrays: tuple[Mapping[str, Array], ...]
+
+    @staticmethod
+    def all_before(held: checkpoint.Checkpoint) -> tuple[Fold, ...]:
+        """Those that a last.npz, which was checked, holds besides the one that goes on."""
+        found = []
+        for fold, about in enumerate(held.header.get("folds", ())[:-1]):
+            places = [i for i, net in enumerate(held.header["nets"]) if net["fold"] == fold]
+            arrays = tuple(
+                {n.removeprefix(f"{i}/"): a.copy() for n, a in held.arrays.items() if n.startswith(f"{i}/")}
+                for i in places
+            )
+            nets = (held.header["nets"][i] for i in places)
+            found.append(Fold(about, tuple({**net, "weight": net["share"]} for net in nets), arrays))
+        return tuple(found)
+
+
+@dataclass
+class Folding:
+    """Where a run is among its folds: those `before` the one that is trained, and whether that is `done`; `last`:
+    whether only the last one that is done predicts, and not all alike."""
+
+    before: tuple[Fold, ...] = ()
+    last: bool = False
+    done: bool = False
+
+
 class Saver:
     """Saves one run's state, and takes it up again.
 
     `header` is what the checkpoints' headers say throughout the run, `fitted` the arrays of the preprocessing, `given`
     the config as the user wrote it. Always in this order: best.npz, the log's rows, last.npz, so that nothing on the
-    disk is ever ahead of what it needs.
+    disk is ever ahead of what it needs. Of folds best.npz has those that are done, and the first while it is trained.
     """
 
     def __init__(
@@ -55,7 +89,9 @@ class Saver:
         header: Mapping[str, Any],
         fitted: Mapping[str, Array],
         given: Mapping[str, Any],
+        place: Folding | None = None,
     ) -> None:
+        self.folds = place
         self.run, self.log, self.pack, self.plan, self.every = run, log, pack, plan, every
         self.header, self.fitted, self.given = header, fitted, given
         self.state, self.network, self.best = pack.state, pack.network, Best()
@@ -74,28 +110,31 @@ class Saver:
         if kept is not None:  # best.npz may have seen the validation rows
             self.run.folder.write(folder.BEST, [kept])
             self.run.folder.remove(folder.VALIDATED)
-        check_members(self.network, held, self.state.θ.dtype.name, tuple(self.state.vectors))
+        nets = [each.network for each in understand(held).folds]
+        check_members([*nets[:-1], self.network], held, self.state.θ.dtype.name, tuple(self.state.vectors))
         try:
             numbers = self.pack.numbers
             self.pack.take_up([numbers.index(number) for number in header["state"].get("who", numbers)])
-            fill(held, self._arrays(header))
+            fill(held, self._own(header))
             self.state.restore(header["state"])
             check(self.state)
             best, place = header.get("metrics") or {}, self.pack.best
             self.best = Best(int(best.get("epoch", 0)), int(best.get("step", 0)), header.get("metrics"))
             for net in header.get("nets", ()):
-                at = numbers.index(net["member"])
-                place.epoch[at] = net["epoch"]
-                place.value[at] = np.nan if net.get("best") is None else net["best"]
+                if net.get("fold") == self.fold:
+                    at = numbers.index(net["member"])
+                    self.pack.each(place.epoch)[at] = net["epoch"]
+                    self.pack.each(place.value)[at] = np.nan if net.get("best") is None else net["best"]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CheckpointError(
                 f"its header lacks or garbles {error}, so the run cannot be continued", file=str(held.path)
             ) from None
-        if self.pack.several:
+        listed = self.pack.several or self.folds is not None
+        if listed:
             self.pack.recall(self.plan)
             self.best.saved = not self.best.epoch  # best.npz may be ahead
-        notices = [] if self.pack.several else self._recall_best(header.get("metrics"))
-        last = self.log.cut(self.state.epoch)
+        notices = [] if listed else self._recall_best(header.get("metrics"))
+        last = self.log.cut(*([] if self.fold is None else [self.fold]), self.state.epoch)
         if last < self.state.epoch:
             notices.append(f"metrics.csv lacks the rows of the epochs after {last}; it goes on without them")
         self._saved = self._place()
@@ -104,6 +143,7 @@ class Saver:
     def epoch_done(self, event: Epoch) -> None:
         """Write the epoch's row, and remember the parameters if they are the best."""
         row: dict[str, Any] = {
+            **({} if self.fold is None else {"fold": self.fold}),
             "epoch": event.epoch,
             "step": event.step,
             "lr": event.lr,
@@ -165,7 +205,7 @@ class Saver:
 
     def save_best(self) -> None:
         """Save best.npz where the disk lacks it."""
-        if not self.best.saved:
+        if not self.best.saved and self._counts:
             self.run.save(folder.BEST, *self._of_best())
             self.best.saved = True
 
@@ -187,7 +227,7 @@ class Saver:
 
         Raises CheckpointError where they have another shape.
         """
-        check_members(self.network, held, self.state.θ.dtype.name)
+        check_members([self.network], held, self.state.θ.dtype.name)
         pack, state = self.pack, self.state
         θ, q = pack.each(state.θ), pack.each(state.q)
         nets = held.header.get("nets", ({"member": pack.numbers[0]},))
@@ -198,37 +238,118 @@ class Saver:
         state.scored[...] = state.θ
         pack.best.θ[...], pack.best.q[...] = state.θ, state.q
 
+    @property
+    def fold(self) -> int | None:
+        """The number of the fold that is trained; None without folds."""
+        return None if self.folds is None else len(self.folds.before)
+
+    @property
+    def _counts(self) -> bool:
+        """Whether what is trained is in best.npz."""
+        return self.folds is None or self.folds.done or not self.folds.before
+
+    def fold_done(self) -> None:
+        """The nets of the fold will not change any more."""
+        if self.folds is not None and not self.folds.done:
+            self.folds.done, self.best.saved = True, False
+
+    def finished(self) -> Fold:
+        """The fold that is done, for those after it."""
+        header = {"nets": self._listed(last=False)}
+        arrays = [
+            {name.partition("/")[2]: array.copy() for name, array in self._own(header, at).items()}
+            for at in range(len(header["nets"]))
+        ]
+        arrays[0] |= self._fitted_here
+        return Fold(self._about, tuple(header["nets"]), tuple(arrays))
+
+    @property
+    def steps(self) -> int:
+        """Those of all folds so far."""
+        before: list[int] = [each.about["steps"] for each in (self.folds.before if self.folds else ())]
+        return self.state.step + sum(before)
+
+    @property
+    def _fitted_here(self) -> dict[str, Array]:
+        """The arrays of the fold's own preprocessing."""
+        data = self.pack.prepared.data
+        return {**data.encoder.arrays(), **data.target.arrays()}
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        """What a header says of the fold."""
+        data, state = self.pack.prepared.data, self.state
+        columns = data.encoder.header()["columns"]
+        rows = len(data.parts["validation"])
+        return {"columns": columns, "rows": rows, "epochs": state.epoch, "steps": state.step}
+
     def _of_best(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Header and arrays of the best so far."""
         at = {"epoch": self.best.epoch, "step": self.best.step, "metrics": self.best.metrics}
         header = {**self.header, **at, **self.nets(last=False)}
+        if self.folds is not None:
+            header |= {"epoch": max(net["epoch"] for net in header["nets"]), "step": self.steps}
         found = self.best.calibration
         known = {} if found is None else {"calibration": found.header()}
         return header | known, {**self._arrays(header), **self.fitted}
 
     def nets(self, *, last: bool) -> dict[str, Any]:
-        """What the header says of the nets of an ensemble: those that predict, and in last.npz those that may yet."""
-        pack, best = self.pack, self.pack.best
-        if not pack.several:
-            return {}
-        weights = dict.fromkeys(sorted({*pack.left, *np.flatnonzero(best.epoch).tolist()}), 0.0) if last else {}
-        weights |= {net.place: net.weight for net in pack.chosen()}
-        listed = [
-            {"member": pack.numbers[i], "weight": weight, "epoch": int(best.epoch[i])} for i, weight in weights.items()
+        """What the header says of several nets: those that predict, and in last.npz those that may yet."""
+        if self.folds is None:
+            return {"nets": self._listed(last=last)} if self.pack.several else {}
+        before, counts = self.folds.before, self._counts
+        shown = [(fold.about, fold.nets) for fold in before]
+        shown += [(self._about, tuple(self._listed(last=last)))] if last or counts else []
+        n = len(before) + counts
+        alike = [0.0] * (n - 1) + [1.0] if self.folds.last else [1 / n] * n
+        shares = [*alike, 0.0][: len(shown)]
+        nets = [
+            {**net, "weight": net["weight"] * share, "share": net["weight"]}
+            for (_, nets), share in zip(shown, shares, strict=True)
+            for net in nets
         ]
-        known = [{} if np.isnan(best.value[i]) else {"best": float(best.value[i])} for i in weights]
-        return {"nets": [{**net, **more} for net, more in zip(listed, known, strict=True)]}
+        return {"nets": nets, "folds": [about for about, _ in shown], **({"fold": self.fold} if last else {})}
+
+    def _listed(self, *, last: bool) -> list[dict[str, Any]]:
+        """The nets that are trained now, those that predict, and with `last` those that may yet."""
+        pack, fold = self.pack, {} if self.folds is None else {"fold": self.fold}
+        epoch, value = pack.each(pack.best.epoch), pack.each(pack.best.value)
+        weights = dict.fromkeys(sorted({*pack.left, *np.flatnonzero(epoch).tolist()}), 0.0) if last else {}
+        weights |= {net.place: net.weight for net in pack.chosen()}
+        return [
+            {
+                "member": pack.numbers[i],
+                "weight": weight,
+                "epoch": int(epoch[i]),
+                **({} if np.isnan(value[i]) else {"best": float(value[i])}),
+                **fold,
+            }
+            for i, weight in weights.items()
+        ]
 
     def _arrays(self, header: Mapping[str, Any]) -> dict[str, Array]:
-        """All arrays of a checkpoint of that header by their names but those of the preprocessing; views, not copies.
+        """All arrays of a checkpoint of that header by their names but those of the preprocessing of all rows; views,
+        not copies."""
+        found = self._own(header)
+        if self.folds is not None:
+            given = [arrays for fold in self.folds.before for arrays in fold.arrays]
+            given += [self._fitted_here] if len(header["folds"]) > len(self.folds.before) else []
+            found |= {f"{i}/{name}": array for i, arrays in enumerate(given) for name, array in arrays.items()}
+        return found
+
+    def _own(self, header: Mapping[str, Any], only: int | None = None) -> dict[str, Array]:
+        """The arrays of the nets that are trained now, or of but one that the header lists.
 
         Of a net that goes on its parameters stand there as they are now, of others those of its best epoch.
         """
         pack, state, last = self.pack, self.state, "state" in header
-        places = [pack.numbers.index(net["member"]) for net in header.get("nets", ({"member": pack.numbers[0]},))]
         left = {place: i for i, place in enumerate(pack.left)} if last else {}
         found: dict[str, Array] = {}
-        for place, (at, goes_on, has_best) in zip(places, nets_of(header), strict=True):
+        listed = header.get("nets", ({"member": pack.numbers[0]},))
+        for j, (net, (at, goes_on, has_best)) in enumerate(zip(listed, nets_of(header), strict=True)):
+            if net.get("fold") != self.fold or only not in (None, j):
+                continue
+            place = pack.numbers.index(net["member"])
             θ, q = pack.each(pack.best.θ)[place], pack.each(pack.best.q)[place]
             if not (last and goes_on):
                 found |= parameters(self.network, θ, q, at)

@@ -7,7 +7,7 @@ import hashlib
 import math
 import secrets
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from time import monotonic
@@ -25,7 +25,7 @@ from fcnet.config.schema import Config, Threshold, Training
 from fcnet.config.spans import seconds
 from fcnet.data import Dataset, together
 from fcnet.data.opened import identity
-from fcnet.errors import DataError, DivergedError, Stopped, escape
+from fcnet.errors import ConfigError, DataError, DivergedError, Stopped, escape
 from fcnet.metrics import METRICS, chosen
 from fcnet.optim.schedules import factors
 from fcnet.optim.solvers import of_objective
@@ -33,12 +33,15 @@ from fcnet.records import dataclass
 from fcnet.runs import checkpoint, environment, folder, origin
 from fcnet.runs.beginning import begin, portable, without_path
 from fcnet.runs.log import MetricsLog
-from fcnet.runs.model import check_members, understand
-from fcnet.runs.saver import Saver
+from fcnet.runs.model import Predictor, check_members, understand
+from fcnet.runs.predictions import Form, text_cell
+from fcnet.runs.saver import Fold, Folding, Saver
 from fcnet.training.budget import fitting
 from fcnet.training.calibration import fit, thinned
 from fcnet.training.estimate import refuse
 from fcnet.training.events import Epoch, Event, Finished, Glance, Notice, Progress, Saving, Started
+from fcnet.training.folds import Heard
+from fcnet.training.head import Head
 from fcnet.training.loop import Plan
 from fcnet.training.pack import Pack
 from fcnet.training.prepare import Prepared, prepare
@@ -96,7 +99,9 @@ def training(
             session = _session(ready, run, start.held, portable(configs.to_mapping(config)), watch)
             if warm is not None:
                 session.saver.begin_with(warm)
-            yield from session.go()
+            now = [session]
+            del session
+            yield from _go(now.pop())
         except _StopAsked as end:
             raise Stopped(f"stopped {end.why} before the first step", end.code, saved=False) from None
 
@@ -167,11 +172,18 @@ def _ready(
 
     A resumed run keeps its backend, whatever is installed now.
     """
+    if warm is not None and config.cv is not None:
+        raise ConfigError("each of its nets has columns of its own, so none begins with those of before", key="cv")
     order = [] if held is None else [column["name"] for column in held.header["columns"]["columns"]]
     known = None if warm is None else understand(warm)
     understood = None if known is None else (known.encoder, known.head.target)
     prepared = prepare(config, threads, data=data, order=order, fitted=understood, strict=strict, poll=watch.poll)
-    loaded, content, settings = prepared.data, None, prepared.settings
+    content, settings = None, prepared.settings
+    if held is not None and prepared.folds is not None:
+        prepared = prepared.fold(held.header["fold"])
+    elif prepared.folds is not None and prepared.folds.largest:
+        prepared = prepared.fold(0)
+    loaded = prepared.data
     read = {file.path: identity(file.path) for file in loaded.files}
     if data is not None:
         digest = hashlib.sha256()
@@ -229,13 +241,14 @@ def _check(held: checkpoint.Checkpoint, prepared: Prepared, content: str | None)
         raise DataError("the data have changed since the run was begun; restore them, or start a new run", file=shown)
     if held.header.get("teacher") != _taught(data):
         raise DataError("the teacher says other things than when the run was begun; start a new run", file=shown)
-    if origin.parts(held.header, held.path) != _parts(data):
+    if origin.parts(held.header, held.path) != _parts(prepared.folds.whole if prepared.folds else data):
         raise DataError(
             "the rows of the parts are not those that the run was begun with; resume it with the fcnet that began "
             "it, or start a new run",
             file=settings.data.train,
         )
-    check_members(prepared.network.one(0), held, settings.dtype, prepared.update.names)
+    nets = [each.network for each in understand(held).folds]
+    check_members([*nets[:-1], prepared.network.one(0)], held, settings.dtype, prepared.update.names)
 
 
 def _taught(data: Dataset) -> str | None:
@@ -271,31 +284,46 @@ def _session(
     ready: _Ready, run: folder.RunFolder, held: checkpoint.Checkpoint | None, given: Mapping[str, Any], watch: _Watch
 ) -> _Session:
     """Allocate the state, fill in the initial weights, and what scores and saves it; `given`: the config as given."""
-    prepared, backend, settings, data = ready.prepared, ready.backend, ready.prepared.settings, ready.prepared.data
+    prepared, identity = ready.prepared, secrets.token_hex(16)
+    data = prepared.data if prepared.folds is None else prepared.folds.whole
     rows, w = data.parts["train"], data.row_weights
     guess = data.target.guess(data.y[rows], None if w is None else w[rows])
-    pack = Pack(prepared, backend, guess, watch.poll)
-    columns = ["epoch", "step", "lr", "train_loss"]
-    if len(data.parts["validation"]):
+    columns = [*(["fold"] if prepared.folds else []), "epoch", "step", "lr", "train_loss"]
+    if len(prepared.data.parts["validation"]):
         columns += ["val_loss", *(f"val_{metric.name}" for metric in prepared.metrics)]
     log = MetricsLog(run.folder, (*columns, "seconds", "elapsed"))
-    now, identity = environment.machine(prepared.threads), secrets.token_hex(16)
+    now = environment.machine(prepared.threads)
     products = getattr(ready.backend, "products", None)
     now |= {} if products is None else {"products": products}
     if held is not None:
         identity, given = held.header.get("run", ""), held.header["given"]
-    header = _header(ready, run, identity, guess, now)
+    header = _header(ready, data, run, identity, guess, now)
     fitted = {**data.encoder.arrays(), **data.target.arrays()}
-    saver = Saver(run, log, pack, ready.plan, settings.training.checkpoint, header, fitted, given)
-    return _Session(ready, run, held, watch, data, ready.plan, pack, pack.state, saver)
+    before = () if held is None else Fold.all_before(held)
+    return _of_fold(_Shared(ready, run, held, watch, data, guess, log, header, fitted, given), prepared, before)
+
+
+def _of_fold(run: _Shared, prepared: Prepared, before: tuple[Fold, ...]) -> _Session:
+    """The session of one fold, behind those before it; without folds that of the run."""
+    ready, folds = run.ready, prepared.folds
+    place = None if folds is None else Folding(before, last=folds.by_time)
+    guess = prepared.data.target.guess
+    rows, w = prepared.data.parts["train"], prepared.data.row_weights
+    pack = Pack(prepared, ready.backend, guess(prepared.data.y[rows], None if w is None else w[rows]), run.watch.poll)
+    every = prepared.settings.training.checkpoint
+    saver = Saver(run.folder, run.log, pack, ready.plan, every, run.header, run.fitted, run.given, place)
+    later = 0.0
+    if folds is not None and run.watch.left() < np.inf:
+        left = len(folds) - len(before)
+        later = max(0.0, run.watch.left() - ready.end) * (left - 1) / left
+    return _Session(run, prepared, pack, pack.state, saver, later)
 
 
 def _header(
-    ready: _Ready, run: folder.RunFolder, identity: str, guess: Array, now: Mapping[str, Any]
+    ready: _Ready, data: Dataset, run: folder.RunFolder, identity: str, guess: Array, now: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What every checkpoint of the run says, whenever it is written."""
-    settings, data = ready.prepared.settings, ready.prepared.data
-    target = data.target
+    """What every checkpoint of the run says, whenever it is written; `data` are those of all rows."""
+    settings, target = ready.prepared.recorded, data.target
     return {
         "fcnet": fcnet.__version__,
         "name": settings.name,
@@ -309,78 +337,209 @@ def _header(
         "guess_weighted_by": settings.data.weight,
         "data": origin.record(data.files, run.path),
         "content": ready.content,
-        **({} if data.teacher is None else {"teacher": _taught(data)}),
+        **({} if ready.prepared.data.teacher is None else {"teacher": _taught(ready.prepared.data)}),
         "parts": {name: {"rows": part.rows, "sha256": part.sha256} for name, part in _parts(data).items()},
         "machine": now,
     }
 
 
 @dataclass(frozen=True)
-class _Session:
-    """A run under way: what is settled, its folder and the checkpoint that it goes on from, the net and its files."""
+class _Shared:
+    """What all folds of a run have in common: what is settled, its folder, the checkpoint that it goes on from, `data`
+    of all rows, with folds but for the inputs, and what stands in every checkpoint."""
 
     ready: _Ready
-    run: folder.RunFolder
+    folder: folder.RunFolder
     held: checkpoint.Checkpoint | None
     watch: _Watch
     data: Dataset
-    plan: Plan
+    guess: Array
+    log: MetricsLog
+    header: Mapping[str, Any]
+    fitted: Mapping[str, Array]
+    given: Mapping[str, Any]
+
+
+def _go(session: _Session) -> Iterator[Event]:
+    """Train to the end, saving on the way, then score the run and complete it."""
+    run, folds, first = session.run, len(session.prepared.folds or ()), (session.saver.fold or 0) + 1
+    notices = [*run.notices, *session.ready.notices, *session.begin()]
+    for text in notices:
+        yield session.say(text)
+    now = [session]  # the fold that is trained
+    del session  # and no other is held
+    yield Started(run.path, now[0].glance(), lambda: now[0].saver.packed())  # noqa: PLW0108  of the fold that is trained when it is called
+    try:
+        yield from now[0].train()
+        for fold in range(first, folds):
+            now[0] = now[0].following(fold)
+            yield from now[0].train()
+        yield from now[0].complete()
+    except _StopAsked as end:
+        yield Saving(run.path / folder.LAST)
+        raise Stopped(now[0].stopped(end), end.code, saved=now[0].saver.steps > 0) from None
+    except DivergedError as error:
+        raise now[0].diverged(error) from None
+
+
+@dataclass(frozen=True)
+class _Session:
+    """A run under way, or one fold of it: the net and its files."""
+
+    whole: _Shared
+    prepared: Prepared
     pack: Pack
     state: State
     saver: Saver
+    reserved: float = 0.0  # seconds of the budget that later folds are to have
     bests: list[float] = field(default_factory=list)  # after each epoch of this process, NaN where there is none
 
-    def go(self) -> Iterator[Event]:
-        """Train to the end, saving on the way, then score the run and complete it."""
-        run = self.run
-        notices = [*run.notices, *self.ready.notices, *self._begin()]
-        for text in notices:
-            yield self._say(text)
-        yield Started(run.path, self.glance(), self.saver.packed)
-        try:
-            self.watch.poll()
-            yield from self._steps()
-            if self.saver.settle_best():
-                yield self._say(
-                    f"val_{self.plan.monitor} was no number in any epoch, so none was the best: best.npz is the last; "
-                    "for another choice give validation rows that define it, or another training.early_stopping.metric"
-                )
-            for text in self._unsettled():
-                yield self._say(text)
-            self._calibrate()
+    @property
+    def ready(self) -> _Ready:
+        """What is settled."""
+        return self.whole.ready
+
+    @property
+    def run(self) -> folder.RunFolder:
+        """The folder."""
+        return self.whole.folder
+
+    @property
+    def watch(self) -> _Watch:
+        """What knows when to stop."""
+        return self.whole.watch
+
+    @property
+    def plan(self) -> Plan:
+        """How long."""
+        return self.ready.plan
+
+    @property
+    def data(self) -> Dataset:
+        """What it is trained on."""
+        return self.prepared.data
+
+    def following(self, fold: int) -> _Session:
+        """The session of the next fold."""
+        assert self.saver.folds is not None
+        following = _of_fold(self.whole, self.prepared.fold(fold), (*self.saver.folds.before, self.saver.finished()))
+        following.state.elapsed = self.state.elapsed
+        return following
+
+    def train(self) -> Iterator[Event]:
+        """Train, of folds this one."""
+        folds = self.prepared.folds
+        if folds is not None and not self._ended():
+            yield self.say(f"fold {(self.saver.fold or 0) + 1} of {len(folds)}")
+        self.watch.poll()
+        yield from self._steps()
+        if self.saver.settle_best():
+            yield self.say(
+                f"val_{self.plan.monitor} was no number in any epoch, so none was the best: best.npz is the last; "
+                "for another choice give validation rows that define it, or another training.early_stopping.metric"
+            )
+        for text in self._unsettled():
+            yield self.say(text)
+        self.saver.fold_done()
+        if folds is not None:
             yield from self._save()
-            for path, then in self.ready.read.items():
-                if identity(path) != then:
-                    yield self._say(
-                        f"{path.name} has changed since it was read; the run used what it had read, and eval and "
-                        "--resume will want that content back"
-                    )
+
+    def complete(self) -> Iterator[Event]:
+        """Score the run and complete it."""
+        if self.prepared.folds is not None:
+            done = self._judged()
+        else:
+            self._calibrate()
+        yield from self._save()
+        for path, then in self.ready.read.items():
+            if identity(path) != then:
+                yield self.say(
+                    f"{path.name} has changed since it was read; the run used what it had read, and eval and "
+                    "--resume will want that content back"
+                )
+        if self.prepared.folds is None:
             done, flat = self._score()
             if flat:
                 lower = "" if of_objective(self.ready.prepared.settings.optimizer) else "a lower optimizer.lr, or "
-                yield self._say(
+                yield self.say(
                     "the net gives one value for every row, as it does when its units are dead or its weights start "
                     f"alike; try {lower}network.activation: leaky_relu"
                 )
-            yield from self._refit(done)
-        except _StopAsked as end:
-            yield Saving(run.path / folder.LAST)
-            raise Stopped(self._stopped(end), end.code, saved=bool(self.state.step)) from None
-        except DivergedError as error:
-            raise self._diverged(error) from None
-        run.write_json(folder.SUMMARY, done)
+        yield from self._refit(done)
+        self.run.write_json(folder.SUMMARY, done)
         why = self.state.finished or "all epochs done"
-        run.say(f"done: {why}")
-        yield Finished(run.path, done, why)
+        self.run.say(f"done: {why}")
+        yield Finished(self.run.path, done, why)
 
-    def _say(self, text: str) -> Notice:
+    def _judged(self) -> dict[str, Any]:
+        """The summary of a run of folds: of the mean of all nets, and of what each says of rows that it has not seen.
+
+        What these say makes the calibration, and predictions.csv.
+        """
+        folds, saver, data, run = self.prepared.folds, self.saver, self.whole.data, self.whole
+        assert folds is not None
+        model = Predictor(checkpoint.parse(saver.packed(), self.run.path / folder.BEST))
+        backend, settings = self.ready.backend, self.ready.prepared.settings
+        heard = Heard(len(data.inputs), model.head)
+        for fold, voices in enumerate(model.voices(backend)):
+            self.watch.poll()
+            shares = tuple(net.share for net in model.nets if net.fold == fold)
+            with np.errstate(all="ignore"):
+                heard.hear(self.data if fold == saver.fold else folds.fold(fold), voices, shares)
+        rows, dtype = heard.rows, settings.dtype
+        outputs, some = heard.others(dtype), thinned(heard.rows, model.head.n_out)
+        w = None if data.row_weights is None else data.row_weights[some]
+        found = fit(backend, model.head, settings, outputs(data.inputs, some), data.y[some], w)
+        saver.calibrated(found)
+        head = found.applied(model.head)
+        about = head, self.prepared.metrics, run.guess, (data.inputs, data.y, data.w), data.row_weights, self.watch.poll
+        mean, others = (Scorer(backend, each, *about) for each in (heard.all(dtype), outputs))
+        tested, listed = data.parts["test"], saver.nets(last=False)
+        done: dict[str, Any] = {
+            "best_epoch": max(net["epoch"] for net in listed["nets"]),
+            "epochs": max(each["epochs"] for each in listed["folds"]),
+            "step": saver.steps,
+            "seconds": self.state.elapsed,
+            "nets": listed["nets"],
+            "train": summary(*mean(data.parts["train"])),
+            "validation": summary(*others(rows, intervals=True)),
+            "test": summary(*mean(tested, intervals=True)) if len(tested) else None,
+            "folds": [],
+        }
+        said = []
+        for fold, ((own, p), each) in enumerate(zip(heard.held, listed["folds"], strict=True)):
+            others.forward = one = heard.said(own, p, dtype)
+            said.append(head.predictions(backend, one.a.copy()))
+            best = max(net["epoch"] for net in listed["nets"] if net["fold"] == fold)
+            place = {"fold": fold, "rows": len(own), "best_epoch": best, "epochs": each["epochs"]}
+            done["folds"].append({**place, **summary(*others(own))})
+        others.forward = outputs
+        self._write_predictions([own for own, _ in heard.held], said, head)
+        val = done["validation"]
+        metrics = {f"val_{name}": each["value"] for name, each in val.items() if name != "loss"}
+        saver.best.metrics = {"epoch": done["best_epoch"], "step": done["step"], "val_loss": val["loss"], **metrics}
+        judged = {"validation": (others, rows), "test": (mean, tested)}
+        return done | self._calibrated(judged) | weighted_by(data)
+
+    def _write_predictions(self, rows: Sequence[Array], said: Sequence[Array], head: Head) -> None:
+        """A line for each row and each fold that has held it out, in this order."""
+        folds = self.prepared.folds
+        assert folds is not None
+        at, which = np.concatenate(rows), np.repeat(np.arange(len(rows)), [len(each) for each in rows])
+        order = np.lexsort((which, at))
+        form, p = Form.of(head, ("row", "fold"), self.prepared.settings.dtype), np.concatenate(said)[order]
+        kept = [list(map(str, each[order].tolist())) for each in (folds.tables["train"].rows[at], which)]
+        text = ",".join(map(text_cell, form.header())) + "\n" + form.rows(kept, head.target.decide(p), p)
+        self.run.write(folder.PREDICTIONS, text.encode("utf-8", "surrogateescape"))
+
+    def say(self, text: str) -> Notice:
         """A notice, which stands in log.txt too."""
         self.run.say(escape(text))
         return Notice(text)
 
-    def _begin(self) -> list[str]:
+    def begin(self) -> list[str]:
         """Write what the folder needs before the first step, or bring it and the state back to the checkpoint."""
-        run, held, header, settings = self.run, self.held, self.saver.header, self.ready.prepared.settings
+        run, held, header, settings = self.run, self.whole.held, self.saver.header, self.ready.prepared.recorded
         config = configs.dump(without_path(configs.to_mapping(configs.seen_from(settings, str(run.path))))).encode()
         if held is None:
             run.write("config.yaml", config)
@@ -439,12 +598,12 @@ class _Session:
         for event in self.pack.train(self.plan):
             self.watch.stepped = True
             if isinstance(event, Notice):
-                self._say(event.text)
+                self.say(event.text)
             if isinstance(event, Epoch):
                 self.saver.epoch_done(event)
                 self.bests.append(self.pack.reached)
                 took, before = event.elapsed - before, event.elapsed
-                if self.watch.left() < took + self.ready.end and self.state.epoch < self.plan.epochs:
+                if self.watch.left() - self.reserved < took + self.ready.end and self.state.epoch < self.plan.epochs:
                     self.state.finished = f"the budget of {self.ready.prepared.settings.training.budget} is spent"
             yield event
             if isinstance(event, Epoch) and self.watch.enough():
@@ -494,7 +653,8 @@ class _Session:
         for name, rows in self.data.parts.items():
             done[name] = summary(*scorer(rows, intervals=name != "train")) if len(rows) else None
         flat = scorer.flat(self.data.parts["train"])
-        return done | self._calibrated(scorer) | weighted_by(self.data), flat
+        judged = {name: (scorer, self.data.parts[name]) for name in ("validation", "test")}
+        return done | self._calibrated(judged) | weighted_by(self.data), flat
 
     def _scorer(self) -> Scorer:
         """What scores rows as best.npz predicts them."""
@@ -513,19 +673,18 @@ class _Session:
             w = None if data.row_weights is None else data.row_weights[rows]
             self.saver.calibrated(fit(self.ready.backend, prepared.head, prepared.settings, a, data.y[rows], w))
 
-    def _calibrated(self, scorer: Scorer) -> dict[str, Any]:
-        """What metrics.json says of it, where it was asked for."""
+    def _calibrated(self, judged: Mapping[str, tuple[Scorer, Array]]) -> dict[str, Any]:
+        """What metrics.json says of it, where it was asked for; `judged`: what scores the rows of each part."""
         settings, found = self.ready.prepared.settings, self.saver.best.calibration
         if found is None:
             return {}
         said: dict[str, Any] = {"threshold": found.threshold} if isinstance(settings.threshold, Threshold) else {}
-        if settings.calibration == "none" or not scorer.head.target.shares:
+        head = judged["validation"][0].head
+        if settings.calibration == "none" or not head.target.shares:
             return said
-        head = scorer.head
-        scorer.metrics = chosen(["log_loss", "ece"], head.target.task)
         said["calibration"] = {"temperature": found.temperature}
-        for name in ("validation", "test"):
-            rows, both = self.data.parts[name], {}
+        for name, (scorer, rows) in judged.items():
+            scorer.metrics, both = chosen(["log_loss", "ece"], head.target.task), {}
             for when, scorer.head in (("before", replace(head, temperature=1.0)), ("after", head)):
                 both[when] = scorer(rows)[1] if len(rows) else {}
             said["calibration"][name] = {
@@ -535,22 +694,22 @@ class _Session:
 
     def _refit(self, done: dict[str, Any]) -> Iterator[Notice]:
         """Train once more on validation rows too, where that is asked for, and add its scores to the summary."""
-        asked, prepared = self.ready.prepared.settings.refit, self.ready.prepared
+        asked = self.ready.prepared.settings.refit
         if not asked:
             return
-        why = unsound(prepared) if asked == "auto" else None
+        why = unsound(self.prepared) if asked == "auto" else None
         if why is not None:
-            yield self._say(f"no refit: {why}")
+            yield self.say(f"no refit: {why}")
             return
         data = together(self.data)
         rows = data.parts["train"]
-        yield self._say(f"refit: training once more, on {len(rows):,} rows of training and validation")
+        yield self.say(f"refit: training once more, on {len(rows):,} rows of training and validation")
         self.saver.keep_validated()
         try:
             for _ in refit(self.pack, self.plan):
                 self.watch.poll()
         except DivergedError as error:
-            yield self._say(f"no refit: {error.problems[0].text}; best.npz is the net that was validated")
+            yield self.say(f"no refit: {error.problems[0].text}; best.npz is the net that was validated")
             return
         parts = {name: {"rows": part.rows, "sha256": part.sha256} for name, part in _parts(data).items()}
         self.saver.refitted({"refit": True, "parts": parts})
@@ -565,17 +724,19 @@ class _Session:
     def _ended(self) -> bool:
         return self.state.finished is not None or self.state.epoch >= self.plan.epochs
 
-    def _stopped(self, end: _StopAsked) -> str:
-        if not self.state.step:
+    def stopped(self, end: _StopAsked) -> str:
+        """What is said of it, with everything saved."""
+        if not self.saver.steps:
             return f"stopped {end.why} before the first step"
         self.saver.save()
         run = self.run
         where = "after the last epoch" if self._ended() else f"in epoch {self.state.epoch + 1}"
+        where += "" if self.saver.fold is None else f" of fold {self.saver.fold + 1}"
         text = f"stopped {end.why} {where}, step {self.state.step}; saved {run.path / folder.LAST}"
         run.say(escape(text))
         return text
 
-    def _diverged(self, error: DivergedError) -> DivergedError:
+    def diverged(self, error: DivergedError) -> DivergedError:
         """The error with what is left: the best epoch is on the disk before it goes on its way."""
         self.saver.save_best()
         run = self.run
@@ -595,9 +756,10 @@ class _Session:
 
     def glance(self) -> Glance:
         """The run at a glance."""
-        data, settings, network = self.data, self.ready.prepared.settings, self.ready.prepared.network
+        data, settings, network = self.data, self.ready.prepared.settings, self.prepared.network
         kinds = [feature.kind for feature in data.encoder.features]
         parts = {name: len(rows) for name, rows in data.parts.items()}
+        folds = len(self.prepared.folds or (0,))
         return Glance(
             settings.name,
             data.target.task,
@@ -610,10 +772,10 @@ class _Session:
             parts["validation"],
             parts["test"],
             *network.outline,
-            network.layout.count,
+            folds * network.layout.count,
             str(getattr(settings.optimizer, "name", "")),
             settings.optimizer.lr,
             settings.backend,
             self.ready.prepared.threads,
-            len(network.who),
+            folds * len(network.who),
         )

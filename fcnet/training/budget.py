@@ -56,8 +56,9 @@ def fitting(prepared: Prepared, backend: Backend, left: Callable[[], float]) -> 
     settings, costs = prepared.settings, measured(prepared, backend)
     learnt, validated, tested = (len(prepared.data.parts[name]) for name in ("train", "validation", "test"))
     epoch = costs.learnt * learnt + costs.predicted * validated + EPOCH
-    end = costs.predicted * (learnt + 2 * validated + tested)
-    fit = max(0.0, (SHARE * left() - END - end) / epoch) * settings.ensemble  # epochs of one net
+    folds = len(prepared.folds or (0,))
+    end = folds * costs.predicted * (learnt + 2 * validated + tested)
+    fit = max(0.0, (SHARE * left() - END - end) / epoch / folds) * settings.ensemble  # epochs of one net
     nets = max(1, min(settings.ensemble, int(fit / settings.training.epochs)))
     epochs = max(1, min(settings.training.epochs, int(fit / nets)))
     share = nets / settings.ensemble

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any, cast
 
 from fcnet.config.schema import Architecture, Config, Schedules
 from fcnet.data.options import Task
@@ -80,6 +81,15 @@ def _spelled(network: Architecture, numbers: int, levels: tuple[int, ...]) -> Ar
     for layer in network.layers:
         layers.append(layer.settled(given))
         given = replace(given, members=given.members * fan(layer))
+    return replace(network, layers=layers)
+
+
+def of_levels(network: Architecture, levels: tuple[int, ...]) -> Architecture:
+    """The same hidden layers for columns of codes that have so many levels."""
+    layers: list[Any] = [
+        replace(cast(Any, layer), levels=[*levels]) if getattr(layer, "levels", None) is not None else layer
+        for layer in network.layers
+    ]
     return replace(network, layers=layers)
 
 

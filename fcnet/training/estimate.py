@@ -71,15 +71,19 @@ def estimate(
     training_rows: int,
     scored_rows: int,
     validation_rows: int,
+    folds: int = 1,
+    table: int = 0,
 ) -> Estimate:
     """The estimate for a resolved config: `rows` of the data in all, and of the training part, the largest part and
-    validation."""
+    validation; of so many folds, which keep a table of so many bytes."""
     item, n_out = np.dtype(settings.dtype).itemsize, network.n_out
     batch, scored = min(batch_size, training_rows), SCORED + FEW
     numbers = network.n_in + head.columns
     how = f"{rows:,} rows × {numbers:,} numbers × {item} bytes"
     how += f", and × {network.n_cat:,} codes × 4 bytes" if network.n_cat else ""
     loaded = [Usage("data", rows * (numbers * item + network.n_cat * 4), how, "data.train")]
+    if table:
+        loaded.append(Usage("table", table, "as it was read, for every fold to encode", "data.train"))
     vectors = update.names
     largest = max((int(np.prod(slot.shape)) for slot in network.layout.slots), default=0)
     memory = _parameters(len(network.who) * network.layout.size, vectors, item)
@@ -92,6 +96,11 @@ def estimate(
         Usage("calls", CALLS, "of a step and of a pass, as they are recorded"),
         Usage("scores", scored_rows * n_out * 40, f"{scored_rows:,} rows × {n_out:,} outputs × 40 bytes"),
     ]
+    if folds > 1:
+        kept = (folds - 1) * len(network.who) * network.layout.size * item
+        memory.append(Usage("folds' nets", kept, f"{folds - 1} more, as the weights"))
+        sums = 2 * rows * n_out * 8
+        memory.append(Usage("out of fold", sums, f"2 × {rows:,} rows × {n_out:,} outputs × 8 bytes", "data.train"))
     if network.members:
         each = 2 * item + (16 if settings.members.select else 0)
         how = f"{validation_rows:,} rows × {n_out:,} outputs × {len(network.who)} nets × {each} bytes"
@@ -102,7 +111,7 @@ def estimate(
     if drawn > later:
         memory.append(Usage("initial weights", drawn - later, f"{largest:,} numbers × 32 bytes while they are drawn"))
     needed = tuple(part for part in memory if part.bytes)
-    return Estimate(tuple(loaded), needed, _disk(settings, network, vectors, item))
+    return Estimate(tuple(loaded), needed, _disk(settings, network, vectors, item, folds))
 
 
 def _parameters(count: int, vectors: Sequence[str], item: int) -> list[Usage]:
@@ -164,15 +173,15 @@ def _numbers(ops: Sequence[Op], dtype: str) -> int:
     return -(-total // item)
 
 
-def _disk(settings: Config, network: Network, vectors: Sequence[str], item: int) -> tuple[Usage, ...]:
-    one = network.layout.count * item + HEADER
-    last = one + (len(vectors) + bool(network.members)) * network.layout.count * item
-    log = LOG_ROW * min(settings.training.epochs, LOG_ROWS)
+def _disk(settings: Config, network: Network, vectors: Sequence[str], item: int, folds: int) -> tuple[Usage, ...]:
+    one = folds * network.layout.count * item + HEADER
+    last = one + (len(vectors) + bool(network.members or folds > 1)) * network.layout.count * item
+    lines = folds * min(settings.training.epochs, LOG_ROWS)
     return (
         Usage("best.npz", one, "the weights"),
         Usage("last.npz", last, "the weights and the optimizer's vectors"),
         Usage("saving", last, "last.npz once more, while the new one is written and the old one kept"),
-        Usage("log", log, f"{min(settings.training.epochs, LOG_ROWS):,} rows of metrics.csv × {LOG_ROW} bytes"),
+        Usage("log", lines * LOG_ROW, f"{lines:,} rows of metrics.csv × {LOG_ROW} bytes"),
     )
 
 

@@ -85,20 +85,29 @@ class Head:
         a (M, n, n_out), M weights that sum to 1. Probabilities are averaged, or numbers as `told` keeps them, and
         never a itself; in float64, one net after another.
         """
-        p = self.averaged(a)
+        return self.said(self.summed(a, weights, self)).astype(a.dtype)
+
+    def summed(self, a: Array, weights: Sequence[float], into: Head) -> Array:
+        """Σ weight · what is averaged of outputs a (M, n, n_out), as `into` wants it, which learns the same."""
+        p = self.averaged(a, into)
         total = np.zeros(p.shape[1:])
         for weight, each in zip(weights, p, strict=True):
             total += weight * each
-        return self.said(total).astype(a.dtype)
+        return total
 
-    def averaged(self, a: Array) -> Array:
-        """What is averaged of outputs a (…, n, n_out) of several nets: (…, n, parts of it, columns) in float64."""
+    def averaged(self, a: Array, into: Head | None = None) -> Array:
+        """What is averaged of outputs a (…, n, n_out) of several nets: (…, n, parts of it, columns) in float64.
+
+        `into`: of which target numbers are standardised ones; by default this one's.
+        """
         loss, parts = self.loss, len(self.loss.parts)
         apart = a.astype(np.float64).reshape(*a.shape[:-1], parts, -1)
         values = {part: np.ascontiguousarray(apart[..., i, :]) for i, part in enumerate(loss.parts)}
         p = [np.asarray(evaluate(each, values)) for each in loss.averaged(loss.symbols)]
         if isinstance(self.target, Numbers):
-            p = [x if said.spread else self.target.within(x) for x, said in zip(p, loss.said, strict=False)]
+            target, given = self.target, (self if into is None else into).target
+            kept = [(x if said.spread else target.within(x), said) for x, said in zip(p, loss.said, strict=False)]
+            p = [target.moved(x, given, spread=said.spread) for x, said in kept]
         return np.stack(p, axis=-2)
 
     def said(self, p: Array) -> Array:

@@ -22,7 +22,7 @@ from fcnet.training.events import Epoch, Notice, Progress
 from fcnet.training.loop import Plan, train
 from fcnet.training.prepare import Prepared
 from fcnet.training.program import Forward
-from fcnet.training.scoring import Held, Mixed, Outputs, Scorer
+from fcnet.training.scoring import Held, Mixed, Outputs, Scorer, Voices
 from fcnet.training.solving import solve
 from fcnet.training.state import taken
 
@@ -128,7 +128,8 @@ class Pack:
         places = [each.place for each in chosen]
         own = taken(best.θ, places), taken(best.q, places)
         forward = Forward(self.backend, network.only(places), *own, SCORED)
-        return self._scorer(Mixed(forward, self.prepared.head, [each.weight for each in chosen]))
+        head = self.prepared.head
+        return self._scorer(Mixed([Voices(forward, head, tuple(each.weight for each in chosen))], head))
 
     def _scorer(self, outputs: Outputs, alone: str | None = None) -> Scorer:
         data, prepared = self.prepared.data, self.prepared

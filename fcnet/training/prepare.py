@@ -21,7 +21,8 @@ from fcnet.backends.ops import Apply, Array, Words, ref
 from fcnet.config.contradictions import fitted_on_validation
 from fcnet.config.recipes import Facts
 from fcnet.config.schema import Config
-from fcnet.data import Dataset, Encoder, Target
+from fcnet.data import Dataset, Encoder, Folded, Target
+from fcnet.data.options import Folds
 from fcnet.data.source import MemorySource
 from fcnet.errors import ConfigError
 from fcnet.metrics import Metric, chosen
@@ -56,6 +57,22 @@ class Prepared:
     update: Updater
     batch_size: int
     threads: int
+    folds: Folded | None = None
+    """Where there are folds, all of them; the data and the rest are those of one."""
+
+    def fold(self, i: int) -> Prepared:
+        """The run of one of the folds."""
+        assert self.folds is not None
+        settled = build.Settled(self.settings, self.head.loss, self.batch_size, self.threads)
+        return _made(self.settings, self.folds.fold(i), self.metrics, settled, self.folds)
+
+    @property
+    def recorded(self) -> Config:
+        """The config as it is to be written down: with folds the columns have the levels of all rows."""
+        if self.folds is None:
+            return self.settings
+        levels = self.folds.whole.encoder.levels
+        return replace(self.settings, network=build.of_levels(self.settings.network, levels))
 
     def alone(self) -> Prepared:
         """The run of its first net."""
@@ -83,6 +100,7 @@ class Prepared:
             training_rows=len(self.data.parts["train"]),
             scored_rows=max(parts),
             validation_rows=len(self.data.parts["validation"]),
+            **({} if self.folds is None else {"folds": len(self.folds), "table": self.folds.bytes}),
         )
 
     def work(self) -> choice.Work:
@@ -165,17 +183,13 @@ def prepare(
     if data is None:
         refuse_table(config.data, Path(), config.dtype)
     learnt = "numbers" if config.loss == "auto" else config.loss.learns
-    loaded = tables.load(
-        config.data,
-        config.preprocess,
-        dtype=config.dtype,
-        learnt=learnt,
-        data=data,
-        order=order,
-        fitted=fitted,
-        strict=strict,
-        poll=poll,
-    )
+    given: dict[str, Any] = {"dtype": config.dtype, "learnt": learnt, "data": data, "order": order, "strict": strict}
+    cv = Folds(config.cv) if isinstance(config.cv, int) else config.cv
+    folds = None if cv is None else tables.folded(config.data, config.preprocess, cv, poll=poll, **given)
+    if folds is None:
+        loaded = tables.load(config.data, config.preprocess, fitted=fitted, poll=poll, **given)
+    else:
+        loaded = folds.fold(folds.largest)
     config = configs.settled(config, Facts.of(loaded))
     validated = len(loaded.parts["validation"]) > 0
     stopping = config.training.early_stopping
@@ -185,26 +199,34 @@ def prepare(
     for key in () if validated else fitted_on_validation(config):
         raise ConfigError("is fitted on a validation part, and the split column has none", key=key)
     settled = build.resolve(
-        replace(config, data=loaded.resolved),
+        replace(config, data=loaded.resolved, cv=cv),
         loaded.target.task,
         len(loaded.parts["train"]),
         validated,
         threads,
         numbers=loaded.encoder.numbers,
-        levels=loaded.encoder.levels,
+        levels=(loaded if folds is None else folds.whole).encoder.levels,
     )
     metrics = chosen(config.metrics, loaded.target.task)
     settings = replace(settled.config, metrics=[metric.name for metric in metrics])
     configs.recheck(settings, config.name)
+    return _made(settings, loaded, metrics, settled, folds)
+
+
+def _made(
+    settings: Config, loaded: Dataset, metrics: tuple[Metric, ...], settled: build.Settled, folds: Folded | None
+) -> Prepared:
+    """The run of a settled config on these data."""
     head = Calibrator.given(settings).applied(Head(settled.loss, loaded.target))
     encoder, driven = loaded.encoder, build.driven(settings.schedules)
+    settings = replace(settings, network=build.of_levels(settings.network, encoder.levels))
     shape = encoder.n_in, head.n_out, head.loss
     network = build.network(settings.network, *shape, driven=driven, n_cat=len(encoder.levels))
     average = None if settings.average is None else settings.average.decay
     update = Updater(settings.optimizer, network.layout, settings.training.clip_norm, average)
     if of_objective(settings.optimizer):
         _refuse_changing(network, head)
-    prepared = Prepared(settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads)
+    prepared = Prepared(settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads, folds)
     return prepared.of(settings)
 
 

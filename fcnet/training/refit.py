@@ -16,6 +16,8 @@ from fcnet.training.prepare import Prepared
 def unsound(prepared: Prepared) -> str | None:
     """Why the length that was best on validation may not be the best for all rows; None where it may well be."""
     data = prepared.settings.data
+    if prepared.folds is not None:
+        return "the nets of the folds have learnt from all rows between them"
     if not len(prepared.data.parts["validation"]):
         return "there are no validation rows"
     if isinstance(data.validation, str) or data.split.by != "random":

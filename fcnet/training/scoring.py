@@ -14,8 +14,8 @@ from fcnet.data.source import fill_targets
 from fcnet.metrics import CELLS, Decided, Metric, score
 from fcnet.nn.losses import value
 from fcnet.nn.rows import Rows
+from fcnet.records import dataclass
 from fcnet.training.head import Head
-from fcnet.training.program import Forward
 
 HELD = 4096
 """Rows that are scored at a time where it was computed before what a net says of them."""
@@ -33,16 +33,35 @@ class Outputs(Protocol):
         ...
 
 
-class Mixed:
-    """What one net would say that predicts the weighted mean of what the nets of a pack predict."""
+@dataclass(frozen=True)
+class Voices:
+    """Nets over the same inputs, each with its weight, and the head that they learnt with; `share`: which of the inputs
+    these are, None for all."""
 
-    def __init__(self, forward: Forward, head: Head, weights: Sequence[float]) -> None:
-        self.forward, self.head, self.weights = forward, head, tuple(weights)
+    forward: Outputs
+    head: Head
+    weights: tuple[float, ...]
+    share: Mapping[str, slice] | None = None
+
+    def summed(self, inputs: Rows, rows: Array | None, into: Head) -> Array:
+        """As `Head.summed`."""
+        if self.share is not None:
+            inputs = Rows(*(array[:, self.share[name]] for name, array in inputs.arrays.items()))
+        a = self.forward(inputs, rows)
+        return self.head.summed(a.reshape(len(self.weights), *a.shape[-2:]), self.weights, into)
+
+
+class Mixed:
+    """What one net with this head would say that predicts the weighted mean of what all these nets predict."""
+
+    def __init__(self, voices: Sequence[Voices], head: Head) -> None:
+        self.voices, self.head, forward = tuple(voices), head, voices[0].forward
         self.n_out, self.dtype, self.rows = forward.n_out, forward.dtype, forward.rows
 
     def __call__(self, inputs: Rows, rows: Array | None = None) -> Array:
         """(n, n_out)."""
-        return self.head.mixed(self.forward(inputs, rows), self.weights)
+        first, *others = (each.summed(inputs, rows, self.head) for each in self.voices if any(each.weights))
+        return self.head.said(sum(others, first)).astype(self.dtype)
 
 
 class Held:

@@ -11,7 +11,7 @@ from fcnet import config as configs
 from fcnet.config.recipes import QUALITIES, RECIPES
 from fcnet.training.prepare import Prepared, prepare
 from fcnet.training.program import Forward
-from fcnet.training.scoring import Mixed, Scorer
+from fcnet.training.scoring import Mixed, Scorer, Voices
 
 ROWS = 96
 """Rows of the tables that stand in for the user's, and of those that are scored."""
@@ -37,8 +37,8 @@ def warm(prepared: Prepared, batch: int) -> None:
             if row < source.n:
                 program.run(source, scalars, prepared.batch_size)
         forward = Forward(backend, prepared.network, state.scored, state.q, batch)
-        weights = [1 / n for n in prepared.network.members for _ in range(n)]
-        outputs = Mixed(forward, prepared.head, weights) if weights else forward
+        weights = tuple(1 / n for n in prepared.network.members for _ in range(n))
+        outputs = Mixed([Voices(forward, prepared.head, weights)], prepared.head) if weights else forward
         rows = data.parts["train"][:ROWS]
         guess = data.target.guess(data.y[rows], None)
         about = (data.inputs, data.y, data.w), data.row_weights
