@@ -375,6 +375,14 @@ def _own_files(net: Predictor) -> tuple[Data, list[str], dict[str, Path]]:
     return section, [entry.sha256 for entry in wanted], found
 
 
+def _inputs(net: Predictor) -> list[Path]:
+    """The files that a page about a run is made of: its own, and those of its data that are there."""
+    found = [net.path, *(net.path.parent / name for name in folder.READ)]
+    with contextlib.suppress(FcnetError):
+        found += _own_files(net)[2].values()
+    return found
+
+
 def page(run: Path | None = None, data: object = None) -> tuple[str, dict[str, Any]]:
     """The page of a run (the newest complete one by default), and of which checkpoint it is.
 
@@ -400,10 +408,11 @@ def page(run: Path | None = None, data: object = None) -> tuple[str, dict[str, A
 def report(run: Path | None = None, output: Path | None = None, data: object = None) -> dict[str, Any]:
     """Write the page of a run into its folder, or to `output`; what was done. See `page`."""
     checkpoint = folder.resolve(run)
-    replaced = files.check_output(output, [checkpoint]) if output else []
+    inputs = _inputs(Predictor.read(checkpoint)) if output else [checkpoint]
+    replaced = files.check_output(output, inputs) if output else []
     text, done = page(run, data)
     path = output or checkpoint.parent / REPORT
-    files.write_file(path, text.encode(), [checkpoint])
+    files.write_file(path, text.encode(), inputs)
     return {"report": str(files.near(path.resolve())), **done, "notices": [*replaced, *done["notices"]]}
 
 
@@ -427,10 +436,11 @@ def compare(runs: Sequence[Path], output: Path | None = None) -> dict[str, Any]:
             found = comparison.differences(compared, judged, part)
         except DataError as error:
             why = f"the rows are not there any more ({error.problems[0]})"
-    notices = files.check_output(output, [each.net.path for each in compared]) if output else []
+    inputs = [path for each in compared for path in _inputs(each.net)] if output else []
+    notices = files.check_output(output, inputs) if output else []
     told = comparison.record(compared, part, why, found, notices)
     if output:
-        files.write_file(output, comparison_page.page(told, compared).encode(), [each.net.path for each in compared])
+        files.write_file(output, comparison_page.page(told, compared).encode(), inputs)
     return told
 
 

@@ -9,7 +9,7 @@ import click
 
 from fcnet import signals
 from fcnet.cli import streams
-from fcnet.cli.command import FILE, Command, as_json, talk
+from fcnet.cli.command import FILE, Command, as_json, keys, talk
 
 EXAMPLE = """
 fcnet bench config.yaml
@@ -21,6 +21,7 @@ fcnet bench config.yaml --json
 @click.command(cls=Command, example=EXAMPLE, short_help="Time a training step, layer by layer.")
 @click.argument("config", type=FILE, metavar="CONFIG.yaml")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
+@keys
 @as_json
 @talk
 def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, verbose: bool) -> None:

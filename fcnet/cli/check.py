@@ -10,7 +10,7 @@ import click
 
 from fcnet import signals
 from fcnet.cli import streams
-from fcnet.cli.command import FILE, Command, as_json, talk
+from fcnet.cli.command import FILE, Command, as_json, keys, talk
 from fcnet.errors import escape
 
 EXAMPLE = """
@@ -22,6 +22,7 @@ fcnet check config.yaml network.layers=[64,64] training.batch_size=128
 @click.command(cls=Command, example=EXAMPLE, short_help="Look at config, data, net and gradient before training.")
 @click.argument("config", type=FILE, metavar="CONFIG.yaml")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
+@keys
 @as_json
 @talk
 def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, verbose: bool) -> None:

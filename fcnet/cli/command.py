@@ -14,6 +14,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
+KEYS = "fcnet.keys"
+"""Where a context keeps the KEY=VALUE that options said."""
+MAX_SEED = 100  # digits, far more than the config allows, which says so
+
+
 class _FolderPath(click.Path):
     """A path for which the shell offers folders."""
 
@@ -64,6 +69,69 @@ class Command(click.Command):
             if said is None:
                 raise
             raise click.UsageError(said, ctx) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; what options of keys say comes behind what is said as KEY=VALUE."""
+        if said := ctx.meta.get(KEYS):
+            taking = "overrides" if "overrides" in ctx.params else "arguments"
+            ctx.params[taking] = (*ctx.params[taking], *said)
+        return super().invoke(ctx)
+
+
+def _minutes(value: str) -> str:
+    """A time span such as 90s, 30m, 1h30m or 2d, in minutes."""
+    from fcnet.config.spans import seconds
+
+    found = seconds(value)
+    if found is None:
+        raise click.BadParameter(f'"{value}" is not a time; write 90s, 30m, 2h or 1h30m')
+    return repr(found / 60)
+
+
+def _span(value: str) -> str:
+    """A time span, as it is written."""
+    _minutes(value)
+    return value
+
+
+def _seed(value: str) -> str:
+    """A whole number from 0 on."""
+    if not (value.isascii() and value.isdecimal()):
+        raise click.BadParameter(f'"{value}" is not a whole number from 0')
+    return str(int(value[:MAX_SEED]))
+
+
+def _set(key: str, read: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, str | None], None]:
+    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            ctx.meta.setdefault(KEYS, []).append(f"{key}={read(value)}")
+
+    return callback
+
+
+def keys(command: F) -> F:
+    """Options that set a key of the config each."""
+    options = (
+        ("--quality", "fast|default|best", "quality", str, "How good against how fast: quality=…"),
+        ("--seed", "N", "seed", _seed, "The seed of weights, shuffling and dropout: seed=N."),
+        (
+            "--budget",
+            "TIME",
+            "training.budget",
+            _span,
+            "Plan the run to be done within this time (60s, 10m): training.budget=TIME.",
+        ),
+        (
+            "--max-time",
+            "TIME",
+            "training.max_minutes",
+            _minutes,
+            "Stop after this time (90s, 30m, 2h) with a checkpoint, exit 75: training.max_minutes.",
+        ),
+    )
+    for name, value, key, read, said in reversed(options):
+        command = click.option(name, metavar=value, callback=_set(key, read), expose_value=False, help=said)(command)
+    return command
 
 
 def write_example(example: str, formatter: click.HelpFormatter) -> None:

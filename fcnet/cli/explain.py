@@ -10,7 +10,7 @@ import click
 
 from fcnet import files, signals
 from fcnet.cli import streams
-from fcnet.cli.command import FILE, FILE_NAME, Command, talk
+from fcnet.cli.command import FILE, FILE_NAME, Command, keys, talk
 from fcnet.errors import FcnetError, escape
 
 EXAMPLE = """
@@ -29,6 +29,7 @@ fcnet explain config.yaml -o explained.html
     metavar="FILE.html",
     help="Write one self-contained page instead; - is stdout.",
 )
+@keys
 @talk
 def command(config: Path, overrides: tuple[str, ...], output: str | None, quiet: bool, verbose: bool) -> None:
     """Take one training step of this very net apart: forward, loss, backward, update.
@@ -38,11 +39,12 @@ def command(config: Path, overrides: tuple[str, ...], output: str | None, quiet:
     are shown; -v shows all. A check that fails is exit 1.
     """
     from fcnet import config as configs
+    from fcnet.config import paths
     from fcnet.reports import explain, explain_page, explain_text
 
     with signals.raising(), configs.locating(config, overrides):
         settings = configs.load(config, overrides)
-        inputs = [config, Path(settings.data.train)]
+        inputs = [config, *paths.tables(settings.data)]
         file = None if output in (None, "-") else Path(str(output))
         replaced = files.check_output(file, inputs) if file else []
         found = explain.explanation(settings, verbose)

@@ -10,6 +10,7 @@ import click
 from fcnet import signals
 from fcnet.cli import streams
 from fcnet.cli.command import FILE, Command, as_json, talk
+from fcnet.errors import UsageError
 from fcnet.reports.text import count
 
 EXAMPLE = """
@@ -23,7 +24,7 @@ FORMATS = ["onnx", "c", "python"]
 
 @click.command(cls=Command, example=EXAMPLE, short_help="Write a net for elsewhere: ONNX, C, Python.")
 @click.argument("checkpoint", required=False, type=FILE)
-@click.option("--format", "format_", type=click.Choice(FORMATS), required=True, help="What to write.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="What to write.")
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="The file to write; default: the run's name.")
 @click.option(
     "--strings",
@@ -35,7 +36,7 @@ FORMATS = ["onnx", "c", "python"]
 @talk
 def command(
     checkpoint: Path | None,
-    format_: str,
+    format_: str | None,
     output: Path | None,
     strings: Literal["in-graph", "codes"],
     json_: bool,
@@ -47,6 +48,8 @@ def command(
     CHECKPOINT is a file or a run folder, which stands for its best.npz; without it, the newest complete run under
     runs/ is taken. What is written is checked against the predictions of the checkpoint first.
     """
+    if format_ is None:
+        raise UsageError(f"--format is missing: write --format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     from fcnet.export import export
     from fcnet.runs import folder
     from fcnet.runs.model import Predictor

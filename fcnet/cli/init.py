@@ -8,7 +8,7 @@ import click
 
 from fcnet import signals
 from fcnet.cli import streams
-from fcnet.cli.command import CONFIGS, FILE, FILE_NAME, Command, talk
+from fcnet.cli.command import CONFIGS, FILE, FILE_NAME, Command, keys, talk
 from fcnet.errors import InUseError, UsageError
 
 EXAMPLE = """
@@ -31,6 +31,7 @@ fcnet init people.csv --target income optimizer.lr=0.01 -o configs/income.yaml
     help="The config; - is stdout.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a config that is there.")
+@keys
 @talk
 def command(
     source: Path,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from fcnet import signals
-from fcnet.cli.command import CONFIGS, FILE_NAME, FOLDER_NAME, Command, as_json, strict, talk
+from fcnet.cli.command import CONFIGS, FILE_NAME, FOLDER_NAME, Command, as_json, keys, strict, talk
 from fcnet.errors import CheckpointError, Stopped, UsageError, escape
 
 if TYPE_CHECKING:
@@ -26,34 +26,6 @@ fcnet train people.csv --target income --quality best
 fcnet train config.yaml --progress jsonl=run.jsonl
 zcat people.csv.gz | fcnet train - --target income
 """
-
-MAX_SEED = 100  # digits, far more than the config allows, which says so
-
-
-def _minutes(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """A time span such as 90s, 30m, 1h30m or 2d, in minutes."""
-    if value is None:
-        return None
-    from fcnet.config.spans import seconds
-
-    found = seconds(value)
-    if found is None:
-        raise click.BadParameter(f'"{value}" is not a time; write 90s, 30m, 2h or 1h30m', ctx, param)
-    return found / 60
-
-
-def _budget(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """A time span, as it is written."""
-    _minutes(ctx, param, value)
-    return value
-
-
-def _seed(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """A whole number from 0 on."""
-    if value is not None and not (value.isascii() and value.isdecimal()):
-        raise click.BadParameter(f'"{value}" is not a whole number from 0', ctx, param)
-    return None if value is None else int(value[:MAX_SEED])
-
 
 WAYS = "auto, none, jsonl, jsonl=FILE or tensorboard=FOLDER"
 
@@ -71,20 +43,6 @@ def _ways(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 @click.command(cls=Command, example=EXAMPLE, short_help="Train a net, leave a run folder.")
 @click.argument("arguments", nargs=-1, type=FILE_NAME, metavar="[CONFIG.yaml | DATA.csv] [KEY=VALUE ...]")
 @click.option("--target", multiple=True, metavar="COLUMN", help="With a table: the column to predict; several: repeat.")
-@click.option("--quality", metavar="fast|default|best", help="How good against how fast: quality=…")
-@click.option("--seed", metavar="N", callback=_seed, help="The seed of weights, shuffling and dropout: seed=N.")
-@click.option(
-    "--budget",
-    metavar="TIME",
-    callback=_budget,
-    help="Plan the run to be done within this time (60s, 10m): training.budget=TIME.",
-)
-@click.option(
-    "--max-time",
-    metavar="TIME",
-    callback=_minutes,
-    help="Stop after this time (90s, 30m, 2h) with a checkpoint, exit 75.",
-)
 @click.option("-o", "--output", type=FOLDER_NAME, metavar="DIR", help="The folder that holds the runs; default: runs.")
 @click.option(
     "--resume",
@@ -102,6 +60,7 @@ def _ways(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
     callback=_ways,
     help=f"How the run is followed: {WAYS}; several: repeat.",
 )
+@keys
 @strict
 @as_json
 @talk
@@ -130,10 +89,6 @@ def _train(
     began: float | None,
     progress: list[tuple[str, str]],
     target: tuple[str, ...],
-    quality: str | None,
-    seed: int | None,
-    budget: str | None,
-    max_time: float | None,
     output: str | None,
     strict: bool,
     json_: bool,
@@ -146,14 +101,6 @@ def _train(
     if resume is not None and overwrite:
         raise UsageError("--resume goes on with a run and --overwrite replaces it; give one of them")
     source, overrides = _split(arguments)
-    if quality is not None:
-        overrides.append(f"quality={quality}")
-    if seed is not None:
-        overrides.append(f"seed={seed}")
-    if budget is not None:
-        overrides.append(f"training.budget={budget}")
-    if max_time is not None:
-        overrides.append(f"training.max_minutes={max_time!r}")
     if output is not None:
         overrides.append(f"output={json.dumps(output)}")
     from fcnet import api, extras

@@ -9,7 +9,7 @@ import click
 
 from fcnet import signals
 from fcnet.cli import streams
-from fcnet.cli.command import FILE, Command, as_json, talk
+from fcnet.cli.command import FILE, Command, as_json, keys, talk
 
 EXAMPLE = """
 fcnet warmup
@@ -20,6 +20,7 @@ fcnet warmup config.yaml network.layers=[512,512]
 @click.command(cls=Command, example=EXAMPLE, short_help="Compile kernels before a run needs them.")
 @click.argument("config", required=False, type=FILE, metavar="[CONFIG.yaml]")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
+@keys
 @as_json
 @talk
 def command(config: Path | None, overrides: tuple[str, ...], json_: bool, quiet: bool, verbose: bool) -> None:

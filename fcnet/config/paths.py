@@ -16,6 +16,12 @@ DATA_FILES = ("train", "validation", "test", "teacher")
 MAX_PATH = 4096  # what Linux takes in one call
 
 
+def tables(data: Data) -> list[FilePath]:
+    """The files that a config's data are in."""
+    named = (getattr(data, key) for key in DATA_FILES)
+    return [FilePath(value).expanduser() for value in named if isinstance(value, str)]
+
+
 def resolved(config: Config, tree: Tree, base: FilePath) -> Config:
     """The config with paths that are right from the working directory.
 

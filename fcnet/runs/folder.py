@@ -29,6 +29,8 @@ VALIDATED = "validated.npz"
 
 _OURS = {BEST, LAST, VALIDATED, PREDICTIONS, SUMMARY, ENVIRONMENT, LOG, "metrics.csv", "config.yaml", "report.html"}
 _TICK = timedelta(microseconds=1)
+READ = sorted(_OURS - {"report.html"})
+"""Those that say what a run is; whatever is written about it must not replace them."""
 _MOST_NOTES = 1 << 20  # bytes of an environment.json that are looked at
 
 
