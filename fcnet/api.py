@@ -318,6 +318,8 @@ def _evaluate(net: Predictor, data: object, split: str | None, strict: bool, *, 
     if source is not None:
         loaded = tables.score(source, net.config.data, net.encoder, net.target, strict=strict)
         part, shown = "test", str(files.near(source)) if isinstance(source, Path) else "data"
+    elif net.config.cv is not None and (split or ("test" if _tested(net) else "validation")) == "validation":
+        return _out_of_fold(net, guess, important=important)
     else:
         loaded, part, shown = _own_data(net, split)
     scores = net.scores(loaded, part, guess)
@@ -332,6 +334,41 @@ def _evaluate(net: Predictor, data: object, split: str | None, strict: bool, *, 
         **weighted_by(loaded),
         **scores,
         **({"importance": importance(net, loaded, part)} if important else {}),
+    }
+
+
+def _tested(net: Predictor) -> bool:
+    """Whether the run has a test part."""
+    return origin.parts(net.header, net.path)["test"].rows > 0
+
+
+def _out_of_fold(net: Predictor, guess: Array, *, important: bool) -> dict[str, Any]:
+    """The scores of a run of folds on the rows that it was trained on, each by the nets that have not seen it."""
+    cv, section = net.config.cv, net.config.data
+    assert cv is not None
+    assert not isinstance(cv, int)
+    if important:
+        why = "importance goes by rows that no net has learnt from, and the run has no test part; give some with --data"
+        raise UsageError(f"--importance: {why}")
+    section, shas, found = _own_files(net)
+    learnt = "numbers" if isinstance(net.config.loss, str) else net.config.loss.learns
+    order = [feature.name for feature in net.encoder.features]
+    about: dict[str, Any] = {"dtype": net.config.dtype, "learnt": learnt, "order": order}
+    folds = tables.folded(section, net.config.preprocess, cv, **about)
+    whole, parts = folds.whole, origin.parts(net.header, net.path)
+    if [file.sha256 for file in whole.files] != shas or whole.part_hashes["train"] != parts["train"].sha256:
+        raise DataError("the rows are not those of the training; name a file with --data", file=section.train)
+    scores, rows = net.scores_out_of_fold(folds, guess)
+    return {
+        "name": net.header["name"],
+        "checkpoint": str(net.path),
+        "epoch": net.header["epoch"],
+        "part": "validation",
+        "rows": rows,
+        "data": str(found["train"]),
+        "notices": extras.notices(),
+        **weighted_by(whole),
+        **scores,
     }
 
 

@@ -106,6 +106,7 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
     recipe: str | None = _key("recipe")
     ensemble: int | None = _key("ensemble")
     members: Mapping[str, Any] | None = _key("members")
+    cv: int | Mapping[str, Any] | None = _key("cv")
     layers: Sequence[Any] | None = _key("network.layers")
     activation: str | Mapping[str, Any] | None = _key("network.activation")
     dropout: float | None = _key("network.dropout")

@@ -18,7 +18,7 @@ from fcnet.backends.base import Backend
 from fcnet.backends.offer import ProductShapes
 from fcnet.backends.ops import Array
 from fcnet.config.schema import Config
-from fcnet.data import Dataset
+from fcnet.data import Dataset, Folded
 from fcnet.data.encode import Encoder
 from fcnet.data.target import Target
 from fcnet.errors import CheckpointError, FcnetError
@@ -30,6 +30,7 @@ from fcnet.runs import checkpoint
 from fcnet.runs.predictions import Covering
 from fcnet.training import build
 from fcnet.training.calibration import Calibrator
+from fcnet.training.folds import Heard
 from fcnet.training.head import Head
 from fcnet.training.program import Forward
 from fcnet.training.scoring import Mixed, Outputs, Scorer, Voices, summary
@@ -356,6 +357,30 @@ class Predictor:
             return lambda p: ()
         limits = self.calibration.limits(coverage, str(self.path))
         return lambda p: self.head.covering(p, limits)
+
+    def heard(
+        self,
+        backend: Backend,
+        folds: Folded,
+        known: Mapping[int, Dataset] = {},
+        poll: Callable[[], object] = lambda: None,
+    ) -> Heard:
+        """What the nets of each fold say of its own rows; `known`: data of folds that need not be encoded again."""
+        found = Heard(len(folds.whole.inputs), self.head)
+        for fold, voices in enumerate(self.voices(backend)):
+            poll()
+            shares = tuple(net.share for net in self.nets if net.fold == fold)
+            with np.errstate(all="ignore"):
+                found.hear(known[fold] if fold in known else folds.fold(fold), voices, shares)
+        return found
+
+    def scores_out_of_fold(self, folds: Folded, guess: Array) -> tuple[dict[str, Any], int]:
+        """Loss and metrics, as in metrics.json, of rows by nets that have not seen them, and how many these are."""
+        with self.engine() as engine:
+            found, data = self.heard(engine.backend, folds), folds.whole
+            about = self.head, self.metrics, guess, (data.inputs, data.y, data.w), data.row_weights
+            scorer = Scorer(engine.backend, found.others(self.config.dtype), *about)
+            return summary(*scorer(found.rows, intervals=True)), len(found.rows)
 
     def scores(self, data: Dataset, part: str, guess: Array) -> dict[str, Any]:
         """Loss and metrics, as in metrics.json, of a part; `guess` is as Scorer wants it."""

@@ -40,7 +40,6 @@ from fcnet.training.budget import fitting
 from fcnet.training.calibration import fit, thinned
 from fcnet.training.estimate import refuse
 from fcnet.training.events import Epoch, Event, Finished, Glance, Notice, Progress, Saving, Started
-from fcnet.training.folds import Heard
 from fcnet.training.head import Head
 from fcnet.training.loop import Plan
 from fcnet.training.pack import Pack
@@ -480,12 +479,7 @@ class _Session:
         assert folds is not None
         model = Predictor(checkpoint.parse(saver.packed(), self.run.path / folder.BEST))
         backend, settings = self.ready.backend, self.ready.prepared.settings
-        heard = Heard(len(data.inputs), model.head)
-        for fold, voices in enumerate(model.voices(backend)):
-            self.watch.poll()
-            shares = tuple(net.share for net in model.nets if net.fold == fold)
-            with np.errstate(all="ignore"):
-                heard.hear(self.data if fold == saver.fold else folds.fold(fold), voices, shares)
+        heard = model.heard(backend, folds, {saver.fold or 0: self.data}, self.watch.poll)
         rows, dtype = heard.rows, settings.dtype
         outputs, some = heard.others(dtype), thinned(heard.rows, model.head.n_out)
         w = None if data.row_weights is None else data.row_weights[some]
@@ -629,6 +623,8 @@ class _Session:
         words = ["fcnet", "train", f"--resume={self.run.path}", more]
         how = f"to go on: {shlex.join(words)}" if kept else f"resume it with {more} to go on"
         settings = self.ready.prepared.settings
+        if self.prepared.folds is not None:
+            how = f"a new run with {more} may be better"
         if settings.training.budget is not None:
             how = "for more give it a longer training.budget"
         elif (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcnet.data.options import Split
-from fcnet.data.split import rows_hash
+from fcnet.data.split import folds_at_random, folds_in_time, folds_of_groups, rows_hash
 from fcnet.errors import ConfigError, DataError
 
 
@@ -256,3 +256,62 @@ def test_any_split_is_a_partition_near_its_fractions(n, validation, test, k, see
         assert len(split["train"])
     assert abs(len(parts["validation"]) - n * validation) <= 1.5
     assert (len(parts["test"]) > 0) == (test > 0)
+
+
+@pytest.mark.parametrize(("n", "folds", "repeats"), [(20, 5, 1), (23, 4, 2), (2, 2, 1), (101, 10, 1)])
+def test_each_row_is_held_out_once_in_each_repeat(n: int, folds: int, repeats: int) -> None:
+    """Folds differ by one row at most; another repeat, and another seed, deals them out otherwise."""
+    held, alone = folds_at_random(n, folds, repeats, 0, None)
+
+    assert len(held) == folds * repeats
+    assert not len(alone)
+    for repeat in range(repeats):
+        own = held[repeat * folds : (repeat + 1) * folds]
+        assert sorted(np.concatenate(own).tolist()) == [*range(n)]
+        assert max(map(len, own)) - min(map(len, own)) <= 1
+    if n > 20:
+        others = folds_at_random(n, folds, 1, 1, None)[0]
+        assert [rows.tolist() for rows in others] != [rows.tolist() for rows in held[:folds]]
+    if repeats > 1:
+        assert held[0].tolist() != held[folds].tolist()
+
+
+def test_folds_have_their_share_of_each_class() -> None:
+    """As near as whole rows allow; a class of one row stays with all that learn."""
+    classes = np.repeat([0, 1, 2, 3], [47, 12, 3, 1])
+
+    held, alone = folds_at_random(63, 5, 1, 7, classes)
+
+    assert alone.tolist() == [62]
+    assert sorted(np.concatenate(held).tolist()) == [*range(62)]
+    for label in range(4):
+        counts = [int((classes[rows] == label).sum()) for rows in held]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_groups_are_not_separated() -> None:
+    """And the folds are as even as whole groups allow."""
+    groups = np.array([0] * 9 + [1] * 5 + [2] * 5 + [3] * 4 + [4] * 4 + [5] * 3)
+
+    held = folds_of_groups(groups, 3, 1, 0)
+
+    assert sorted(np.concatenate(held).tolist()) == [*range(30)]
+    assert sorted(map(len, held)) == [9, 9, 12]
+    assert sum(len(set(groups[rows].tolist())) for rows in held) == 6, "each group is in one fold"
+
+
+def test_folds_in_time_are_judged_on_later_rows() -> None:
+    """Blocks of one size in the order of time, whatever the order of the rows; equal times stay together."""
+    times = np.array([5.0, 1, 4, 2, 3, 6, 7, 8])
+
+    found = folds_in_time(times, 3)
+    tied = folds_in_time(np.array([1.0, 1, 1, 2, 2, 2, 2, 3]), 2)
+
+    assert found is not None
+    assert [[times[rows].tolist() for rows in pair] for pair in found] == [
+        [[1, 2], [4, 3]],
+        [[1, 4, 2, 3], [5, 6]],
+        [[5, 1, 4, 2, 3, 6], [7, 8]],
+    ]
+    assert tied is None, "the second of three blocks would begin and end with the same time"
+    assert folds_in_time(np.ones(9), 2) is None
