@@ -45,7 +45,7 @@ from fcnet.training.loop import Plan
 from fcnet.training.pack import Pack
 from fcnet.training.prepare import Prepared, prepare
 from fcnet.training.refit import refit, unsound
-from fcnet.training.scoring import Scorer, summary, weighted_by
+from fcnet.training.scoring import Remembered, Scorer, summary, weighted_by
 from fcnet.training.state import State
 
 Stop = Callable[[], int | None]
@@ -646,6 +646,7 @@ class _Session:
             **self.saver.nets(last=False),
         }
         scorer = self._scorer()
+        scorer.forward = Remembered(scorer.forward, len(self.data.inputs))  # for what calibration is about to change
         for name, rows in self.data.parts.items():
             done[name] = summary(*scorer(rows, intervals=name != "train")) if len(rows) else None
         flat = scorer.flat(self.data.parts["train"])

@@ -78,6 +78,24 @@ class Held:
         return self.a if rows is None else self.a[self._place[rows]]
 
 
+class Remembered:
+    """What `outputs` say, asked once for each row of so many in `total`; each time where that is too much to keep."""
+
+    def __init__(self, outputs: Outputs, total: int) -> None:
+        self.outputs, self.n_out, self.dtype, self.rows = outputs, outputs.n_out, outputs.dtype, outputs.rows
+        kept = total if total * self.n_out <= CELLS else 0
+        self._a, self._known = np.empty((kept, self.n_out), self.dtype), np.zeros(kept, bool)
+
+    def __call__(self, inputs: Rows, rows: Array | None = None) -> Array:
+        """(n, n_out)."""
+        if rows is None or not len(self._known):
+            return self.outputs(inputs, rows)
+        if not self._known[rows].all():
+            self._a[rows] = self.outputs(inputs, rows)
+            self._known[rows] = True
+        return self._a[rows]
+
+
 class Scorer:
     """Loss and metrics of any rows of a data set by what `forward` says of them.
 

@@ -12,12 +12,12 @@ from fcnet import api
 from fcnet.backends.numpy import NumpyBackend
 from fcnet.data.target import Binary
 from fcnet.files import Folder
-from fcnet.metrics import chosen
+from fcnet.metrics import CELLS, chosen
 from fcnet.nn.losses import BinaryCrossEntropy, CrossEntropy
 from fcnet.nn.rows import Rows
 from fcnet.runs import checkpoint
 from fcnet.training.head import Head
-from fcnet.training.scoring import Scorer
+from fcnet.training.scoring import Remembered, Scorer
 
 N = 300
 rng = np.random.default_rng(3)
@@ -191,3 +191,23 @@ def test_a_checkpoint_of_before_keeps_its_majority(place):
     old = api.evaluate(run / "old.npz", data=table)
 
     assert old["accuracy"]["trivial"] == now == pytest.approx(np.mean(~RARE))
+
+
+@pytest.mark.parametrize(("total", "asked"), [(10, [[2, 5], [7]]), (CELLS, [[2, 5], [5, 7], [2, 5]])])
+def test_a_row_is_asked_about_once_where_the_answers_fit_into_memory(total, asked):
+    """What was said of rows before is said again without the net; of very many rows it is not kept."""
+    seen = []
+
+    class Net:
+        n_out, dtype, rows = 2, np.dtype(np.float32), 4
+
+        def __call__(self, inputs, rows=None):
+            seen.append(rows.tolist())
+            return np.stack([rows, -rows], axis=1).astype(np.float32)
+
+    said = Remembered(Net(), total)
+    answers = [said(None, np.array(rows)) for rows in ([2, 5], [5, 7] if total == CELLS else [7], [2, 5])]
+    answers[0][...] = 0
+
+    assert seen == asked
+    assert answers[2].tolist() == [[2, -2], [5, -5]]
