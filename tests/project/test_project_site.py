@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 import os
@@ -44,35 +45,110 @@ def module(name: str) -> ModuleType:
 
 
 def commands(page: Path) -> list[str]:
-    """The lines of its shell blocks."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [line.split("  #")[0] for block in blocks for line in block.splitlines()]
+    """The lines of its shell blocks, and those of its indented blocks that call fcnet."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^```sh\n(.*?)^```$|^    (fcnet [^\n]*[^&\n])$", text, re.MULTILINE | re.DOTALL)
+    return [line.split("  #")[0].strip() for block, line in found for line in (line or block).splitlines()]
 
 
 PAGES = sorted(page.stem for page in DOCS.glob("*.md") if page.stem not in ELSEWHERE and commands(page))
 
 
-@pytest.fixture
-def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with what the commands name."""
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages take for granted: `config.yaml`, `people.csv`, a teacher's and a pupil's config, some runs."""
+    folder = tmp_path_factory.mktemp("prepared")
     for name in ("data", "configs"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+        shutil.copytree(ROOT / name, folder / name)
+    lines = (ROOT / "data" / "breast_cancer.csv").read_text().splitlines()[:120]
+    (folder / "people.csv").write_text("\n".join([lines[0].replace("diagnosis", "income"), *lines[1:]]) + "\n")
+    shutil.copy(folder / "data" / "wine.csv", folder / "train.csv")
+    few = "training: {epochs: 1}\nbackend: numpy\nthreads: 1\n"
+    for name, layers in (("config", [8]), ("large", [32]), ("small", [4])):
+        data = "data: {train: train.csv, target: cultivar}\n"
+        (folder / f"{name}.yaml").write_text(f"{data}network: {{layers: {layers}}}\n{few}")
+    (folder / "my").mkdir()
+    header, cells = ",".join(["label", *(f"p{i}" for i in range(784))]), ",".join(map(str, range(784)))
+    pixels = "\n".join([header, *(f"{i % 10},{cells}" for i in range(60))]).encode()
+    for name in ("train", "test"):
+        (folder / "my" / f"{name}.csv.gz").write_bytes(gzip.compress(pixels))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(signals, "install", lambda: None)
+        ready = ["training.epochs=1", "backend=numpy", "threads=1", "-q"]
+        for _ in range(2):
+            assert main(["train", "configs/digits.yaml", *ready]) == 0
+        assert main(["train", "configs/iris.yaml", "-o", "sweep", *ready]) == 0
+        assert main(["train", "people.csv", "--target", "income", *ready]) == 0
+    return folder
+
+
+@pytest.fixture
+def clone(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with what the commands name."""
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(signals, "install", lambda: None)
     monkeypatch.setattr("os.fsync", lambda fd: None)
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*(f"docs/{page}.md" for page in PAGES), "README.md", "data/README.md"])
 def test_the_commands_of_a_page_run(page: str, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each line of its shell blocks is a command of fcnet that ends with exit code 0, in their order."""
-    for line in commands(DOCS / f"{page}.md"):
+    lines = commands(ROOT / page)
+    if page == "README.md":  # the others have a test of their own
+        lines = [line for line in lines if "people.csv" in line or "config.yaml" in line]
+    assert lines
+
+    for line in lines:
         first, name, *words = shlex.split(line)
         assert first == "fcnet", line
+        words = [each for word in words for each in (sorted(map(str, clone.glob(word))) if "*" in word else [word])]
 
         code = main([name, *words, *FEW.get(name, [])])
 
         assert code == 0, f"{line}\n{capsys.readouterr().err}"
+
+
+def configs() -> list[tuple[str, str]]:
+    """(page, the lines of a config that it shows); of a key that stands twice, each alone."""
+    found = []
+    for page in sorted(DOCS.glob("*.md")):
+        for text in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            parts = re.findall(r"^\w.*\n(?:[ #].*\n)*", text, re.MULTILINE)
+            keys = [part.partition(":")[0] for part in parts]
+            found += [(page.stem, part) for part in parts] if len({*keys}) < len(keys) else [(page.stem, text)]
+    return [(page, text) for page, text in found if not text.startswith("stages:")]
+
+
+@pytest.mark.parametrize(("page", "text"), configs())
+def test_the_configs_of_a_page_hold(page: str, text: str, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`fcnet check` finds nothing wrong with them, in a config of two classes."""
+    base = "" if text.startswith("data:") else "data: {train: data/breast_cancer.csv, target: diagnosis}\n"
+    (clone / "shown.yaml").write_text(f"{base}{text}", encoding="utf-8")
+
+    assert main(["check", "shown.yaml", "-q"]) == 0, capsys.readouterr().err
+
+
+def test_dvc_finds_what_the_page_says(clone: Path) -> None:
+    """The stage's command leaves the files that it names, with the columns that are plotted."""
+    (text,) = re.findall(r"^```yaml\n(stages:.*?)^```$", (DOCS / "progress.md").read_text(), re.MULTILINE | re.DOTALL)
+    stage = yaml.safe_load(text)["stages"]["train"]
+
+    _, *words = shlex.split(stage["cmd"])
+    assert main([*words, "training.epochs=2", "-q"]) == 0
+    named = [
+        *stage["deps"],
+        *stage["outs"],
+        *(path for key in ("params", "metrics", "plots") for each in stage[key] for path in each),
+    ]
+    assert all((clone / path).is_file() for path in named)
+    (plot,) = stage["plots"]
+    ((path, about),) = plot.items()
+    header = (clone / path).read_text().splitlines()[0].split(",")
+    assert {about["x"], about["y"]} <= {*header}
+    assert json.loads((clone / "runs/iris/metrics.json").read_text())["test"]["accuracy"]["value"] <= 1
 
 
 def test_pages_have_commands() -> None:
@@ -184,6 +260,7 @@ def test_a_run_is_recorded_in_mlflow(clone: Path, capsys: pytest.CaptureFixture[
 
     assert done.returncode == 0, done.stderr
     kept = {path.relative_to(clone / "store").parts[2:] for path in (clone / "store").rglob("*") if path.is_file()}
+    assert not find_spec("onnx") or ("artifacts", "model.onnx") in kept
     assert {("artifacts", "best.npz"), ("params", "optimizer.lr"), ("metrics", "val_loss")} <= kept
     (losses,) = (clone / "store").rglob("metrics/val_loss")
     assert len(losses.read_text().splitlines()) == 3
