@@ -14,8 +14,7 @@ from fcnet import random
 from fcnet.backends.ops import Array
 from fcnet.data import Dataset
 from fcnet.metrics import CELLS, Decided, Metric, Resampled, chosen
-from fcnet.nn.rows import Rows
-from fcnet.runs.model import Predictor
+from fcnet.runs.model import BATCH, Predictor
 
 REPEATS = 5
 """Shuffles of each column."""
@@ -42,22 +41,27 @@ def importance(net: Predictor, data: Dataset, part: str) -> dict[str, Any]:
     inputs, w = data.inputs[rows], None if data.row_weights is None else data.row_weights[rows]
     y = net.target.truths(data.y[rows])
     sign = 1 if metric.greater_is_better else -1
-    before = _seen(net, metric, inputs)
+    before = _seen(net, metric, net.probabilities(inputs))
     value, resampled = metric.value(y, before, w), Resampled(y, before, w, None)
     resamples = resampled.values(metric)
-    key = random.key(0, "importance")
+    key, n, columns = random.key(0, "importance"), len(rows), net.encoder.columns
+    losses, lost = np.zeros((len(columns), REPEATS)), np.zeros((len(columns), len(resamples)))
+    jobs = list(np.ndindex(losses.shape))
+    together = max(1, BATCH // n)  # a block costs the same, whatever it holds
+    for at in range(0, len(jobs), together):
+        some = jobs[at : at + together]
+        shuffled = inputs[np.tile(np.arange(n), len(some))]
+        for i, (column, repeat) in enumerate(some):
+            where, span = spans[columns[column]]
+            cells = shuffled.arrays[where][i * n : (i + 1) * n]
+            cells[:, span] = cells[random.permutation(n, key, repeat)][:, span]
+        for (column, repeat), p in zip(some, net.probabilities(shuffled).reshape(len(some), n, -1), strict=True):
+            resampled.p = _seen(net, metric, p)
+            losses[column, repeat] = sign * (value - metric.value(y, resampled.p, w))
+            lost[column] += (resamples - resampled.values(metric)) / REPEATS
     found: list[dict[str, Any]] = []
-    for name in net.encoder.columns:
-        where, span = spans[name]
-        cells = inputs.arrays[where]
-        kept, losses, lost = cells[:, span].copy(), [], np.zeros(len(resamples))
-        for repeat in range(REPEATS):
-            cells[:, span] = kept[random.permutation(len(rows), key, repeat)]
-            resampled.p = _seen(net, metric, inputs)
-            losses.append(sign * (value - metric.value(y, resampled.p, w)))
-            lost += (resamples - resampled.values(metric)) / REPEATS
-        cells[:, span] = kept
-        mean, error = float(np.mean(losses)), float(np.std(lost))
+    for name, each, over in zip(columns, losses, lost, strict=True):
+        mean, error = float(np.mean(each)), float(np.std(over))
         low, high = mean - 1.96 * error, mean + 1.96 * error
         found.append({"column": name, "mean": mean, "se": error, "low": low, "high": high})
     found.sort(key=lambda each: math.inf if math.isnan(each["mean"]) else -each["mean"])
@@ -73,9 +77,8 @@ def _rows(rows: Array, columns: int, width: int) -> Array:
     )
 
 
-def _seen(net: Predictor, metric: Metric, inputs: Rows) -> Array | Decided:
+def _seen(net: Predictor, metric: Metric, p: Array) -> Array | Decided:
     """What the metric judges of the net's predictions."""
-    p = net.probabilities(inputs)
     if metric.by_decision and net.target.classes is not None:
         return Decided(net.target.decided(p), p.shape, bool(np.isfinite(p).all()))
     return net.target.point(p)
