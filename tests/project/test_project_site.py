@@ -60,8 +60,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     for name in ("data", "configs"):
         shutil.copytree(ROOT / name, folder / name)
-    lines = (ROOT / "data" / "breast_cancer.csv").read_text().splitlines()[:120]
-    (folder / "people.csv").write_text("\n".join([lines[0].replace("diagnosis", "income"), *lines[1:]]) + "\n")
+    whole = (ROOT / "data" / "breast_cancer.csv").read_text().splitlines()
+    (folder / "people.csv").write_text("\n".join([whole[0].replace("diagnosis", "income"), *whole[1:120]]) + "\n")
+    patients = [f"{line},{i // 3},{i // 5}" for i, line in enumerate(whole[1:])]
+    (folder / "patients.csv").write_text("\n".join([f"{whole[0]},patient,day", *patients]) + "\n")
     shutil.copy(folder / "data" / "wine.csv", folder / "train.csv")
     few = "training: {epochs: 1}\nbackend: numpy\nthreads: 1\n"
     for name, layers in (("config", [8]), ("large", [32]), ("small", [4])):
@@ -124,8 +126,8 @@ def configs() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "text"), configs())
 def test_the_configs_of_a_page_hold(page: str, text: str, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`fcnet check` finds nothing wrong with them, in a config of two classes."""
-    base = "" if text.startswith("data:") else "data: {train: data/breast_cancer.csv, target: diagnosis}\n"
+    """`fcnet check` finds nothing wrong with them, in a config of two classes and some patients."""
+    base = "" if text.startswith("data:") else "data: {train: patients.csv, target: diagnosis}\n"
     (clone / "shown.yaml").write_text(f"{base}{text}", encoding="utf-8")
 
     assert main(["check", "shown.yaml", "-q"]) == 0, capsys.readouterr().err
