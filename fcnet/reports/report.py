@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,16 +43,19 @@ CELLS = 8
 
 @dataclass(frozen=True)
 class Weights:
-    """The numbers of one array of the net, and how long the gradient of the loss is there, None where unknown."""
+    """The numbers of one array of the net."""
 
     name: str
     values: Array
-    slope: float | None
 
-    @property
-    def length(self) -> float:
-        """The root of the sum of squares."""
-        return float(np.sqrt(np.square(self.values.astype(np.float64)).sum()))
+
+@dataclass(frozen=True)
+class Moment:
+    """How long each array is at some time of the run, and the gradient of the loss of the first batch there."""
+
+    when: str
+    lengths: Mapping[str, float]
+    slopes: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -85,10 +90,11 @@ class Report:
     said: tuple[str, ...]
     environment: Mapping[str, Any]
     weights: tuple[Weights, ...]
+    moments: tuple[Moment, ...]
     judged: Judged | None
     worst: tuple[Worst, ...]
     shown: tuple[str, ...]
-    """The columns of which `worst` has the cells."""
+    """The columns of which `worst` has the cells: those that the net owes most to, where that is known."""
     singles: tuple[Single, ...]
     importance: Mapping[str, Any] | None
     """What `importance` finds on the rows that are judged; None without them, and of more columns than `COLUMNS`."""
@@ -107,8 +113,11 @@ def gather(
     few = 1 < len(net.encoder.columns) <= COLUMNS
     worst: tuple[Worst, ...] = ()
     shown: tuple[str, ...] = ()
+    owed = None if judged is None or data is None or not few else importance(net, data, judged.name)
     if judged is not None and data is not None:
-        shown = net.encoder.columns[:CELLS]
+        columns = net.encoder.columns
+        most = [each["column"] for each in owed["columns"][:CELLS]] if owed else columns[:CELLS]
+        shown = tuple(name for name in columns if name in most)
         worst = _worst(net, data, judged, section, source, shown)
     return Report(
         path,
@@ -117,30 +126,49 @@ def gather(
         curves_of(path),
         tuple((_read(path / folder.LOG) or b"").decode("utf-8", "replace").splitlines()),
         folder.noted(_read(path / folder.ENVIRONMENT)),
-        _weights(net, data),
+        *_weights(net, data),
         judged,
         worst,
         shown,
         () if judged is None or data is None or len(net.nets) < 2 else _singles(net, data, judged),
-        None if judged is None or data is None or not few else importance(net, data, judged.name),
+        owed,
         notices,
     )
 
 
-def _weights(net: Predictor, data: Dataset | None) -> tuple[Weights, ...]:
-    """The arrays of the (first) net, with the gradient of the first batch there."""
-    own, layout = net.nets[0], net.network.layout
-    slopes: dict[str, Array] = {}
-    if data is not None and own.fold is None:  # of folds the inputs are those of all nets
-        settings = net.config
-        update, batch = Updater(settings.optimizer, layout), int(settings.training.batch_size)
-        prepared = Prepared(settings, data, net.metrics, net.head, net.network, update, batch, 1)
-        slopes = layout.views(Trial(prepared, (own.θ, own.q)).gradient())
-    return tuple(
-        Weights(name, view, float(np.sqrt(np.square(slopes[name]).sum())) if name in slopes else None)
-        for name, view in layout.views(own.θ).items()
-        if view.size
-    )
+def _weights(net: Predictor, data: Dataset | None) -> tuple[tuple[Weights, ...], tuple[Moment, ...]]:
+    """The arrays of the (first) net, layer by layer, and how long they and their gradients were in the run."""
+    own, network, settings = net.nets[0], net.network, net.config
+    arrays = {name: view for name, view in network.layout.views(own.θ).items() if view.size}
+    weights = tuple(Weights(name, arrays[name]) for name in sorted(arrays, key=_layer))
+    if data is None or own.fold is not None:  # of folds the inputs are those of all nets
+        return weights, ()
+    update, batch = Updater(settings.optimizer, network.layout), int(settings.training.batch_size)
+    prepared = Prepared(settings, data, net.metrics, net.head, network, update, batch, 1)
+    at = {f"epoch {own.epoch}": (own.θ, own.q)}
+    if own.member == 0 and net.path.name == folder.BEST:
+        state = prepared.begin(prepared.backend("numpy"))[0].state
+        at = {"start": (state.θ, state.q), **at}
+        with contextlib.suppress(FcnetError):  # it is the run's own matter
+            last = Predictor.read(net.path.with_name(folder.LAST)).nets[0]
+            if last.member == 0 and last.epoch > own.epoch and last.θ.shape == own.θ.shape:
+                at[f"epoch {last.epoch}"] = last.θ, last.q
+    moments = []
+    for when, (θ, q) in at.items():
+        slopes = Trial(prepared, (θ, q)).gradient()
+        moments.append(Moment(when, *(_lengths(network.layout.views(v)) for v in (θ, slopes))))
+    return weights, tuple(moments)
+
+
+def _layer(name: str) -> int:
+    """The number of the layer that an array belongs to."""
+    number = re.search(r"\d+", name)
+    return int(number[0]) if number else 0
+
+
+def _lengths(arrays: Mapping[str, Array]) -> dict[str, float]:
+    """The root of the sum of squares of each."""
+    return {name: float(np.sqrt(np.square(v.astype(np.float64)).sum())) for name, v in arrays.items()}
 
 
 def _singles(net: Predictor, data: Dataset, judged: Judged) -> tuple[Single, ...]:

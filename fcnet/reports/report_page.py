@@ -437,7 +437,7 @@ def _worst(found: Report) -> str:
         return ""
     head = ["where", "off by", "is", "predicted", *(shorten(name, 20) for name in found.shown)]
     rows = [
-        [text(each.place), f"{each.cost:.3g}", text(shorten(each.truth, 40)), text(shorten(each.said, 60))]
+        [text(each.place), f"{each.cost:#.3g}", text(shorten(each.truth, 40)), text(shorten(each.said, 60))]
         + [text(shorten(cell, 24)) for cell in each.cells]
         for each in found.worst
     ]
@@ -486,9 +486,8 @@ def _weights(found: Report) -> str:
     pictures: list[Picture] = []
     for w in found.weights:
         v, shape = w.values.astype(np.float64).ravel(), " × ".join(map(str, w.values.shape)) or "1"
-        slope = "–" if w.slope is None else f"{w.slope:.2e}"
         told = [*(f"{x:.3g}" for x in (v.mean(), v.std(), np.abs(v).max())), f"{(v == 0).mean():.1%}"]
-        rows.append([text(w.name), shape, *told, f"{w.length:.3g}", slope])
+        rows.append([text(w.name), shape, *told])
         if w.values.ndim > 1 and len(pictures) < MATRICES:
             edges, counts = histogram(v, np.ones(len(v)), 40)
             plot = Picture(
@@ -499,13 +498,28 @@ def _weights(found: Report) -> str:
             )
             plot.bars(edges, counts)
             pictures.append(plot)
-    head = ["array", "shape", "mean", "spread", "largest", "zeros", "length ‖·‖", "gradient ‖·‖"]
+    head = ["array", "shape", "mean", "spread", "largest", "zeros"]
     which = "The parameters of the best epoch" if len(found.net.nets) < 2 else "The parameters of the first net"
+    return table(head, rows, numbers=range(1, 6), about=which) + _moments(found) + figures(pictures, "weights")
+
+
+def _moments(found: Report) -> str:
+    if not found.moments:
+        return ""
+    rows = [
+        [text(w.name)]
+        + [f"{moment.lengths[w.name]:#.3g}" for moment in found.moments]
+        + [f"{moment.slopes[w.name]:.2e}" for moment in found.moments]
+        for w in found.weights
+    ]
+    whens = [moment.when for moment in found.moments]
+    head = ["array", *(f"‖θ‖, {when}" for when in whens), *(f"‖gradient‖, {when}" for when in whens)]
     said = (
-        "The gradient is that of the first batch of training rows at these parameters. One that is many times shorter "
-        "than its neighbours' hardly learns any more; many zeros are units that are off."
+        "The gradient is that of the first batch of training rows. One that is many times shorter than its neighbours' "
+        "hardly learns any more; many zeros are units that are off."
     )
-    return table(head, rows, numbers=range(1, 8), about=which) + paragraph(said) + figures(pictures, "weights")
+    about = "How long each array is, and the gradient of the loss there"
+    return table(head, rows, numbers=range(1, len(head)), about=about) + paragraph(said)
 
 
 def _singles(found: Report) -> str:

@@ -294,7 +294,35 @@ def test_the_gradient_is_that_of_the_first_batch(runs):
             view[i] = at
         by_hand[name] = np.sqrt(np.square(slopes).sum())
 
-    assert {w.name: w.slope for w in found.weights} == pytest.approx(by_hand, rel=1e-5)
+    best = next(each for each in found.moments if each.when == f"epoch {net.nets[0].epoch}")
+    assert best.slopes == pytest.approx(by_hand, rel=1e-5)
+    assert best.lengths == {w.name: pytest.approx(np.linalg.norm(w.values), rel=1e-5) for w in found.weights}
+
+
+def test_weights_are_told_from_the_start_to_the_last_epoch(trained, monkeypatch):
+    """At the start they are as drawn from the seed, then as in best.npz and last.npz; layer by layer."""
+    monkeypatch.chdir(trained)
+    words = ["data.test=0.2", "training.epochs=6", "training.early_stopping.patience=6"]
+    words += ["optimizer.lr=0.3", "name=moving", "-o", "moved", "-q"]
+    assert main(["train", "runs/regression/config.yaml", *words]) == 0
+    best, last = (Predictor.read(Path("moved/moving") / name) for name in ("best.npz", "last.npz"))
+    (epoch,) = {net.epoch for net in best.nets}
+    assert epoch < 6
+
+    assert main(["report", "moved/moving", "-q"]) == 0
+    page = Path("moved/moving/report.html").read_text(encoding="utf-8")
+    row = re.search(r'<th scope="row">W1</th>((?:<td[^>]*>[^<]*</td>){6})', page.split("How long each array is")[-1])
+    lengths = [float(cell) for cell in re.findall(r">([^<]+)</td>", row[1])[:3]]
+
+    assert all(
+        f"‖{what}‖, {when}" in page for what in ("θ", "gradient") for when in ("start", f"epoch {epoch}", "epoch 6")
+    )
+    told = [np.linalg.norm(net.network.layout.views(net.nets[0].θ)["W1"]) for net in (best, last)]
+    assert lengths[1:] == [pytest.approx(each, rel=5e-3) for each in told]
+    n_out, _ = best.network.layout.views(best.nets[0].θ)["W1"].shape
+    assert lengths[0] == pytest.approx(np.sqrt(2 * n_out), rel=0.25)  # he_normal: variance 2 / n_in
+    names = re.findall(r'<th scope="row">([Wb]\d)</th>', page.split("How long each array is")[-1])
+    assert [name[1:] for name in names] == sorted(name[1:] for name in names)
 
 
 def test_the_curves_of_a_class_are_those_counted_by_hand():
