@@ -38,7 +38,8 @@ class Buffer:
 class Ref:
     """The elements of a buffer seen as an array, from `start` on; `strides` in elements.
 
-    `members`: how many members of a pack its first axis has, 0 where it has no such axis.
+    `members`: how many members of a pack its first axis has, 0 where it has no such axis; `first`: which of all it
+    begins with, where others have other operations.
     """
 
     buffer: Buffer
@@ -46,6 +47,7 @@ class Ref:
     strides: tuple[int, ...]
     start: int = 0
     members: int = 0
+    first: int = 0
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -77,7 +79,7 @@ class Ref:
         own = [*zip(self.shape[:-2], self.strides[:-2], strict=True)]
         places = index[len(index) - len(own) :]
         start = self.start + sum(i * s for i, (n, s) in zip(places, own, strict=True) if n > 1)
-        return replace(self, shape=self.shape[-2:], strides=self.strides[-2:], start=start, members=0)
+        return replace(self, shape=self.shape[-2:], strides=self.strides[-2:], start=start, members=0, first=0)
 
     def __getitem__(self, part: slice | tuple[EllipsisType, slice]) -> Ref:
         """A part of the first axis, or, as in x[..., 2:5], of the last."""
@@ -99,7 +101,7 @@ class Ref:
         if not self.members:
             return self
         start = self.start + i * self.strides[0]
-        return replace(self, shape=self.shape[1:], strides=self.strides[1:], start=start, members=0)
+        return replace(self, shape=self.shape[1:], strides=self.strides[1:], start=start, members=0, first=0)
 
     def apart(self, parts: int) -> Ref:
         """The rows as so many equal parts, one behind the other, each of which is a feature: (…, parts, n, units)."""
@@ -114,6 +116,11 @@ class Ref:
         *lead, rows, units = self.shape
         n = rows // parts
         return replace(self, shape=(*lead, n, units), start=self.start + i * n * self.strides[-2])
+
+    def some(self, first: int, count: int) -> Ref:
+        """What so many members have of it, from this one on."""
+        shape, start = (count, *self.shape[1:]), self.start + first * self.strides[0]
+        return replace(self, shape=shape, start=start, members=count, first=first)
 
     def split(self, parts: int) -> Ref:
         """The last axis as two: so many parts of equal length, and what is in each."""
@@ -166,8 +173,13 @@ class Op:
         """How many members it is made for, 0 for one net."""
         return max((each.members for each in (*self.reads, *self.writes)), default=0)
 
+    @property
+    def offset(self) -> int:
+        """The member that it begins with."""
+        return max((each.first for each in (*self.reads, *self.writes)), default=0)
+
     def member(self, i: int) -> Self:
-        """What it does for member i."""
+        """What it does for its member i."""
         return self.moved(lambda ref: ref.member(i))
 
     def moved(self, to: Callable[[Ref], Ref]) -> Self:

@@ -176,6 +176,16 @@ class Between:
 
 
 @dataclass(frozen=True)
+class Depths:
+    """Numbers that equal parts of the nets have, the first ones the least."""
+
+    low: Annotated[int, Ge(1), Le(1000)]
+    """The least."""
+    high: Annotated[int, Ge(1), Le(1000)]
+    """The largest."""
+
+
+@dataclass(frozen=True)
 class Members:
     """What each net of an ensemble has of its own, drawn from the seed, and which of them predict."""
 
@@ -188,6 +198,8 @@ class Members:
     network.dropout for all."""
     scale: Between | None = None
     """The `scale` of embeddings of numbers; `null`: the layer's own for all."""
+    depth: Depths | None = None
+    """How often the last of network.layers stands there; `null`: once, for all."""
     select: Annotated[int, Ge(1), Le(1000)] | None = None
     """So often the net is picked that makes the mean of those picked so far best on validation, as
     early_stopping.metric has it; nets count as often as they are picked, and others are not kept. `null`, or no

@@ -128,7 +128,7 @@ def _outputs(
     model: Predictor, i: int, k: Tape, arrays: dict[str, Array], names: dict[tuple[str, int, int], str]
 ) -> Ref:
     """Record what net i says, a (1, n_out), in buffers of its own where there are several nets."""
-    net, own, dtype = model.network, model.nets[i], np.dtype(model.config.dtype)
+    net, own, dtype = model.nets[i].trained.network, model.nets[i], np.dtype(model.config.dtype)
     at = "" if len(model.nets) == 1 else f"{i}/"
     tape, batch = Tape(), Batch.of(1, net.n_in, 0, dtype, n_cat=net.n_cat)
     a = net.forward(tape, net.workspaces(batch, train=False, seed=0, dtype=dtype), batch)

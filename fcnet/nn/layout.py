@@ -53,6 +53,15 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Among:
+    """The place of some members among all of a pack: from the first on, of a total, with vectors of `size` elements."""
+
+    first: int
+    total: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Segment:
     """A run [start, stop) of θ with equal factors."""
 
@@ -67,11 +76,20 @@ class Layout:
 
     Each member of a pack has a vector of `size` elements: `members` is (M,), or () for one net, and stands in front of
     all shapes. Slots start on multiples of 16 elements; what lies between them stays 0.
+
+    Members of several shapes have vectors of one size, and a layout for those of each shape: the `parts`, whose members
+    stand one behind the other. `among`: where a part's are.
     """
 
-    def __init__(self, slots: Sequence[Slot], members: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        members: tuple[int, ...] = (),
+        among: Among | None = None,
+        parts: Sequence[Layout] = (),
+    ) -> None:
         rank = {"bias": 0, "weight": 1}
-        self.members = members
+        self.members, self.among, self.parts = members, among, tuple(parts)
         self.slots = tuple(sorted(slots, key=lambda slot: rank.get(slot.kind, 2)))  # stable: the order of the layers
         assert len({slot.name for slot in slots}) == len(slots), "two slots of one name"
         self.starts: dict[str, int] = {}
@@ -79,8 +97,9 @@ class Layout:
         for slot in self.slots:
             self.starts[slot.name] = end
             end += -(-math.prod(slot.shape) // ALIGN) * ALIGN
-        self.size = end
-        self.count = math.prod(members) * sum(math.prod(slot.shape) for slot in self.slots)
+        self.size = end if not parts else max(part.among.size for part in parts if part.among)
+        own = math.prod(members) * sum(math.prod(slot.shape) for slot in self.slots)
+        self.count: int = sum(part.count for part in parts) if parts else own
 
     def zeros(self, dtype: Any) -> Array:
         """A vector of this layout, (…, size), aligned."""
@@ -88,7 +107,18 @@ class Layout:
 
     def ref(self, name: str, dtype: Any) -> Ref:
         """A buffer of this layout, (…, size)."""
-        return ref(name, self.size, dtype, self.members)
+        return self.each(name, self.size, dtype, self.among.size if self.among else self.size)
+
+    def each(self, name: str, n: int, dtype: Any, wide: int) -> Ref:
+        """A buffer with n numbers for each member, (…, n); of a part those of its members, in rows of `wide`."""
+        if self.among is None:
+            return ref(name, n, dtype, self.members)
+        whole = ref(name, wide, dtype, (self.among.total,))
+        return whole.some(self.among.first, *self.members)[..., 0:n]
+
+    def some(self, held: Ref) -> Ref:
+        """What the members of this part have of a buffer of all; all of it where it is no part."""
+        return held if self.among is None else held.some(self.among.first, *self.members)
 
     def views(self, vector: Vector) -> dict[str, Vector]:
         """The slots of `vector` (…, size) by name, sharing its memory."""

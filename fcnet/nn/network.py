@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
@@ -13,11 +14,12 @@ import numpy as np
 from fcnet import random
 from fcnet.backends.base import Eager
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.backends.ops import Array, Phase, Ref, Tape, ref
+from fcnet.backends.ops import Apply, Array, Phase, Ref, Tape, ref
+from fcnet.formulas import Formula, Sym
 from fcnet.nn.layers import Layer, go, spread
 from fcnet.nn.layers.layer import driven as moved
 from fcnet.nn.layers.layer import fan
-from fcnet.nn.layout import Layout, Vector
+from fcnet.nn.layout import Among, Layout, Vector
 from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
 
@@ -61,30 +63,65 @@ class Network:
             self.widths.append(n_out)
             self.rows.append(self.rows[-1] * fan(layer))
         self.rates = frozenset(driven)
+        self.packs: tuple[Network, ...] = ()  # of members with other layers than their neighbours
+        self.at, self.wide = "", 0  # of such a pack: what its buffers stand under, and how many rates are moved at most
         self.layout = Layout([slot for slot in slots if slot.kind != "buffer"], members)
         self.buffers = Layout([slot for slot in slots if slot.kind == "buffer"], members)
 
     @classmethod
-    def pack(cls, nets: Sequence[Network]) -> Network:
-        """The nets side by side: layers may differ in what schedules can move, and in nothing else."""
+    def pack(cls, nets: Sequence[Network], sizes: tuple[int, int] | None = None) -> Network:
+        """The nets side by side: layers may differ in what schedules can move, and in nothing else.
+
+        Neighbours with other layers than these are packs of their own over the same batches, the `packs`, in vectors
+        of one size for all; `sizes`: that of θ and of the buffers, where it is larger than they need.
+        """
+        alike = [[*some] for _, some in itertools.groupby(nets, key=lambda net: (net.layout.slots, net.buffers.slots))]
+        if len(alike) == 1 and sizes is None:
+            return cls._of_one_shape(alike[0])
+        packs = [cls._of_one_shape(some) for some in alike]
+        made = copy(max(packs, key=lambda pack: pack.layout.size))
+        made.who = tuple(number for pack in packs for number in pack.who)
+        made.own = tuple(own for pack in packs for own in pack.own)
+        made.rates = frozenset[str]().union(*(pack.rates for pack in packs))
+        largest = max(p.layout.size for p in packs), max(p.buffers.size for p in packs)
+        first, n, wide = 0, len(nets), max(len(pack.driven) for pack in packs)
+        for pack in packs:
+            pack.layout, pack.buffers = (
+                Layout(each.slots, each.members, Among(first, n, size))
+                for each, size in zip((pack.layout, pack.buffers), sizes or largest, strict=True)
+            )
+            pack.at, pack.wide = f"{first}/", wide
+            first += len(pack.who)
+        made.packs, made.wide = tuple(packs), wide
+        made.layout = Layout(made.layout.slots, (n,), parts=[pack.layout for pack in packs])
+        made.buffers = Layout(made.buffers.slots, (n,), parts=[pack.buffers for pack in packs])
+        return made
+
+    @classmethod
+    def _of_one_shape(cls, nets: Sequence[Network]) -> Network:
         made = copy(nets[0])
         made.who = tuple(number for net in nets for number in net.who)
         made.own = tuple(own for net in nets for own in net.own)
         differ = [layer for same in zip(*made.own, strict=True) for layer in same if layer != same[0]]
         made.rates = made.rates.union(rate for layer in differ for rate, _ in moved(layer).values())
-        assert all(net.layout.slots == made.layout.slots for net in nets)
         made.layout, made.buffers = (Layout(each.slots, (len(nets),)) for each in (made.layout, made.buffers))
         return made
 
     def only(self, which: Sequence[int]) -> Network:
         """The pack of these of its members."""
-        return Network.pack([self.one(i) for i in which])
+        sizes = (self.layout.size, self.buffers.size) if self.packs else None
+        return Network.pack([self.one(i) for i in which], sizes)
 
     def one(self, i: int) -> Network:
         """Member i as a net alone."""
+        for pack in self.packs:
+            if i < len(pack.who):
+                return pack.one(i)
+            i -= len(pack.who)
         made = copy(self)
         made.layers, made.who, made.own = self.own[i], (self.who[i],), (self.own[i],)
         made.layout, made.buffers = (Layout(each.slots) for each in (self.layout, self.buffers))
+        made.at = ""
         return made
 
     @property
@@ -158,20 +195,37 @@ class Network:
         self.forward(Eager(NumpyBackend(), resident), spaces, batch)
 
     def workspaces(self, batch: Batch, train: bool, seed: int, dtype: Any, *, frugal: bool = True) -> list[Workspace]:
-        """One workspace for each layer, for a batch of these rows."""
+        """One workspace for each layer, for a batch of these rows; of packs one behind the other."""
+        if self.packs:
+            return [ws for p in self.packs for ws in p.workspaces(batch, train, seed, dtype, frugal=frugal)]
         first, driven = self.first, self.driven
-        all_driven = ref("driven", len(driven), dtype, self.members)
+        all_driven = self.layout.each("driven", len(driven), dtype, self.wide)
         numbers: list[dict[str, Ref]] = [{} for _ in self.layers]
         for at, (i, name) in enumerate(driven):
             numbers[i][name] = all_driven[..., at : at + 1].reshape((*self.members, 1, 1) if self.members else ())
         leads, about = [(*self.members, n * batch.n) for n in self.rows], (train, seed, dtype)
+        more: dict[str, Any] = {"frugal": frugal, "who": self.who, "at": self.at}
+        more["first"] = self.layout.among.first if self.layout.among else 0
         return [
-            Workspace(path, batch, leads[i], *about, needed=i > first, frugal=frugal, driven=numbers[i], who=self.who)
+            Workspace(path, batch, leads[i], *about, needed=i > first, driven=numbers[i], **more)
             for i, path in enumerate(self.paths)
         ]
 
+    def apart(self, spaces: Sequence[Workspace]) -> Iterator[tuple[Network, Sequence[Workspace]]]:
+        """Each of the packs with its workspaces; itself where there are none."""
+        for pack in self.packs or (self,):
+            yield pack, spaces[: len(pack.layers)]
+            spaces = spaces[len(pack.layers) :]
+
     def scalars(self, factors: Mapping[str, Array]) -> Array:
         """What schedules move, (K, M n): the factors (K,) of each rate at K steps, as the members' layers want them."""
+        if self.packs:
+            table = np.zeros((len(next(iter(factors.values()))), len(self.who), self.wide))
+            first = 0
+            for pack in self.packs:
+                own, first = table[:, first : first + len(pack.who), : len(pack.driven)], first + len(pack.who)
+                own[...] = pack.scalars(factors).reshape(own.shape) if own.size else 0
+            return table.reshape(len(table), -1)
         columns = [of(factors[rate]) for layers in self.own for _, _, rate, of in self._moved(layers)]
         return np.stack(columns, axis=-1) if columns else np.empty((0, 0))
 
@@ -187,6 +241,12 @@ class Network:
     def forward(self, k: Tape, spaces: Sequence[Workspace], batch: Batch, first: int = 0, z: Ref | None = None) -> Ref:
         """Record z_N (…, B, n_out) from batch.x; or from the inputs z of the layer `first` on."""
         z = batch.x if z is None else z
+        if self.packs:
+            out = ref("outputs", (batch.n, self.n_out), z.dtype, self.members)
+            for pack, own in self.apart(spaces):
+                a = {"a": pack.forward(k, own, batch)}
+                k.add(Apply(Formula({"a": Sym("a")}), a, {"a": pack.layout.some(out)}))
+            return out
         θ, q, _ = self.refs(z.dtype)
         p, buffers = self.views(θ, self.layout), self.views(q, self.buffers)
         for i in range(first, len(self.layers)):

@@ -70,7 +70,8 @@ class Workspace:
     at the layer's inputs; `frugal`: whether a buffer may be overwritten once the step can do without what it held;
     `key`: where initial weights are drawn from, while the net is being made, and `ranks` the places (n_in,) that its
     inputs draw from; `driven`: numbers of the layer that a
-    schedule moves, by their names.
+    schedule moves, by their names; `at`: what the names of buffers begin with, and `first`: the
+    first of all members that it is for, where others have other layers.
     """
 
     path: str
@@ -85,6 +86,8 @@ class Workspace:
     ranks: Array | None = None
     driven: Mapping[str, Ref] = field(default_factory=dict)
     who: tuple[int, ...] = (0,)
+    at: str = ""
+    first: int = 0
     kept: dict[str, Ref] = field(default_factory=dict)
     inside: dict[str, Workspace] = field(default_factory=dict)
 
@@ -92,7 +95,8 @@ class Workspace:
         """A buffer (…, B, units) under `name`, kept for `ws[name]`; of another shape, a tuple, for each member."""
         *members, rows = self.lead
         shape = (rows, units) if isinstance(units, int) else units
-        made = self.kept[name] = ref(f"{self.path}/{name}", shape, dtype or self.dtype, tuple(members))
+        made = ref(f"{self.at}{self.path}/{name}", shape, dtype or self.dtype, tuple(members))
+        self.kept[name] = made = replace(made, first=self.first)
         return made
 
     def keys(self, purpose: str) -> tuple[tuple[int, int], ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, Literal, Protocol, TypeGuard
 
 import numpy as np
@@ -244,7 +244,7 @@ class Muon(Grouped):
         short, long, place = min(n_out, n_in), max(n_out, n_in), f"muon/{'×'.join(map(str, [*many, n_out, n_in]))}"
 
         def made(name: str, rows: int, columns: int) -> Ref:
-            return ref(f"{place}/{name}", (*many, rows, columns), g.dtype, members)
+            return replace(ref(f"{place}/{name}", (*many, rows, columns), g.dtype, members), first=g.first)
 
         μ, m = self.momentum, state["momentum"]
         new = μ * Sym("m") + (1.0 - μ) * Sym("g")

@@ -72,10 +72,17 @@ class Updater:
             hoisted, formula = hoist(self._formula(of, decays=any(decay != 0 for _, decay in rates)), SCALARS)
             self.pieces.append(_Piece(segment, formula, hoisted, self.n_scalars, rates))
             self.n_scalars += len(hoisted)
+        self.packs: list[Updater] = []  # of each part of the layout
+        for part in layout.parts:
+            assert part.among is not None
+            some = self.own[part.among.first : part.among.first + sum(part.members)]
+            self.packs.append(Updater(rule, part, clip_norm, average, some))
+        self.n_scalars = self.wide = max((pack.n_scalars for pack in self.packs), default=self.n_scalars)
+        for pack in self.packs:
+            pack.wide = self.wide
 
-    def only(self, which: Sequence[int]) -> Updater:
-        """That of these members of a pack."""
-        layout = Layout(self.layout.slots, (len(which),))
+    def only(self, which: Sequence[int], layout: Layout) -> Updater:
+        """That of these members of a pack, whose layout that is."""
         return Updater(self.rule, layout, self.clip_norm, self.average, [self.own[i] for i in which])
 
     def _rule_of(self, slot: Slot) -> Optimizer:
@@ -128,6 +135,12 @@ class Updater:
 
     def scalars(self, t: Array, lr_factor: Array, decay_factor: Array | None = None) -> Array:
         """What the formulas need at steps t (K,), counted from 1: (K, M n_scalars) float64, member by member."""
+        if self.packs:
+            whole, first = np.zeros((len(t), len(self.own), self.wide)), 0
+            for pack in self.packs:
+                own, first = whole[:, first : first + len(pack.own), : pack.n_scalars], first + len(pack.own)
+                own[...] = pack.scalars(t, lr_factor, decay_factor).reshape(own.shape)
+            return whole.reshape(len(t), -1)
         table = np.empty((len(t), len(self.own) * self.n_scalars))
         ones = np.ones(len(t))
         done: dict[tuple[Expr, float, float], Array] = {}  # pieces that differ in nothing have the same scalars
@@ -147,14 +160,19 @@ class Updater:
 
     def record(self, k: Tape, dtype: Any) -> None:
         """Record the update of θ by g; `s` (…, n_scalars) holds the step's scalars, `optimizer/…` the rule's state."""
+        for each in self.packs:
+            each.record(k, dtype)
+        if self.packs:
+            return
         members = self.layout.members
         number = (*members, 1) if members else ()  # the shape of one for each member, beside vectors
         θ, g, direction = (self.layout.ref(name, dtype) for name in ("θ", "g", "d"))
         vectors = {name: self.layout.ref(f"optimizer/{name}", dtype) for name in self.names}
-        s = ref("s", self.n_scalars, dtype, members)
+        s = self.layout.each("s", self.n_scalars, dtype, self.wide)
         clip: dict[str, Ref] = {}
         if self.clip_norm is not None:
-            norm, share = ref("norm", (), dtype, members), ref("clip", (), dtype, members)
+            all_members = (self.layout.among.total,) if self.layout.among else members
+            norm, share = (self.layout.some(ref(name, (), dtype, all_members)) for name in ("norm", "clip"))
             k.add(Norm(g, norm))
             formula = Formula({"clip": minimum(self.clip_norm / (Sym("norm") + 1e-6), 1.0)})
             k.add(Apply(formula, {"norm": norm}, {"clip": share}))

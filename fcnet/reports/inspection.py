@@ -54,7 +54,7 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
     what = outputs(parts.head.target.task, parts.head.target.names, len(classes))
     return [
         *line(header["name"], escape(str(found.path)), when),
-        *line("net", chain, size(len(nets), len(nets) * parts.network.layout.count), parts.config.dtype),
+        *line("net", chain, size(len(nets), sum(net.network.layout.count for net in parts.nets)), parts.config.dtype),
         *_nets(header.get("nets", ()), parts.config, indent, width, everything),
         *line("trained", at, f"step {header['step']:,}", optimizer, f"rows: {', '.join(rows)}", *again),
         *line("target", what),

@@ -32,6 +32,7 @@ from fcnet.training import build
 from fcnet.training.calibration import Calibrator
 from fcnet.training.folds import Heard
 from fcnet.training.head import Head
+from fcnet.training.members import drawn, layered
 from fcnet.training.program import Forward
 from fcnet.training.scoring import Mixed, Outputs, Scorer, Voices, summary
 
@@ -45,7 +46,8 @@ READING = 1500
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint says about the net, checked: the config, the columns, the target, the layers."""
+    """What a checkpoint says, checked: the config, the columns, the target, and `nets` as the header lists them, or the
+    only one, of which `network` is the first."""
 
     config: Config
     encoder: Encoder
@@ -53,14 +55,14 @@ class Description:
     network: Network
     metrics: tuple[Metric, ...]
     calibration: Calibrator
-    folds: tuple[Trained, ...]
+    nets: tuple[Trained, ...]
 
 
 @dataclass(frozen=True)
 class Trained:
     """With what a net was trained: its layers, its head, and of folds which of the encoder's inputs it sees, else all.
 
-    Nets without folds have the same, and so have those of one fold.
+    Nets without folds have the same head, and so have those of one fold; of one depth they have the same layers.
     """
 
     network: Network
@@ -101,21 +103,35 @@ def of_folds(header: Mapping[str, Any]) -> list[int]:
     return [net.get("fold", 0) for net in nets]
 
 
+def listed(network: Network, held: checkpoint.Checkpoint) -> list[Network]:
+    """The nets that a checkpoint lists, each alone: of the fold that goes on as the run has them, of others as they
+    stand there. One that the run does not have counts as its first."""
+    header, places = held.header, {number: place for place, number in enumerate(network.who)}
+    nets = header.get("nets") or ({"member": network.who[0]},)
+    there = understand(held).nets if "folds" in header else None
+    return [
+        network.one(places.get(net["member"], 0))
+        if there is None or net["fold"] == header.get("fold")
+        else there[i].network
+        for i, net in enumerate(nets)
+    ]
+
+
 def check_members(
     nets: Sequence[Network], held: checkpoint.Checkpoint, dtype: str, vectors: Sequence[str] | None = None
 ) -> None:
     """Compare a checkpoint's arrays with what its nets need, by arithmetic alone: no memory is asked for.
 
-    `nets` has for each fold a net like its own, one without folds. `vectors` are the names of the optimizer's, None to
-    leave them out of account. Raises CheckpointError for what is missing, of another shape or type, or too much.
+    `nets` has a net like each that is listed. `vectors` are the names of the optimizer's, None to leave them out of
+    account. Raises CheckpointError for what is missing, of another shape or type, or too much.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    for (at, goes_on, best), fold in zip(nets_of(held.header), of_folds(held.header), strict=True):
-        slots = (*nets[fold].layout.slots, *nets[fold].buffers.slots)
+    for (at, goes_on, best), net in zip(nets_of(held.header), nets, strict=True):
+        slots = (*net.layout.slots, *net.buffers.slots)
         for start in (at, f"{at}best/") if best and vectors is not None else (at,):
             shapes |= {start + slot.name: slot.shape for slot in slots}
         for vector in (vectors or ()) if goes_on else ():
-            shapes |= {f"{at}optimizer/{vector}/{slot.name}": slot.shape for slot in nets[fold].layout.slots}
+            shapes |= {f"{at}optimizer/{vector}/{slot.name}": slot.shape for slot in net.layout.slots}
     problems = []
     for name, shape in shapes.items():
         found = held.arrays.get(name)
@@ -175,17 +191,24 @@ def understand(held: checkpoint.Checkpoint) -> Description:
         raise CheckpointError(f"the config inside is wrong: {error.problems[0]}", file=where) from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(f"its header lacks or garbles {error}", file=where) from None
-    folds = []
-    for one, aim in learnt or [(encoder, target)]:
-        layers = build.of_levels(settings.network, one.levels)
-        net = build.network(layers, one.n_in, head.n_out, head.loss, n_cat=len(one.levels))
-        own = Head(settled.loss, aim.for_loss(settled.loss)) if learnt else head
-        folds.append(Trained(net, own))
-    check_members([each.network for each in folds], held, settings.dtype)
+    heads = [Head(settled.loss, aim.for_loss(settled.loss)) for _, aim in learnt] or [head]
+    made: dict[tuple[int, int | None], Trained] = {}
+    keys = []
+    for net in held.header.get("nets") or ({"member": 0},):
+        fold, own = net.get("fold", 0), drawn(settings, net["member"])
+        keys.append((fold, own.depth))
+        if keys[-1] not in made:
+            one = learnt[fold][0] if learnt else encoder
+            layers = layered(build.of_levels(settings.network, one.levels), own)
+            network = build.network(layers, one.n_in, head.n_out, head.loss, n_cat=len(one.levels))
+            made[keys[-1]] = Trained(network, heads[fold])
+    check_members([made[key].network for key in keys], held, settings.dtype)
     if learnt:
         encoder = replace(encoder, each=tuple(one for one, _ in learnt))
-        folds = [replace(each, share=share) for each, share in zip(folds, encoder.shares(), strict=True)]
-    return Description(settings, encoder, head, folds[0].network, metrics, calibration, tuple(folds))
+        shares = [*encoder.shares()]
+        made = {key: replace(each, share=shares[key[0]]) for key, each in made.items()}
+    nets = tuple(made[key] for key in keys)
+    return Description(settings, encoder, head, nets[0].network, metrics, calibration, nets)
 
 
 def _of_folds(held: checkpoint.Checkpoint) -> Iterator[tuple[Encoder, Target]]:
@@ -223,7 +246,7 @@ def _require(holds: bool, what: str) -> None:
 
 @dataclass(frozen=True)
 class WeightedNet:
-    """One net of a model: θ (P,) and buffers q in the layout of `trained.network`, and its share in the mean.
+    """One net of a model: θ and buffers q in the layout of `trained.network`, and its share in the mean.
 
     `member` is its number in the ensemble, `epoch` the one that it is from, `fold` the one that it has not seen, and
     `share` its weight among the nets of that.
@@ -250,8 +273,8 @@ class Engine:
 class Predictor:
     """A net that predicts, or several, for several threads at a time. `header` is the checkpoint's; `path` its file.
 
-    `nets` has every net, one or more; `network` is the first alone, and but for folds all have its shape. The
-    prediction is the mean of theirs, each counting by its weight; the weights sum to 1. To go over them:
+    `nets` has every net, one or more; `network` is the first, alone. The prediction is the mean of theirs, each
+    counting by its weight; the weights sum to 1. To go over them:
 
         for net in model.nets:
             arrays = parameters(net.trained.network, net.θ, net.q)  # {"W1": …, "b1": …}
@@ -264,13 +287,14 @@ class Predictor:
         parts = understand(held)
         self.config, self.encoder, self.head, self.target = parts.config, parts.encoder, parts.head, parts.head.target
         self.network, self.metrics, self.calibration = parts.network, parts.metrics, parts.calibration
-        listed = held.header.get("nets")
-        nets: list[dict[str, Any]] = listed or [{"weight": 1.0, "member": 0, "epoch": held.header["epoch"]}]
+        given = held.header.get("nets")
+        nets: list[dict[str, Any]] = given or [{"weight": 1.0, "member": 0, "epoch": held.header["epoch"]}]
         folds, dtype, own = of_folds(held.header), np.dtype(self.config.dtype), list[WeightedNet]()
         self._groups: list[tuple[Network, Array, Array]] = []  # a fold's nets, or all
         for fold in dict.fromkeys(folds):
-            trained, n = parts.folds[fold], folds.count(fold)
-            pack = trained.network if listed is None else Network.pack([trained.network] * n)
+            n = folds.count(fold)
+            some = [parts.nets[i].network for i in range(len(own), len(own) + n)]
+            pack = some[0] if given is None else Network.pack(some)
             θ, q = pack.layout.zeros(dtype), pack.buffers.zeros(dtype)
             self._groups.append((pack, θ, q))
             rows = (each.reshape(n, each.shape[-1]) for each in (θ, q))
@@ -283,7 +307,7 @@ class Predictor:
                         net["weight"],
                         net["member"],
                         net["epoch"],
-                        trained,
+                        parts.nets[at],
                         net.get("fold"),
                         net.get("share", 1.0),
                     )

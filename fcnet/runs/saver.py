@@ -15,7 +15,7 @@ from fcnet.config import schema
 from fcnet.errors import CheckpointError
 from fcnet.runs import checkpoint, folder
 from fcnet.runs.log import MetricsLog
-from fcnet.runs.model import check_members, fill, nets_of, parameters, understand
+from fcnet.runs.model import check_members, fill, listed, nets_of, parameters, understand
 from fcnet.training.calibration import Calibrator
 from fcnet.training.events import Epoch
 from fcnet.training.loop import Plan
@@ -94,7 +94,7 @@ class Saver:
         self.folds = place
         self.run, self.log, self.pack, self.plan, self.every = run, log, pack, plan, every
         self.header, self.fitted, self.given = header, fitted, given
-        self.state, self.network, self.best = pack.state, pack.network, Best()
+        self.state, self.best = pack.state, Best()
         self._row: Mapping[str, Any] | None = None  # the last epoch's
         self._saved = (0, 0, 0)
         self._at = monotonic()
@@ -110,8 +110,8 @@ class Saver:
         if kept is not None:  # best.npz may have seen the validation rows
             self.run.folder.write(folder.BEST, [kept])
             self.run.folder.remove(folder.VALIDATED)
-        nets = [each.network for each in understand(held).folds]
-        check_members([*nets[:-1], self.network], held, self.state.θ.dtype.name, tuple(self.state.vectors))
+        nets, vectors = listed(self.pack.prepared.network, held), tuple(self.state.vectors)
+        check_members(nets, held, self.state.θ.dtype.name, vectors)
         try:
             numbers = self.pack.numbers
             self.pack.take_up([numbers.index(number) for number in header["state"].get("who", numbers)])
@@ -129,11 +129,11 @@ class Saver:
             raise CheckpointError(
                 f"its header lacks or garbles {error}, so the run cannot be continued", file=str(held.path)
             ) from None
-        listed = self.pack.several or self.folds is not None
-        if listed:
+        several = self.pack.several or self.folds is not None
+        if several:
             self.pack.recall(self.plan)
             self.best.saved = not self.best.epoch  # best.npz may be ahead
-        notices = [] if listed else self._recall_best(header.get("metrics"))
+        notices = [] if several else self._recall_best(header.get("metrics"))
         last = self.log.cut(*([] if self.fold is None else [self.fold]), self.state.epoch)
         if last < self.state.epoch:
             notices.append(f"metrics.csv lacks the rows of the epochs after {last}; it goes on without them")
@@ -227,14 +227,15 @@ class Saver:
 
         Raises CheckpointError where they have another shape.
         """
-        check_members([self.network], held, self.state.θ.dtype.name)
         pack, state = self.pack, self.state
+        own = listed(pack.prepared.network, held)
+        check_members(own, held, state.θ.dtype.name)
         θ, q = pack.each(state.θ), pack.each(state.q)
         nets = held.header.get("nets", ({"member": pack.numbers[0]},))
-        for net, (at, *_) in zip(nets, nets_of(held.header), strict=True):
+        for net, one, (at, *_) in zip(nets, own, nets_of(held.header), strict=True):
             if net["member"] in pack.numbers:
                 place = pack.numbers.index(net["member"])
-                fill(held, parameters(self.network, θ[place], q[place], at))
+                fill(held, parameters(one, θ[place], q[place], at))
         state.scored[...] = state.θ
         pack.best.θ[...], pack.best.q[...] = state.θ, state.q
 
@@ -345,19 +346,20 @@ class Saver:
         pack, state, last = self.pack, self.state, "state" in header
         left = {place: i for i, place in enumerate(pack.left)} if last else {}
         found: dict[str, Array] = {}
-        listed = header.get("nets", ({"member": pack.numbers[0]},))
-        for j, (net, (at, goes_on, has_best)) in enumerate(zip(listed, nets_of(header), strict=True)):
+        nets = header.get("nets", ({"member": pack.numbers[0]},))
+        for j, (net, (at, goes_on, has_best)) in enumerate(zip(nets, nets_of(header), strict=True)):
             if net.get("fold") != self.fold or only not in (None, j):
                 continue
             place = pack.numbers.index(net["member"])
+            one = pack.prepared.network.one(place)
             θ, q = pack.each(pack.best.θ)[place], pack.each(pack.best.q)[place]
             if not (last and goes_on):
-                found |= parameters(self.network, θ, q, at)
+                found |= parameters(one, θ, q, at)
                 continue
             i = left[place]
             vectors = {name: pack.each(vector)[i] for name, vector in state.vectors.items()}
-            found |= parameters(self.network, pack.each(state.θ)[i], pack.each(state.q)[i], at, vectors)
-            found |= parameters(self.network, θ, q, f"{at}best/") if has_best else {}
+            found |= parameters(one, pack.each(state.θ)[i], pack.each(state.q)[i], at, vectors)
+            found |= parameters(one, θ, q, f"{at}best/") if has_best else {}
         return found
 
     def _place(self) -> tuple[int, int, int]:
@@ -396,7 +398,7 @@ class Saver:
         self._check_run(held.header, str(path))
         match held.header:
             case {"epoch": int(epoch), "step": int(step)} if epoch >= state.best_epoch:
-                fill(held, parameters(self.network, best.θ, best.q))
+                fill(held, parameters(self.pack.prepared.network, best.θ, best.q))
                 best.epoch[...], best.value[...] = epoch, state.best
                 self.best = Best(epoch, step, held.header.get("metrics"))
                 return []

@@ -33,7 +33,7 @@ from fcnet.records import dataclass
 from fcnet.runs import checkpoint, environment, folder, origin
 from fcnet.runs.beginning import begin, portable, without_path
 from fcnet.runs.log import MetricsLog
-from fcnet.runs.model import Predictor, check_members, understand
+from fcnet.runs.model import Predictor, check_members, listed, understand
 from fcnet.runs.predictions import Form, text_cell
 from fcnet.runs.saver import Fold, Folding, Saver
 from fcnet.training.budget import fitting
@@ -246,8 +246,7 @@ def _check(held: checkpoint.Checkpoint, prepared: Prepared, content: str | None)
             "it, or start a new run",
             file=settings.data.train,
         )
-    nets = [each.network for each in understand(held).folds]
-    check_members([*nets[:-1], prepared.network.one(0)], held, settings.dtype, prepared.update.names)
+    check_members(listed(prepared.network, held), held, settings.dtype, prepared.update.names)
 
 
 def _taught(data: Dataset) -> str | None:

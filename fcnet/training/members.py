@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fcnet import random
-from fcnet.config.schema import Between, Config
+from fcnet.config.schema import Architecture, Between, Config
 from fcnet.nn.network import Network
 from fcnet.optim.update import Updater
 from fcnet.records import dataclass
@@ -27,7 +27,7 @@ class Own:
     """What a member has of its own, None for what the config says; `number`: by which it draws its random words.
 
     `lr` and `weight_decay` are those of the rule that groups stand in, `dropout` that of every hidden layer, `scale`
-    that of embeddings of numbers.
+    that of embeddings of numbers; `depth`: how often the last layer of network.layers is there.
     """
 
     number: int = 0
@@ -35,11 +35,12 @@ class Own:
     weight_decay: float | None = None
     dropout: float | None = None
     scale: float | None = None
+    depth: int | None = None
 
     @property
     def rates(self) -> dict[str, float]:
         """Those that it has, by their names in the config's `members`."""
-        found = {name: getattr(self, name) for name in ("lr", "weight_decay", "dropout", "scale")}
+        found = {name: getattr(self, name) for name in ("lr", "weight_decay", "dropout", "scale", "depth")}
         return {name: rate for name, rate in found.items() if rate is not None}
 
 
@@ -54,7 +55,9 @@ def drawn(settings: Config, number: int) -> Own:
     u = random.uniform(5, random.key(settings.seed, "rates", number)).tolist()
     lr, decay, scale = (_between(*each) for each in ((about.lr, u[0]), (about.weight_decay, u[1]), (about.scale, u[4])))
     dropout = None if about.dropout is None else float(u[2] >= 0.5) * u[3] * about.dropout
-    return Own(number, lr, decay, dropout, scale)
+    deep = about.depth
+    depth = None if deep is None else deep.low + number * (deep.high - deep.low + 1) // settings.ensemble
+    return Own(number, lr, decay, dropout, scale, depth)
 
 
 def _between(limits: Between | None, u: float) -> float | None:
@@ -81,13 +84,21 @@ def pack(prepared: Prepared, owns: Sequence[Own]) -> Prepared:
 def _made(prepared: Prepared, own: Own, least: float = 0.0) -> tuple[Network, Updater]:
     settings, encoder, update = prepared.settings, prepared.data.encoder, prepared.update
     dropout = None if own.dropout is None else max(own.dropout, least)
-    layers = [_with(each, dropout=dropout, scale=own.scale) for each in settings.network.layers]
-    options = replace(settings.network, layers=layers)
+    options = layered(settings.network, own)
+    options = replace(options, layers=[_with(each, dropout=dropout, scale=own.scale) for each in options.layers])
     head, driven, n_cat = prepared.head, build.driven(settings.schedules), prepared.network.n_cat
     network = build.network(options, encoder.n_in, head.n_out, head.loss, driven=driven, n_cat=n_cat, who=(own.number,))
     rates = {"lr": own.lr, "weight_decay": own.weight_decay}
     rule: Any = replace(update.rule, **{name: rate for name, rate in rates.items() if rate is not None})  # type: ignore[type-var]  # every rule is a dataclass
     return network, Updater(rule, network.layout, update.clip_norm, update.average)
+
+
+def layered(options: Architecture, own: Own) -> Architecture:
+    """With as many layers as the member has."""
+    if own.depth is None or not options.layers:
+        return options
+    *others, last = options.layers
+    return replace(options, layers=[*others, *[last] * own.depth])
 
 
 def _with(layer: Any, **own: float | None) -> Any:

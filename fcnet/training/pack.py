@@ -14,7 +14,6 @@ import numpy as np
 
 from fcnet.backends.base import Backend
 from fcnet.backends.ops import Array
-from fcnet.nn.network import Network
 from fcnet.optim.solvers import of_objective
 from fcnet.records import dataclass
 from fcnet.training.estimate import SCORED
@@ -72,11 +71,6 @@ class Pack:
         self._held: Array | None = None  # (M, n, n_out) on validation, of each in its best epoch
         self._scores: dict[str | None, tuple[Held, Scorer]] = {}  # of outputs that were computed before
         self._picked: list[int] = []  # places, one as often as it counts
-
-    @property
-    def network(self) -> Network:
-        """One of the nets; all have the same shapes."""
-        return self.prepared.network.one(0)
 
     @property
     def left(self) -> list[int]:

@@ -54,10 +54,13 @@ def losses(network: Network, rows: int, dtype: Any) -> LossArrays:
 
 def record_gradient(r: Recorded, network: Network, loss: Loss, scale: Ref) -> None:
     """Record forward, loss and backward; `scale`, 0-d, is 1 / rows of the global batch."""
-    a = network.forward(r.tape, r.spaces, r.batch)
-    r.tape.add(Phase("loss"))
-    forward_backward(r.tape, loss, a, *targets(r.tape, network, r.batch), scale, r.loss)
-    network.backward(r.tape, r.spaces, r.loss.ε)
+    y, w = targets(r.tape, network, r.batch)
+    for net, spaces in network.apart(r.spaces):
+        a = net.forward(r.tape, spaces, r.batch)
+        out = LossArrays(*map(net.layout.some, (r.loss.ε, r.loss.ℓ, r.loss.total)))
+        r.tape.add(Phase("loss"))
+        forward_backward(r.tape, loss, a, y, w, scale, out)
+        net.backward(r.tape, spaces, out.ε)
 
 
 def targets(k: Tape, network: Network, batch: Batch) -> tuple[Ref, Ref | None]:
@@ -108,7 +111,8 @@ class Program:
         """What steps need beside the state; nothing is recorded yet."""
         n = len(self.network.who)
         self.gradient = self.network.layout.zeros(self.dtype)
-        self.s, self.driven = (np.zeros(n * k, self.dtype) for k in (self.update.n_scalars, len(self.network.driven)))
+        driven = self.network.wide or len(self.network.driven)
+        self.s, self.driven = (np.zeros(n * k, self.dtype) for k in (self.update.n_scalars, driven))
         self._table, self._driven = (np.zeros((MAX_STEPS, each.size), self.dtype) for each in (self.s, self.driven))
         own = {"g": self.gradient, "s": self.s, "position": self.position, "table": self._table}
         own |= {"driven": self.driven, "driven/table": self._driven, "loss": self.state.loss}
@@ -120,7 +124,8 @@ class Program:
 
     def keep(self, which: Sequence[int]) -> None:
         """Go on with these of the members alone; no bit of theirs changes."""
-        self.network, self.update = self.network.only(which), self.update.only(which)
+        self.network = self.network.only(which)
+        self.update = self.update.only(which, self.network.layout)
         self.state.keep(which)
         self._allocate()
 
@@ -220,7 +225,8 @@ class Program:
 
     def first_bad(self, rows: int) -> str | None:
         """The first tensor of the step just made that is not finite, in the order in which they were computed."""
-        names, r, step = self.network.numbers, self.recorded(rows), self.step(rows)
+        r, step = self.recorded(rows), self.step(rows)
+        names = [number for net, _ in self.network.apart(r.spaces) for number in net.numbers]
         for i, ws in enumerate(r.spaces):
             for own, what in (("a", "pre-activations a"), ("z_out", "outputs z")):
                 if own in ws.kept and not np.isfinite(step.fetch(ws[own])).all():

@@ -38,7 +38,8 @@ def refit(pack: Pack, plan: Plan) -> Iterator[None]:
     lengths = {pack.numbers[place]: int(pack.each(pack.best.epoch)[place]) for place in places}
     prepared = replace(pack.prepared, data=together(pack.prepared.data))
     if pack.several:
-        prepared = replace(prepared, network=prepared.network.only(places), update=prepared.update.only(places))
+        network = prepared.network.only(places)
+        prepared = replace(prepared, network=network, update=prepared.update.only(places, network.layout))
     again, plan = Pack(prepared, pack.backend, pack.guess, pack.poll), replace(plan, monitor=None, patience=None)
     for length in sorted({*lengths.values()}):
         stay = [i for i, number in enumerate(again.state.who.reshape(-1).tolist()) if lengths[number] >= length]

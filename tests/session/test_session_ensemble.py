@@ -69,8 +69,13 @@ def taken_apart(run):
     held, models = checkpoint.read(run / "best.npz"), []
     fitted = {name: array for name, array in held.arrays.items() if name.startswith("preprocess/")}
     header = {key: value for key, value in held.header.items() if key not in ("nets", "calibration")}
-    header["config"] = {**header["config"], "ensemble": 1}
+    of = config.from_mapping(held.header["config"], needs_data=False)
+    network, rates = header["config"]["network"], {**header["config"]["members"], "depth": None}
     for i, net in enumerate(held.header["nets"]):
+        times = members(of)[net["member"]].depth or 1
+        layers = [*network["layers"][:-1], *network["layers"][-1:] * times]
+        own_config = {"ensemble": 1, "members": rates, "network": {**network, "layers": layers}}
+        header["config"] = {**header["config"], **own_config}
         own = {name.removeprefix(f"{i}/"): a for name, a in held.arrays.items() if name.startswith(f"{i}/")}
         with Folder(run) as folder:
             checkpoint.write(folder, f"{i}.npz", header, {**own, **fitted})
@@ -229,6 +234,55 @@ def test_picked_nets_resume_bit_for_bit(place):
     run = go(settings(**PICKED), resume=True)[-1].run
 
     assert differing(outcome(run), whole) == []
+
+
+DEPTHS = {
+    **THREE,
+    "ensemble": 4,
+    "network": {"layers": [{"name": "layer_norm"}, 6]},
+    "members": {"depth": {"low": 1, "high": 3}, "lr": {"low": 0.01, "high": 0.1}, "dropout": 0.3, "select": 9},
+    "average": {"decay": 0.8},
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", *(backend for _, backend in NUMBA)])
+def test_nets_of_several_depths_are_one_run(place, backend, capsys):
+    """A choice among all of them, one checkpoint with the arrays that each has, one prediction, in every command."""
+    run = go(settings(**DEPTHS, backend=backend, report=True))[-1].run
+
+    last = checkpoint.read(run / "last.npz")
+    drawn = members(config.from_mapping(last.header["config"], needs_data=False))
+    assert [own.depth for own in drawn] == [1, 1, 2, 3]
+    for i, net in enumerate(last.header["nets"]):
+        assert f"{i}/W{drawn[net['member']].depth + 2}" in last.arrays
+        assert f"{i}/W{drawn[net['member']].depth + 3}" not in last.arrays
+    whole = fcnet.load(run).predict_columns("people.csv")
+    nets = [(weight, model.predict_columns("people.csv")) for weight, model in taken_apart(run)]
+    for name in (name for name in whole if name.startswith("p(")):
+        mean = sum(weight * np.asarray(own[name], np.float64) for weight, own in nets)
+        np.testing.assert_allclose(whole[name], mean, rtol=3e-6, atol=1e-7)
+    for words in (["inspect", str(run)], ["export", str(run), "--format", "python"], ["eval", str(run)]):
+        assert main(words) == 0, capsys.readouterr().err
+    assert "depth" in capsys.readouterr().out
+
+
+def test_nets_of_several_depths_resume_bit_for_bit(place):
+    """Wherever it stops, also when all of one depth have left before."""
+    given = settings(**DEPTHS)
+    whole = outcome(go({**given, "name": "whole"})[-1].run)
+
+    for poll in (3, 9, 16):
+        with pytest.raises(Crash):
+            go(given, stop=crash_at(poll), resume=True)
+    assert differing(outcome(go(given, resume=True)[-1].run), whole) == []
+
+
+def test_depths_need_nets_and_a_layer(place):
+    """What cannot be repeated is refused, with its place."""
+    for more in ({"ensemble": 1}, {"network": {"layers": []}}):
+        with pytest.raises(ConfigError, match=r"members\.depth") as caught:
+            go(settings(**{**DEPTHS, **more}))
+        assert caught.value.exit_code == 3
 
 
 def test_rates_are_drawn_between_their_limits(place):

@@ -259,7 +259,17 @@ OTHERS: dict[str, dict[str, Any]] = {
     "muon": {"optimizer": MUON},
     "schedule free": {"optimizer": {"name": "schedule_free", "lr": 0.02, "warmup_steps": 4}, "average": None},
     "fan_out": {"network": {"layers": [{"name": "fan_out", "members": 2}, 6], "dropout": 0.1}, "optimizer": MUON},
+    "depths": {
+        "network": {"layers": [{"name": "cosine", "size": 3}, {"name": "batch_norm"}, 6], "dropout": 0.1},
+        "optimizer": MUON,
+    },
+    "depths, clipped": {"network": {"layers": [6], "dropout": 0.2}, "training": {"clip_norm": 0.1}},
 }
+
+
+def rates(more: str) -> list[Own]:
+    """What each member has of its own; of several depths two in the middle have the same."""
+    return [replace(own, depth=n) for own, n in zip(RATES, (1, 2, 2, 3), strict=True)] if "depths" in more else RATES
 
 
 def under_way(which: Sequence[Own], more: str = "adamw") -> Pack:
@@ -277,19 +287,19 @@ def arrays_of(pack: Pack) -> dict[str, Array]:
 def test_a_pack_of_a_config_is_the_runs_of_its_members(more: str) -> None:
     """With rates of their own and a best epoch each, by any rule; the first, with none, is the config's own run."""
     prepared = prepare(from_mapping({**SETTINGS, **OTHERS[more]}, needs_data=False), 1, data=table())
-    together = under_way(RATES, more)
+    together = under_way(rates(more), more)
     told: dict[int, list[MemberEpoch]] = {}
     for event in together.train(JUDGED):
         for member in event.members if isinstance(event, Epoch) else ():
             told.setdefault(member.number, []).append(member)
 
-    for place, own in enumerate(RATES):
-        alone = single(prepared, own) if place else prepared
+    for place, own in enumerate(rates(more)):
+        alone = prepared if own == Own() else single(prepared, own)
         one = Pack(alone, together.backend, together.guess)
         seen = [(e.lr, e.train_loss, dict(e.val), e.best) for e in one.train(JUDGED) if isinstance(e, Epoch)]
         assert [(m.lr, m.train_loss, dict(m.val), m.best) for m in told[own.number]] == seen
-        np.testing.assert_array_equal(together.best.θ[place], one.best.θ)
-        np.testing.assert_array_equal(together.best.q[place], one.best.q)
+        np.testing.assert_array_equal(together.best.θ[place, : one.best.θ.size], one.best.θ)
+        np.testing.assert_array_equal(together.best.q[place, : one.best.q.size], one.best.q)
         assert together.best.epoch[place] == one.best.epoch
     assert len({len(each) for each in told.values()}) > 1
 
@@ -297,11 +307,11 @@ def test_a_pack_of_a_config_is_the_runs_of_its_members(more: str) -> None:
 @pytest.mark.parametrize("more", OTHERS)
 def test_a_pack_of_a_config_resumes(more: str) -> None:
     """From its numbers, by way of JSON, and its arrays, into the same bits, the best of those who have left too."""
-    straight = under_way(RATES, more)
+    straight = under_way(rates(more), more)
     whole = sum(1 for _ in straight.train(JUDGED))
 
     for stop in range(3, whole, 7 if more == "adamw" else 17):
-        first, second = under_way(RATES, more), under_way(RATES, more)
+        first, second = under_way(rates(more), more), under_way(rates(more), more)
         events = first.train(JUDGED)
         for _ in range(stop):
             next(events)

@@ -129,8 +129,10 @@ class NumbaBackend(HostBackend):
 
         steps: list[list[Native]] = []
         for i in range(members):
+            theirs = [op for op in ops if not op.members or op.offset <= i < op.offset + op.members]
             found = [
-                self._natives(op.member(i).moved(functools.partial(own, thread=i % self.threads)), at) for op in ops
+                self._natives(op.member(i - op.offset).moved(functools.partial(own, thread=i % self.threads)), at)
+                for op in theirs
             ]
             if None in found:
                 return None
