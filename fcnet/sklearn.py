@@ -183,7 +183,7 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
                     case Notice(text):
                         self.notices_.append(text)
                     case Started():
-                        told.packed = event.packed
+                        told.packed, told.folds = event.packed, event.folds
                     case Progress():
                         told.begin(event.epochs)
                     case Epoch():
@@ -363,6 +363,7 @@ class _Followed:
         self.net, self.about = net, {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
         self.packed: Callable[[], bytes] = bytes
         """Gives the best net so far."""
+        self.folds = 1
         self.fit: Any = None
         self.enough = False
 
@@ -373,7 +374,7 @@ class _Followed:
     def begin(self, epochs: int) -> None:
         """Training has begun, once it is known for how many epochs at most."""
         if CALLBACKS and self.fit is None:
-            self.fit = self.net._init_callback_context(max_subtasks=epochs)
+            self.fit = self.net._init_callback_context(max_subtasks=self.folds * epochs)
             self.fit.call_on_fit_task_begin(estimator=self.net, **self.about)
 
     def epoch(self) -> None:

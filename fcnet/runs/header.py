@@ -297,9 +297,9 @@ def _of_nets(header: Header, settings: Config) -> Iterator[str]:
         if state is not None and not (state.who is None and all(isinstance(one, int) for one in judged)):
             yield "state: it is of several nets, and there is one"
         return
-    places = [(net.fold or 0, net.member) for net in nets]
-    if places != sorted({*places}) or max(net.member for net in nets) >= settings.ensemble:
-        yield f"nets: their members are numbers below {settings.ensemble}, in order and none twice"
+    numbers, n = [net.member for net in nets], settings.ensemble
+    if numbers != sorted({*numbers}) or any(net.member // n != (net.fold or 0) for net in nets):
+        yield f"nets: their members are numbers below {n}, on from fold to fold, in order and none twice"
     if abs(math.fsum(net.weight for net in nets) - 1) > 1e-6:
         yield "nets: their weights do not sum to 1"
     own = [net for net in nets if net.fold == header.fold] if state is not None else nets

@@ -91,9 +91,10 @@ def nets_of(header: Mapping[str, Any]) -> Iterator[tuple[str, bool, bool]]:
         yield "", True, False
         return
     state = header.get("state")
-    left = {*state.get("who", (0,))} if state else {*()}
+    left = None if state is None else state.get("who")
     for i, net in enumerate(listed):
-        goes_on = net["member"] in left and net.get("fold") == header.get("fold")
+        here = state is not None and net.get("fold") == header.get("fold")
+        goes_on = here and (left is None or net["member"] in left)
         yield f"{i}/", goes_on, goes_on and net["epoch"] > 0
 
 

@@ -366,7 +366,11 @@ def _go(session: _Session) -> Iterator[Event]:
         yield session.say(text)
     now = [session]  # the fold that is trained
     del session  # and no other is held
-    yield Started(run.path, now[0].glance(), lambda: now[0].saver.packed())  # noqa: PLW0108  of the fold that is trained when it is called
+
+    def packed() -> bytes:
+        return now[0].saver.packed()
+
+    yield Started(run.path, now[0].glance(), packed, max(1, folds))
     try:
         yield from now[0].train()
         for fold in range(first, folds):

@@ -50,12 +50,14 @@ class Notice:
 class Started:
     """The data are read, the run folder is claimed, the first step comes next. Sent once.
 
-    `packed` gives the best so far as the bytes of a checkpoint, whenever it is called.
+    `packed` gives the best so far as the bytes of a checkpoint, whenever it is called. Epochs are counted anew in each
+    of the `folds`.
     """
 
     run: Path
     glance: Glance
     packed: Callable[[], bytes] = bytes
+    folds: int = 1
 
 
 @dataclass(frozen=True)

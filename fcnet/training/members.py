@@ -44,9 +44,12 @@ class Own:
         return {name: rate for name, rate in found.items() if rate is not None}
 
 
-def members(settings: Config) -> list[Own]:
-    """What each net of a config's ensemble has of its own: a pure function of its seed and its number."""
-    return [drawn(settings, number) for number in range(settings.ensemble)]
+def members(settings: Config, fold: int = 0) -> list[Own]:
+    """What each net of a config's ensemble has of its own: a pure function of its seed and its number.
+
+    Numbers go on from fold to fold.
+    """
+    return [drawn(settings, fold * settings.ensemble + number) for number in range(settings.ensemble)]
 
 
 def drawn(settings: Config, number: int) -> Own:

@@ -58,13 +58,14 @@ class Prepared:
     batch_size: int
     threads: int
     folds: Folded | None = None
-    """Where there are folds, all of them; the data and the rest are those of one."""
+    """Where there are folds, all of them; the data and the rest are those of one, whose number is `at`."""
+    at: int = 0
 
     def fold(self, i: int) -> Prepared:
         """The run of one of the folds."""
         assert self.folds is not None
         settled = build.Settled(self.settings, self.head.loss, self.batch_size, self.threads)
-        return _made(self.settings, self.folds.fold(i), self.metrics, settled, self.folds)
+        return _made(self.settings, self.folds.fold(i), self.metrics, settled, self.folds, i)
 
     @property
     def recorded(self) -> Config:
@@ -84,7 +85,7 @@ class Prepared:
 
     def of(self, settings: Config) -> Prepared:
         """The run with other settings of its length and its ensemble."""
-        made, owns = replace(self.alone(), settings=settings), members(settings)
+        made, owns = replace(self.alone(), settings=settings), members(settings, self.at)
         return pack(made, owns) if len(owns) > 1 else made if owns == [Own()] else single(made, owns[0])
 
     def estimate(self) -> Estimate:
@@ -210,11 +211,16 @@ def prepare(
     metrics = chosen(config.metrics, loaded.target.task)
     settings = replace(settled.config, metrics=[metric.name for metric in metrics])
     configs.recheck(settings, config.name)
-    return _made(settings, loaded, metrics, settled, folds)
+    return _made(settings, loaded, metrics, settled, folds, 0 if folds is None else folds.largest)
 
 
 def _made(
-    settings: Config, loaded: Dataset, metrics: tuple[Metric, ...], settled: build.Settled, folds: Folded | None
+    settings: Config,
+    loaded: Dataset,
+    metrics: tuple[Metric, ...],
+    settled: build.Settled,
+    folds: Folded | None,
+    at: int,
 ) -> Prepared:
     """The run of a settled config on these data."""
     head = Calibrator.given(settings).applied(Head(settled.loss, loaded.target))
@@ -226,7 +232,9 @@ def _made(
     update = Updater(settings.optimizer, network.layout, settings.training.clip_norm, average)
     if of_objective(settings.optimizer):
         _refuse_changing(network, head)
-    prepared = Prepared(settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads, folds)
+    prepared = Prepared(
+        settings, loaded, metrics, head, network, update, settled.batch_size, settled.threads, folds, at
+    )
     return prepared.of(settings)
 
 
