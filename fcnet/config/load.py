@@ -39,6 +39,10 @@ OF_STEPS: tuple[Path, ...] = (
     ("training", "batch_size"),
 )
 """What a recipe may say that a solver of the whole objective has no use for."""
+HOW_CELLS_STAND: tuple[Path, ...] = tuple(
+    ("data", key) for key in ("delimiter", "decimal", "thousands", "header", "skip")
+)
+"""Where one of these is wrong, a table is not looked at."""
 CHOICES = ("recipe", "quality")
 """The keys that choose where the defaults of the others come from."""
 
@@ -123,7 +127,8 @@ def _config(
     if config is not None:
         wrong = paths.problems(config, tree)
         tree.findings += [*contradictions(config, tree, needs_data=needs_data), *wrong]
-        if tree.findings and needs_data and not wrong:
+        readable = not any(map(tree.known, HOW_CELLS_STAND))
+        if tree.findings and needs_data and not wrong and readable:
             tree.findings += _lacking(paths.resolved(config, tree, base), tree)
     refuse(tree.findings)
     assert config is not None

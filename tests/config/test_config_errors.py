@@ -342,3 +342,13 @@ def test_a_table_that_cannot_be_read_hides_no_problem(tmp_path: Path) -> None:
     (tmp_path / "a.csv").mkdir()
 
     assert problems(tmp_path, text) == missing != []
+
+
+@pytest.mark.parametrize(("key", "value"), [("delimiter", '";;"'), ("delimiter", '"\\""'), ("thousands", '"."')])
+def test_a_table_whose_cells_cannot_be_told_apart_is_not_looked_at(tmp_path: Path, key: str, value: str) -> None:
+    """What is wrong with how cells stand is all that is said, though the table is there to be read."""
+    (tmp_path / "a.csv").write_text("x,z\n1,2\n")
+
+    found = problems(tmp_path, f"data: {{train: a.csv, target: y, {key}: {value}}}\nseed: -1\n")
+
+    assert [line.split(": ")[1] for line in found] == [f"data.{key}", "seed"]
