@@ -35,6 +35,8 @@ ROWS = {"row_sum": "np.sum", "row_mean": "np.mean", "row_max": "np.max"}
 class Script(Printer):
     """Lines of NumPy; arrays that they name are in `arrays`, functions of fcnet that they call in `called`."""
 
+    exact = True
+
     lines: list[str] = field(default_factory=list)
     arrays: dict[str, Array] = field(default_factory=dict)
     called: list[tuple[str, str]] = field(default_factory=list)

@@ -29,6 +29,8 @@ class Printer(ABC):
 
     reads: np.dtype[Any] = np.dtype(np.float64)
     """What numbers come in, and are encoded in."""
+    exact: bool = False
+    """Whether a formula is computed in the widest type of its arrays, as `predict` does, and cast only then."""
 
     @abstractmethod
     def constant(self, array: Array, name: str) -> str:
@@ -139,8 +141,14 @@ class _Lowering:
                     read = {name: self._read(each) for name, each in arrays.items()}
                     names = {name: _word(each) for name, each in outs.items()}
                     dtype = next(iter(outs.values())).dtype
-                    for name, value in self.printer.apply(formula, read, names, dtype).items():
-                        self._write(outs[name], value)
+                    floats = {name: each.dtype for name, each in arrays.items() if each.dtype.kind == "f"}
+                    widest = np.result_type(dtype, *floats.values()) if self.printer.exact else dtype
+                    if self.printer.exact:
+                        read |= {
+                            name: self.printer.cast(read[name], widest) for name, own in floats.items() if own != widest
+                        }
+                    for name, value in self.printer.apply(formula, read, names, widest).items():
+                        self._write(outs[name], value if widest == dtype else self.printer.cast(value, dtype))
         return self._read(self.graph.out)
 
     def _write(self, out: Ref, value: str) -> None:

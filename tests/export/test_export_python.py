@@ -60,6 +60,20 @@ def test_a_script_writes_the_file_that_predict_writes(case, folder, monkeypatch,
 
 
 @pytest.mark.parametrize(
+    "case", ["binary", "quantile", "calibrated classes", "three nets", "two nets of numbers", "realmlp", "members"]
+)
+def test_on_numpy_the_bytes_are_those_of_predict(case, folder, monkeypatch, capfd):
+    """One net or several, in single precision, whose means are taken in double."""
+    monkeypatch.chdir(folder)
+    model = train(case, folder)
+    export(Predictor.read(resolve(model)), "python", folder / "exact.py")
+    write(folder / "exact.csv", odd_rows())
+    assert main(["predict", "exact.csv", "-c", str(model), "-o", "-", "-q"]) == 0
+
+    assert run("exact.py", "exact.csv", cwd=folder).stdout == capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("table", "said"),
     [
         ("age,job\n1,a\n", 'bad.csv: it lacks the columns "big year", "city", "flag", "size"'),
