@@ -53,6 +53,7 @@ thead th { color: var(--soft); font-weight: 500; font-size: .85rem; }
 tbody th { font-weight: 400; white-space: nowrap; }
 th .soft { display: block; white-space: normal; max-width: 19rem; } td .soft { display: block; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; padding-right: 0; }
+thead th.n { white-space: normal; }
 td.n + td, th.n + th, th + td.n { padding-left: 1.2rem; }
 code, pre { font: .88em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem;
@@ -86,6 +87,8 @@ svg .dot { fill: currentColor; fill-opacity: .5; stroke: none; } svg .mark { fil
 .meter i { display: block; height: 100%; background: var(--c1); border-radius: 2px; }
 @media (max-width: 40rem) { header, main, footer { padding-left: .9rem; padding-right: .9rem; }
   h1 { font-size: 1.5rem; } th .soft { max-width: 7.5rem; font-size: .8rem; line-height: 1.3; }
+  tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 7.5rem; }
+  tbody td:last-child:not(.n, .heat td) { min-width: 9rem; } .meter { width: 3rem; }
   dl.facts { grid-template-columns: minmax(0, 1fr); gap: 0; } dl.facts dd {
   margin: 0 0 .45rem; } nav li { padding: .35rem 0; } }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb; --page: #fff; --card: #fff;

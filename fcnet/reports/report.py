@@ -60,11 +60,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Single:
-    """One net of several: how much it counts, the epoch that it is from, and the metrics that it would have alone."""
+    """One net of several: how much it counts, its epoch, the fold that it has not seen, and its metrics alone."""
 
     member: int
     weight: float
     epoch: int
+    fold: int | None
     scores: Mapping[str, float]
 
 
@@ -177,7 +178,7 @@ def _singles(net: Predictor, data: Dataset, judged: Judged) -> tuple[Single, ...
     for each in net.nets:
         alone = replace(judged, p=net.target.point(net.alone(each, inputs)))
         scores = {metric.name: metric.value(judged.y, alone.seen(metric), judged.w) for metric in net.metrics}
-        found.append(Single(each.member, each.weight, each.epoch, scores))
+        found.append(Single(each.member, each.weight, each.epoch, each.fold, scores))
     return tuple(found)
 
 

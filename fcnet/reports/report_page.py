@@ -16,7 +16,7 @@ from fcnet.metrics import METRICS
 from fcnet.reports.drawing import SERIES, Axis, Picture, figures, short
 from fcnet.reports.judged import Judged, calibration, confusion, histogram, sides
 from fcnet.reports.page import Page, PagePart, facts, paragraph, table, text
-from fcnet.reports.report import Report
+from fcnet.reports.report import Report, Single
 from fcnet.reports.summary import PARTS, net, outputs, size
 from fcnet.reports.text import count, duration, shorten
 from fcnet.reports.text import figures as equal
@@ -530,12 +530,16 @@ def _singles(found: Report) -> str:
     together = {name: METRICS[name].value(judged.y, judged.seen(METRICS[name]), judged.w) for name in names}
     columns = [equal([together[name], *(each.scores[name] for each in singles)]) for name in names]
     rows = [
-        [f"net {each.member + 1}", f"{each.weight:.1%}", str(each.epoch), *(column[i] for column in columns)]
+        [_called(each), f"{each.weight:.1%}", str(each.epoch), *(column[i] for column in columns)]
         for i, each in enumerate(singles, 1)
     ]
     rows.append(["<strong>together</strong>", "100%", "", *(f"<strong>{column[0]}</strong>" for column in columns)])
     about = f"Each net alone, and the mean of their predictions, on {judged.name}"
     return table(["", "counts", "epoch", *names], rows, numbers=range(1, 3 + len(names)), about=about)
+
+
+def _called(net: Single) -> str:
+    return f"net {net.member + 1}" + ("" if net.fold is None else f", without fold {net.fold + 1}")
 
 
 # Config and how to make it again

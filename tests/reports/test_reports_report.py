@@ -325,6 +325,18 @@ def test_weights_are_told_from_the_start_to_the_last_epoch(trained, monkeypatch)
     assert [name[1:] for name in names] == sorted(name[1:] for name in names)
 
 
+def test_nets_of_folds_are_called_by_what_they_have_not_seen(trained, monkeypatch):
+    """Each net of a run with folds has its line, with the fold that was kept from it."""
+    monkeypatch.chdir(trained)
+    words = ["cv=2", "data.validation=0", "data.test=0.2", "training.epochs=1", "name=folds", "-o", "moved", "-q"]
+    assert main(["train", "runs/regression/config.yaml", *words]) == 0
+
+    assert main(["report", "moved/folds", "-q"]) == 0
+    told = re.findall(r'<th scope="row">(net \d[^<]*)</th>', Path("moved/folds/report.html").read_text())
+
+    assert told == ["net 1, without fold 1", "net 1, without fold 2"]
+
+
 def test_the_curves_of_a_class_are_those_counted_by_hand():
     """Four rows: each threshold catches so many of the class and so many others; equal p are one threshold."""
     found = sides(np.array([True, False, True, False]), np.array([0.9, 0.5, 0.5, 0.1]), np.ones(4))
