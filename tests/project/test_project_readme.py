@@ -51,6 +51,7 @@ def test_the_commands_run_in_their_order(clone: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
     assert (clone / "digits.predictions.csv").is_file()
+    assert (clone / "runs" / "iris" / "report.html").is_file()
 
 
 def test_the_python_lines_run(clone: Path) -> None:
