@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import inspect
 import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -20,12 +24,14 @@ import browser
 import pytest
 import yaml
 
+import fcnet
 from fcnet import signals
 from fcnet.cli import main
 from fcnet.cli.group import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ELSEWHERE = {"serve", "sklearn"}  # pages whose commands have tests of their own
 with_mkdocs = pytest.mark.skipif(
     not all(map(find_spec, ("mkdocs", "material", "latex2mathml"))), reason="the extra docs builds the site"
@@ -131,6 +137,34 @@ def test_the_configs_of_a_page_hold(page: str, text: str, clone: Path, capsys: p
     (clone / "shown.yaml").write_text(f"{base}{text}", encoding="utf-8")
 
     assert main(["check", "shown.yaml", "-q"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="it is a script for bash")
+@pytest.mark.parametrize("stopped", [False, True])
+def test_the_job_of_the_cluster_page_is_put_back_where_it_was_stopped(stopped: bool, clone: Path) -> None:
+    """A scheduler's signal reaches the training, whose checkpoint and code 75 put the job back into the queue."""
+    (lines,) = re.findall(r"^    #!/bin/bash\n((?:    .*\n)+)", (DOCS / "howto-cluster.md").read_text(), re.MULTILINE)
+    job = inspect.cleandoc(lines).replace("/scratch/$USER", str(clone))
+    (clone / "job").write_text(job.replace("config.yaml", "config.yaml training.epochs=100000") if stopped else job)
+    (clone / "bin").mkdir()
+    called = {"fcnet": f'exec "{sys.executable}" -m fcnet "$@"', "scontrol": f'echo "$@" >>"{clone}/queue"'}
+    for name, body in called.items():
+        (clone / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (clone / "bin" / name).chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SLURM_JOB_ID": "7"}
+    environment["PATH"] = f"{clone / 'bin'}:{os.environ['PATH']}"
+
+    with subprocess.Popen(["bash", "job"], env=environment, stderr=subprocess.PIPE) as started:
+        if stopped:
+            while not (clone / "runs" / "config" / "last.npz").is_file() and started.poll() is None:
+                time.sleep(0.05)
+            started.send_signal(signal.SIGUSR1)
+        _, said = started.communicate(timeout=120)
+
+    assert started.returncode == (75 if stopped else 0), said
+    queue = clone / "queue"
+    assert (queue.read_text() if queue.exists() else "") == ("requeue 7\n" if stopped else "")
+    assert (clone / "runs" / "config" / "last.npz").is_file()
 
 
 def test_dvc_finds_what_the_page_says(clone: Path) -> None:
@@ -269,11 +303,14 @@ def test_a_run_is_recorded_in_mlflow(clone: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_package_is_described() -> None:
-    """CITATION.cff has the package's name and licence, and the classifiers every Python that is tried."""
+    """CITATION.cff has the package's name, licence, version and its day, as the changelog has them."""
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
 
     assert (cited["title"], cited["license"], cited["type"]) == ("fcnet", "MIT", "software")
     assert {"cff-version", "message", "authors", "abstract"} <= set(cited)
+    assert cited["version"] == fcnet.__version__
+    day = f"## {cited['version']} ({cited['date-released']})"
+    assert day in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_the_workflow_runs_what_ci_runs() -> None:
@@ -284,6 +321,11 @@ def test_the_workflow_runs_what_ci_runs() -> None:
     assert {system.partition("-")[0] for system in job["strategy"]["matrix"]["os"]} == {"ubuntu", "macos"}
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) for step in job["steps"] if "uses" in step)
+    pythons = [each.rpartition(" ")[2] for each in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", each)]
+    assert job["strategy"]["matrix"]["python"] == pythons
+    parsed = subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], capture_output=True, text=True, check=False)
+    assert (parsed.returncode, parsed.stderr) == (0, "")
 
 
 def test_the_container_starts_fcnet_as_a_user_of_its_own() -> None:
