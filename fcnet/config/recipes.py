@@ -62,7 +62,7 @@ def realmlp(facts: Facts, epochs: int = 256, waves: bool = True) -> dict[str, An
         "preprocess": {
             "numeric": "robust",
             "categorical": "signs" if facts.coded == 0 else {"name": "codes", "above": 8, "few": "signs"},
-            "clamp": numbers,
+            "clamp": facts.task is None or numbers,  # of other targets it is not asked
         },
         "network": {
             "layers": [
@@ -109,7 +109,7 @@ def pack(facts: Facts) -> dict[str, Any]:
         "preprocess": {
             "numeric": {"name": "quantile", "noise": 1e-3},
             "categorical": "signs" if facts.coded == 0 else {"name": "codes", "above": 8, "few": "signs"},
-            "clamp": numbers,
+            "clamp": facts.task is None or numbers,  # of other targets it is not asked
         },
         "network": {
             "layers": [
@@ -143,7 +143,7 @@ def tabm(facts: Facts, members: int = 16) -> dict[str, Any]:
         "preprocess": {
             "numeric": {"name": "quantile", "noise": 1e-3},
             "categorical": "signs" if facts.coded == 0 else {"name": "codes", "above": 8, "few": "signs"},
-            "clamp": issubclass(kind, Numbers),
+            "clamp": facts.task is None or issubclass(kind, Numbers),
         },
         "network": {
             "layers": [

@@ -107,6 +107,21 @@ def test_the_resolved_config_is_the_recipe_spelled_out(tmp_path: Path) -> None:
     assert _scores(again) == _scores(run)
 
 
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "toy"])
+def test_the_resolved_config_scores_as_the_recipe_did(recipe: str, tmp_path: Path) -> None:
+    """Whatever a recipe makes of the task that the data turn out to be, config.yaml makes too: predictions as well."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3))
+    table = {"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "y": np.exp(x @ [1.0, -2.0, 0.5])}
+    given = {"recipe": recipe, "data": {"target": "y"}, "output": str(tmp_path), "training": {"epochs": 2}}
+
+    run = fcnet.train({**given, "name": "one"}, data=table)
+
+    spelled = configs.to_mapping(configs.load(run.path / "config.yaml", needs_data=False))
+    again = fcnet.train({**spelled, "data": given["data"], "name": "two", "output": str(tmp_path)}, data=table)
+    assert _scores(again) == _scores(run)
+
+
 def test_a_run_with_a_recipe_goes_on_as_it_began(tmp_path: Path) -> None:
     """Resume takes the config as it was written, and as it was resolved."""
     rng = np.random.default_rng(0)
