@@ -10,6 +10,7 @@ from fcnet.config.schema import Config
 from fcnet.errors import escape
 from fcnet.formulas.notation import compact
 from fcnet.machine import size as memory
+from fcnet.reports.notation import plain
 from fcnet.reports.summary import PARTS, encodings, outputs, size
 from fcnet.reports.summary import net as chain_of
 from fcnet.reports.text import count, figures, fold, label_width, left, shorten
@@ -60,7 +61,9 @@ def lines(found: Checkpoint, following: str, width: int | None, everything: bool
         *line("target", what),
         *names("classes", classes),
         *names("columns", parts.encoder.columns),
-        *line("encoded", *(f"{text} ({count(n, 'column')})" for _, text, n in encodings(parts.encoder.features))),
+        *line(
+            "encoded", *(f"{plain(text)} ({count(n, 'column')})" for _, text, n in encodings(parts.encoder.features))
+        ),
         *_scores(header.get("metrics"), indent, width),
         *_calibration(parts, indent, width),
         *_arrays(found, indent, everything),

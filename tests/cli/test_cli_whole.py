@@ -122,6 +122,11 @@ def test_inspect_shows_net_columns_classes_and_arrays(call, trained):
     assert re.search(r"^target +3 classes \(flower\)$", out, re.MULTILINE)
     assert re.search(r"^ +W1 +8 × 4 +float32 +128 bytes$", out, re.MULTILINE)
     assert re.search(r"^encoded +standard: \(x − mean\) / scale \(\d column", out, re.MULTILINE)
+    robust = call(
+        "train", "runs/flowers/config.yaml", "preprocess.numeric=robust", "training.epochs=1", "name=robust", "-q"
+    )
+    assert robust[0] == 0, robust
+    assert re.search(r"^encoded +robust: .+\)² ?\)", call("inspect", "runs/robust")[1], re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", ["eval", "inspect", "predict"])

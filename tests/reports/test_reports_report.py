@@ -334,7 +334,7 @@ def test_nets_of_folds_are_called_by_what_they_have_not_seen(trained, monkeypatc
     assert main(["report", "moved/folds", "-q"]) == 0
     told = re.findall(r'<th scope="row">(net \d[^<]*)</th>', Path("moved/folds/report.html").read_text())
 
-    assert told == ["net 1, without fold 1", "net 1, without fold 2"]
+    assert told == ["net 1, without fold 1", "net 2, without fold 2"]
 
 
 def test_the_curves_of_a_class_are_those_counted_by_hand():
