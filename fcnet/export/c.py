@@ -82,7 +82,7 @@ class Writer:
     lines: list[str] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
-    _names: set[str] = field(default_factory=lambda: {"level", "rows", "expected", "sizes", "main"})
+    _names: set[str] = field(default_factory=lambda: {"level", "bits", "rows", "expected", "sizes", "main"})
     _tables: dict[bytes, str] = field(default_factory=dict)
     _buffers: dict[str, str] = field(default_factory=dict)
 
@@ -170,25 +170,39 @@ class Writer:
                 self.apply(formula, arrays, outs)
 
     def product(self, depth: int, index: Sequence[str], a: Ref, b: Ref, out: Ref) -> None:
-        """out = z W of one row: the rows of W whose z is not 0, four at a time, so that out is read less often."""
+        """out = z W of one row: the rows of W whose z is not 0, several at a time, so that out is read less often.
+
+        The loop over them ends where a mark stands: with a count of its turns GCC jams several of them at -O3, and
+        makes the sum one number at a time.
+        """
         n, units = a.shape[-1], out.shape[-1]
         lead, j = index[:-1], "j" if units > 1 else "0"
-        to = self.place(out, [*index, j])
-        self.put(depth, f"int used[{n}], n = 0, i = 0;")
-        self.put(depth, f"for (int k = 0; k < {n}; k++)")
-        self.put(depth + 1, f"if ({self.place(a, [*index, 'k' if n > 1 else '0'])} != 0.0f)")
-        self.put(depth + 2, "used[n++] = k;")
+        to, step = self.place(out, [*index, j]), 8 if n >= 8 else 4
+        room = -(-n // step) * step
+        self.put(depth, f"int used[{room + 1}], n = 0;")
+        self.put(depth, f"float by[{room}];")
+        self.put(depth, f"for (int k = 0; k < {n}; k++) {{")
+        self.put(depth + 1, f"by[n] = {self.place(a, [*index, 'k' if n > 1 else '0'])};")
+        self.put(depth + 1, "used[n] = k;")
+        self.put(depth + 1, "n += by[n] != 0.0f;")
+        self.put(depth, "}")
+        self.put(depth, f"for (; n % {step}; n++) {{")
+        self.put(depth + 1, "by[n] = 0.0f;")
+        self.put(depth + 1, "used[n] = 0;")
+        self.put(depth, "}")
+        self.put(depth, "used[n] = -1;")
         self.put(depth, f"for (int j = 0; j < {units}; j++)")
         self.put(depth + 1, f"{to} = 0.0f;")
-        for step in (4, 1):
-            self.put(depth, f"for (; i + {step} <= n; i += {step}) {{")
-            for m in range(step):
-                self.put(depth + 1, f"const int k{m} = used[i{f' + {m}' if m else ''}];")
-                self.put(depth + 1, f"const float z{m} = {self.place(a, [*index, f'k{m}' if n > 1 else '0'])};")
-            terms = [f"z{m} * {self.place(b, [*lead, f'k{m}' if n > 1 else '0', j])}" for m in range(step)]
-            self.put(depth + 1, f"for (int j = 0; j < {units}; j++)")
-            self.put(depth + 2, f"{to} += {' + '.join(terms)};")
-            self.put(depth, "}")
+        self.put(depth, f"for (int i = 0; used[i] >= 0; i += {step}) {{")
+        for m in range(step):
+            at = f"i + {m}" if m else "i"
+            self.put(depth + 1, f"const int k{m} = used[{at}];")
+            self.put(depth + 1, f"const float z{m} = by[{at}];")
+        terms = [f"z{m} * {self.place(b, [*lead, f'k{m}' if n > 1 else '0', j])}" for m in range(step)]
+        sums = [f"({' + '.join(terms[m : m + 4])})" for m in range(0, step, 4)]
+        self.put(depth + 1, f"for (int j = 0; j < {units}; j++)")
+        self.put(depth + 2, f"{to} += {' + '.join(sums)};")
+        self.put(depth, "}")
 
     def apply(self, formula: Formula, arrays: Mapping[str, Ref], outs: Mapping[str, Ref]) -> None:
         """Loops over the results' elements; what is summed over a row comes first."""

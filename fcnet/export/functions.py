@@ -1,7 +1,8 @@
 """What C programs call that have no library: functions of float32 to its last digit or two, by their names in formulas.
 
-exp, log and cos bring their argument near 0 and add up a series; the others are made of them. Beside them stand the
-encodings that are no formulas, and what finds a category.
+exp, log and cos bring their argument near 0 and add up a series; the others are made of them. Those that every unit of
+a layer goes through have no branch, and choose by the bits of numbers: so compilers make several units at a time.
+Beside them stand the encodings that are no formulas, and what finds a category.
 """
 
 from __future__ import annotations
@@ -10,21 +11,29 @@ from collections.abc import Iterable
 
 from fcnet.data.encodings.quantile import EDGE, MIDDLE, TAIL
 
+_BITS = """\
+typedef union {
+    uint32_t u;
+    float f;
+} bits;
+"""
 _EXP = """\
-static float exp_of(float x)
+static inline float exp_of(float x)
 {
-    union { uint32_t u; float f; } low, high;
-    if (x != x || x > 89.0f)
-        return x * 3.0e38f;
-    if (x < -104.0f)
-        return 0.0f;
-    int k = (int)(x * 1.44269504f + (x < 0.0f ? -0.5f : 0.5f));
-    float r = (x - (float)k * 0.693359375f) + (float)k * 2.12194440e-4f;
+    bits y, turn, low, high;
+    y.f = x;
+    uint32_t size = y.u & 0x7fffffffu, nan = 0u - (uint32_t)(size > 0x7f800000u);
+    y.u = (y.u & 0x80000000u) | (size < 0x42d00000u ? size : 0x42d00000u); /* from -104 to 104 */
+    turn.f = y.f * 1.44269504f + 12582912.0f; /* whose last bits are k, a whole number */
+    float k = turn.f - 12582912.0f, r = (y.f - k * 0.693359375f) + k * 2.12194440e-4f;
     float p = r / 5040.0f + 1.0f / 720.0f;
     p = ((((p * r + 1.0f / 120.0f) * r + 1.0f / 24.0f) * r + 1.0f / 6.0f) * r + 0.5f) * r * r + r + 1.0f;
-    low.u = (uint32_t)(k / 2 + 127) << 23; /* 2^k in two factors, each of which float32 has */
-    high.u = (uint32_t)(k - k / 2 + 127) << 23;
-    return p * low.f * high.f;
+    turn.u += 254u - 0x4b400000u; /* 2^k in two factors, each of which float32 has */
+    low.u = turn.u >> 1 << 23;
+    high.u = (turn.u - (turn.u >> 1)) << 23;
+    y.f = p * low.f * high.f;
+    y.u |= nan & 0x7fc00000u;
+    return y.f;
 }
 """
 _LOG = """\
@@ -95,25 +104,46 @@ static float log1p_of(float x)
 }
 """
 _EXPM1 = """\
-static float expm1_of(float x)
+static inline float expm1_of(float x)
 {
-    union { uint32_t u; float f; } two;
-    if (!(x > -17.4f && x < 80.0f))
-        return exp_of(x) - 1.0f;
-    int k = (int)(x * 1.44269504f + (x < 0.0f ? -0.5f : 0.5f));
-    float r = (x - (float)k * 0.693359375f) + (float)k * 2.12194440e-4f;
+    bits y, half;
+    y.f = x;
+    uint32_t size = y.u & 0x7fffffffu, nan = 0u - (uint32_t)(size > 0x7f800000u), sign = y.u & 0x80000000u;
+    uint32_t most = 0x42b20000u - (sign >> 13); /* from -87 to 89 */
+    y.u = sign | (size < most ? size : most);
+    half.f = y.f * 1.44269504f + 12582912.0f;
+    float k = half.f - 12582912.0f, r = (y.f - k * 0.693359375f) + k * 2.12194440e-4f;
     float p = r / 5040.0f + 1.0f / 720.0f;
     p = ((((p * r + 1.0f / 120.0f) * r + 1.0f / 24.0f) * r + 1.0f / 6.0f) * r + 0.5f) * r * r + r;
-    two.u = (uint32_t)(k + 127) << 23;
-    return p * two.f + (two.f - 1.0f);
+    half.u = (half.u + 126u - 0x4b400000u) << 23; /* half of 2^k, which float32 has for every k */
+    y.f = 2.0f * (p * half.f + (half.f - 0.5f));
+    y.u |= nan & 0x7fc00000u;
+    return y.f;
 }
 """
 _TANH = """\
-static float tanh_of(float x)
+static inline float tanh_of(float x)
 {
-    float t = expm1_of(x < 0.0f ? 2.0f * x : -2.0f * x);
-    return x < 0.0f ? t / (t + 2.0f) : -t / (t + 2.0f);
+    bits y;
+    y.f = x;
+    uint32_t sign = y.u & 0x80000000u;
+    y.u |= 0x80000000u;
+    float t = expm1_of(2.0f * y.f);
+    y.f = -t / (t + 2.0f);
+    y.u |= sign;
+    return y.f;
 }
+"""
+_CHOICE = """\
+static inline float {name}_of(float x, float y)
+{{
+    bits a, b;
+    a.f = x;
+    b.f = y;
+    uint32_t other = 0u - (uint32_t)(x {sign} y);
+    a.u = (b.u & other) | (a.u & ~other);
+    return a.f;
+}}
 """
 _QUANTILE = """\
 /* the share of training below x, which the normal distribution's inverse spreads; q are n quantiles at equal shares */
@@ -201,15 +231,16 @@ static int level_of(const level *levels, int n, const char *text, int missing)
 FUNCTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "level": (_LEVEL, ()),
     "is_finite": ("static int is_finite_of(float x)\n{\n    return x - x == 0.0f;\n}\n", ()),
+    "bits": (_BITS, ()),
     "abs": ("static float abs_of(float x)\n{\n    return x < 0.0f ? -x : x;\n}\n", ()),
-    "min": ("static float min_of(float x, float y)\n{\n    return x >= y ? y : x;\n}\n", ()),
-    "max": ("static float max_of(float x, float y)\n{\n    return x <= y ? y : x;\n}\n", ()),
-    "exp": (_EXP, ()),
+    "min": (_CHOICE.format(name="min", sign=">="), ("bits",)),
+    "max": (_CHOICE.format(name="max", sign="<="), ("bits",)),
+    "exp": (_EXP, ("bits",)),
     "log": (_LOG, ()),
     "cos": (_COS, ()),
     "sqrt": (_SQRT, ()),
     "log1p": (_LOG1P, ("log",)),
-    "expm1": (_EXPM1, ("exp",)),
+    "expm1": (_EXPM1, ("bits",)),
     "tanh": (_TANH, ("expm1",)),
     "pow": ("static float pow_of(float x, float y)\n{\n    return exp_of(y * log_of(x));\n}\n", ("exp", "log")),
     "quantile": (_QUANTILE, ("log", "sqrt")),

@@ -69,6 +69,28 @@ def test_functions_are_exact_to_the_last_digits(tmp_path):
     assert (np.abs(made - expected) <= 3e-7 * np.abs(expected) + np.where(np.abs(expected) < 1e-37, 1e-43, 1e-7)).all()
 
 
+STRANGE = {
+    "exp": {np.nan: np.nan, -np.nan: np.nan, np.inf: np.inf, -np.inf: 0.0, 1e30: np.inf, -1e30: 0.0},
+    "expm1": {np.nan: np.nan, -np.nan: np.nan, np.inf: np.inf, -np.inf: -1.0, 1e30: np.inf, 88.5: 2.7231e38},
+    "tanh": {np.nan: np.nan, np.inf: 1.0, -np.inf: -1.0, -1e30: -1.0},
+}
+
+
+@with_cc
+def test_functions_take_what_is_no_number_and_what_is_infinite(tmp_path):
+    """NaN stays NaN, whatever its sign, also as the first of min and max; infinity goes where the limit is."""
+    asked = [(f"{name}_of({number(v)})", y) for name, pairs in STRANGE.items() for v, y in pairs.items()]
+    asked += [(f"{name}_of({a}, {b})", y) for name, a, b, y in (
+        ("min", "NAN", "1.0f", np.nan), ("max", "-NAN", "1.0f", np.nan), ("min", "-INFINITY", "1.0f", -np.inf),
+        ("max", "-2.0f", "-1.0f", -1.0), ("min", "-2.0f", "-1.0f", -2.0), ("max", "INFINITY", "0.0f", np.inf),
+    )]  # fmt: skip
+    parts = ["#include <math.h>", "#include <stdio.h>", "#include <stdint.h>", *needed([*STRANGE, "min", "max"])]
+    calls = "".join(f'    printf("%.5g\\n", (double){call});\n' for call, _ in asked)
+
+    made = run("\n".join([*parts, f"int main(void)\n{{\n{calls}    return 0;\n}}\n"]), tmp_path).stdout.split()
+    np.testing.assert_allclose(np.array(made, np.float64), [y for _, y in asked], rtol=1e-4)
+
+
 MAIN = """
 #include "net.h"
 #include <math.h>
