@@ -701,8 +701,12 @@ class _Session:
         if why is not None:
             yield self.say(f"no refit: {why}")
             return
-        data = together(self.data)
+        data, state, budget = together(self.data), self.state, self.ready.prepared.settings.training.budget
         rows = data.parts["train"]
+        share = self.saver.best.epoch / max(state.epoch, 1) * len(rows) / len(self.data.parts["train"])
+        if self.watch.left() < share * state.elapsed:
+            yield self.say(f"no refit: the budget of {budget} is spent")
+            return
         yield self.say(f"refit: training once more, on {len(rows):,} rows of training and validation")
         self.saver.keep_validated()
         try:

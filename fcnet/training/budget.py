@@ -13,6 +13,7 @@ from fcnet.records import dataclass
 from fcnet.training.estimate import SCORED
 from fcnet.training.prepare import Prepared
 from fcnet.training.program import MAX_STEPS, Forward
+from fcnet.training.refit import unsound
 
 WATCHED = 0.5
 """Seconds of steps on the clock, at least one step beside the first, which compiles."""
@@ -56,9 +57,11 @@ def fitting(prepared: Prepared, backend: Backend, left: Callable[[], float]) -> 
     settings, costs = prepared.settings, measured(prepared, backend)
     learnt, validated, tested = (len(prepared.data.parts[name]) for name in ("train", "validation", "test"))
     epoch = costs.learnt * learnt + costs.predicted * validated + EPOCH
+    again = settings.refit is True or (settings.refit == "auto" and unsound(prepared) is None)
+    twice = epoch + again * costs.learnt * (learnt + validated)
     folds = len(prepared.folds or (0,))
     end = folds * costs.predicted * (learnt + 2 * validated + tested)
-    fit = max(0.0, (SHARE * left() - END - end) / epoch / folds) * settings.ensemble  # epochs of one net
+    fit = max(0.0, (SHARE * left() - END - end) / twice / folds) * settings.ensemble  # epochs of one net
     nets = max(1, min(settings.ensemble, int(fit / settings.training.epochs)))
     epochs = max(1, min(settings.training.epochs, int(fit / nets)))
     share = nets / settings.ensemble

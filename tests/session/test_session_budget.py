@@ -109,6 +109,27 @@ def test_what_is_gone_before_the_first_epoch_is_not_planned_with(place, clock):
     assert planned[1] == planned[2] == pytest.approx(planned[0] / 2, abs=1)
 
 
+def test_a_second_training_is_planned_with(place, clock):
+    """Half the epochs, where the run is to train once more on training and validation rows."""
+    planned = []
+    for refit in (False, True):
+        clock(1.0)
+        planned.append(_planned(go(settings(training=WANTED, refit=refit), overwrite=True)[-1].run))
+
+    assert planned[1] == pytest.approx(planned[0] * 41 / (41 + 48), abs=2)
+
+
+def test_a_late_run_trains_no_second_time(place, clock, monkeypatch):
+    """Where less is left than that takes, a notice says so, and the net that was validated stays."""
+    clock(1e-6)
+    monkeypatch.setattr(session._Watch, "left", lambda self: -1.0 if self.stepped else 3600.0)
+
+    events = go(settings(training=WANTED, refit=True))
+
+    assert "no refit: the budget of 1h is spent" in [each.text for each in events if isinstance(each, Notice)]
+    assert "refit" not in events[-1].summary
+
+
 def test_a_run_ends_while_there_is_time_for_its_end(place, clock, monkeypatch):
     """No epoch is begun that would leave less than scoring all rows is going to take."""
     clock(1.0)
