@@ -70,7 +70,8 @@ def stream(
                 tally.say(f"columns not used: {listed(extra)}")
             given = [name for name in target.names if name in there and name not in kept]
             if given:
-                tally.say(f"the target {listed(given)} is there, and not used", usual=True)
+                what = f"target {listed(given)} is" if len(given) == 1 else f"targets {listed(given)} are"
+                tally.say(f"the {what} there, and not used", usual=True)
         return wants
 
     def headless(width: int) -> Sequence[str]:

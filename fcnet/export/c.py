@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -553,7 +554,8 @@ class C:
         """Its own test."""
         program = str(path.with_suffix("") if path.is_absolute() else Path(path.with_suffix("")))
         run = program if path.is_absolute() else f"./{program}"
-        return f"cc -std=c99 -D{identifier(path.stem)}_SELF_TEST {path} -o {program} && {run}"
+        source, program, run = map(shlex.quote, (str(path), program, run))
+        return f"cc -std=c99 -D{identifier(path.stem)}_SELF_TEST {source} -o {program} && {run}"
 
     def files(self, graph: Graph, wish: Wish, samples: Samples) -> dict[str, bytes]:
         """Both."""

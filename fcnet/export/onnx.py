@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -391,7 +392,8 @@ class Onnx:
 
     def following(self, path: Path) -> str:
         """A session."""
-        return f"python -c 'import onnxruntime; onnxruntime.InferenceSession(\"{path}\")'"
+        code = f"import onnxruntime; onnxruntime.InferenceSession({json.dumps(str(path), ensure_ascii=False)})"
+        return f"python -c {shlex.quote(code)}"
 
     def files(self, graph: Graph, wish: Wish, samples: Samples) -> dict[str, bytes]:
         """The graph; UsageError where the package onnx is not there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import shlex
 import sys
 import tempfile
 import textwrap
@@ -281,7 +282,7 @@ class Python:
 
     def following(self, path: Path) -> str:
         """Its command line."""
-        return f"python {path} YOUR.csv"
+        return f"python {shlex.quote(str(path))} YOUR.csv"
 
     def files(self, graph: Graph, wish: Wish, samples: Samples) -> dict[str, bytes]:
         """The script."""

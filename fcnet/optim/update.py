@@ -42,7 +42,7 @@ class Updater:
     `clip_norm`: ∇L is first multiplied by min(1, clip_norm / (‖∇L‖ + 1e-6)), as PyTorch does. `average`: the share of
     θ̄ that is kept in each step, θ̄' = average · θ̄ + (1 − average) · θ'; a vector of that name, which starts at θ.
     `own`: the rule of each member of a pack, which differ in lr and weight_decay alone. Raises ConfigError where a rule
-    moves what it cannot move. A solver has vectors here, and makes its steps elsewhere.
+    moves what it cannot move, or a group matches nothing. A solver has vectors here, and makes its steps elsewhere.
     """
 
     def __init__(
@@ -57,6 +57,13 @@ class Updater:
         self.own = tuple(own) or (rule,) * max(sum(layout.members), 1)
         assert all(_rated(each, rule) == rule for each in self.own), "rules differ in more than lr and weight_decay"
         self.rules = {slot.name: self._rule_of(slot) for slot in layout.slots}
+        names = dict.fromkeys(slot.name for each in (layout, *layout.parts) for slot in each.slots)
+        for i, group in enumerate(rule.groups if layout.among is None else ()):
+            if not any(fnmatchcase(name, group.match) for name in names):
+                raise ConfigError(
+                    f'"{group.match}" is the name of no parameter of this net, which are {", ".join(names)}',
+                    key=f"optimizer.groups.{i}.match",
+                )
         used = [rule, *(other for other in rule.groups if other in self.rules.values())]
         vectors = dict.fromkeys(name for each in used for name in each.vectors())
         if average is not None and "average" in vectors:

@@ -262,6 +262,8 @@ def _of_columns(at: str, columns: list[ColumnRecord]) -> Iterator[str]:
             yield f'{at}[{i}].encoding: there is no "{column.encoding}" for a {column.kind}'
         if column.kind == "category" and (column.levels is None or column.missing_level is None):
             yield f"{at}[{i}]: a category has levels and missing_level"
+        if column.kind == "category" and column.indicator:
+            yield f"{at}[{i}]: a category has no indicator"
 
 
 def _of_folds(header: Header, settings: Config) -> Iterator[str]:

@@ -55,7 +55,7 @@ def test_notices_of_extra_columns_and_of_the_target(folder, fitted):
     chunks(folder.write("q,a,c,y,id\n1,3,v,9,1\n", "p.csv"), fitted, tally)
 
     assert 'columns not used: "q"' in tally.notices()
-    assert any('target "y" is there, and not used' in notice for notice in tally.notices())
+    assert any('the target "y" is there, and not used' in notice for notice in tally.notices())
     with pytest.raises(DataError, match='"q"'):
         chunks(folder.write("q,a,c\n1,3,v\n", "p.csv"), fitted, Tally(strict=True))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +110,18 @@ def test_a_script_takes_other_marks_and_an_empty_table(folder):
     done = run("net.py", "empty.csv", cwd=folder)
 
     assert (done.returncode, done.stdout) == (0, "prediction,p(=c),p(a b),p(ç)\n".replace("=", "=")), done.stderr
+
+
+@pytest.mark.parametrize("format_", ["onnx", "c", "python"])
+def test_what_to_do_next_can_be_typed_for_any_name(format_):
+    """A name with blanks and quotes is one word of the shell, and of Python."""
+    path = Path("my 'own' net").with_suffix({"onnx": ".onnx", "c": ".c", "python": ".py"}[format_])
+
+    words = shlex.split(FORMATS[format_].following(path))
+
+    assert any(str(path) in word for word in words)
+    if format_ == "onnx":
+        assert ast.literal_eval(words[2].partition("InferenceSession")[2]) == str(path)
 
 
 def test_what_is_off_is_refused(folder, monkeypatch):

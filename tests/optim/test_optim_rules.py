@@ -267,6 +267,17 @@ def test_groups_take_what_their_pattern_matches() -> None:
         np.testing.assert_allclose(found[name], expected, rtol=1e-12, err_msg=name)
 
 
+def test_a_group_that_moves_nothing_is_refused_with_the_names_there_are() -> None:
+    """A pattern that matches no parameter is a slip, and not silently without effect."""
+    layout = Layout([Slot("b1", (3,), "bias"), Slot("W1", (2, 3), "weight")])
+    groups: list[Any] = [Sgd(match="b*"), Sgd(match="w*")]
+
+    with pytest.raises(ConfigError, match=r'"w\*" is the name of no parameter of this net, which are b1, W1') as error:
+        Updater(AdamW(groups=groups), layout)
+
+    assert error.value.problems[0].key == "optimizer.groups.1.match"
+
+
 def orthogonal(u: Array) -> Array:
     """The five rounds of Newton and Schulz on one matrix, from Jordan et al. 2024, number by number of its SVD."""
     U, s, V = np.linalg.svd(u / (np.sqrt((u**2).sum()) + 1e-7), full_matrices=False)
