@@ -191,12 +191,16 @@ def _read(path: Path) -> bytes | None:
 
 
 def curves_of(run: Path) -> dict[str, Array]:
-    """The columns of metrics.csv as numbers, NaN where there is none; nothing where it is missing or garbled."""
+    """The columns of metrics.csv as numbers, NaN where there is none; nothing where it is missing or garbled.
+
+    Of folds, which begin anew, epochs are counted on.
+    """
     rows = list(csv.reader(io.StringIO((_read(run / logs.NAME) or b"").decode("utf-8", "replace"))))
     if len(rows) < 2:
         return {}
     whole = [row for row in rows[1:] if len(row) == len(rows[0])]
-    return {name: np.array([_number(row[i]) for row in whole]) for i, name in enumerate(rows[0])}
+    found = {name: np.array([_number(row[i]) for row in whole]) for i, name in enumerate(rows[0])}
+    return found | ({"epoch": np.arange(1.0, len(whole) + 1)} if "fold" in found else {})
 
 
 def _number(cell: str) -> float:

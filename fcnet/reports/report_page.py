@@ -199,7 +199,7 @@ def _learning(found: Report) -> str:
     curves = found.curves
     if "epoch" not in curves or "train_loss" not in curves:
         return ""
-    best = found.summary.get("best_epoch")
+    best = None if "fold" in curves else found.summary.get("best_epoch")
     pictures = [_curve(curves, "loss", ["train_loss", "val_loss"], best)]
     for name in METRICS:
         values = curves.get(f"val_{name}")

@@ -15,6 +15,7 @@ from fcnet import api
 from fcnet.cli import main
 from fcnet.errors import CheckpointError, ConfigError, Stopped
 from fcnet.files import Folder
+from fcnet.reports.report import curves_of
 from fcnet.runs import checkpoint
 from fcnet.runs.model import Predictor
 
@@ -307,3 +308,28 @@ def test_an_estimator_learns_in_folds():
     assert len(net.predict(x)) == 60
     with pytest.raises(ValueError, match="cv: each of its nets has columns of its own"):
         net.set_params(warm_start=True).fit(x, y)
+
+
+def test_categories_are_unseen_where_no_row_of_training_had_them(place):
+    """And counted once, however many nets do not know them; one that a fold alone has not seen is 0 to its net."""
+    run = go(settings(**{**FOLDS, "data": {"validation": 0, "test": 0}}))[-1].run
+    text = Path("people.csv").read_text().splitlines()
+    Path("new.csv").write_text("\n".join([text[0], *(line.replace(",a,", ",z,") for line in text[1:4]), text[4]]))
+
+    done = api.predict("new.csv", Path("said.csv"), checkpoint=run)
+
+    unseen = sum(",a," in line for line in text[1:4])
+    assert unseen
+    assert sum(f"{unseen} cell" in notice and '"z"' in notice for notice in done["notices"]) == 1, done["notices"]
+
+
+def test_the_page_of_a_run_counts_epochs_on(place):
+    """From fold to fold, so that its curves go on and end where training did."""
+    run = go(settings(**FOLDS))[-1].run
+
+    curves = curves_of(run)
+
+    assert curves["fold"].tolist() == sorted(curves["fold"].tolist())
+    assert curves["epoch"].tolist() == [*range(1, len(curves["fold"]) + 1)]
+    assert "fold" in (run / "metrics.csv").read_text().partition(",")[0]
+    assert main(["report", str(run)]) == 0
