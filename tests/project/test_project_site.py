@@ -239,6 +239,14 @@ def test_the_site_has_every_page() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_a_formula_ends_on_its_line(page: Path) -> None:
+    """Neither the site nor GitHub reads one that goes on in the next."""
+    text = re.sub(r"^```.*?^```|^    .*?$|`[^`\n]+`|\$\$.*?\$\$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+    assert [line for line in text.splitlines() if line.count("$") % 2] == []
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built without a warning."""
