@@ -272,10 +272,11 @@ def rates(more: str) -> list[Own]:
     return [replace(own, depth=n) for own, n in zip(RATES, (1, 2, 2, 3), strict=True)] if "depths" in more else RATES
 
 
-def under_way(which: Sequence[Own], more: str = "adamw") -> Pack:
+def under_way(which: Sequence[Own], more: str = "adamw", backend: Backend | None = None) -> Pack:
     """A pack over the table."""
-    prepared = prepare(from_mapping({**SETTINGS, **OTHERS[more]}, needs_data=False), 1, data=table())
-    return Pack(pack(prepared, which), choice.make("numpy", 1), np.array([0.5, 0.5]))
+    dtype = {} if backend is None else {"dtype": "float64"}  # in which rounding stays small
+    prepared = prepare(from_mapping({**SETTINGS, **OTHERS[more], **dtype}, needs_data=False), 1, data=table())
+    return Pack(pack(prepared, which), backend or choice.make("numpy", 1), np.array([0.5, 0.5]))
 
 
 def arrays_of(pack: Pack) -> dict[str, Array]:
@@ -302,6 +303,21 @@ def test_a_pack_of_a_config_is_the_runs_of_its_members(more: str) -> None:
         np.testing.assert_array_equal(together.best.q[place, : one.best.q.size], one.best.q)
         assert together.best.epoch[place] == one.best.epoch
     assert len({len(each) for each in told.values()}) > 1
+
+
+@pytest.mark.parametrize("more", ["depths", "depths, clipped"])
+@pytest.mark.parametrize(("backend", "threads"), NUMBA[::2])
+def test_members_of_several_depths_are_those_of_numpy(backend: str, threads: int, more: str) -> None:
+    """Each thread makes the steps of whole members, and those of other depths are no others."""
+    plan, ends = replace(JUDGED, epochs=2, patience=None), []
+    for own in (choice.make("numpy", 1), choice.make(backend, threads)):
+        together = under_way(rates(more), more, own)
+        for _ in together.train(plan):
+            pass
+        ends.append(together.state)
+
+    for name, array in ends[1].arrays().items():
+        np.testing.assert_allclose(array, ends[0].arrays()[name], rtol=1e-6, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("more", OTHERS)

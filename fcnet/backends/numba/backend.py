@@ -114,7 +114,7 @@ class NumbaBackend(HostBackend):
 
     def compile(self, ops: Sequence[Op], resident: MutableMapping[str, Array]) -> HostStep:
         """As `Backend` says; a pack's members are steps of their own where all of their operations have kernels."""
-        at, members = Binding(resident), max((op.members for op in ops), default=0)
+        at, members = Binding(resident), max((op.offset + op.members for op in ops), default=0)
         abreast = self._abreast([op for op in ops if not isinstance(op, Phase)], members, at) if members else None
         return super().compile(ops, resident) if abreast is None else HostStep(abreast, at)
 
