@@ -28,8 +28,7 @@ from fcnet.data.readers import Request, reader
 from fcnet.errors import CheckpointError, DataError, FcnetError, FcnetWarning, Problem, Stopped, UsageError
 from fcnet.nn.rows import Rows
 from fcnet.records import dataclass
-from fcnet.reports import comparison, comparison_page, listing, report_page, summary
-from fcnet.reports import report as reports
+from fcnet.reports import summary
 from fcnet.reports.text import count, figures
 from fcnet.runs import folder, origin
 from fcnet.runs.checkpoint import peek
@@ -425,6 +424,9 @@ def page(run: Path | None = None, data: object = None) -> tuple[str, dict[str, A
 
     `data`: what it was trained on, where that came from memory. Without the rows the page does without what needs them.
     """
+    from fcnet.reports import report as reports  # as below: for those who read pages
+    from fcnet.reports import report_page
+
     net = Predictor.read(folder.resolve(run))
     notices = [_newest(net)] if run is None else []
     section, loaded = net.config.data, None
@@ -458,6 +460,9 @@ def compare(runs: Sequence[Path], output: Path | None = None) -> dict[str, Any]:
 
     Each is tested against the first where the scores of all were computed on the same rows, and these are there.
     """
+    from fcnet.reports import comparison, comparison_page, listing
+    from fcnet.reports import report as reports
+
     compared = []
     for run in runs:
         net = Predictor.read(folder.resolve(run))
