@@ -254,15 +254,16 @@ class Saver:
         if self.folds is not None and not self.folds.done:
             self.folds.done, self.best.saved = True, False
 
-    def finished(self) -> Fold:
-        """The fold that is done, for those after it."""
+    def all_done(self) -> tuple[Fold, ...]:
+        """The folds that are done, this one too, for those after it."""
+        assert self.folds is not None
         header = {"nets": self._listed(last=False)}
         arrays = [
             {name.partition("/")[2]: array.copy() for name, array in self._own(header, at).items()}
             for at in range(len(header["nets"]))
         ]
         arrays[0] |= self._fitted_here
-        return Fold(self._about, tuple(header["nets"]), tuple(arrays))
+        return (*self.folds.before, Fold(self._about, tuple(header["nets"]), tuple(arrays)))
 
     @property
     def steps(self) -> int:

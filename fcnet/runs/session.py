@@ -99,7 +99,7 @@ def training(
             if warm is not None:
                 session.saver.begin_with(warm)
             now = [session]
-            del session
+            del session, ready  # so that no fold is held by this frame
             yield from _go(now.pop())
         except _StopAsked as end:
             raise Stopped(f"stopped {end.why} before the first step", end.code, saved=False) from None
@@ -298,11 +298,13 @@ def _session(
     header = _header(ready, data, run, identity, guess, now)
     fitted = {**data.encoder.arrays(), **data.target.arrays()}
     before = () if held is None else Fold.all_before(held)
+    if prepared.folds is not None:  # what is held throughout has no inputs
+        ready = replace(ready, prepared=replace(prepared, data=data))
     return _of_fold(_Shared(ready, run, held, watch, data, guess, log, header, fitted, given), prepared, before)
 
 
-def _of_fold(run: _Shared, prepared: Prepared, before: tuple[Fold, ...]) -> _Session:
-    """The session of one fold, behind those before it; without folds that of the run."""
+def _of_fold(run: _Shared, prepared: Prepared, before: tuple[Fold, ...], elapsed: float = 0.0) -> _Session:
+    """The session of one fold, behind those before it, which took so many seconds; without folds that of the run."""
     ready, folds = run.ready, prepared.folds
     place = None if folds is None else Folding(before, last=folds.by_time)
     guess = prepared.data.target.guess
@@ -314,6 +316,7 @@ def _of_fold(run: _Shared, prepared: Prepared, before: tuple[Fold, ...]) -> _Ses
     if folds is not None and run.watch.left() < np.inf:
         left = len(folds) - len(before)
         later = max(0.0, run.watch.left() - ready.end) * (left - 1) / left
+    pack.state.elapsed = elapsed
     return _Session(run, prepared, pack, pack.state, saver, later)
 
 
@@ -374,7 +377,9 @@ def _go(session: _Session) -> Iterator[Event]:
     try:
         yield from now[0].train()
         for fold in range(first, folds):
-            now[0] = now[0].following(fold)
+            whole, before, elapsed = now[0].whole, now[0].saver.all_done(), now[0].state.elapsed
+            now.clear()  # its memory goes before the next one takes its own
+            now.append(_of_fold(whole, whole.ready.prepared.fold(fold), before, elapsed))
             yield from now[0].train()
         yield from now[0].complete()
     except _StopAsked as end:
@@ -420,13 +425,6 @@ class _Session:
     def data(self) -> Dataset:
         """What it is trained on."""
         return self.prepared.data
-
-    def following(self, fold: int) -> _Session:
-        """The session of the next fold."""
-        assert self.saver.folds is not None
-        following = _of_fold(self.whole, self.prepared.fold(fold), (*self.saver.folds.before, self.saver.finished()))
-        following.state.elapsed = self.state.elapsed
-        return following
 
     def train(self) -> Iterator[Event]:
         """Train, of folds this one."""
