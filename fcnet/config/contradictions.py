@@ -236,8 +236,6 @@ def _training(config: Config) -> Iterator[Clash]:
 
 def _members(config: Config) -> Iterator[Clash]:
     """Limits between which numbers are drawn stand in their order; there is a layer that can be repeated."""
-    if config.members.depth is not None and config.ensemble == 1:
-        yield Clash(("members", "depth"), "is for several nets; write ensemble: 8, or remove it", (("ensemble",),))
     if config.members.depth is not None and not config.network.layers:
         text = "repeats the last of network.layers, and there is none; give it one"
         yield Clash(("members", "depth"), text, (("network", "layers"),))

@@ -277,12 +277,22 @@ def test_nets_of_several_depths_resume_bit_for_bit(place):
     assert differing(outcome(go(given, resume=True)[-1].run), whole) == []
 
 
-def test_depths_need_nets_and_a_layer(place):
-    """What cannot be repeated is refused, with its place."""
-    for more in ({"ensemble": 1}, {"network": {"layers": []}}):
+def test_depths_need_a_layer_and_an_order(place):
+    """What cannot be repeated is refused, with its place, and so are limits in the wrong order."""
+    for more in ({"network": {"layers": []}}, {"members": {"depth": {"low": 3, "high": 2}}}):
         with pytest.raises(ConfigError, match=r"members\.depth") as caught:
             go(settings(**{**DEPTHS, **more}))
         assert caught.value.exit_code == 3
+
+
+def test_one_net_has_the_least_depth(place):
+    """As where a budget leaves no time for more: it is trained, predicts, and goes on."""
+    given = settings(**{**DEPTHS, "ensemble": 1, "members": {"depth": {"low": 2, "high": 3}}})
+    run = go({**given, "training": {"epochs": 2}})[-1].run
+
+    assert {"W3", "W4"} & {*checkpoint.read(run / "best.npz").arrays} == {"W3", "W4"}
+    assert len(fcnet.load(run).predict("people.csv")) == len(read(Path("people.csv")))
+    assert go({**given, "training": {"epochs": 3}}, resume=True)[-1].run == run
 
 
 def test_rates_are_drawn_between_their_limits(place):
