@@ -2,6 +2,7 @@
 
     python benchmarks/packs.py
     python benchmarks/packs.py --against ../before --threads 2 --members 8
+    python benchmarks/packs.py --members 16 --rows 6400 --rounds 3     # in a minute
 
 Each in a process of its own, in turn, round by round; the single runs can be those of another checkout. PyTorch trains
 all nets at once, by batched products and by `vmap`, and is left out where it is missing.
@@ -16,6 +17,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -26,6 +28,8 @@ from benchmarks.machine import describe, row
 from benchmarks.trainers import fcnet_
 
 ROUNDS = 7
+NETS = (*CASES, Case((64, 192, 192, 2), 256, 25_600))
+"""The last one as wide as the nets of `recipe: pack`."""
 OWN = str(Path(__file__).parents[1])
 WAYS = ("one after another", "pack", "torch bmm", "torch vmap")
 
@@ -33,8 +37,8 @@ WAYS = ("one after another", "pack", "torch bmm", "torch vmap")
 class Worker:
     """A way to train so many members, in a process with a checkout's fcnet."""
 
-    def __init__(self, tree: str, way: str, case: int, backend: str, threads: int, members: int) -> None:
-        args = [sys.executable, __file__, "--work", way, str(case), backend, str(members)]
+    def __init__(self, tree: str, way: str, case: int, rows: int, backend: str, threads: int, members: int) -> None:
+        args = [sys.executable, __file__, "--work", way, str(case), str(rows), backend, str(members)]
         env = {**os.environ, "FCNET_TREE": tree, "OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         assert self.process.stdout is not None
@@ -84,7 +88,8 @@ def main() -> None:
     parser.add_argument("--backend", default="numba")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--members", type=int, default=8)
-    parser.add_argument("--cases", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--cases", type=int, nargs="+", default=[0, 1, len(NETS) - 1])
+    parser.add_argument("--rows", type=int, default=64_000, help="the most rows of an epoch")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     args = parser.parse_args()
     ways = [way for way in WAYS if not way.startswith("torch") or importlib.util.find_spec("torch")]
@@ -92,7 +97,7 @@ def main() -> None:
     print(row(["net, batch", *ways]))
     print(row(["---"] * (1 + len(ways))))
     for number in args.cases:
-        about = number, args.backend, args.threads, args.members
+        about = number, args.rows, args.backend, args.threads, args.members
         workers = [Worker(args.against if way == WAYS[0] else OWN, way, *about) for way in ways]
         rounds = [[worker.seconds() for worker in workers] for _ in range(args.rounds)]
         for worker in workers:
@@ -100,7 +105,7 @@ def main() -> None:
         shortest = [min(times) for times in zip(*rounds, strict=True)]
         rates = [(1 if way == WAYS[0] else args.members) / s for way, s in zip(ways, shortest, strict=True)]
         pack = rates[ways.index("pack")]
-        print(row([CASES[number].name, *(f"{rate:.2f} ({pack / rate:.2f} x)" for rate in rates)]), flush=True)
+        print(row([NETS[number].name, *(f"{rate:.2f} ({pack / rate:.2f} x)" for rate in rates)]), flush=True)
     print()
     print(f"{args.members} nets, {args.threads} threads, {args.backend}. {describe([fcnet_.VERSION])}")
     print(f"Adam, lr {LEARNING_RATE:g}; the shortest of {args.rounds} epochs each.")
@@ -108,6 +113,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--work"]:
-        work(sys.argv[2], CASES[int(sys.argv[3])], sys.argv[4], int(sys.argv[5]))
+        case = NETS[int(sys.argv[3])]
+        most = int(sys.argv[4]) // case.batch * case.batch  # whole batches
+        work(sys.argv[2], replace(case, rows=min(case.rows, most)), sys.argv[5], int(sys.argv[6]))
     else:
         main()
