@@ -147,7 +147,7 @@ def _give_way(tree: Tree) -> None:
     names = [tree.get(("network", "layers", i, "name")) for i in range(len(layers) if isinstance(layers, list) else 0)]
     if tree.get((*coding, "name")) == "codes" and "embedding" not in names and not tree.written(coding):
         tree.root["preprocess"]["categorical"] = {"name": tree.get((*coding, "few")) or "one_hot"}
-    for path in OF_STEPS if tree.get(("optimizer", "name")) in SOLVERS else ():
+    for path in OF_STEPS if tree.get(("optimizer", "name")) in [*SOLVERS] else ():
         if tree.has(path) and not tree.written(path):
             del tree.get(path[:-1])[path[-1]]
 

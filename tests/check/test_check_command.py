@@ -1,6 +1,7 @@
 """`fcnet check`: everything short of training, on the terminal and as JSON."""
 
 import json
+import math
 
 import pytest
 from check_cases import run, settings, write_table, wrong_activation
@@ -193,7 +194,7 @@ def test_the_backend_is_the_one_that_training_would_take(plants, capsys, monkeyp
 def test_check_bench_and_train_mean_the_same_by_auto(plants, capsys, monkeypatch, name):
     """One place decides what `backend: auto` is, so that bench times first what training takes."""
     pytest.importorskip("numba")
-    monkeypatch.setattr(Prepared, "choose", lambda self: (name, None))
+    monkeypatch.setattr(Prepared, "choose", lambda self, left=math.inf: (name, None))
 
     checked = json.loads(run(capsys, "check", "plants.yaml", "--json")[1])["config"]["backend"]
     timed = json.loads(run(capsys, "bench", "plants.yaml", "--json")[1])["backend"]

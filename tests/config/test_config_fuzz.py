@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fcnet.config import Config, load
+from fcnet.config import Config, from_mapping, load, to_mapping
 from fcnet.errors import ConfigError, UsageError
 
 SEED = b"""\
@@ -149,6 +154,37 @@ def test_random_overrides_are_accepted_or_refused(
 ) -> None:
     """No argument ends in anything but a config, a list of problems or a word on its form."""
     outcome(tmp_path_factory.getbasetemp(), SEED, *overrides)
+
+
+VALUES = [None, -1, "text", ["a"], {}, {"name": ["a"]}]
+
+
+def places(node: object, way: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place in a config, the sections themselves included."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield (*way, key)
+        yield from places(value, (*way, key))
+
+
+@pytest.mark.parametrize("recipe", ["plain", "pack"])
+def test_any_value_at_any_key_is_read_or_refused(recipe: str) -> None:
+    """A value of another kind than a key's is one of its possible values or a problem with the key's name."""
+    whole = to_mapping(from_mapping({"data": {"train": "a.csv", "target": "y"}, "recipe": recipe}))
+    refused = []
+
+    for way, value in product(places(whole), VALUES):
+        config = copy.deepcopy(whole)
+        node: Any = config
+        for key in way[:-1]:
+            node = node[key]
+        node[way[-1]] = value
+        with contextlib.suppress(ConfigError):
+            from_mapping(config)
+            continue
+        refused.append(way)
+
+    assert set(places(whole)) - {*refused} <= {("data",), ("name",)}
 
 
 @pytest.mark.long
