@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
@@ -24,10 +25,10 @@ def ahead(items: Iterable[T], depth: int = 1) -> Generator[T]:
     wait for something that may never come.
     """
     waiting: queue.Queue[T | _End] = queue.Queue(depth)
-    stopped = threading.Event()
-    thread = threading.Thread(target=_run, args=(iter(items), waiting, stopped), daemon=True)
-    thread.start()
+    begun, stopped, done = threading.Lock(), threading.Event(), threading.Event()
+    thread = threading.Thread(target=_run, args=(iter(items), waiting, begun, stopped, done), daemon=True)
     try:
+        thread.start()  # a signal may end it when the thread is there
         while not isinstance(item := waiting.get(), _End):
             yield item
             del item  # it may be large, and the next is waited for
@@ -35,14 +36,20 @@ def ahead(items: Iterable[T], depth: int = 1) -> Generator[T]:
             raise item.error
     finally:
         stopped.set()
-        while thread.is_alive():
-            try:
+        while not begun.acquire(blocking=False) and not done.is_set():  # a thread that has not begun never will
+            with contextlib.suppress(queue.Empty):
                 waiting.get(timeout=0.01)
-            except queue.Empty:
-                continue
 
 
-def _run(items: Iterator[T], waiting: queue.Queue[T | _End], stopped: threading.Event) -> None:
+def _run(
+    items: Iterator[T],
+    waiting: queue.Queue[T | _End],
+    begun: threading.Lock,
+    stopped: threading.Event,
+    done: threading.Event,
+) -> None:
+    if not begun.acquire(blocking=False):
+        return
     end = _End()
     try:
         for item in items:
@@ -53,3 +60,4 @@ def _run(items: Iterator[T], waiting: queue.Queue[T | _End], stopped: threading.
     except BaseException as error:  # noqa: BLE001  raised again where the items are taken
         end = _End(error)
     waiting.put(end)
+    done.set()

@@ -114,7 +114,8 @@ schedules:
   weight_decay: {name: constant, warmup: 0.0}
   dropout: {name: constant, warmup: 0.0}
 ensemble: 1
-members: {lr: null, weight_decay: null, dropout: null, scale: null, select: null}
+members: {lr: null, weight_decay: null, dropout: null, scale: null, depth: null, select: null}
+cv: null
 refit: false
 average: null
 training:

@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import struct
+import threading
+import time
 import zlib
 
 import numpy as np
@@ -234,6 +236,39 @@ def test_a_thread_ahead_hands_on_items_errors_and_the_wish_to_stop():
 
     assert made[:5] == [0, 1, 2, 3, 4]
     assert len(made) < 100
+
+
+@pytest.mark.parametrize("begins", ["before", "after"])
+def test_a_signal_while_the_thread_starts_leaves_nothing_running(monkeypatch, begins):
+    """The items can be closed at once, whether the thread had begun with them or not."""
+    start, held = threading.Thread.start, threading.Event()
+
+    def interrupted(thread):
+        run = thread.run
+        thread.run = lambda: (held.wait(), run())
+        start(thread)
+        if begins == "before":
+            held.set()
+            while not made:
+                time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    def items():
+        for i in range(10):
+            made.append(i)
+            time.sleep(0.05)
+            yield i
+
+    made = []
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    source = items()
+
+    with pytest.raises(KeyboardInterrupt):
+        next(ahead(source))
+    source.close()
+    held.set()
+
+    assert len(made) <= (3 if begins == "before" else 0)
 
 
 @settings(max_examples=60, deadline=None)
