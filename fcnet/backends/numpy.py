@@ -154,24 +154,29 @@ class NumpyBackend(HostBackend):
     def _apply(
         self, formula: Formula, arrays: Mapping[str, Array], outs: Mapping[str, Array], sums: Mapping[str, Array] = {}
     ) -> list[Call]:
-        """Every result of the formula into its array, then the sums over rows.
+        """Every result of the formula into its array, then the sums over rows; but those of symbols before, as a result
+        may overwrite them.
 
         These are products with ones, three times as fast as np.add.reduce over the first axis.
         """
         dtype = next(iter((outs or sums).values())).dtype
-        results: dict[str, Array] = {}
+        first: list[Call] = []
+        last: list[Call] = []
+        results = dict(outs)
         for name, total in sums.items():
-            if name not in outs and formula.results[name].op != "sym":
+            e, calls = formula.results[name], last
+            if name in outs:
+                summed = outs[name]
+            elif e.op == "sym":
+                summed, calls = arrays[str(e.value)], first
+            else:
                 shape = (*total.shape[:-1], max(a.shape[-2] for a in arrays.values() if a.ndim > 1), total.shape[-1])
-                results[name] = self._buffer(shape, dtype, -1 - len(results))
-        made = Formula({name: e for name, e in formula.results.items() if name in outs or name in results})
+                summed = results[name] = self._buffer(shape, dtype, len(outs) - len(results) - 1)
+            calls += self._matmul(np.ones((1, summed.shape[-2]), summed.dtype), summed, total[..., None, :])
+        made = Formula({name: e for name, e in formula.results.items() if name in results})
         printed = expand_erf(made, single=dtype == np.float32)
-        calls = _UfuncPrinter(printed, arrays, {**outs, **results}, self._buffer).calls if made.results else []
-        for name, total in sums.items():
-            e = outs[name] if name in outs else results.get(name, arrays.get(str(formula.results[name].value)))
-            assert e is not None
-            calls += self._matmul(np.ones((1, e.shape[-2]), e.dtype), e, total[..., None, :])
-        return calls
+        between = _UfuncPrinter(printed, arrays, results, self._buffer).calls if made.results else []
+        return [*first, *between, *last]
 
     def _buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any], number: int) -> Array:
         """Scratch buffer `number`: one piece of memory for all formulas, grown to the largest use; those below 0 hold

@@ -448,6 +448,21 @@ def test_sums(backend: Backend, dtype: Any) -> None:
     assert float(norm) == pytest.approx(math_norm(g), rel=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("flipped", [False, True], ids=["rows", "columns"])
+def test_a_symbol_is_summed_before_it_is_overwritten(backend: Backend, dtype: Any, flipped: bool) -> None:
+    """What an operation is given and sums over rows is summed as it was given, though a result takes its place."""
+    e = draw(1, dtype, 4, 5).T if flipped else draw(1, dtype, 5, 4)
+    given, out = e.astype(float), np.full(4, np.nan, dtype)
+    tape = ArrayTape(backend)
+    formula = Formula({"z": 3.0 * Sym("e"), "e": Sym("e")})
+    tape.add(Apply(formula, {"e": tape.ref(e)}, {"z": tape.ref(e)}, {"e": tape.ref(out)}))
+
+    tape.run()
+
+    np.testing.assert_allclose(e, 3.0 * given, rtol=1e-6)
+    np.testing.assert_allclose(out, given.sum(axis=0), rtol=1e-5, atol=1e-5)
+
+
 def math_norm(g: Array) -> float:
     return float(np.sqrt(np.sum(g.astype(np.float64) ** 2)))
 

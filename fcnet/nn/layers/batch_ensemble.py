@@ -96,10 +96,11 @@ class BatchEnsemble:
         given = {name: self._each(each) for name, each in arrays.items()}
         given |= {name: vector(view) for name, view in p.items() if name != "W"}
         sums = {"ε": g["b"], "ds": g["s"], **{name: g[name] for name in own}}
-        d, δ_in = ws.new("d", self.units), ws.new("δ_in", p["W"].shape[-1])
-        k.add(Apply(formula, {name: given[name] for name in formula.symbols()}, {"d": self._each(d)}, sums))
-        k.add(Matmul(transpose(d), ws["x"], g["W"]))
-        k.add(Matmul(d, p["W"], δ_in))
+        δ_in = ws.new("δ_in", p["W"].shape[-1])
+        ws.keep("d", δ)
+        k.add(Apply(formula, {name: given[name] for name in formula.symbols()}, {"d": given["δ"]}, sums))
+        k.add(Matmul(transpose(δ), ws["x"], g["W"]))
+        k.add(Matmul(δ, p["W"], δ_in))
         arrays = {"δ": self._each(δ_in), "z": self._each(ws["z"]), "r": vector(p["r"])}
         formula = Formula({"δ": Sym("r") * Sym("δ"), "dr": Sym("δ") * Sym("z")})
         k.add(Apply(formula, arrays, {"δ": self._each(δ_in)}, {"dr": g["r"]}))
