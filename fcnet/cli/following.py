@@ -11,7 +11,7 @@ from fcnet.cli import streams
 from fcnet.cli.progress import Bar
 from fcnet.errors import escape
 from fcnet.reports import summary
-from fcnet.training.events import Epoch, Event, Finished, Glance, Notice, Progress, Saving, Started
+from fcnet.training.events import Epoch, Event, Finished, FoldBegun, Glance, Notice, Progress, Saving, Started
 
 
 class Follower:
@@ -46,6 +46,9 @@ class Follower:
             case Started():
                 self._start(event)
                 return True
+            case FoldBegun():
+                if self._shown:
+                    self._bar.say(str(event))
             case Progress():
                 if self._shown:
                     self._bar.progress(event)

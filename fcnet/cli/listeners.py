@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Protocol, Self
 from fcnet import extras, files, signals
 from fcnet.cli import streams
 from fcnet.errors import InUseError, Stopped, UsageError
-from fcnet.training.events import Epoch, Event, Finished, Notice, Progress, Saving, Started
+from fcnet.training.events import Epoch, Event, Finished, FoldBegun, Notice, Progress, Saving, Started
 
 OPENING = b'{"event": '
 
@@ -58,6 +58,7 @@ class Journal:
         self._notices: list[str] = []
         self._saving: Path | None = None
         self._epoch = self._step = 0
+        self._fold: dict[str, int] = {}
         self._began = time.monotonic()
         self._start: tuple[float, float] | None = None  # when this process was at which place, in epochs
         self._done: dict[str, Any] = {}
@@ -81,6 +82,9 @@ class Journal:
             case Started():
                 self._began = time.monotonic()
                 self._say("begin", run=str(event.run), **asdict(event.glance), notices=self._told())
+            case FoldBegun():
+                self._fold = asdict(event)
+                self._began, self._start = time.monotonic(), None
             case Progress():
                 self._epoch, self._step = event.epoch - 1, event.step
                 self._start = self._start or (time.monotonic(), event.epoch - 1 + event.row / event.rows)
@@ -117,7 +121,7 @@ class Journal:
 
     def _about(self, now: Epoch) -> dict[str, Any]:
         """The columns of metrics.csv and what can be said of the rest of the run."""
-        about: dict[str, Any] = {"epoch": now.epoch, "epochs": now.epochs, "step": now.step, "lr": now.lr}
+        about: dict[str, Any] = {**self._fold, "epoch": now.epoch, "epochs": now.epochs, "step": now.step, "lr": now.lr}
         about |= {"train_loss": now.train_loss, **{f"val_{name}": value for name, value in now.val.items()}}
         about |= {"best": now.best, "seconds": now.seconds, "elapsed": now.elapsed}
         if now.members:
@@ -125,7 +129,7 @@ class Journal:
         return {**about, "progress": now.epoch / now.epochs, "seconds_left": self._left(now)}
 
     def _left(self, now: Epoch) -> float:
-        """Seconds for the rest of the epochs at the pace since the start."""
+        """Seconds for the rest of the epochs, of a fold its own, at the pace since the start."""
         assert self._start is not None
         then, place = self._start if self._start[1] < now.epoch else (self._began, now.epoch - 1.0)
         return (time.monotonic() - then) / (now.epoch - place) * (now.epochs - now.epoch)

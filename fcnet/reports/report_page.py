@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,6 +26,9 @@ Array = NDArray[Any]
 
 CLASSES = 15
 """Of more classes no whole confusion matrix is shown, but the most frequent confusions."""
+
+PLACES = re.compile("done:|goes on after|fold [0-9]+ of [0-9]+$")
+"""What a run has written down of where it was, beside what was noticed."""
 
 UNIT = -0.02, 1.02
 """From where to where an axis of shares goes."""
@@ -182,7 +186,7 @@ def _data(found: Report) -> str:
         if unsaid:
             names = ", ".join(shorten(name, 40) for name in unsaid[:COLUMNS])
             parts.append(paragraph(f"Not predicted from, as the config says: {names}."))
-    other = [line for line in notices if line not in out and not line.startswith(("done:", "goes on after"))]
+    other = [line for line in notices if line not in out and not PLACES.match(line)]
     if other:
         parts.append("<h3>Noticed</h3><ul>" + "".join(f"<li>{text(line)}</li>" for line in other[:50]) + "</ul>")
     return facts(known) + "".join(parts)

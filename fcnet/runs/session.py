@@ -39,7 +39,7 @@ from fcnet.runs.saver import Fold, Folding, Saver
 from fcnet.training.budget import fitting
 from fcnet.training.calibration import fit, thinned
 from fcnet.training.estimate import refuse
-from fcnet.training.events import Epoch, Event, Finished, Glance, Notice, Progress, Saving, Started
+from fcnet.training.events import Epoch, Event, Finished, FoldBegun, Glance, Notice, Progress, Saving, Started
 from fcnet.training.head import Head
 from fcnet.training.loop import Plan
 from fcnet.training.pack import Pack
@@ -430,7 +430,9 @@ class _Session:
         """Train, of folds this one."""
         folds = self.prepared.folds
         if folds is not None and not self._ended():
-            yield self.say(f"fold {(self.saver.fold or 0) + 1} of {len(folds)}")
+            begun = FoldBegun(self.saver.fold or 0, len(folds))
+            self.run.say(str(begun))
+            yield begun
         self.watch.poll()
         yield from self._steps()
         if self.saver.settle_best():

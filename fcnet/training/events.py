@@ -61,6 +61,17 @@ class Started:
 
 
 @dataclass(frozen=True)
+class FoldBegun:
+    """What comes next is of this of the `folds`, counted from 0."""
+
+    fold: int
+    folds: int
+
+    def __str__(self) -> str:
+        return f"fold {self.fold + 1} of {self.folds}"
+
+
+@dataclass(frozen=True)
 class Progress:
     """The place inside an epoch; `row` of `rows` are done, `train_loss` is the mean over them."""
 
@@ -120,4 +131,4 @@ class Finished:
     why: str
 
 
-Event = Notice | Started | Progress | Epoch | Saving | Finished
+Event = Notice | Started | FoldBegun | Progress | Epoch | Saving | Finished

@@ -84,6 +84,26 @@ def test_an_epochs_line_has_the_numbers_of_the_log(place, call):
     assert all(event["seconds_left"] > 0 for event in epochs[:-1])
 
 
+def test_an_epochs_line_says_of_which_fold_it_is(place, call):
+    """Each fold begins with a line of its own on stderr, which is no notice, and counts its epochs anew."""
+    folds = [*SHORT, "cv=2", "data.validation=0"]
+
+    _, _, err = call("train", *folds, "--progress", "jsonl=f.jsonl")
+
+    found = lines(Path("f.jsonl").read_text())
+    epochs = [event for event in found if event["event"] == "epoch"]
+    with open("runs/t/metrics.csv", encoding="utf-8", newline="") as file:
+        rows = [(int(row["fold"]), int(row["epoch"])) for row in csv.DictReader(file)]
+    assert [(event["fold"], event["epoch"]) for event in epochs] == rows
+    assert {event["folds"] for event in epochs} == {2}
+    assert [epochs[i]["seconds_left"] for i in (3, 7)] == [0, 0]
+    assert not any(notice.startswith("fold ") for event in found for notice in event.get("notices", ()))
+    assert [line for line in err.splitlines() if line.startswith(("fold ", "notice: fold "))] == [
+        "fold 1 of 2",
+        "fold 2 of 2",
+    ]
+
+
 @pytest.mark.parametrize(
     ("more", "code", "said"),
     [

@@ -332,9 +332,12 @@ def test_nets_of_folds_are_called_by_what_they_have_not_seen(trained, monkeypatc
     assert main(["train", "runs/regression/config.yaml", *words]) == 0
 
     assert main(["report", "moved/folds", "-q"]) == 0
-    told = re.findall(r'<th scope="row">(net \d[^<]*)</th>', Path("moved/folds/report.html").read_text())
+    page = Path("moved/folds/report.html").read_text()
+    told = re.findall(r'<th scope="row">(net \d[^<]*)</th>', page)
 
     assert told == ["net 1, without fold 1", "net 2, without fold 2"]
+    assert "fold 1 of 2" in Path("moved/folds/log.txt").read_text()
+    assert "fold 1 of 2" not in page, "where the run was is nothing to notice"
 
 
 def test_the_curves_of_a_class_are_those_counted_by_hand():
