@@ -115,7 +115,7 @@ def record(
                 "best_epoch": run.summary.get("best_epoch"),
                 "epochs": run.summary.get("epochs"),
                 "seconds": run.summary.get("seconds"),
-                "parameters": run.net.network.layout.count,
+                "parameters": run.net.parameters,
                 "scores": run.summary[part],
             }
             for run in runs

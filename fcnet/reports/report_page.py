@@ -58,7 +58,7 @@ def page(found: Report) -> str:
     what, nets = outputs(target.task, target.names, len(target.classes or ())), len(found.net.nets)
     about = {
         "predicts": text(what),
-        "net": text(f"{net(*found.net.network.outline)}, {size(nets, nets * found.net.network.layout.count)}"),
+        "net": text(f"{net(*found.net.network.outline)}, {size(nets, found.net.parameters)}"),
         "rows": text(", ".join(f"{part['rows']:,} {key}" for key, part in header["parts"].items() if part["rows"])),
         "trained": text(_trained(found)),
     }

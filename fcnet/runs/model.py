@@ -328,6 +328,11 @@ class Predictor:
         """The model of a checkpoint file; CheckpointError."""
         return cls(checkpoint.read(path))
 
+    @property
+    def parameters(self) -> int:
+        """How many all nets have together."""
+        return sum(net.trained.network.layout.count for net in self.nets)
+
     @contextmanager
     def engine(self) -> Iterator[Engine]:
         """An engine for a while, with the threads of BLAS that are right for it; as many are kept as were used at once.

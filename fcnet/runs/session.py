@@ -359,6 +359,7 @@ class _Shared:
     header: Mapping[str, Any]
     fitted: Mapping[str, Array]
     given: Mapping[str, Any]
+    told: set[str] = field(default_factory=set)  # what notices were about that are not repeated
 
 
 def _go(session: _Session) -> Iterator[Event]:
@@ -595,6 +596,9 @@ class _Session:
         for event in self.pack.train(self.plan):
             self.watch.stepped = True
             if isinstance(event, Notice):
+                if event.about in self.whole.told:
+                    continue
+                self.whole.told.update([event.about] if event.about else [])
                 self.say(event.text)
             if isinstance(event, Epoch):
                 self.saver.epoch_done(event)

@@ -41,9 +41,10 @@ class Glance:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that the user should know: one sentence."""
+    """Something that the user should know: one sentence. Of those `about` one thing a run tells the first alone."""
 
     text: str
+    about: str = ""
 
 
 @dataclass(frozen=True)

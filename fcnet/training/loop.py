@@ -107,7 +107,7 @@ def train(
                 keeper, scalars = _Keeper(state), _Scalars(program, plan, total)
             said = pace.end(k)
             if said:
-                yield Notice(said)
+                yield Notice(said, about="threads")
             tick()
             yield Progress(
                 state.epoch + 1,

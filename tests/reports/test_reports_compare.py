@@ -176,6 +176,20 @@ def test_a_key_that_no_run_has_is_a_wrong_word(here, capsys):
     assert (folder[0], folder[2]) == (5, "fcnet: no/such: there is no such folder of runs\n")
 
 
+def test_the_parameters_of_all_nets_count(tmp_path, monkeypatch, capsys):
+    """An ensemble has those of each of its nets, in the comparison as on its own page."""
+    monkeypatch.chdir(tmp_path)
+    for name, nets in (("one", 1), ("three", 3)):
+        train("binary", n=60, name=name, ensemble=nets, training={"epochs": 1})
+
+    found = json.loads(said(capsys, "compare", "runs/one", "runs/three", "--json")[1])["runs"]
+    assert main(["report", "runs/three", "-q"]) == 0
+    with np.load("runs/one/best.npz") as held:
+        one = sum(held[name].size for name in held.files if name[0] in "Wb")
+    assert [run["parameters"] for run in found] == [one, 3 * one]
+    assert f"3 nets of {one} parameters" in Path("runs/three/report.html").read_text()
+
+
 def test_a_comparison_shows_strange_names_as_text(here, tmp_path, monkeypatch):
     """A folder called like an element is a name on the page."""
     for name in ("slow", "fast"):

@@ -18,6 +18,8 @@ from fcnet.files import Folder
 from fcnet.reports.report import curves_of
 from fcnet.runs import checkpoint
 from fcnet.runs.model import Predictor
+from fcnet.training.events import Notice
+from fcnet.training.pace import Pace
 
 FOLDS = {"cv": 3, "data": {"validation": 0}, "training": {"epochs": 4, "early_stopping": {"patience": 2}}}
 
@@ -263,6 +265,17 @@ def test_what_is_said_of_folds(place, capsys):
     capsys.readouterr()
     assert main(["export", "runs/people", "--format", "python"]) == 2
     assert "each of its folds encodes the columns" in capsys.readouterr().err
+
+
+def test_that_other_programs_have_the_cores_is_told_once(place, monkeypatch):
+    """However often it is found out, in whichever fold; a run has one line of it, in log.txt too."""
+    monkeypatch.setattr(Pace, "end", lambda self, steps: f"one thread is {steps} × as fast")
+
+    events = go(settings(**FOLDS))
+
+    told = [event.text for event in events if isinstance(event, Notice) and "as fast" in event.text]
+    assert len(told) == 1
+    assert (events[-1].run / "log.txt").read_text().count("as fast") == 1
 
 
 def test_a_garbled_fold_is_found(place):
