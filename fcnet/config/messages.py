@@ -77,6 +77,8 @@ def _meant(key: str, parent: Path, kinds: Kinds, allowed: list[str]) -> str:
     if owners:
         return f"it is a key of {', '.join(owners)}; allowed here: {', '.join(allowed)}"
     canonical = key.lower().replace("-", "_")
+    if canonical in synonyms.ABSENT and parent in ((), ("data",)):
+        return synonyms.ABSENT[canonical]
     elsewhere = _elsewhere()
     homes = [home for home, name in elsewhere if name == canonical]
     if homes:

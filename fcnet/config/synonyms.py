@@ -369,6 +369,13 @@ KEYS: dict[str, str] = {
     "time_limit": "training.max_minutes",
 }
 
+# A key that there is not, at the top level or under data, and what there is.
+ABSENT: dict[str, str] = {
+    "sweep": "there is no search; fcnet train CONFIG.yaml optimizer.lr=0.01 makes a run of its own for each value, "
+    "and fcnet compare sets runs side by side",
+    "memory": "rows are held in memory; fcnet check says how much they take",
+}
+
 
 def bare(name: str) -> str:
     """The letters and digits of a name, in lower case, without the module that it is taken from and what it is given.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 
 from fcnet.data.columns import Want
@@ -132,7 +133,8 @@ def _meant(key: str, name: str, names: Sequence[str]) -> str:
     """`; did you mean …?`, or which character separates the names where nothing was separated, here or there."""
     several = [part.strip() for part in name.split(",")]
     if key == "data.target" and len(several) > 1 and set(several) <= {*names}:
-        return f"; did you mean {typed(key, several)}?"
+        options = " ".join(f"--target {shlex.quote(part)}" for part in several)
+        return f"; did you mean {typed(key, several)}? as options that is {options}"
     # The comparison goes by the product of the lengths, and nobody mistypes a name of hundreds of characters.
     short = [other for other in names if len(other) <= LONGEST] if len(name) <= LONGEST else []
     near = difflib.get_close_matches(name, short, 1)

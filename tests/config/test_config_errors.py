@@ -106,6 +106,9 @@ UNKNOWN_KEYS = [
     ("name-of-the-member", "optimizer: {name: adam, adam: 1}", "2:25: optimizer.adam: unknown key"),
     ("value-beside-it", "optimizer: {name: adam, adam: {lr: x}, lr: y}", 'optimizer.lr: the text "y", expected a number'),
     ("section-of-the-runs-name", "name: training\ntraining: {x1: 1}", "3:12: training.x1: unknown key"),
+    ("not-there-sweep", "sweep: {lr: 1}", "2:1: sweep: unknown key; there is no search; fcnet train CONFIG.yaml optimizer.lr"),
+    ("not-there-memory", "memory: 2GB", "2:1: memory: unknown key; rows are held in memory; fcnet check says"),
+    ("not-there-but-here", "optimizer: {name: adam, memory: 3}", "optimizer.memory: unknown key; it is a key of lbfgs"),
     ("control-character", '"a\\e]0;b\\a": 1', "2:1: a\\x1b]0;b\\x07: unknown key"),
 ]  # fmt: skip
 

@@ -327,8 +327,9 @@ def test_weights_that_are_none_are_errors(folder, cell, said):
 
 
 def test_several_targets_in_one_text_are_named_as_a_list(folder):
-    """Names with a comma between them are no column, and the list is there to be typed."""
-    with pytest.raises(ConfigError, match=r"no column \"y,w\"; did you mean 'data.target=\[\"y\", \"w\"\]'\?"):
+    """Names with a comma between them are no column, and the list is there to be typed, or the option twice."""
+    found = r"no column \"y,w\"; did you mean 'data.target=\[\"y\", \"w\"\]'\?"
+    with pytest.raises(ConfigError, match=found + " as options that is --target y --target w; the columns are"):
         folder.load("a,w,y\n" + "1,0,2.5\n" * 9, target="y,w")
 
 
