@@ -30,7 +30,7 @@ FORMATS = ["onnx", "c", "python"]
     "--strings",
     type=click.Choice(["in-graph", "codes"]),
     default="in-graph",
-    help="ONNX: take categories as texts, or as numbers of the vocabulary in the metadata.",
+    help="ONNX alone: take categories as texts, or as numbers of the vocabulary in the metadata.",
 )
 @as_json
 @talk

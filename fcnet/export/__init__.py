@@ -36,12 +36,15 @@ def export(
 ) -> Exported:
     """Write a net in one of `FORMATS` to `output` (default: the run's name), once its predictions are found right.
 
-    UsageError for what the format cannot express, and for an output that is the checkpoint or no plain file.
+    UsageError for what the format cannot express or take, and for an output that is the checkpoint or no plain file.
     """
     if model.encoder.each:
         why = "each of its folds encodes the columns in a way of its own, which no format can say yet"
         raise UsageError(f"{why}; train a single net, or an ensemble without cv", file=str(model.path))
     form = FORMATS[format_]
+    if strings == "codes" and not form.codes:
+        able = " or ".join(name for name, each in FORMATS.items() if each.codes)
+        raise UsageError(f"--strings codes: {format_} takes categories as texts; leave it out, or write --format {able}")
     first = form.suffixes[0]
     path = Path(str(model.header["name"]) + first) if output is None else output
     if path.suffix.lower() != first:

@@ -549,6 +549,7 @@ class C:
 
     suffixes = (".c", ".h")
     single = True
+    codes = False
 
     def following(self, path: Path) -> str:
         """Its own test."""

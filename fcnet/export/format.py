@@ -30,6 +30,10 @@ class Format(Protocol):
     def single(self) -> bool:
         """Whether numbers come in as float32."""
 
+    @property
+    def codes(self) -> bool:
+        """Whether categories can come in as codes."""
+
     def following(self, path: Path) -> str:
         """What to do with the file."""
 

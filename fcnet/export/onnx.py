@@ -389,6 +389,7 @@ class Onnx:
 
     suffixes = (".onnx",)
     single = True
+    codes = True
 
     def following(self, path: Path) -> str:
         """A session."""

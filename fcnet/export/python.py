@@ -279,6 +279,7 @@ class Python:
 
     suffixes = (".py",)
     single = False
+    codes = False
 
     def following(self, path: Path) -> str:
         """Its command line."""

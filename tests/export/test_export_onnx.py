@@ -125,6 +125,17 @@ def test_other_names_than_the_formats_are_refused(net, tmp_path, capsys):
     assert "end the name in .onnx" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["c", "python"])
+def test_codes_are_refused_where_categories_are_texts(net, tmp_path, capsys, kind):
+    """An option that would change nothing is wrong usage, and nothing is written."""
+    path = tmp_path / f"net.{'py' if kind == 'python' else kind}"
+
+    assert main(["export", str(net.path), "--format", kind, "--strings", "codes", "-o", str(path)]) == 2
+    said = f"--strings codes: {kind} takes categories as texts; leave it out, or write --format onnx"
+    assert said in capsys.readouterr().err
+    assert not path.exists()
+
+
 def test_labels_keep_their_types(tmp_path):
     """Whole numbers come out as int64, fractions as float64, booleans as booleans."""
     columns = cells(60, 3)
