@@ -5,7 +5,6 @@ The check, its messages, the table and the JSON Schema all go by this.
 
 from __future__ import annotations
 
-import inspect
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -110,9 +109,8 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def ordered(cls: type) -> list[Field[Any]]:
-    """The fields of a section: its own, then what it shares with others."""
-    own = inspect.get_annotations(cls)
-    return sorted((f for f in fields(cls) if f.metadata != HIDDEN), key=lambda f: f.name not in own)
+    """The fields of a section, at last those that have no place among its arguments."""
+    return sorted((f for f in fields(cls) if f.metadata != HIDDEN), key=lambda f: f.kw_only is True)
 
 
 def default(f: Field[Any]) -> Any:

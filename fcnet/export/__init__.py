@@ -44,7 +44,8 @@ def export(
     form = FORMATS[format_]
     if strings == "codes" and not form.codes:
         able = " or ".join(name for name, each in FORMATS.items() if each.codes)
-        raise UsageError(f"--strings codes: {format_} takes categories as texts; leave it out, or write --format {able}")
+        cure = f"leave it out, or write --format {able}"
+        raise UsageError(f"--strings codes: {format_} takes categories as texts; {cure}")
     first = form.suffixes[0]
     path = Path(str(model.header["name"]) + first) if output is None else output
     if path.suffix.lower() != first:

@@ -4,68 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import field, replace
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
-from fcnet.formulas import Expr, Formula, Sym
-from fcnet.nn.activations import ACTIVATIONS, Activation, Identity, owned
+from fcnet.formulas import Formula, Sym
 from fcnet.nn.features import vector
-from fcnet.nn.initializers import INITIALIZERS, Initializer, settled
 from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, behind_fan_out, drawn, transpose
+from fcnet.nn.layers.units import Units
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
-from fcnet.registry import HIDDEN, Count, Named, Share
+from fcnet.registry import HIDDEN
 
 
 @dataclass(frozen=True)
-class BatchEnsemble:
+class BatchEnsemble(Units):
     """z_outⱼ = f(sⱼ ∘ W (rⱼ ∘ zⱼ) + bⱼ): W is the same for all members j, r, s and b are each member's own, behind
     `fan_out` (Wen et al. 2020).
 
     r and s start at 1: members are unlike by `fan_out` (Gorishniy et al. 2024, "TabM").
     """
 
-    units: Count
-    """The number of units."""
-    activation: Annotated[Activation, Named(ACTIVATIONS)] | None = None
-    """Its activation; without, `network.activation`."""
-    init: Literal["auto"] | Annotated[Initializer, Named(INITIALIZERS)] | None = None
-    """How W starts; without, `network.init`."""
-    dropout: Share | None = None
-    """The share of its outputs that are dropped in training; without, `network.dropout`."""
     members: int = field(default=1, metadata=HIDDEN)
     name: Literal["batch_ensemble"] = "batch_ensemble"
 
     def settled(self, given: Context) -> Self:
-        """With the section's activation, init and dropout where it has none, for the members that there are."""
-        f = given.activation if self.activation is None else self.activation
-        dropout = given.dropout if self.dropout is None else self.dropout
-        init = settled(given.init if self.init is None else self.init, f.family)
-        return replace(self, activation=f, init=init, dropout=dropout, members=behind_fan_out(self, given))
-
-    @property
-    def f(self) -> Activation:
-        """Its activation."""
-        return self.activation or Identity()
+        """For the members that there are, too."""
+        return replace(super().settled(given), members=behind_fan_out(self, given))
 
     def described(self) -> tuple[str, str]:
         """Its activation and its initializer."""
-        name = getattr(self.f, "name", type(self.f).__name__)
-        return f"{name} scaled × {self.members}", str(getattr(self.init, "name", self.init))
+        f, init = super().described()
+        return f"{f} scaled × {self.members}", init
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
         """W (n_out, n_in); b, s (members, n_out), r (members, n_in), and what the activation owns, of each member."""
         k, n = self.members, self.units
         own = [Slot("b", (k, n), "bias"), Slot("W", (n, n_in), "weight")]
         own += [Slot("r", (k, n_in), "vector", start=1.0), Slot("s", (k, n), "vector", start=1.0)]
-        return n, [*own, *(replace(slot, shape=(k, *slot.shape)) for slot in owned(self.f, n))]
+        return n, [*own, *(replace(slot, shape=(k, *slot.shape)) for slot in self.own)]
 
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """W from the initializer, b = 0, r = s = 1."""
-        drawn(p["W"], settled(self.init, self.f.family), key)
+        drawn(p["W"], self.initializer, key)
         for slot in self.slots(p["W"].shape[-1])[1]:
             if slot.name != "W":
                 p[slot.name][...] = slot.start
@@ -88,14 +71,13 @@ class BatchEnsemble:
     def backward(self, k: Tape, p: Refs, q: Refs, g: Refs, ws: Workspace, δ: Ref) -> Ref | None:
         """ε = (∂f/∂a)ᵀ δ, db = Σ ε, ds = Σ ε ∘ u of each member; with D = s ∘ E: dW = Dᵀ X, dr = Σ (D W) ∘ z of each
         member, Δ_in = r ∘ D W."""
-        a, z, back = Sym("a"), Sym("z"), Sym("δ")
-        ε = self.f.vjp(a, z, back)
-        own: dict[str, Expr] = getattr(self.f, "slopes", lambda *_: {})(a, z, back)
-        formula = Formula({"d": Sym("s") * ε, "ε": ε, "ds": ε * Sym("u"), **own})
+        back = self.back()
+        ε = back["ε"]
+        formula = Formula({"d": Sym("s") * ε, **back, "ds": ε * Sym("u")})
         arrays = {"u": ws["u"], "a": ws["a"], "z": ws["z_out"], "δ": δ}
         given = {name: self._each(each) for name, each in arrays.items()}
         given |= {name: vector(view) for name, view in p.items() if name != "W"}
-        sums = {"ε": g["b"], "ds": g["s"], **{name: g[name] for name in own}}
+        sums = {name: g[{"ε": "b", "ds": "s"}.get(name, name)] for name in ("ds", *back)}
         δ_in = ws.new("δ_in", p["W"].shape[-1])
         ws.keep("d", δ)
         k.add(Apply(formula, {name: given[name] for name in formula.symbols()}, {"d": given["δ"]}, sums))
@@ -134,7 +116,7 @@ class BatchEnsemble:
         back = {"g.b": (f"d{b}", "gradient of the biases"), "d": (D, "gradient at the products")}
         text = f"{D}_j = {s}_j ∘ f'({A}_j) ∘ {n.δ}_j,  d{b}_j = Σ_{{r}} f'({A}_j) ∘ {n.δ}_j"
         yield Equation("backward", text, self.backward, back)
-        for name in ("s", *(slot.name for slot in owned(self.f, self.units)), "r"):
+        for name in ("s", *(slot.name for slot in self.own), "r"):
             own = {f"g.{name}": (f"d{n(name)}", "gradient of each member's own")}
             yield Equation("backward", f"d{n(name)}_j = Σ_{{r}} ∂L/∂{n(name)}_j", self.backward, own)
         weights = {"g.W": (f"d{W}", "gradient of the weights")}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Literal
 
 import numpy as np
 
@@ -12,62 +11,26 @@ from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
 from fcnet.formulas import Expr, Formula, Sym
 from fcnet.formulas.notation import line
 from fcnet.formulas.transform import evaluate
-from fcnet.nn.activations import ACTIVATIONS, Activation, Identity, logistic, owned
-from fcnet.nn.initializers import INITIALIZERS, Initializer, settled
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, drawn, row, transpose
-from fcnet.nn.layout import Slot
-from fcnet.nn.parametrisations import PARAMETRISATIONS, Parametrisation
+from fcnet.nn.activations import logistic
+from fcnet.nn.layers.layer import Arrays, Equation, Key, Names, Refs, drawn, row, transpose
+from fcnet.nn.layers.units import Affine
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
-from fcnet.registry import Count, Named, Share
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Affine):
     """z_out = f(W z + b). A number alone stands for its units."""
 
-    units: Count
-    """The number of units."""
-    activation: Annotated[Activation, Named(ACTIVATIONS)] | None = None
-    """Its activation; without, `network.activation`."""
-    init: Literal["auto"] | Annotated[Initializer, Named(INITIALIZERS)] | None = None
-    """How its weights start; without, `network.init`."""
-    dropout: Share | None = None
-    """The share of its outputs that are dropped in training; without, `network.dropout`."""
-    parametrisation: Annotated[Parametrisation, Named(PARAMETRISATIONS)] | None = None
-    """How its weights and biases learn; without, `network.parametrisation`."""
     name: Literal["dense"] = "dense"
-
-    def settled(self, given: Context) -> Self:
-        """With the section's activation, init and dropout where it has none."""
-        f = given.activation if self.activation is None else self.activation
-        dropout = given.dropout if self.dropout is None else self.dropout
-        init = settled(given.init if self.init is None else self.init, f.family)
-        of = given.parametrisation if self.parametrisation is None else self.parametrisation
-        return replace(self, activation=f, init=init, dropout=dropout, parametrisation=of)
-
-    @property
-    def f(self) -> Activation:
-        """Its activation."""
-        return self.activation or Identity()
-
-    def described(self) -> tuple[str, str]:
-        """Its activation and its initializer."""
-        return str(getattr(self.f, "name", type(self.f).__name__)), str(getattr(self.init, "name", self.init))
-
-    def slots(self, n_in: int) -> tuple[int, list[Slot]]:
-        """b (n_out,), W (n_out, n_in), and what the activation owns."""
-        lr, decay, bias = self.parametrisation.slots(n_in) if self.parametrisation else (1.0, None, 1.0)
-        own = [Slot("b", (self.units,), "bias", bias), Slot("W", (self.units, n_in), "weight", lr, decay)]
-        return self.units, [*own, *owned(self.f, self.units)]
 
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """W from the initializer, b = 0, and what the parametrisation makes of them."""
-        drawn(p["W"], settled(self.init, self.f.family), key)
+        drawn(p["W"], self.initializer, key)
         p["b"][...] = 0
         if self.parametrisation is not None:
             self.parametrisation.start(p["W"], p["b"], z, key.words, key.path)
-        for slot in owned(self.f, self.units):
+        for slot in self.own:
             p[slot.name][...] = slot.start
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
@@ -76,7 +39,7 @@ class Dense:
         k.add(Matmul(z, transpose(p["W"]), a))
         pre = Sym("a") + Sym("b")
         # Where the vjp can do without a, z takes its place and one buffer less is written.
-        needs_a = not ws.frugal or "a" in Formula(self._back()).symbols()
+        needs_a = not ws.frugal or "a" in Formula(self.back()).symbols()
         results = {"z": self.f.f(pre)} | ({"a": pre} if needs_a else {})
         z_out = ws.new("z_out", self.units) if needs_a and self.f.f(Sym("a")) is not Sym("a") else a
         outs = {"z": z_out} | ({"a": a} if needs_a else {})
@@ -85,7 +48,7 @@ class Dense:
 
     def backward(self, k: Tape, p: Refs, q: Refs, g: Refs, ws: Workspace, δ: Ref) -> Ref | None:
         """ε = (∂f/∂a)ᵀ δ (1), db = Σ rows ε (3), dW = Eᵀ Z (4), Δ_in = E W (2)."""
-        ε, back = δ, self._back()
+        ε, back = δ, self.back()
         ws.keep("ε", ε)
         if back["ε"] is Sym("δ"):
             k.add(Apply(Formula({"ε": Sym("ε")}), {"ε": ε}, {}, {"ε": g["b"]}))
@@ -100,18 +63,13 @@ class Dense:
         k.add(Matmul(ε, p["W"], δ_in))
         return δ_in
 
-    def _back(self) -> dict[str, Expr]:
-        """ε, and what the activation's own parameters get from each row."""
-        a, z, δ = Sym("a"), Sym("z"), Sym("δ")
-        return {"ε": self.f.vjp(a, z, δ), **getattr(self.f, "slopes", lambda *_: {})(a, z, δ)}
-
     def _parameters(self, p: Refs) -> dict[str, Ref]:
-        return {slot.name: row(p[slot.name]) for slot in owned(self.f, self.units)}
+        return {slot.name: row(p[slot.name]) for slot in self.own}
 
     def equations(self, n: Names) -> Iterator[Equation]:
         """a and z_out, then ε (1), db (3), dW (4) and δ_in (2)."""
         A, W, b, E, f = n("A"), n("W"), n("b"), n("E"), self.f
-        own = [slot.name for slot in owned(f, self.units)]
+        own = [slot.name for slot in self.own]
 
         def text(e: Expr) -> str:
             letters = {"a": A, "z": n.z_out, "δ": n.δ, **{name: n(name) for name in own}}
@@ -132,7 +90,7 @@ class Dense:
         parameters = {f"p.{name}": (n(name), "parameters of the activation") for name in own}
         made = {"z_out": n.outputs, **parameters}
         yield Equation("forward", f"{n.z_out} = {text(f.f(Sym('a')))}", f.f, made, expected=z_out)
-        back = self._back()
+        back = self.back()
         yield Equation(
             "backward",
             f"{E} = {text(back['ε'])}",

@@ -4,74 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import field, replace
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
-from fcnet.formulas import Expr, Formula, Sym
-from fcnet.nn.activations import ACTIVATIONS, Activation, Identity, owned
+from fcnet.formulas import Formula, Sym
 from fcnet.nn.features import vector
-from fcnet.nn.initializers import INITIALIZERS, Initializer, settled
 from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, behind_fan_out, drawn, transpose
+from fcnet.nn.layers.units import Affine
 from fcnet.nn.layout import Slot
-from fcnet.nn.parametrisations import PARAMETRISATIONS, Parametrisation
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
-from fcnet.registry import HIDDEN, Count, Named, Share
+from fcnet.registry import HIDDEN
 
 
 @dataclass(frozen=True)
-class Heads:
+class Heads(Affine):
     """z_outⱼ = f(Wⱼ zⱼ + bⱼ), a dense layer for each member j, behind `fan_out`; the output layer is one by itself."""
 
-    units: Count
-    """The number of units of each member."""
-    activation: Annotated[Activation, Named(ACTIVATIONS)] | None = None
-    """Its activation; without, `network.activation`."""
-    init: Literal["auto"] | Annotated[Initializer, Named(INITIALIZERS)] | None = None
-    """How its weights start; without, `network.init`."""
-    dropout: Share | None = None
-    """The share of its outputs that are dropped in training; without, `network.dropout`."""
-    parametrisation: Annotated[Parametrisation, Named(PARAMETRISATIONS)] | None = None
-    """How its weights and biases learn; without, `network.parametrisation`."""
     members: int = field(default=1, metadata=HIDDEN)
     name: Literal["heads"] = "heads"
 
     def settled(self, given: Context) -> Self:
-        """With the section's activation, init and dropout where it has none, for the members that there are."""
-        f = given.activation if self.activation is None else self.activation
-        dropout = given.dropout if self.dropout is None else self.dropout
-        init = settled(given.init if self.init is None else self.init, f.family)
-        of = given.parametrisation if self.parametrisation is None else self.parametrisation
-        members = behind_fan_out(self, given)
-        return replace(self, activation=f, init=init, dropout=dropout, parametrisation=of, members=members)
-
-    @property
-    def f(self) -> Activation:
-        """Its activation."""
-        return self.activation or Identity()
+        """As a dense layer, for the members that there are."""
+        return replace(super().settled(given), members=behind_fan_out(self, given))
 
     def described(self) -> tuple[str, str]:
         """Its activation and its initializer."""
-        name = getattr(self.f, "name", type(self.f).__name__)
-        return f"{self.members} × {name}", str(getattr(self.init, "name", self.init))
+        f, init = super().described()
+        return f"{self.members} × {f}", init
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
         """b (members, n_out), W (members, n_out, n_in), and what the activation owns, of each member."""
-        lr, decay, bias = self.parametrisation.slots(n_in) if self.parametrisation else (1.0, None, 1.0)
-        k, n = self.members, self.units
-        own = [Slot("b", (k, n), "bias", bias), Slot("W", (k, n, n_in), "weight", lr, decay)]
-        return n, [*own, *(replace(slot, shape=(k, *slot.shape)) for slot in owned(self.f, n))]
+        n, own = super().slots(n_in)
+        return n, [replace(slot, shape=(self.members, *slot.shape)) for slot in own]
 
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """Each as a dense layer starts, from words of its own."""
-        drawn(p["W"], settled(self.init, self.f.family), key)
+        drawn(p["W"], self.initializer, key)
         p["b"][...] = 0
         if self.parametrisation is not None:
             for j, inputs in enumerate(np.split(z, self.members)):
                 self.parametrisation.start(p["W"][j], p["b"][j], inputs, key.words, f"{key.path}.{j}")
-        for slot in owned(self.f, self.units):
+        for slot in self.own:
             p[slot.name][...] = slot.start
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
@@ -87,7 +63,7 @@ class Heads:
 
     def backward(self, k: Tape, p: Refs, q: Refs, g: Refs, ws: Workspace, δ: Ref) -> Ref | None:
         """εⱼ = (∂f/∂a)ᵀ δⱼ, dbⱼ = Σ rows εⱼ, dWⱼ = Eⱼᵀ Zⱼ, Δ_inⱼ = Eⱼ Wⱼ."""
-        back, members = self._back(), self.members
+        back, members = self.back(), self.members
         ws.keep("ε", δ)
         ε, z = δ.apart(members), ws["z"].apart(members)
         arrays = {"a": ws["a"].apart(members), "z": ws["z_out"].apart(members), "δ": ε, **self._parameters(p)}
@@ -101,13 +77,8 @@ class Heads:
         k.add(Matmul(ε, p["W"], δ_in.apart(members)))
         return δ_in
 
-    def _back(self) -> dict[str, Expr]:
-        """ε, and what the activation's own parameters get from each row."""
-        a, z, δ = Sym("a"), Sym("z"), Sym("δ")
-        return {"ε": self.f.vjp(a, z, δ), **getattr(self.f, "slopes", lambda *_: {})(a, z, δ)}
-
     def _parameters(self, p: Refs) -> dict[str, Ref]:
-        return {name: vector(p[name]) for name in ("b", *(slot.name for slot in owned(self.f, self.units)))}
+        return {name: vector(p[name]) for name in ("b", *(slot.name for slot in self.own))}
 
     def equations(self, n: Names) -> Iterator[Equation]:
         """What each member's layer does, and the gradients."""
@@ -125,7 +96,7 @@ class Heads:
         yield Equation("forward", text, self.forward, shown, expected=made, made={"z_out": lambda seen: seen["z_out"]})
         bias = {"g.b": (f"d{b}", "gradient of the biases"), "ε": (E, "∂L/∂A, gradient at the pre-activations")}
         yield Equation("backward", f"{E} = f'({n('A')}) ∘ {n.δ},  d{b}_j = Σ_{{r}} {E}_j", self.backward, bias)
-        for slot in owned(self.f, self.units):
+        for slot in self.own:
             own = {f"g.{slot.name}": (f"d{n(slot.name)}", "gradient of the activation's parameters")}
             yield Equation("backward", f"d{n(slot.name)}_j = Σ_{{r}} ∂{n.z_out}/∂{n(slot.name)}", self.backward, own)
         weights = {"g.W": (f"d{W}", "gradient of the weights")}
