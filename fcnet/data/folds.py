@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from fcnet.data.dataset import Dataset, Fit, Partition, encode, fit, labels_to_s
 from fcnet.data.options import Data, Folds, Preprocess
 from fcnet.data.readers import quietly
 from fcnet.data.reading import Read, read, read_alike
-from fcnet.data.spelling import keys
+from fcnet.data.spelling import in_time, keys
 from fcnet.data.split import folds_at_random, folds_in_time, folds_of_groups
 from fcnet.data.teacher import heard
 from fcnet.errors import DataError
@@ -24,9 +23,6 @@ from fcnet.nn.rows import Rows
 from fcnet.records import dataclass
 
 Array = NDArray[Any]
-
-_TIME = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?)?Z?")
-"""Texts whose order is that of the times that they say."""
 
 
 @dataclass(frozen=True)
@@ -154,16 +150,13 @@ def _times(main: Read, pool: Array) -> Array:
     assert column.codes is not None
     codes = column.codes[rows]
     _refuse_missing(main, pool[codes < 0])
-    levels = np.array(column.levels, dtype=object)
-    odd = np.array([_TIME.fullmatch(text) is None for text in levels])
-    bad = np.flatnonzero(odd[codes])
+    levels, plain = column.levels, [in_time(text) for text in column.levels]
+    bad = np.flatnonzero(np.array([text is None for text in plain])[codes])
     if len(bad):
         name, wanted = column.name, "a number, or a time such as 2024-05-31 or 2024-05-31 08:30"
         said = [(int(rows[i]), f'column "{name}": "{levels[codes[i]]}" is no time; write {wanted}') for i in bad]
         raise main.table.error(said, "such cells")
-    plain = [text.replace("T", " ").removesuffix("Z") for text in levels]
-    ranks = {text: i for i, text in enumerate(sorted(set(plain)))}
-    return np.array([ranks[text] for text in plain])[codes]
+    return np.unique([text or "" for text in plain], return_inverse=True)[1].reshape(-1)[codes]
 
 
 def _refuse_missing(main: Read, rows: Array) -> None:

@@ -32,6 +32,8 @@ _MOMENT = re.compile(
     r"(?:(\d{4}-\d\d-\d\d)(?:[T ](?=\d)|\Z))?(?:(\d\d:\d\d)(:\d\d)?(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
 )
 
+_MONTH = re.compile(r"\d{4}-\d\d", re.ASCII)
+
 
 def spelled(value: object) -> str:
     """The text of a value of another type than text; of numbers the shortest, of times what `canonical` makes of them.
@@ -74,6 +76,21 @@ def canonical(text: str) -> str:
     if _WHOLE.fullmatch(text) and len(text) < LONGEST:
         return str(int(text.partition(".")[0]))
     return _moment(text) or text
+
+
+def in_time(text: str) -> str | None:
+    """A text of a month, a date or a date with a time of day, so written that their order is that of the times.
+
+    A time without a zone is UTC. None if it is none of these.
+
+    >>> in_time("2024-05"), in_time("2024-05-31T08:30Z"), in_time("2024-05-31 08:30:00.50"), in_time("08:30:00")
+    ('2024-05', '2024-05-31 08:30:00', '2024-05-31 08:30:00.5', None)
+    """
+    text = text.removesuffix("Z")
+    if _MONTH.fullmatch(text):
+        return text
+    found = _moment(text) if text[4:5] == "-" else None
+    return None if found is None else _moment(found.removesuffix("+00:00"))
 
 
 def _moment(text: str) -> str | None:

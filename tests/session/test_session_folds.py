@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from session_runs import Crash, crash_at, differing, go, outcome, settings
 import fcnet
 from fcnet import api
 from fcnet.cli import main
+from fcnet.data.spelling import in_time
 from fcnet.errors import CheckpointError, ConfigError, Stopped
 from fcnet.files import Folder
 from fcnet.reports.report import curves_of
@@ -205,6 +207,26 @@ def test_the_last_net_predicts_what_comes(place):
     learnt = [float(ages[day]) for day in order[:45] if ages[day]]
     age = next(feature for feature in model.encoder.each[2].features if feature.name == "age")
     assert age.state["mean"][0] == pytest.approx(np.mean(learnt))
+
+
+def test_times_are_compared_as_what_they_mean():
+    """However they are written, in the order that Python's own times have; a time of day alone is none."""
+    start = datetime(2023, 12, 31, 22, tzinfo=UTC)
+    times = [start + timedelta(minutes=7 * i, milliseconds=250 * (i % 3)) for i in range(60)]
+    ways = [
+        lambda t: t.isoformat(),
+        lambda t: t.strftime("%Y-%m-%d %H:%M:%S.%f"),
+        lambda t: t.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        lambda t: t.astimezone(timezone(timedelta(hours=-5))).isoformat(" "),
+    ]
+
+    for way in ways:
+        found = [in_time(way(t)) for t in times]
+        assert found == [in_time(times[i].isoformat()) for i in range(60)]
+        assert sorted(range(60), key=lambda i: found[i] or "") == list(range(60))
+    assert in_time("2024-01-01 00:00Z") == in_time("2024-01-01") == in_time("2024-01-01T01:00:00+01:00")
+    assert sorted(["2024-02-01", "2024-02", "2024-01-31 23:59"], key=in_time)[1] == "2024-02"
+    assert [in_time(text) for text in ("08:30:00", "2024", "31.05.2024", "2024-05-31 8:30", "")] == [None] * 5
 
 
 def test_eval_judges_out_of_fold_where_no_row_was_kept_for_a_test(place):
