@@ -59,11 +59,11 @@ def uniform(n: int, key: Array, a: int = 0, b: int = 0) -> Array:
     return (words(n, key, a, b) >> np.uint64(11)) * 2.0**-53
 
 
-def normal(n: int, key: Array, a: int = 0, b: int = 0) -> Array:
+def normal(n: int, key: Array, a: int = 0) -> Array:
     """`n` float64 numbers of N(0, 1), by Box and Muller: √(−2 ln u) cos 2πv and √(−2 ln u) sin 2πv."""
     half = (n + 1) // 2
-    u = 1.0 - uniform(half, key, a, 2 * b)  # (0, 1]: its logarithm is finite
-    v = uniform(half, key, a, 2 * b + 1)
+    u = 1.0 - uniform(half, key, a)  # (0, 1]: its logarithm is finite
+    v = uniform(half, key, a, 1)
     radius = np.sqrt(-2.0 * np.log(u))
     both = np.concatenate([radius * np.cos(2 * np.pi * v), radius * np.sin(2 * np.pi * v)])
     return both[:n]

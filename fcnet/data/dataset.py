@@ -144,15 +144,13 @@ def score(
     encoder: Encoder,
     target: Target,
     *,
-    shown: str | None = None,
     strict: bool = False,
-    poll: Callable[[], object] = quietly,
 ) -> Dataset:
     """All rows of another table as the part `test`, through an encoder and a target that were fitted before.
 
     `source`: a file, or a frame or arrays. `options`: the resolved section of the training.
     """
-    found = read_alike("test", source, options, encoder, target, shown=shown, strict=strict, poll=poll)
+    found = read_alike("test", source, options, encoder, target, strict=strict)
     said = list(found.table.notices)
     if options.weight is not None and found.roles.weight is None:
         said += [*found.notices, f'no column "{options.weight}": every row has weight 1']

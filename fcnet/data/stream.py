@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -12,7 +12,7 @@ from fcnet.data.encode import Encoder, listed
 from fcnet.data.given import given
 from fcnet.data.numbers import grammar
 from fcnet.data.options import Data
-from fcnet.data.readers import Request, quietly, reader
+from fcnet.data.readers import Request, reader
 from fcnet.data.roles import extra_columns, fitted_plan
 from fcnet.data.table import Table
 from fcnet.data.tally import Tally
@@ -40,7 +40,6 @@ def stream(
     keep: Sequence[str] = (),
     outputs: int = 1,
     shown: str | None = None,
-    poll: Callable[[], object] = quietly,
 ) -> Generator[tuple[Rows, Mapping[str, Sequence[str]]]]:
     """Chunks of (B rows, kept columns by name, B cells each as they stand in the file), in the order of the rows.
 
@@ -98,7 +97,6 @@ def stream(
             complete=True,
             prefer=prefer,
             headless=headless,
-            poll=poll,
         )
         chunks = reader(request.path).stream(request)
     else:

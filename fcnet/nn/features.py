@@ -7,7 +7,8 @@ stand behind them as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 
@@ -15,30 +16,55 @@ from fcnet import random
 from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
 from fcnet.errors import ConfigError
 from fcnet.formulas import Expr, Formula, Sym
-from fcnet.nn.layers.layer import Context, Key, transpose
+from fcnet.nn.layers.layer import Context, Key, product_back, transpose
 from fcnet.nn.workspace import Workspace
+from fcnet.records import dataclass
+from fcnet.registry import MAX_COUNT, Ge, Le
 
 
-def counted(layer: Any, given: Context) -> int:
-    """How many numbers the data have; ConfigError where the layer was told of another number."""
-    if layer.numbers not in (None, given.numbers):
-        raise ConfigError(
-            f"{layer.name} was made for {layer.numbers:,} numbers, and these data have {given.numbers:,}; "
-            "leave its numbers out",
-            key="network.layers",
-        )
-    return given.numbers
+@dataclass(frozen=True, kw_only=True)
+class NumberLayer:
+    """A layer that makes several values of each number."""
 
+    numbers: Annotated[int, Ge(0), Le(MAX_COUNT)] | None = None
+    """How many inputs are numbers, the first ones; found in the data."""
 
-def among(numbers: int | None, n_in: int, name: str) -> int:
-    """How many of n_in inputs are numbers; ConfigError where there are fewer, but for 0, of which nothing is known."""
-    if numbers is not None and 0 < n_in < numbers:
-        raise ConfigError(
-            f"{name} takes the {numbers:,} numbers of the data, and has {n_in:,} inputs; put it in front of the layers "
-            "with units",
-            key="network.layers",
-        )
-    return n_in if numbers is None else numbers
+    if TYPE_CHECKING:
+
+        @property
+        def name(self) -> str:
+            """What the config calls it."""
+
+        @property
+        def size(self) -> int:
+            """How many values a number becomes."""
+
+    def settled(self, given: Context) -> Self:
+        """With the numbers of the data; ConfigError where they are others."""
+        if self.numbers not in (None, given.numbers):
+            raise ConfigError(
+                f"{self.name} was made for {self.numbers:,} numbers, and these data have {given.numbers:,}; "
+                "leave its numbers out",
+                key="network.layers",
+            )
+        return replace(self, numbers=given.numbers)
+
+    def among(self, n_in: int) -> int:
+        """How many of n_in inputs are numbers; ConfigError where there are fewer, but for 0, of which nothing is
+        known."""
+        if self.numbers is not None and 0 < n_in < self.numbers:
+            raise ConfigError(
+                f"{self.name} takes the {self.numbers:,} numbers of the data, and has {n_in:,} inputs; put it in front "
+                "of the layers with units",
+                key="network.layers",
+            )
+        return n_in if self.numbers is None else self.numbers
+
+    def ranked(self, ranks: Array) -> Array:
+        """The places of its outputs: each of the first inputs, of these places, becomes `size` values."""
+        n, size = self.among(len(ranks)), self.size
+        own = (ranks[:n, None] * size + np.arange(size)).reshape(-1)
+        return ordered(np.concatenate([own, ranks[n:] * size]))
 
 
 def number(z: Ref, n: int) -> Ref:
@@ -90,9 +116,7 @@ def mapped(k: Tape, V: Ref, c: Ref, h: Ref, out: Ref, f: Callable[[Expr], Expr] 
 def mapped_back(k: Tape, V: Ref, h: Ref, ε: Ref, g: Mapping[str, Ref], δ: Ref | None) -> None:
     """dc = Σ rows ε and dV = Eᵀ H; δ at h = E V, where it is asked for."""
     k.add(Apply(Formula({"ε": Sym("ε")}), {"ε": ε}, {}, {"ε": g["c"]}))
-    k.add(Matmul(transpose(ε), h, g["V"]))
-    if δ is not None:
-        k.add(Matmul(ε, V, δ))
+    product_back(k, ε, V, h, g["V"], δ)
 
 
 def draw(p: Array, key: Key, kind: str, scale: float) -> None:
@@ -116,9 +140,3 @@ def ordered(ranks: Array) -> Array:
     """The places 0 … n−1 in the order of n ranks."""
     places: Array = np.argsort(np.argsort(ranks))
     return places
-
-
-def ranked(ranks: Array, n: int, size: int) -> Array:
-    """The places of the outputs, where the first n of the inputs, of these places, become `size` values each."""
-    own = (ranks[:n, None] * size + np.arange(size)).reshape(-1)
-    return ordered(np.concatenate([own, ranks[n:] * size]))

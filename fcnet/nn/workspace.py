@@ -111,10 +111,10 @@ class Workspace:
     def __getitem__(self, name: str) -> Ref:
         return self.kept[name]
 
-    def child(self, name: str, needed: bool = True) -> Workspace:
+    def child(self, name: str) -> Workspace:
         """That of a layer inside, which is there as `inside[name]` from then on."""
         below = {each.removeprefix(f"{name}."): at for each, at in self.driven.items() if each.startswith(f"{name}.")}
-        made = replace(self, path=f"{self.path}.{name}", needed=needed, driven=below, ranks=None, kept={}, inside={})
+        made = replace(self, path=f"{self.path}.{name}", needed=True, driven=below, ranks=None, kept={}, inside={})
         self.inside[name] = made
         return made
 

@@ -134,7 +134,7 @@ class Picture:
         px, py = self._place([x], [y])
         self._marks.append(f'<circle class="c{color} mark" cx="{px[0]:.1f}" cy="{py[0]:.1f}" r="4"/>')
 
-    def bars(self, edges: Any, heights: Any, name: str = "", color: int = 1) -> None:
+    def bars(self, edges: Any, heights: Any) -> None:
         """Bars from 0 between neighbouring edges."""
         x, _ = self._place(edges, np.zeros(len(edges)))
         _, y = self._place(np.zeros(len(heights)), heights)
@@ -143,8 +143,7 @@ class Picture:
             f'<rect x="{a:.1f}" y="{min(top, base):.1f}" width="{max(b - a, 0.5):.1f}" height="{abs(base - top):.1f}"/>'
             for a, b, top in zip(x[:-1], x[1:], y, strict=True)
         )
-        self._marks.append(f'<g class="c{color} bar">{drawn}</g>')
-        self.key(name, f"c{color} bar")
+        self._marks.append(f'<g class="c1 bar">{drawn}</g>')
 
     def rule(self, *, x: float | None = None, y: float | None = None, says: str = "") -> None:
         """A thin line across, at x or at y, and what it says."""

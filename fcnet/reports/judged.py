@@ -68,9 +68,9 @@ class Judged:
         return order[cost[order] > 0]
 
 
-def spaced(n: int, most: int = ROWS) -> Array:
-    """n places, or `most` evenly chosen ones of more, (·,) int64."""
-    return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(np.int64))
+def spaced(n: int) -> Array:
+    """n places, or `ROWS` evenly chosen ones of more, (·,) int64."""
+    return np.arange(n) if n <= ROWS else np.unique(np.linspace(0, n - 1, ROWS).astype(np.int64))
 
 
 def confusion(y: Array, decided: Array, w: Array, k: int) -> Array:

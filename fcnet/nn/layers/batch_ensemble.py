@@ -11,7 +11,18 @@ import numpy as np
 from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
 from fcnet.formulas import Formula, Sym
 from fcnet.nn.features import vector
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, behind_fan_out, drawn, transpose
+from fcnet.nn.layers.layer import (
+    Arrays,
+    Context,
+    Equation,
+    Key,
+    Names,
+    Refs,
+    behind_fan_out,
+    drawn,
+    product_back,
+    transpose,
+)
 from fcnet.nn.layers.units import Units
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
@@ -81,8 +92,7 @@ class BatchEnsemble(Units):
         δ_in = ws.new("δ_in", p["W"].shape[-1])
         ws.keep("d", δ)
         k.add(Apply(formula, {name: given[name] for name in formula.symbols()}, {"d": given["δ"]}, sums))
-        k.add(Matmul(transpose(δ), ws["x"], g["W"]))
-        k.add(Matmul(δ, p["W"], δ_in))
+        product_back(k, δ, p["W"], ws["x"], g["W"], δ_in)
         arrays = {"δ": self._each(δ_in), "z": self._each(ws["z"]), "r": vector(p["r"])}
         formula = Formula({"δ": Sym("r") * Sym("δ"), "dr": Sym("δ") * Sym("z")})
         k.add(Apply(formula, arrays, {"δ": self._each(δ_in)}, {"dr": g["r"]}))
@@ -121,5 +131,4 @@ class BatchEnsemble(Units):
             yield Equation("backward", f"d{n(name)}_j = Σ_{{r}} ∂L/∂{n(name)}_j", self.backward, own)
         weights = {"g.W": (f"d{W}", "gradient of the weights")}
         yield Equation("backward", f"d{W} = {D}^{{T}} ({r} ∘ {n.z})", self.backward, weights)
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
-        yield Equation("backward", f"{n.δ_in}_j = {r}_j ∘ ({D}_j {W})", self.backward, below)
+        yield Equation("backward", f"{n.δ_in}_j = {r}_j ∘ ({D}_j {W})", self.backward, n.below)

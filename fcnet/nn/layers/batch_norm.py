@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Fill, Ref, Tape
 from fcnet.formulas import Formula, Sym, sqrt
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, row
+from fcnet.nn.layers.layer import Arrays, Complete, Equation, Key, Names, Refs, row
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -17,7 +17,7 @@ from fcnet.registry import Gt, Share
 
 
 @dataclass(frozen=True)
-class BatchNorm:
+class BatchNorm(Complete):
     """z_out = γ ∘ (z − μ) / √(σ² + eps) + β, μ and σ² over the rows of the batch (Ioffe and Szegedy 2015).
 
     Outside training μ and σ² are running averages: m ← (1 − momentum) m + momentum μ. That of the variance takes the
@@ -29,10 +29,6 @@ class BatchNorm:
     eps: Annotated[float, Gt(0)] = 1e-5
     """Added to the variance."""
     name: Literal["batch_norm"] = "batch_norm"
-
-    def settled(self, given: Context) -> Self:
-        """It leaves nothing open."""
-        return self
 
     def described(self) -> tuple[str, str]:
         """Ones and zeros."""
@@ -105,5 +101,4 @@ class BatchNorm:
         yield Equation("backward", f"d{β} = Σ_{{r}} {n.δ}", self.backward, bias)
         yield Equation("backward", f"d{γ} = Σ_{{r}} {n.δ} ∘ {U}", self.backward, factor)
         text = f"{n.δ_in} = {γ} ∘ ({n.δ} − d{β} / B − {U} ∘ d{γ} / B) / √(σ^{{2}} + eps)"
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
-        yield Equation("backward", text, self.backward, below)
+        yield Equation("backward", text, self.backward, n.below)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Expr, Formula, Sym, cos, row_sum
 from fcnet.nn import features
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs
+from fcnet.nn.layers.layer import Arrays, Equation, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -20,7 +19,7 @@ from fcnet.registry import MAX_COUNT, Ge, Gt, Le
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(features.NumberLayer):
     """Each number x becomes a ∘ (cos(2π (w x + b)), x) + c, w, b, a and c of its own (TabPack, 2026).
 
     a and c start at 0. The other inputs stand behind these values as they are.
@@ -32,13 +31,7 @@ class Cosine:
     """The standard deviation that w starts with."""
     lr: Annotated[float, Gt(0)] = 1.0
     """A factor on the learning rate."""
-    numbers: Annotated[int, Ge(0), Le(MAX_COUNT)] | None = None
-    """How many inputs are numbers, the first ones; found in the data."""
     name: Literal["cosine"] = "cosine"
-
-    def settled(self, given: Context) -> Self:
-        """With the numbers of the data; ConfigError where they are others."""
-        return replace(self, numbers=features.counted(self, given))
 
     def described(self) -> tuple[str, str]:
         """Its name and size, and how it starts."""
@@ -46,7 +39,7 @@ class Cosine:
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
         """w, b (n, size − 1), a and c (n, size) for n numbers."""
-        n = features.among(self.numbers, n_in, self.name)
+        n = self.among(n_in)
         units = {"w": self.size - 1, "b": self.size - 1, "a": self.size, "c": self.size}
         own = [Slot(name, (n, m), "embedding", self.lr) for name, m in units.items() if n]
         return n * self.size + n_in - n, own
@@ -57,11 +50,6 @@ class Cosine:
             p[name][...] = 0
         if p:
             features.draw(p["w"], key.at("w"), "cut normal", self.scale)
-
-    def ranked(self, ranks: Array) -> Array:
-        """The places of its outputs."""
-        n = features.among(self.numbers, len(ranks), self.name)
-        return features.ranked(ranks, n, self.size)
 
     def _turn(self) -> Expr:
         return (2.0 * math.pi) * (Sym("w") * Sym("x") + Sym("b"))
@@ -134,5 +122,4 @@ class Cosine:
         yield Equation("backward", text, self.backward, {"g.b": (f"d{b}", "gradient of the phases")})
         frequencies = {"g.w": (f"d{w}", "gradient of the frequencies")}
         yield Equation("backward", f"d{w} = Σ_{{r}} {n.z} {E}", self.backward, frequencies)
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
-        yield Equation("backward", f"{n.δ_in} = {a} {n.δ} + {w}^{{T}} {E}", self.backward, below)
+        yield Equation("backward", f"{n.δ_in} = {a} {n.δ} + {w}^{{T}} {E}", self.backward, n.below)

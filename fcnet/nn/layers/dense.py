@@ -12,7 +12,7 @@ from fcnet.formulas import Expr, Formula, Sym
 from fcnet.formulas.notation import line
 from fcnet.formulas.transform import evaluate
 from fcnet.nn.activations import logistic
-from fcnet.nn.layers.layer import Arrays, Equation, Key, Names, Refs, drawn, row, transpose
+from fcnet.nn.layers.layer import Arrays, Equation, Key, Names, Refs, drawn, product_back, row, transpose
 from fcnet.nn.layers.units import Affine
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -56,11 +56,8 @@ class Dense(Affine):
             arrays = {"a": ws["a"], "z": ws["z_out"], "δ": δ, **self._parameters(p)}
             sums = {"ε": g["b"], **{name: g[name] for name in back if name != "ε"}}
             k.add(Apply(Formula(back), {name: arrays[name] for name in Formula(back).symbols()}, {"ε": ε}, sums))
-        k.add(Matmul(transpose(ε), ws["z"], g["W"]))
-        if not ws.needed:
-            return None
-        δ_in = ws.new("δ_in", p["W"].shape[-1])
-        k.add(Matmul(ε, p["W"], δ_in))
+        δ_in = ws.new("δ_in", p["W"].shape[-1]) if ws.needed else None
+        product_back(k, ε, p["W"], ws["z"], g["W"], δ_in)
         return δ_in
 
     def _parameters(self, p: Refs) -> dict[str, Ref]:
@@ -106,5 +103,5 @@ class Dense(Affine):
             yield Equation("backward", f"d{n(name)} = Σ_{{r}} {text(back[name])}", f.vjp, shown)
         weights = {"g.W": (f"d{W}", "gradient of the weights"), "z": (n.z, "inputs of the layer")}
         yield Equation("backward", f"d{W} = {E}^{{T}} {n.z}", self.backward, weights, "(4)")
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs"), "p.W": (W, "weights")}
+        below = {**n.below, "p.W": (W, "weights")}
         yield Equation("backward", f"{n.δ_in} = {E} {W}", self.backward, below, "(2)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from fcnet.backends.ops import Apply, Array, Ref, Tape, Words
 from fcnet.formulas import Expr, Formula, Sym, where
 from fcnet.formulas.notation import compact
 from fcnet.formulas.transform import evaluate
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs
+from fcnet.nn.layers.layer import Arrays, Complete, Equation, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -19,7 +19,7 @@ from fcnet.registry import Share
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Complete):
     """z_out = z ∘ m / (1 − rate), each m 0 with probability `rate` in training; the identity otherwise.
 
     (Srivastava et al. 2014, "inverted".) The masks are words of (seed, "dropout") at (epoch, step, path), 16 bits for
@@ -29,10 +29,6 @@ class Dropout:
     rate: Share
     """The share of the units that are dropped."""
     name: Literal["dropout"] = "dropout"
-
-    def settled(self, given: Context) -> Self:
-        """It leaves nothing open."""
-        return self
 
     def described(self) -> tuple[str, str]:
         """With its rate."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from fcnet import random
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Formula, Sym
 from fcnet.nn.features import vector
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs
+from fcnet.nn.layers.layer import Arrays, Complete, Equation, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -19,7 +19,7 @@ from fcnet.registry import Ge, Gt, Le
 
 
 @dataclass(frozen=True)
-class FanOut:
+class FanOut(Complete):
     """z_outⱼ = rⱼ ∘ z for each member j, one batch behind the other, (members · B, n): layers behind it have the same
     weights for all members (Gorishniy et al. 2024, "TabM-mini").
 
@@ -39,10 +39,6 @@ class FanOut:
     def fan(self) -> int:
         """How many rows it makes of one."""
         return self.members
-
-    def settled(self, given: Context) -> Self:
-        """It leaves nothing open."""
-        return self
 
     def described(self) -> tuple[str, str]:
         """Its members, and how they start."""
@@ -92,5 +88,4 @@ class FanOut:
         yield Equation("forward", f"{n.z_out} = ({r}_j ∘ {n.z})_j", self.forward, shown, expected=made)
         back = {"g.r": (f"d{r}", "their gradient")}
         yield Equation("backward", f"d{r}_j = Σ_{{r}} {n.δ}_j ∘ {n.z}", self.backward, back)
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
-        yield Equation("backward", f"{n.δ_in} = Σ_{{j}} {r}_j ∘ {n.δ}_j", self.backward, below)
+        yield Equation("backward", f"{n.δ_in} = Σ_{{j}} {r}_j ∘ {n.δ}_j", self.backward, n.below)

@@ -12,7 +12,7 @@ from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
 from fcnet.formulas import Formula, Sym
 from fcnet.nn.activations import logistic
 from fcnet.nn.initializers import INITIALIZERS, Initializer, settled
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, drawn, row, transpose
+from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, drawn, product_back, row, transpose
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -68,11 +68,8 @@ class Glu:
         halves = {"v": ε[..., 0:n], "u": ε[..., n : 2 * n]}
         k.add(Apply(formula, {"δ": δ, "v": a[..., 0:n], "u": a[..., n : 2 * n]}, halves))
         k.add(Apply(Formula({"ε": Sym("ε")}), {"ε": ε}, {}, {"ε": g["b"]}))
-        k.add(Matmul(transpose(ε), ws["z"], g["W"]))
-        if not ws.needed:
-            return None
-        δ_in = ws.new("δ_in", p["W"].shape[-1])
-        k.add(Matmul(ε, p["W"], δ_in))
+        δ_in = ws.new("δ_in", p["W"].shape[-1]) if ws.needed else None
+        product_back(k, ε, p["W"], ws["z"], g["W"], δ_in)
         return δ_in
 
     def equations(self, n: Names) -> Iterator[Equation]:
@@ -99,5 +96,5 @@ class Glu:
         )
         weights = {"g.W": (f"d{W}", "gradient of the weights"), "z": (n.z, "inputs of the layer")}
         yield Equation("backward", f"d{W} = {E}^{{T}} {n.z}", self.backward, weights, "(4)")
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs"), "p.W": (W, "weights")}
+        below = {**n.below, "p.W": (W, "weights")}
         yield Equation("backward", f"{n.δ_in} = {E} {W}", self.backward, below, "(2)")

@@ -11,7 +11,18 @@ import numpy as np
 from fcnet.backends.ops import Apply, Array, Matmul, Ref, Tape
 from fcnet.formulas import Formula, Sym
 from fcnet.nn.features import vector
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, behind_fan_out, drawn, transpose
+from fcnet.nn.layers.layer import (
+    Arrays,
+    Context,
+    Equation,
+    Key,
+    Names,
+    Refs,
+    behind_fan_out,
+    drawn,
+    product_back,
+    transpose,
+)
 from fcnet.nn.layers.units import Affine
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
@@ -70,11 +81,8 @@ class Heads(Affine):
         sums = {"ε": g["b"], **{name: g[name] for name in back if name != "ε"}}
         formula = Formula(back)
         k.add(Apply(formula, {name: arrays[name] for name in formula.symbols()}, {"ε": ε}, sums))
-        k.add(Matmul(transpose(ε), z, g["W"]))
-        if not ws.needed:
-            return None
-        δ_in = ws.new("δ_in", p["W"].shape[-1])
-        k.add(Matmul(ε, p["W"], δ_in.apart(members)))
+        δ_in = ws.new("δ_in", p["W"].shape[-1]) if ws.needed else None
+        product_back(k, ε, p["W"], z, g["W"], δ_in and δ_in.apart(members))
         return δ_in
 
     def _parameters(self, p: Refs) -> dict[str, Ref]:
@@ -101,5 +109,4 @@ class Heads(Affine):
             yield Equation("backward", f"d{n(slot.name)}_j = Σ_{{r}} ∂{n.z_out}/∂{n(slot.name)}", self.backward, own)
         weights = {"g.W": (f"d{W}", "gradient of the weights")}
         yield Equation("backward", f"d{W}_j = {E}_j^{{T}} {n.z}_j", self.backward, weights)
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
-        yield Equation("backward", f"{n.δ_in}_j = {E}_j {W}_j", self.backward, below)
+        yield Equation("backward", f"{n.δ_in}_j = {E}_j {W}_j", self.backward, n.below)

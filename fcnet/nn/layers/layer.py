@@ -11,7 +11,7 @@ from dataclasses import field, replace
 from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 from fcnet.backends.base import Eager
-from fcnet.backends.ops import Array, Ref, Tape
+from fcnet.backends.ops import Array, Matmul, Ref, Tape
 from fcnet.errors import ConfigError
 from fcnet.nn.activations import Activation
 from fcnet.nn.initializers import Initializer
@@ -101,6 +101,11 @@ class Names:
         return self.z, "the batch of inputs" if self.i <= 1 else "inputs of the layer"
 
     @property
+    def below(self) -> dict[str, tuple[str, str]]:
+        """The gradient at the inputs, as it is shown."""
+        return {"δ_in": (self.δ_in, "∂L/∂Z, gradient at the inputs")}
+
+    @property
     def outputs(self) -> tuple[str, str]:
         """The outputs, as they are shown."""
         return self.z_out, "outputs of the layer"
@@ -154,6 +159,14 @@ class Layer(Protocol):
 
     def settled(self, given: Context) -> Self:
         """The layer with everything said that it left to the section above it."""
+
+
+class Complete:
+    """A layer that leaves nothing to the section above it."""
+
+    def settled(self, given: Context) -> Self:
+        """Itself."""
+        return self
 
 
 LAYERS: dict[str, type[Layer]] = {}
@@ -217,6 +230,13 @@ def behind_fan_out(layer: Layer, given: Context) -> int:
             key="network.layers",
         )
     return given.members
+
+
+def product_back(k: Tape, ε: Ref, W: Ref, z: Ref, dW: Ref, δ_in: Ref | None) -> None:
+    """dW = Eᵀ Z and, where it is asked for, Δ_in = E W, of a product A = Z Wᵀ."""
+    k.add(Matmul(transpose(ε), z, dW))
+    if δ_in is not None:
+        k.add(Matmul(ε, W, δ_in))
 
 
 def transpose(x: Ref) -> Ref:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Expr, Formula, Sym, row_mean, sqrt
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, row
+from fcnet.nn.layers.layer import Arrays, Complete, Equation, Key, Names, Refs, row
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -15,16 +15,12 @@ from fcnet.registry import Gt
 
 
 @dataclass(frozen=True)
-class LayerNorm:
+class LayerNorm(Complete):
     """z_out = γ ∘ (z − μ) / √(σ² + eps) + β, μ and σ² the mean and variance over a row's units (Ba et al. 2016)."""
 
     eps: Annotated[float, Gt(0)] = 1e-5
     """Added to the variance."""
     name: Literal["layer_norm"] = "layer_norm"
-
-    def settled(self, given: Context) -> Self:
-        """It leaves nothing open."""
-        return self
 
     def described(self) -> tuple[str, str]:
         """Ones and zeros."""
@@ -81,5 +77,4 @@ class LayerNorm:
         yield Equation("backward", f"d{β} = Σ_{{r}} {n.δ}", self.backward, bias)
         yield Equation("backward", f"d{γ} = Σ_{{r}} {n.δ} ∘ {U}", self.backward, factor)
         text = f"{n.δ_in} = (e − mean(e) − {U} ∘ mean(e ∘ {U})) / √(var({n.z}) + eps),  e = {γ} ∘ {n.δ}"
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
-        yield Equation("backward", text, self.backward, below)
+        yield Equation("backward", text, self.backward, n.below)

@@ -6,13 +6,12 @@ It follows from the loss, so that no config has it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Self
 
 import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Formula, Sym
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs
+from fcnet.nn.layers.layer import Arrays, Complete, Equation, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.losses import Loss
 from fcnet.nn.workspace import Workspace
@@ -20,7 +19,7 @@ from fcnet.records import dataclass
 
 
 @dataclass(frozen=True)
-class Mean:
+class Mean(Complete):
     """a = unlink((1 / members) Σⱼ averaged(aⱼ)), the two of the loss; in training all aⱼ as they are, of which the loss
     is the mean of the members'."""
 
@@ -31,10 +30,6 @@ class Mean:
     def name(self) -> str:
         """No name that a config could say."""
         return "mean"
-
-    def settled(self, given: Context) -> Self:
-        """It leaves nothing open."""
-        return self
 
     def described(self) -> tuple[str, str]:
         """It has nothing that starts."""

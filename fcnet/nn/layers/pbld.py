@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Expr, Formula, Sym, cos, row_sum
 from fcnet.nn import features
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs
+from fcnet.nn.layers.layer import Arrays, Equation, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -20,7 +19,7 @@ from fcnet.registry import MAX_COUNT, Count, Ge, Gt, Le
 
 
 @dataclass(frozen=True)
-class Pbld:
+class Pbld(features.NumberLayer):
     """Each number x becomes (V h + c, x) with h = cos(2π w x + φ), V, c, w and φ of its own (Holzmüller et al. 2024).
 
     The other inputs stand behind these values as they are.
@@ -34,13 +33,7 @@ class Pbld:
     """The standard deviation that w starts with."""
     lr: Annotated[float, Gt(0)] = 0.1
     """A factor on the learning rate."""
-    numbers: Annotated[int, Ge(0), Le(MAX_COUNT)] | None = None
-    """How many inputs are numbers, the first ones; found in the data."""
     name: Literal["pbld"] = "pbld"
-
-    def settled(self, given: Context) -> Self:
-        """With the numbers of the data; ConfigError where they are others."""
-        return replace(self, numbers=features.counted(self, given))
 
     def described(self) -> tuple[str, str]:
         """Its name and size, and how it starts."""
@@ -48,7 +41,7 @@ class Pbld:
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
         """w, φ (n, frequencies), V (n, size − 1, frequencies) and c (n, size − 1) for n numbers; weights decay."""
-        n = features.among(self.numbers, n_in, self.name)
+        n = self.among(n_in)
         m, d = self.frequencies, self.size - 1
         shapes = {"w": (n, m), "φ": (n, m), "V": (n, d, m), "c": (n, d)}
         own = [Slot(name, shape, "embedding", self.lr, 1.0) for name, shape in shapes.items() if n]
@@ -63,11 +56,6 @@ class Pbld:
         features.draw(p["φ"], key.at("φ"), "uniform", math.pi)
         features.draw(p["V"], key.at("V"), "uniform", bound)
         features.draw(p["c"], key.at("c"), "uniform", bound)
-
-    def ranked(self, ranks: Array) -> Array:
-        """The places of its outputs."""
-        n = features.among(self.numbers, len(ranks), self.name)
-        return features.ranked(ranks, n, self.size)
 
     def _phase(self, quarters: int) -> Expr:
         """2π w x + φ, so many quarters of a turn back: the cosine of one quarter is the sine."""
@@ -136,5 +124,4 @@ class Pbld:
         yield Equation("backward", text, self.backward, {"g.φ": e["g.φ"], "e": e["e"]})
         shown = {"g.w": (f"d{w}", "gradient of the frequencies")}
         yield Equation("backward", f"d{w} = Σ_{{r}} 2π {n.z} {n('E')}", self.backward, shown)
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
-        yield Equation("backward", f"{n.δ_in} = {n.δ} + 2π {w}^{{T}} {n('E')}", self.backward, below)
+        yield Equation("backward", f"{n.δ_in} = {n.δ} + 2π {w}^{{T}} {n('E')}", self.backward, n.below)

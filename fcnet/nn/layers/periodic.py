@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Expr, Formula, Sym, cos, maximum, row_sum, where
 from fcnet.nn import features
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs
+from fcnet.nn.layers.layer import Arrays, Equation, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
-from fcnet.registry import MAX_COUNT, Count, Ge, Gt, Le
+from fcnet.registry import Count, Gt
 
 
 @dataclass(frozen=True)
-class Periodic:
+class Periodic(features.NumberLayer):
     """Each number x becomes max(V h + c, 0) with h = (cos(2π w x), sin(2π w x)), V, c and w of its own (Gorishniy et
     al. 2022, "PLR").
 
@@ -35,13 +34,7 @@ class Periodic:
     """The standard deviation that w starts with; it matters much."""
     lr: Annotated[float, Gt(0)] = 1.0
     """A factor on the learning rate."""
-    numbers: Annotated[int, Ge(0), Le(MAX_COUNT)] | None = None
-    """How many inputs are numbers, the first ones; found in the data."""
     name: Literal["periodic"] = "periodic"
-
-    def settled(self, given: Context) -> Self:
-        """With the numbers of the data; ConfigError where they are others."""
-        return replace(self, numbers=features.counted(self, given))
 
     def described(self) -> tuple[str, str]:
         """Its name and size, and how it starts."""
@@ -49,7 +42,7 @@ class Periodic:
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
         """w (n, frequencies), V (n, size, 2 · frequencies) and c (n, size) for n numbers; weights decay."""
-        n, m = features.among(self.numbers, n_in, self.name), self.frequencies
+        n, m = self.among(n_in), self.frequencies
         shapes = {"w": (n, m), "V": (n, self.size, 2 * m), "c": (n, self.size)}
         decays = {"V": 1.0, "w": 0.0, "c": 0.0}
         own = [Slot(name, shape, "embedding", self.lr, decays[name]) for name, shape in shapes.items() if n]
@@ -63,11 +56,6 @@ class Periodic:
         features.draw(p["w"], key.at("w"), "cut normal", self.scale)
         features.draw(p["V"], key.at("V"), "uniform", bound)
         features.draw(p["c"], key.at("c"), "uniform", bound)
-
-    def ranked(self, ranks: Array) -> Array:
-        """The places of its outputs."""
-        n = features.among(self.numbers, len(ranks), self.name)
-        return features.ranked(ranks, n, self.size)
 
     def _waves(self) -> dict[str, Expr]:
         """cos(2π w x) and sin(2π w x), which is a cosine a quarter of a turn back."""
@@ -145,5 +133,4 @@ class Periodic:
         yield Equation(
             "backward", f"d{w} = Σ_{{r}} 2π {n.z} (∂{H} / ∂(2π {w} {n.z}))^{{T}} {V}^{{T}} {E}", self.backward, shown
         )
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
-        yield Equation("backward", f"{n.δ_in} = (∂{H} / ∂{n.z})^{{T}} {V}^{{T}} {E}", self.backward, below)
+        yield Equation("backward", f"{n.δ_in} = (∂{H} / ∂{n.z})^{{T}} {V}^{{T}} {E}", self.backward, n.below)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Expr, Formula, Sym, maximum, minimum, row_sum, where
 from fcnet.nn import features
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs
+from fcnet.nn.layers.layer import Arrays, Equation, Key, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
-from fcnet.registry import MAX_COUNT, Count, Ge, Gt, Le
+from fcnet.registry import Count, Gt
 
 FAR = 1e30
 """A limit that no number reaches."""
 
 
 @dataclass(frozen=True)
-class Piecewise:
+class Piecewise(features.NumberLayer):
     """Each number x becomes V h + c with hᵗ = (x − eᵗ) / (eᵗ⁺¹ − eᵗ), cut off at 0 and 1, but not below in the first
     bin nor above in the last; V and c are its own (Gorishniy et al. 2022, "PLE").
 
@@ -37,13 +36,7 @@ class Piecewise:
     """How many values a number becomes."""
     lr: Annotated[float, Gt(0)] = 1.0
     """A factor on the learning rate."""
-    numbers: Annotated[int, Ge(0), Le(MAX_COUNT)] | None = None
-    """How many inputs are numbers, the first ones; found in the data."""
     name: Literal["piecewise"] = "piecewise"
-
-    def settled(self, given: Context) -> Self:
-        """With the numbers of the data; ConfigError where they are others."""
-        return replace(self, numbers=features.counted(self, given))
 
     def described(self) -> tuple[str, str]:
         """Its name and size, and how it starts."""
@@ -52,7 +45,7 @@ class Piecewise:
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
         """V (n, size, bins) and c (n, size) for n numbers; buffers (n, bins): where each bin starts, one over its
         width, and the limits of h. V decays."""
-        n = features.among(self.numbers, n_in, self.name)
+        n = self.among(n_in)
         own = [Slot("c", (n, self.size), "embedding", self.lr)]
         own += [Slot("V", (n, self.size, self.bins), "embedding", self.lr, 1.0)]
         own += [Slot(name, (n, self.bins), "buffer") for name in ("edge", "slope", "low", "high")]
@@ -77,11 +70,6 @@ class Piecewise:
             at["edge"][:m], at["slope"][:m] = edges[:-1], 1.0 / np.diff(edges)
             at["high"][:m] = 1
             at["low"][0], at["high"][m - 1] = -FAR, FAR
-
-    def ranked(self, ranks: Array) -> Array:
-        """The places of its outputs."""
-        n = features.among(self.numbers, len(ranks), self.name)
-        return features.ranked(ranks, n, self.size)
 
     def _h(self) -> Expr:
         return minimum(maximum((Sym("x") - Sym("edge")) * Sym("slope"), Sym("low")), Sym("high"))
@@ -133,6 +121,5 @@ class Piecewise:
         yield Equation("backward", f"d{c} = Σ_{{r}} {n.δ}", self.backward, {"g.c": (f"d{c}", "gradient of the biases")})
         weights = {"g.V": (f"d{V}", "gradient of the weights")}
         yield Equation("backward", f"d{V} = Σ_{{r}} {n.δ} ⊗ {H}", self.backward, weights)
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
         text = f"{n.δ_in} = Σ_{{t}} ({V}^{{T}} {n.δ}) ∘ [low < {H} < high] / width"
-        yield Equation("backward", text, self.backward, below)
+        yield Equation("backward", text, self.backward, n.below)

@@ -106,5 +106,4 @@ class Residual:
         made = {"z_out": n.outputs, "z": n.inputs, "g": (n("G"), "what the layers inside make")}
         text = f"{n.z_out} = {n.z} + {n('G')}"
         yield Equation("forward", text, self.forward, made, expected=lambda seen: seen["z"] + seen["g"])
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
-        yield Equation("backward", f"{n.δ_in} = {n.δ} + (∂{n('G')}/∂{n.z})^{{T}} {n.δ}", self.backward, below)
+        yield Equation("backward", f"{n.δ_in} = {n.δ} + (∂{n('G')}/∂{n.z})^{{T}} {n.δ}", self.backward, n.below)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Formula, Sym
-from fcnet.nn.layers.layer import Arrays, Context, Equation, Key, Names, Refs, row
+from fcnet.nn.layers.layer import Arrays, Complete, Equation, Key, Names, Refs, row
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -15,16 +15,12 @@ from fcnet.registry import Gt
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Complete):
     """z_out = s ∘ z, with a factor for each unit that starts at 1 (the front layer of Holzmüller et al. 2024)."""
 
     lr: Annotated[float, Gt(0)] = 1.0
     """A factor on its learning rate."""
     name: Literal["scale"] = "scale"
-
-    def settled(self, given: Context) -> Self:
-        """It leaves nothing open."""
-        return self
 
     def described(self) -> tuple[str, str]:
         """All ones."""
@@ -61,5 +57,4 @@ class Scale:
             "forward", f"{n.z_out} = {s} ∘ {n.z}", self.forward, made, expected=lambda seen: seen["p.s"] * seen["z"]
         )
         yield Equation("backward", f"d{s} = Σ_{{r}} {n.δ} ∘ {n.z}", self.backward, {"g.s": (f"d{s}", "their gradient")})
-        below = {"δ_in": (n.δ_in, "∂L/∂Z, gradient at the inputs")}
-        yield Equation("backward", f"{n.δ_in} = {s} ∘ {n.δ}", self.backward, below)
+        yield Equation("backward", f"{n.δ_in} = {s} ∘ {n.δ}", self.backward, n.below)
