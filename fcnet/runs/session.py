@@ -53,6 +53,10 @@ Stop = Callable[[], int | None]
 AROUND = 0.2
 """Seconds of a budget in which no line of the run's can say what the time is: Python's own, before and after it."""
 
+START, SLOWER = 0.5, 4.0
+"""Seconds of an epoch that say nothing of how fast the machine is, and how many times as slow as planned the end is
+thought to be at most."""
+
 
 def training(
     config: Config,
@@ -146,7 +150,8 @@ class _Ready:
     """What is settled about a run before anything is allocated or written.
 
     `content` is the SHA-256 of the rows where they came from memory and not from a file, `read` what the data files
-    were like when they were read, `end` how many seconds are planned for what comes after the last epoch.
+    were like when they were read, `epoch` and `end` how many seconds of a budget are planned for an epoch, and for what
+    comes after the last one.
     """
 
     prepared: Prepared
@@ -155,6 +160,7 @@ class _Ready:
     content: str | None
     read: Mapping[Path, object]
     notices: tuple[str, ...]
+    epoch: float
     end: float
 
 
@@ -200,16 +206,16 @@ def _ready(
     backend = prepared.backend(name, _products(held, prepared.threads))
     settings = replace(settings, backend=backend.name)
     notices = [*loaded.notices, *([hint] if hint else []), *extras.notices()]
-    prepared, end = replace(prepared, settings=settings), 0.0
+    prepared, epoch, end = replace(prepared, settings=settings), 0.0, 0.0
     if settings.training.budget is not None and held is None and not of_objective(settings.optimizer):
         found = fitting(prepared, backend, watch.left)
-        prepared, end = found.prepared, found.end
+        prepared, epoch, end = found.prepared, found.epoch, found.end
         notices += _planned(settings, prepared.settings, found.epoch)
     elif settings.training.budget is not None and held is not None:  # planned anew, it would not be the same run
         then = configs.from_mapping(held.header["config"], needs_data=False)
         training = replace(settings.training, epochs=then.training.epochs)
         prepared = prepared.of(replace(settings, ensemble=then.ensemble, training=training))
-    return _Ready(prepared, backend, _plan(prepared), content, read, tuple(notices), end)
+    return _Ready(prepared, backend, _plan(prepared), content, read, tuple(notices), epoch, end)
 
 
 def _planned(asked: Config, planned: Config, epoch: float) -> list[str]:
@@ -583,6 +589,7 @@ class _Session:
         n, batch = self.pack.source.n, self.plan.batch_size
         whole = state.row % batch == 0 or state.row == n
         step = state.epoch * -(-n // batch) - (-state.row // batch)
+        step = min(step, state.step) if state.finished else step  # the first epoch may have been cut short
         if not (state.epoch >= 0 and 0 <= state.row <= n and whole and state.step == step):
             raise ValueError(f"the place: epoch {state.epoch}, row {state.row}, step {state.step}")
 
@@ -592,26 +599,39 @@ class _Session:
 
     def _steps(self) -> Iterator[Progress | Epoch | Saving | Notice]:
         """The loop, with a checkpoint where one is due and a look at the watch after every chunk."""
-        before = self.state.elapsed
+        before, state = self.state.elapsed, self.state
         for event in self.pack.train(self.plan):
             self.watch.stepped = True
-            if isinstance(event, Notice):
-                if event.about in self.whole.told:
-                    continue
-                self.whole.told.update([event.about] if event.about else [])
-                self.say(event.text)
-            if isinstance(event, Epoch):
-                self.saver.epoch_done(event)
-                self.bests.append(self.pack.reached)
-                took, before = event.elapsed - before, event.elapsed
-                if self.watch.left() - self.reserved < took + self.ready.end and self.state.epoch < self.plan.epochs:
-                    self.state.finished = f"the budget of {self.ready.prepared.settings.training.budget} is spent"
+            match event:
+                case Notice(text, about):
+                    if about in self.whole.told:
+                        continue
+                    self.whole.told.update([about] if about else [])
+                    self.say(text)
+                case Epoch():
+                    self.saver.epoch_done(event)
+                    self.bests.append(self.pack.reached)
+                    took, before = event.elapsed - before, event.elapsed
+                    if state.epoch < self.plan.epochs:
+                        self._look(took, self._end(took))
+                case Progress(row=row, rows=rows) if row < rows:
+                    self._look(0.0, self._end(state.elapsed - before, row / rows))
             yield event
             if isinstance(event, Epoch) and self.watch.enough():
                 self.state.finished = self.state.finished or "ended by the caller"
             if self.saver.due():
                 yield from self._save()
             self.watch.poll()
+
+    def _end(self, spent: float, share: float = 1.0) -> float:
+        """Seconds that the end will take, where such a share of an epoch took so many: it is slower too, then."""
+        slower = (spent + START) / (self.ready.epoch * share + START)
+        return self.ready.end * min(max(1.0, slower), SLOWER)
+
+    def _look(self, next_: float, end: float) -> None:
+        """Finish where the budget has no room any more for what is next and the end."""
+        if self.watch.left() - self.reserved < next_ + end:
+            self.state.finished = f"the budget of {self.ready.prepared.settings.training.budget} is spent"
 
     def _unsettled(self) -> list[str]:
         """A notice where the score was still getting better when the epochs ran out.
@@ -716,6 +736,9 @@ class _Session:
         try:
             for _ in refit(self.pack, self.plan):
                 self.watch.poll()
+                if self.watch.left() < self.ready.end:
+                    yield self.say(f"no refit: the budget of {budget} is spent; best.npz is the net that was validated")
+                    return
         except DivergedError as error:
             yield self.say(f"no refit: {error.problems[0].text}; best.npz is the net that was validated")
             return

@@ -63,9 +63,10 @@ def train(
     """Go on from `program.state` to the end of the plan, yielding a Progress after every chunk and an Epoch after each.
 
     Of a pack `validate` gives one value for each member that is left; a member for which it is time to stop leaves at
-    the beginning of the next epoch, and one that diverges at once. Raises DivergedError when a number is not finite, of
-    a pack one of each member, at the end of the chunk at the latest, with the state as it was before that chunk or
-    earlier.
+    the beginning of the next epoch, and one that diverges at once. Who sets `state.finished` ends the training with the
+    chunk: the first epoch is then what there is of it, of a later one nothing counts. Raises DivergedError when a
+    number is not finite, of a pack one of each member, at the end of the chunk at the latest, with the state as it was
+    before that chunk or earlier.
     """
     state = program.state
     steps_per_epoch = -(-source.n // plan.batch_size)
@@ -79,7 +80,7 @@ def train(
     def tick() -> None:
         state.elapsed = elapsed + perf_counter() - mark
 
-    while state.epoch < plan.epochs and state.finished is None:
+    while state.epoch < plan.epochs and not state.over():
         if (stopped := plan.stopped(state)).any():
             program.keep(np.flatnonzero(~stopped).tolist())
             keeper, scalars = _Keeper(state), _Scalars(program, plan, total)
@@ -118,10 +119,14 @@ def train(
                 float(np.mean(state.loss)) / max(state.row, 1),
                 k * plan.batch_size / max(seconds, 1e-9),
             )
+            if state.over():
+                break
+        if state.row < source.n and state.epoch:
+            return
         factor = float(factors(plan.schedule, np.array([state.step - 1]), total, plan.epochs)[0])
         rates = [rule.lr * factor for rule in program.update.own]
         val = dict(validate()) if validate is not None else {}
-        losses, seconds = state.loss / source.n, state.seconds
+        losses, seconds = state.loss / state.row, state.seconds
         state.epoch, state.row, state.seconds = state.epoch + 1, 0, 0.0
         state.loss[...] = 0.0
         best = judge(state, plan, val)

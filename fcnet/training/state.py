@@ -55,6 +55,10 @@ class State:
             np.array(network.who, np.int64).reshape(members),
         )
 
+    def over(self) -> bool:
+        """Whether the training has finished before its last epoch."""
+        return self.finished is not None
+
     @property
     def scored(self) -> Array:
         """What is scored and kept: the average of θ, or θ itself."""

@@ -9,9 +9,10 @@ from session_runs import Crash, crash_at, differing, go, outcome, settings
 
 from fcnet import config
 from fcnet.errors import ConfigError
-from fcnet.runs import session
-from fcnet.training import budget
+from fcnet.runs import checkpoint, session
+from fcnet.training import budget, loop
 from fcnet.training.events import Notice
+from fcnet.training.program import Program
 
 WANTED = {"epochs": 200, "budget": "1h", "early_stopping": None, "checkpoint": {"epochs": 1000}}
 
@@ -30,8 +31,27 @@ def clock(monkeypatch):
 
         monkeypatch.setattr(session, "monotonic", lambda: now[0])
         monkeypatch.setattr(budget, "measured", measured)
+        return now
 
     return set_to
+
+
+@pytest.fixture
+def passing(clock, monkeypatch):
+    """Trains on a machine on which each batch of 7 rows takes so many seconds, by its number, and not those planned."""
+
+    def train(seconds):
+        now, make = clock(1.0), Program.run
+
+        def run(program, *given):
+            make(program, *given)
+            now[0] += seconds(program.state.step)
+
+        monkeypatch.setattr(loop, "perf_counter", lambda: now[0])
+        monkeypatch.setattr(Program, "run", run)
+        return go(settings(training=WANTED))[-1], now[0]
+
+    return train
 
 
 def _planned(run):
@@ -153,6 +173,63 @@ def test_a_run_that_is_late_ends_with_the_best_so_far(place, clock, monkeypatch)
     assert (summary["epochs"], summary["best_epoch"]) == (1, 1)
     assert (end.run / "best.npz").is_file()
     assert go(settings(training=WANTED), resume=True)[-1].why == "already complete"
+
+
+def test_the_first_epoch_is_cut_short_where_it_takes_too_long(place, passing):
+    """A machine that makes three of the six batches in the hour: the net of these is scored, saved and complete."""
+    end, spent = passing(lambda step: 1180.0)
+
+    assert 3500 <= spent <= 3600
+    assert end.why == "the budget of 1h is spent"
+    assert (end.summary["epochs"], end.summary["best_epoch"], end.summary["step"]) == (1, 1, 3)
+    assert checkpoint.read(end.run / "best.npz").header["step"] == 3
+    assert go(settings(training=WANTED), resume=True)[-1].why == "already complete"
+
+
+def test_of_a_later_epoch_that_takes_too_long_nothing_counts(place, passing):
+    """A machine that becomes slower ends the run in the middle of the second epoch, with the net of the first, and
+    keeps back more for the end than was planned."""
+    end, spent = passing(lambda step: 100.0 if step <= 6 else 980.0)
+
+    assert 3500 <= spent <= 3600
+    assert end.why == "the budget of 1h is spent"
+    assert (end.summary["epochs"], end.summary["best_epoch"]) == (1, 1)
+    assert len((end.run / "metrics.csv").read_text().splitlines()) == 2
+    assert checkpoint.read(end.run / "best.npz").header["step"] == 6
+
+
+def test_a_run_that_was_cut_short_and_crashed_is_completed(place, passing, monkeypatch):
+    """What is saved of an epoch that was cut short is taken up again, to be scored."""
+    left, score = [Crash], session._Session._score
+
+    def crash_once(run):
+        if left:
+            raise left.pop()
+        return score(run)
+
+    monkeypatch.setattr(session._Session, "_score", crash_once)
+    with pytest.raises(Crash):
+        passing(lambda step: 1180.0)
+
+    end = go(settings(training=WANTED), resume=True)[-1]
+
+    assert end.why == "the budget of 1h is spent"
+    assert (end.summary["epochs"], end.summary["step"]) == (1, 3)
+
+
+def test_a_second_training_that_takes_too_long_is_given_up(place, clock, monkeypatch):
+    """Where the time runs out in it, the net that was validated stays in best.npz, and the run is complete."""
+    clock(1e-6)
+    late, refit = [], session.refit
+    monkeypatch.setattr(session, "refit", lambda *given: (late.append(step) or step for step in refit(*given)))
+    monkeypatch.setattr(session._Watch, "left", lambda self: -1.0 if late else 3600.0)
+
+    events = go(settings(training=WANTED | {"epochs": 2}, refit=True))
+
+    said = "no refit: the budget of 1h is spent; best.npz is the net that was validated"
+    assert said in [each.text for each in events if isinstance(each, Notice)]
+    assert "refit" not in events[-1].summary
+    assert "refit" not in checkpoint.read(events[-1].run / "best.npz").header
 
 
 @pytest.mark.parametrize("text", ["soon", "0s", "-5s", "10", "1m30", "60 s", "", "5s5m", "1e3s"])
