@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from fcnet import random
+from fcnet.backends.base import Binding, HostStep
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.backends.ops import Array
+from fcnet.backends.ops import Accumulate, Array, Phase
 from fcnet.nn.activations import ACTIVATIONS, Activation, Elu, LeakyRelu
 from fcnet.nn.initializers import Zeros
 from fcnet.nn.layers import Dense, Dropout, Layer
@@ -69,7 +70,7 @@ def net(activation: Activation, n_out: int, *, dropout: float = 0.0, output: Act
 
 
 class Objective:
-    """L(θ) of a net on one batch, and ∇L, by the operations that a training step records."""
+    """L(θ) of a net on one batch, and ∇L, by the operations that a training step records: until the loss, or all."""
 
     def __init__(
         self,
@@ -87,12 +88,19 @@ class Objective:
         self.program = Program(NumpyBackend(), self.network, loss, update, self.state, weighted=w is not None, seed=5)
         self.recorded = self.program.blank(len(x))
         self.program.record_gradient(self.recorded)
-        self.step = self.program.backend.compile(self.recorded.tape.ops, self.program.resident)
+        backend, at = NumpyBackend(), Binding(self.program.resident)
+        bound = [(op, backend.bind(op, at)) for op in self.recorded.tape.ops if not isinstance(op, Phase)]
+        until_loss = 1 + max(i for i, (op, _) in enumerate(bound) if isinstance(op, Accumulate))
+        self.step, self.value = (
+            HostStep(backend.link([call for _, calls in some for call in calls]), at)
+            for some in (bound, bound[:until_loss])
+        )
         given: dict[str, Any] = {"x": x, "y": y, "w": w, "c": c}
         for name, ref in self.recorded.batch.named.items():
             self.step.put(ref, given[name])
         self.program.position[:] = (2, 7, 0, 0)
-        self.network.initialise(self.state.θ, self.state.q, 5, Rows(x, c))
+        if self.state.q.size:  # θ comes with every call
+            self.network.initialise(self.state.θ, self.state.q, 5, Rows(x, c))
         self.q = self.state.q.copy()
         flags = self.network.layout.zeros(np.float64)
         for view in self.network.layout.views(flags).values():
@@ -101,14 +109,18 @@ class Objective:
 
     def __call__(self, θ: Array) -> float:
         """L = (1/B) Σ w ℓ, summed over the members."""
-        self.state.θ.reshape(-1)[:], self.state.q[...], self.state.loss[...] = θ, self.q, 0.0
-        self.step.run()
+        self._begin(θ)
+        self.value.run()
         return float(self.state.loss.sum()) / self.recorded.batch.n
 
     def gradient(self, θ: Array) -> Array:
         """∇L."""
-        self(θ)
+        self._begin(θ)
+        self.step.run()
         return self.program.gradient.reshape(-1).copy()
+
+    def _begin(self, θ: Array) -> None:
+        self.state.θ.reshape(-1)[:], self.state.q[...], self.state.loss[...] = θ, self.q, 0.0
 
     def start(self, seed: int) -> Array:
         """Some θ, all of whose entries are far from 0 on average."""

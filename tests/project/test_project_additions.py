@@ -270,10 +270,19 @@ ADDITIONS: dict[str, tuple[int, Edits, list[str], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package with its bytecode beside it, so that what is not changed is not compiled for each addition."""
+    folder = tmp_path_factory.mktemp("package")
+    shutil.copytree(ROOT / "fcnet", folder / "fcnet", ignore=shutil.ignore_patterns("__pycache__"))
+    assert python(folder, "-m", "compileall", "-q", "fcnet").returncode == 0
+    return folder / "fcnet"
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place(package: Path, tmp_path: Path) -> Path:
     """A folder with the package's source, to be changed, and a table in two kinds of files."""
-    shutil.copytree(ROOT / "fcnet", tmp_path / "fcnet", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(package, tmp_path / "fcnet")
     rows = [{"a": i % 7 / 3, "b": i % 11 / 5, "y": (i % 7) * (i % 11) / 9, "kind": "uv"[i % 2]} for i in range(60)]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
     lines = [",".join(map(str, row.values())) for row in rows]
@@ -283,7 +292,8 @@ def place(tmp_path: Path) -> Path:
 
 def python(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Python with the changed package."""
-    env = {**os.environ, "PYTHONPATH": str(place)}
+    elsewhere = ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
+    env = {name: value for name, value in os.environ.items() if name not in elsewhere} | {"PYTHONPATH": str(place)}
     return subprocess.run([sys.executable, *words], cwd=place, env=env, capture_output=True, text=True, check=False)
 
 
