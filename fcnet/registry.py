@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Annotated, Any
 
 from fcnet.records import dataclass
@@ -74,6 +75,12 @@ class OneOf:
     """Marks a text that must be one of the names that `names` gives when it is asked."""
 
     names: Callable[[], Iterable[str]]
+
+
+def members(module: ModuleType) -> list[type]:
+    """The classes of a module that have a name for the config, which it defines itself."""
+    found = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
+    return [each for each in found if isinstance(vars(each).get("name"), str)]
 
 
 Mark = Ge | Gt | Le | Lt | Len | Such | Named | OneOf

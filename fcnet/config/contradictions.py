@@ -14,7 +14,7 @@ from fcnet.config.schema import Config, Threshold
 from fcnet.data.target import TASKS, Binary, Classes, Numbers
 from fcnet.metrics import METRICS
 from fcnet.nn.layers import Layer
-from fcnet.nn.losses import LOSSES, Loss
+from fcnet.nn.losses import LOSSES
 from fcnet.optim.rules import Sgd
 from fcnet.optim.schedules import Constant, StepDecay
 from fcnet.optim.solvers import of_objective
@@ -176,7 +176,7 @@ def _tasks(config: Config) -> Iterator[Clash]:
     kind = TASKS[task]
     if not isinstance(config.loss, str) and config.loss.learns not in kind.gives:
         fit = ", ".join(name for name, loss in LOSSES.items() if loss.learns in kind.gives)
-        text = f"{_loss_name(config.loss)} does not fit data.task: {task}; those that do are {fit}"
+        text = f"{config.loss.name} does not fit data.task: {task}; those that do are {fit}"
         yield Clash(("loss",), text, asked)
     for name in names:
         if task not in METRICS[name].tasks:
@@ -198,10 +198,6 @@ def _fitting(task: str) -> str:
     return ", ".join(name for name, metric in METRICS.items() if task in metric.tasks)
 
 
-def _loss_name(loss: Loss) -> str:
-    return next(name for name, member in LOSSES.items() if type(loss) is member)
-
-
 def _output(config: Config) -> Iterator[Clash]:
     """An output activation is for losses on values; the others own the link between the net and the prediction."""
     if config.network.output_activation is None:
@@ -209,9 +205,7 @@ def _output(config: Config) -> Iterator[Clash]:
     key: Path = ("network", "output_activation")
     values = ", ".join(name for name, loss in LOSSES.items() if loss().on_values)
     if not isinstance(config.loss, str) and not config.loss.on_values:
-        text = (
-            f"does not go with loss: {_loss_name(config.loss)}, which has its own; remove it, or take one of {values}"
-        )
+        text = f"does not go with loss: {config.loss.name}, which has its own; remove it, or take one of {values}"
         yield Clash(key, text, (("loss",),))
     elif isinstance(config.loss, str) and config.data.task != "auto" and not TASKS[config.data.task].loss.on_values:
         text = f"does not go with data.task: {config.data.task}, whose loss has its own; remove it"

@@ -184,24 +184,14 @@ class Target(ABC):
     @staticmethod
     def restore(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Target:
         """The target that `header` and `arrays` describe."""
-        classes = header["classes"]
-        return TASKS[header["task"]].restored(
-            tuple(header["targets"]),
-            None if classes is None else tuple(classes),
-            bool(header["numeric_labels"]),
-            arrays,
-        )
+        kind, classes = TASKS[header["task"]], header["classes"]
+        about = tuple(header["targets"]), None if classes is None else tuple(classes), bool(header["numeric_labels"])
+        return kind(*about, **kind.kept(arrays))
 
     @classmethod
-    def restored(
-        cls,
-        names: tuple[str, ...],
-        classes: tuple[Label, ...] | None,
-        numeric: bool,
-        arrays: Mapping[str, Array],
-    ) -> Target:
-        """That of this kind."""
-        return cls(names, classes, numeric, arrays.get("preprocess/class_weights"))
+    def kept(cls, arrays: Mapping[str, Array]) -> dict[str, Any]:
+        """The fields that `arrays` gave."""
+        return {"class_weights": arrays.get("preprocess/class_weights")}
 
 
 class Classes(Target):
@@ -448,13 +438,11 @@ class Numbers(Target):
                     f'target "{name}": {lost:,} numbers are too small for {grammar.dtype}; leave preprocess.target: '
                     "standard, or give them in a smaller unit"
                 )
-        if not wanted.clamped:
-            return cls(tuple(names), mean=mean, scale=scale, amounts=amounts, positive=positive), notices
-        values = numbers_in(table, names, training)
-        low, high = values.min(axis=0), values.max(axis=0)
-        return cls(
-            tuple(names), mean=mean, scale=scale, amounts=amounts, positive=positive, low=low, high=high
-        ), notices
+        found = cls(tuple(names), mean=mean, scale=scale, amounts=amounts, positive=positive)
+        if wanted.clamped:
+            values = numbers_in(table, names, training)
+            found = replace(found, low=values.min(axis=0), high=values.max(axis=0))
+        return found, notices
 
     def encode(self, table: Table, rows: Array, grammar: Grammar, dtype: str) -> Array:
         """Standardised numbers (B, n_out); DataError where amounts are below 0."""
@@ -575,24 +563,10 @@ class Numbers(Target):
         return {f"preprocess/target_{name}": array for name, array in self.scales.items()}
 
     @classmethod
-    def restored(
-        cls,
-        names: tuple[str, ...],
-        classes: tuple[Label, ...] | None,
-        numeric: bool,
-        arrays: Mapping[str, Array],
-    ) -> Target:
-        """With the arrays, of which the first two must be there."""
-        low = arrays.get("preprocess/target_low")
-        return cls(
-            names,
-            classes,
-            numeric,
-            mean=arrays["preprocess/target_mean"],
-            scale=arrays["preprocess/target_scale"],
-            low=low,
-            high=None if low is None else arrays["preprocess/target_high"],
-        )
+    def kept(cls, arrays: Mapping[str, Array]) -> dict[str, Any]:
+        """Mean and scale, which must be there, and the range of predictions where there is one."""
+        ends = ("low", "high") if "preprocess/target_low" in arrays else ()
+        return {name: arrays[f"preprocess/target_{name}"] for name in ("mean", "scale", *ends)}
 
 
 @dataclass(frozen=True)

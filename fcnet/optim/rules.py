@@ -21,6 +21,7 @@ _REGISTRY: dict[str, type[Optimizer]] = {}  # filled at the end: a rule may have
 Rate = Annotated[float, Gt(0)]
 Share = Annotated[float, Ge(0), Lt(1)]
 Decay = Annotated[float, Ge(0)]
+Vectors = Mapping[str, Expr]
 
 
 class Optimizer(Protocol):
@@ -45,9 +46,7 @@ class Optimizer(Protocol):
     def vectors(self) -> tuple[str, ...]:
         """The names of its state, flat vectors like θ that start at 0; that of `average` is scored in place of θ."""
 
-    def update(
-        self, g: Expr, θ: Expr, state: Mapping[str, Expr], lr: Expr, decay: Expr | None, t: Expr
-    ) -> dict[str, Expr]:
+    def update(self, g: Expr, θ: Expr, state: Vectors, lr: Expr, decay: Expr | None, t: Expr) -> dict[str, Expr]:
         """The new θ and state by name; `decay` is None where there is none."""
 
 
@@ -94,9 +93,7 @@ class Sgd(Grouped):
         """m, with momentum."""
         return ("m",) if self.momentum else ()
 
-    def update(
-        self, g: Expr, θ: Expr, state: Mapping[str, Expr], lr: Expr, decay: Expr | None, t: Expr
-    ) -> dict[str, Expr]:
+    def update(self, g: Expr, θ: Expr, state: Vectors, lr: Expr, decay: Expr | None, t: Expr) -> dict[str, Expr]:
         """As the class says."""
         g = _decayed(g, θ, decay)
         if not self.momentum:
@@ -125,9 +122,7 @@ class RmsProp(Grouped):
         """v, and m with momentum."""
         return ("v", "m") if self.momentum else ("v",)
 
-    def update(
-        self, g: Expr, θ: Expr, state: Mapping[str, Expr], lr: Expr, decay: Expr | None, t: Expr
-    ) -> dict[str, Expr]:
+    def update(self, g: Expr, θ: Expr, state: Vectors, lr: Expr, decay: Expr | None, t: Expr) -> dict[str, Expr]:
         """As the class says."""
         g = _decayed(g, θ, decay)
         v = self.alpha * state["v"] + (1.0 - self.alpha) * (g * g)
@@ -169,9 +164,7 @@ class Adam(Grouped):
         """m and v."""
         return ("m", "v")
 
-    def update(
-        self, g: Expr, θ: Expr, state: Mapping[str, Expr], lr: Expr, decay: Expr | None, t: Expr
-    ) -> dict[str, Expr]:
+    def update(self, g: Expr, θ: Expr, state: Vectors, lr: Expr, decay: Expr | None, t: Expr) -> dict[str, Expr]:
         """As the class says."""
         m, v, step = _moments(self.beta1, self.beta2, self.eps, _decayed(g, θ, decay), state, lr, t)
         return {"m": m, "v": v, "θ": θ - step}
@@ -197,9 +190,7 @@ class AdamW(Grouped):
         """m and v."""
         return ("m", "v")
 
-    def update(
-        self, g: Expr, θ: Expr, state: Mapping[str, Expr], lr: Expr, decay: Expr | None, t: Expr
-    ) -> dict[str, Expr]:
+    def update(self, g: Expr, θ: Expr, state: Vectors, lr: Expr, decay: Expr | None, t: Expr) -> dict[str, Expr]:
         """As the class says."""
         m, v, step = _moments(self.beta1, self.beta2, self.eps, g, state, lr, t)
         return {"m": m, "v": v, "θ": (θ if decay is None else θ * (1.0 - lr * decay)) - step}
@@ -230,9 +221,7 @@ class Muon(Grouped):
         """The momentum."""
         return ("momentum",)
 
-    def update(
-        self, g: Expr, θ: Expr, state: Mapping[str, Expr], lr: Expr, decay: Expr | None, t: Expr
-    ) -> dict[str, Expr]:
+    def update(self, g: Expr, θ: Expr, state: Vectors, lr: Expr, decay: Expr | None, t: Expr) -> dict[str, Expr]:
         """θ' from the direction, which stands in for g."""
         return {"θ": (θ if decay is None else θ * (1.0 - lr * decay)) - lr * g}
 
@@ -314,9 +303,7 @@ class ScheduleFree(Grouped):
         """d, v, and x as the average."""
         return ("d", "v", "average")
 
-    def update(
-        self, g: Expr, θ: Expr, state: Mapping[str, Expr], lr: Expr, decay: Expr | None, t: Expr
-    ) -> dict[str, Expr]:
+    def update(self, g: Expr, θ: Expr, state: Vectors, lr: Expr, decay: Expr | None, t: Expr) -> dict[str, Expr]:
         """As the class says."""
         n = max(self.warmup_steps, 1)
         w = minimum(t, float(n))

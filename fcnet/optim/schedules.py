@@ -11,7 +11,6 @@ from fcnet.records import dataclass
 from fcnet.registry import Ge, Gt, Le, Lt
 
 Array = NDArray[Any]
-Warmup = Annotated[float, Ge(0), Lt(1)]
 Factor = Annotated[float, Gt(0), Le(1)]
 
 
@@ -42,13 +41,19 @@ def _elapsed(t: Array, epochs: float) -> Array:
     return np.floor(t * epochs + 1e-9)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Warmed:
+    """What every schedule may say of its beginning."""
+
+    warmup: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """The share of all steps in which the rate first rises to its full value."""
+
+
 @dataclass(frozen=True)
-class Constant:
+class Constant(Warmed):
     """The same rate throughout."""
 
     name: Literal["constant"] = "constant"
-    warmup: Warmup = 0.0
-    """The share of all steps in which the rate first rises to its full value."""
 
     def at(self, t: Array, epochs: float) -> Array:
         """1."""
@@ -56,7 +61,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class StepDecay:
+class StepDecay(Warmed):
     """× factor after every `every` epochs; PyTorch's StepLR."""
 
     name: Literal["step"] = "step"
@@ -64,8 +69,6 @@ class StepDecay:
     """Epochs between two steps."""
     factor: Factor = 0.1
     """What the rate is multiplied by."""
-    warmup: Warmup = 0.0
-    """The share of all steps in which the rate first rises to its full value."""
 
     def at(self, t: Array, epochs: float) -> Array:
         """factor to the power ⌊epochs done / every⌋."""
@@ -73,14 +76,12 @@ class StepDecay:
 
 
 @dataclass(frozen=True)
-class Exponential:
+class Exponential(Warmed):
     """× factor after every epoch; PyTorch's ExponentialLR."""
 
     name: Literal["exponential"] = "exponential"
     factor: Factor = 0.95
     """What the rate is multiplied by."""
-    warmup: Warmup = 0.0
-    """The share of all steps in which the rate first rises to its full value."""
 
     def at(self, t: Array, epochs: float) -> Array:
         """factor to the power of the epochs done."""
@@ -88,14 +89,12 @@ class Exponential:
 
 
 @dataclass(frozen=True)
-class CosineDecay:
+class CosineDecay(Warmed):
     """Half a cosine from 1 to `end` (Loshchilov and Hutter 2017), moving every step; PyTorch's CosineAnnealingLR."""
 
     name: Literal["cosine"] = "cosine"
     end: Annotated[float, Ge(0), Le(1)] = 0.0
     """The share of the rate that is left at the end."""
-    warmup: Warmup = 0.0
-    """The share of all steps in which the rate first rises to its full value."""
 
     def at(self, t: Array, epochs: float) -> Array:
         """end + (1 − end) (1 + cos πt) / 2."""
@@ -103,14 +102,12 @@ class CosineDecay:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Warmed):
     """A straight line from 1 to `end`, moving every step; PyTorch's LinearLR with start_factor 1."""
 
     name: Literal["linear"] = "linear"
     end: Annotated[float, Ge(0), Le(1)] = 0.0
     """The share of the rate that is left at the end."""
-    warmup: Warmup = 0.0
-    """The share of all steps in which the rate first rises to its full value."""
 
     def at(self, t: Array, epochs: float) -> Array:
         """1 + (end − 1) t."""
@@ -118,14 +115,12 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class FlatCos:
+class FlatCos(Warmed):
     """1 up to `hold`, then half a cosine down to 0, moving every step."""
 
     name: Literal["flat_cos"] = "flat_cos"
     hold: Annotated[float, Ge(0), Lt(1)] = 0.5
     """The share of the steps before it begins to fall."""
-    warmup: Warmup = 0.0
-    """The share of all steps in which the rate first rises to its full value."""
 
     def at(self, t: Array, epochs: float) -> Array:
         """1 for t < hold, then (1 + cos π (t − hold) / (1 − hold)) / 2."""
@@ -133,7 +128,7 @@ class FlatCos:
 
 
 @dataclass(frozen=True)
-class CosLog:
+class CosLog(Warmed):
     """Waves that grow longer, each down to 0: four end after 1/15, 3/15, 7/15 and all of the steps.
 
     With four of them it is the coslog4 of Holzmüller et al. 2024.
@@ -142,8 +137,6 @@ class CosLog:
     name: Literal["coslog"] = "coslog"
     waves: Annotated[int, Ge(1), Le(16)] = 4
     """How many there are, each twice as long as the one before."""
-    warmup: Warmup = 0.0
-    """The share of all steps in which the rate first rises to its full value."""
 
     def at(self, t: Array, epochs: float) -> Array:
         """(1 − cos(2π log₂(1 + (2^waves − 1) t))) / 2."""
@@ -151,7 +144,7 @@ class CosLog:
 
 
 @dataclass(frozen=True)
-class OneCycle:
+class OneCycle(Warmed):
     """Up from `start` to 1 and down to `end`, each half a cosine (Smith and Topin 2018); PyTorch's OneCycleLR.
 
     PyTorch gives start and end as 1 / div_factor = 0.04 and 0.04 / final_div_factor, and reaches the top and the end
@@ -165,8 +158,6 @@ class OneCycle:
     """The share of the rate at the beginning."""
     end: Annotated[float, Ge(0), Le(1)] = 4e-6
     """The share of the rate that is left at the end."""
-    warmup: Warmup = 0.0
-    """The share of all steps in which the rate first rises to its full value."""
 
     def at(self, t: Array, epochs: float) -> Array:
         """start + (1 − start) (1 − cos πt / rise) / 2 for t < rise, then down to `end` as cosine does."""

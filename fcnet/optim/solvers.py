@@ -14,7 +14,7 @@ import numpy as np
 
 from fcnet.backends.ops import Array
 from fcnet.formulas import Expr
-from fcnet.optim.rules import Decay, Optimizer, Rate
+from fcnet.optim.rules import Decay, Optimizer, Rate, Vectors
 from fcnet.records import dataclass
 from fcnet.registry import Ge, Le
 
@@ -77,9 +77,7 @@ class Lbfgs:
         """The pairs."""
         return tuple(f"{name}{i}" for name in "sy" for i in range(self.memory))
 
-    def update(
-        self, g: Expr, θ: Expr, state: Mapping[str, Expr], lr: Expr, decay: Expr | None, t: Expr
-    ) -> dict[str, Expr]:
+    def update(self, g: Expr, θ: Expr, state: Vectors, lr: Expr, decay: Expr | None, t: Expr) -> dict[str, Expr]:
         """θ' = θ + α p."""
         return {"θ": θ + lr * g}
 

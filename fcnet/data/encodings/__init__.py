@@ -14,17 +14,16 @@ from fcnet.data.encodings.encoding import (
     OfNumbers,
     encoded,
 )
+from fcnet.registry import members
 
 _files = sorted(each.name for each in pkgutil.iter_modules(__path__))
 __all__ = [*_files]  # noqa: PLE0604
 from fcnet.data.encodings import *  # noqa: E402, F403  the files that have just been named
 
 for _module in _files:
-    for _found in vars(globals()[_module]).values():
-        own = isinstance(_found, type) and _found.__module__ == f"{__name__}.{_module}"
-        if own and isinstance(vars(_found).get("name"), str):
-            registry: dict[str, type] = CATEGORICAL if hasattr(_found, "into") else NUMERIC
-            registry[vars(_found)["name"]] = _found
+    for _found in members(globals()[_module]):
+        registry: dict[str, type] = CATEGORICAL if hasattr(_found, "into") else NUMERIC
+        registry[vars(_found)["name"]] = _found
 
 __all__ = [
     "CATEGORICAL",

@@ -5,16 +5,14 @@ from __future__ import annotations
 import pkgutil
 
 from fcnet.nn.layers.layer import LAYERS, Context, Equation, Hidden, Layer, Names, go, spread
+from fcnet.registry import members
 
 _files = sorted(each.name for each in pkgutil.iter_modules(__path__))
 __all__ = [*_files]  # noqa: PLE0604
 from fcnet.nn.layers import *  # noqa: E402, F403  the files that have just been named
 
 for _module in _files:
-    for _found in vars(globals()[_module]).values():
-        own = isinstance(_found, type) and _found.__module__ == f"{__name__}.{_module}"
-        if own and isinstance(vars(_found).get("name"), str):
-            LAYERS[vars(_found)["name"]] = _found
+    LAYERS |= {vars(_found)["name"]: _found for _found in members(globals()[_module])}
 
 OF_NUMBERS: dict[str, type[Layer]] = {name: kind for name, kind in LAYERS.items() if hasattr(kind, "numbers")}
 """Those of them that make several values of each number."""
