@@ -338,7 +338,7 @@ def _evaluate(net: Predictor, data: object, split: str | None, strict: bool, *, 
 
 def _tested(net: Predictor) -> bool:
     """Whether the run has a test part."""
-    return origin.parts(net.header, net.path)["test"].rows > 0
+    return origin.parts(net.header)["test"].rows > 0
 
 
 def _out_of_fold(net: Predictor, guess: Array, *, important: bool) -> dict[str, Any]:
@@ -354,7 +354,7 @@ def _out_of_fold(net: Predictor, guess: Array, *, important: bool) -> dict[str, 
     order = [feature.name for feature in net.encoder.features]
     about: dict[str, Any] = {"dtype": net.config.dtype, "learnt": learnt, "order": order}
     folds = tables.folded(section, net.config.preprocess, cv, **about)
-    whole, parts = folds.whole, origin.parts(net.header, net.path)
+    whole, parts = folds.whole, origin.parts(net.header)
     if [file.sha256 for file in whole.files] != shas or whole.part_hashes["train"] != parts["train"].sha256:
         raise DataError("the rows are not those of the training; name a file with --data", file=section.train)
     scores, rows = net.scores_out_of_fold(folds, guess)
@@ -379,7 +379,7 @@ def _unweighted(guess: Array, class_weights: Array) -> Array:
 
 def _own_data(net: Predictor, split: str | None) -> tuple[tables.Dataset, str, str]:
     """The data that the net was trained on, found by hash, and which part to score."""
-    parts = origin.parts(net.header, net.path)
+    parts = origin.parts(net.header)
     part = split or next((name for name in ("test", "validation") if parts[name].rows), "train")
     if not parts[part].rows:
         there = ", ".join(name for name in parts if parts[name].rows)

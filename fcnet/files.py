@@ -22,7 +22,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 from fcnet import signals
 from fcnet.errors import InUseError, StorageError, UsageError
@@ -159,7 +159,7 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-class Folder:
+class Folder(contextlib.AbstractContextManager["Folder"]):
     """An open folder that keeps meaning the same folder, whatever happens to its name; closes with `with`.
 
     Every method works on the folder's descriptor. Before a whole file is written, the folder must still stand under
@@ -177,9 +177,6 @@ class Folder:
                 self._fd = os.open(self._real, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
             elif not os.path.isdir(self._real):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
-from typing import Self
 
 from fcnet import files
 from fcnet.cli import streams
@@ -14,7 +14,7 @@ from fcnet.reports import summary
 from fcnet.training.events import Epoch, Event, Finished, FoldBegun, Glance, Notice, Progress, Saving, Started
 
 
-class Follower:
+class Follower(contextlib.AbstractContextManager["Follower"]):
     """Hears every event of one run. Results go to stdout, the rest to stderr; `quiet`, `as_json` and `progress` say
     what of it.
 
@@ -29,9 +29,6 @@ class Follower:
         self._verbose = verbose
         self._bar = Bar(verbose)
         self._glance: Glance | None = None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()

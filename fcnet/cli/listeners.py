@@ -40,7 +40,7 @@ def listeners(asked: Iterable[tuple[str, str]], keep: bool) -> list[Listener]:
     return made
 
 
-class Journal:
+class Journal(contextlib.AbstractContextManager["Journal"]):
     """A JSON object a line on stderr, or in the file: `begin`, `epoch`, `checkpoint`, and at last `end`.
 
     On stderr it speaks alone: what a person would be told stands in its lines. Raises InUseError for a file that holds
@@ -65,9 +65,6 @@ class Journal:
         self._ended = False
         streams.ENDINGS.append(self.end)
         signals.last_words(self.cut_short)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Stopped) and error.saved:
@@ -157,7 +154,7 @@ class Journal:
                 streams.say(f"notice: {self._path}: {files.reason(error)}; the run goes on without it")
 
 
-class Board:
+class Board(contextlib.AbstractContextManager["Board"]):
     """TensorBoard's event files in a folder: a scalar an epoch for each loss and metric, by part; UsageError."""
 
     def __init__(self, folder: str) -> None:
@@ -168,9 +165,6 @@ class Board:
             self._writer = _tensorboard().SummaryWriter(folder)
         except OSError as error:
             raise files.storage_error(folder, error) from error
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -10,7 +11,7 @@ import zlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from fcnet.data.foreign import foreign, looks_like
 from fcnet.errors import DataError, StorageError
@@ -29,7 +30,7 @@ class FileRecord:
     role: str
 
 
-class Opened:
+class Opened(contextlib.AbstractContextManager["Opened"]):
     """A data file, or a stream without a path (stdin), open for one pass from its start to its end; `hashed` where
     somebody keeps what `finish` says."""
 
@@ -51,9 +52,6 @@ class Opened:
         except ValueError:
             raise DataError("a path cannot hold a NUL character", file=shown) from None
         self._before = os.fstat(self._file.fileno())
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -135,15 +136,8 @@ def _share(prepared: Prepared, layer: int) -> float:
     network = prepared.network
     named = [names.values() for number, names in zip(network.numbers, network.names, strict=True) if number == layer]
     own = {name for names in named for name in names}
-    sizes = {slot.name: _size(slot.shape) for slot in network.layout.slots}
+    sizes = {slot.name: math.prod(slot.shape) for slot in network.layout.slots}
     return sum(size for name, size in sizes.items() if name in own) / sum(sizes.values())
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    n = 1
-    for length in shape:
-        n *= length
-    return n
 
 
 def _compared(profiles: Sequence[Profile], indent: int, width: int | None) -> list[str]:

@@ -76,7 +76,7 @@ def unpaired(runs: Sequence[Compared], part: str) -> str | None:
         if not wanted:
             return "some were trained on data from memory"
         held = {entry.role: entry.sha256 for entry in wanted}
-        rows.add((held.get(part, held["train"]), origin.parts(run.net.header, run.net.path)[part].sha256))
+        rows.add((held.get(part, held["train"]), origin.parts(run.net.header)[part].sha256))
     return f"their rows of {part} are not the same" if len(rows) > 1 else None
 
 

@@ -174,11 +174,8 @@ def _training() -> str:
             "optimizer": {"name": "adam", "lr": 0.01},
             "training": {"epochs": EPOCHS, "early_stopping": None},
         }
-        run = None
-        for event in training(configs.from_mapping(mapping), data=(x, y)):
-            if isinstance(event, Finished):
-                run = event
-        assert run is not None
+        *_, run = training(configs.from_mapping(mapping), data=(x, y))
+        assert isinstance(run, Finished)
         net = Predictor.read(run.run / folder.BEST)
         accuracy = run.summary["train"]["accuracy"]["value"]
         backend = net.config.backend

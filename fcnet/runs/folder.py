@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from fcnet import files
 from fcnet.config.names import flaw
@@ -41,7 +41,7 @@ def check_name(name: str) -> None:
         raise ConfigError(f"{json.dumps(name[:80])} cannot name a run's folder on every system: {found}", key="name")
 
 
-class RunFolder:
+class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
     """A run folder that this process has locked and writes to; closes with `with`.
 
     `path` is where the user finds it, `notices` is what is unusual about it. With `replaces` it stands aside under a
@@ -55,9 +55,6 @@ class RunFolder:
         self._replaces = replaces
         self._newest = _newest_time(path.parent)
         self._saved = False
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

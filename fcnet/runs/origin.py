@@ -55,36 +55,18 @@ def _paths(file: Path, run: Path) -> list[str]:
 
 
 def origins(header: Mapping[str, Any], path: Path) -> tuple[Origin, ...]:
-    """The data files that a header records; CheckpointError where it is garbled or names an absolute path."""
-    found = []
-    entries = header.get("data")
-    for entry in entries if isinstance(entries, list) else [None]:
-        match entry:
-            case {"role": str(role), "paths": [_, *_] as paths, "sha256": str(sha256)} if role in _ROLES and all(
-                isinstance(p, str) for p in paths
-            ):
-                found.append(Origin(role, tuple(paths), sha256))
-            case _:
-                raise CheckpointError("its header does not say which data it was trained on", file=str(path))
-    section = header.get("config", {}).get("data", {})
-    named = [value for value in map(section.get, _ROLES) if isinstance(value, str)]
+    """The data files that a header, which was checked, records; CheckpointError where it names an absolute path."""
+    found = tuple(Origin(entry["role"], tuple(entry["paths"]), entry["sha256"]) for entry in header["data"])
+    named = [value for value in map(header["config"]["data"].get, _ROLES) if isinstance(value, str)]
     for name in [*named, *(p for origin in found for p in origin.paths)]:
         if os.path.isabs(name) or PureWindowsPath(name).drive or name.startswith(("~", "\\")):
             raise CheckpointError(f'it names the absolute path "{name}"; only relative ones are read', file=str(path))
-    return tuple(found)
-
-
-def parts(header: Mapping[str, Any], path: Path) -> dict[str, Part]:
-    """The parts that a checkpoint's header records; CheckpointError where it is garbled."""
-    found = {}
-    entries = header.get("parts")
-    for name in _ROLES:
-        match entries.get(name) if isinstance(entries, dict) else None:
-            case {"rows": int(rows), "sha256": str(sha256)}:
-                found[name] = Part(rows, sha256)
-            case _:
-                raise CheckpointError("its header does not say which rows it was trained on", file=str(path))
     return found
+
+
+def parts(header: Mapping[str, Any]) -> dict[str, Part]:
+    """The parts that a header, which was checked, records."""
+    return {name: Part(header["parts"][name]["rows"], header["parts"][name]["sha256"]) for name in _ROLES}
 
 
 def find(wanted: Iterable[Origin], path: Path) -> dict[str, Path]:

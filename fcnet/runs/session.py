@@ -246,7 +246,7 @@ def _check(held: checkpoint.Checkpoint, prepared: Prepared, content: str | None)
         raise DataError("the data have changed since the run was begun; restore them, or start a new run", file=shown)
     if held.header.get("teacher") != _taught(data):
         raise DataError("the teacher says other things than when the run was begun; start a new run", file=shown)
-    if origin.parts(held.header, held.path) != _parts(prepared.folds.whole if prepared.folds else data):
+    if origin.parts(held.header) != _parts(prepared.folds.whole if prepared.folds else data):
         raise DataError(
             "the rows of the parts are not those that the run was begun with; resume it with the fcnet that began "
             "it, or start a new run",
