@@ -37,6 +37,7 @@ OF_STEPS: tuple[Path, ...] = (
     *((key,) for key in ("schedule", "schedules", "average", "ensemble", "members")),
     ("network", "dropout"),
     ("training", "batch_size"),
+    ("training", "clip_norm"),
 )
 """What a recipe may say that a solver of the whole objective has no use for."""
 HOW_CELLS_STAND: tuple[Path, ...] = tuple(

@@ -40,6 +40,10 @@ class Facts:
 NOTHING = Facts()
 """Before the data are read."""
 
+FEW_NUMBERS = 256
+"""Up to so many numbers have embeddings, where the whole of RealMLP is not asked for: with more, the first layer costs
+more than all others, and its weights fill the memory."""
+
 BY_PROBABILITY = ("loss", "log_loss", "roc_auc", "ece")
 """Metrics that ask how probable and not which: smoothed labels spoil them."""
 
@@ -105,6 +109,7 @@ def pack(facts: Facts) -> dict[str, Any]:
     kind = Target if facts.task is None else TASKS[facts.task]
     numbers = issubclass(kind, Numbers)
     size = next((size for rows, size in ((30_000, 256), (100_000, 512)) if (facts.rows or 0) <= rows), 1_024)
+    embedded = (facts.numbers or 0) <= FEW_NUMBERS
     return {
         "preprocess": {
             "numeric": {"name": "quantile", "noise": 1e-3},
@@ -114,7 +119,7 @@ def pack(facts: Facts) -> dict[str, Any]:
         "network": {
             "layers": [
                 *([{"name": "embedding", "size": 8}] if facts.coded != 0 else []),
-                {"name": "pbld", "size": 8, "lr": 1.0},
+                *([{"name": "pbld", "size": 8, "lr": 1.0}] if embedded else []),
                 *[192] * 2,
             ],
         },
@@ -125,7 +130,7 @@ def pack(facts: Facts) -> dict[str, Any]:
             "lr": {"low": 5e-4, "high": 1e-2},
             "weight_decay": {"low": 1e-3, "high": 1.0},
             "dropout": 0.5,
-            "scale": {"low": 0.03, "high": 1.0},
+            **({"scale": {"low": 0.03, "high": 1.0}} if embedded else {}),
             "select": 16,
         },
         "training": {
@@ -139,6 +144,7 @@ def pack(facts: Facts) -> dict[str, Any]:
 def tabm(facts: Facts, members: int = 16) -> dict[str, Any]:
     """One net that says as much as many: TabM-mini with piecewise linear embeddings (Gorishniy et al. 2024)."""
     kind = Target if facts.task is None else TASKS[facts.task]
+    embedded = (facts.numbers or 0) <= FEW_NUMBERS
     return {
         "preprocess": {
             "numeric": {"name": "quantile", "noise": 1e-3},
@@ -148,8 +154,8 @@ def tabm(facts: Facts, members: int = 16) -> dict[str, Any]:
         "network": {
             "layers": [
                 *([{"name": "embedding", "size": 8}] if facts.coded != 0 else []),
-                {"name": "piecewise", "size": 16},
-                {"name": "fan_out", "members": members},
+                *([{"name": "piecewise", "size": 16}] if embedded else []),
+                {"name": "fan_out", "members": members, "factors": "normal" if embedded else "signs"},
                 *[256] * 2,
             ],
             "dropout": 0.1,
@@ -166,9 +172,6 @@ def tabm(facts: Facts, members: int = 16) -> dict[str, Any]:
 
 RECIPES: dict[str, Recipe] = {"plain": plain, "realmlp": realmlp, "pack": pack, "tabm": tabm}
 
-
-FEW_NUMBERS = 256
-"""Up to so many numbers a quality has them as waves too: with more, the first layer costs more than all others."""
 
 INPUTS = 1_000
 """So many inputs of the first dense layer make a step about twice as dear."""

@@ -278,6 +278,17 @@ def test_wide_tables_have_shorter_runs_without_waves(quality: str) -> None:
     assert work[0] > work[2] >= work[4]
 
 
+@pytest.mark.parametrize(("recipe", "layer"), [("pack", "pbld"), ("tabm", "piecewise")])
+def test_recipes_of_many_members_embed_numbers_where_they_are_few(recipe: str, layer: str) -> None:
+    """With hundreds of numbers pack and tabm take them as they are: embedded, they would make a net of millions."""
+    found = [defaults(recipe, None, Facts("binary", 10_000, n, n, 0)) for n in (1, 256, 257, 2_000)]
+
+    names = [[each["name"] for each in one["network"]["layers"] if isinstance(each, dict)] for one in found]
+    assert [layer in each for each in names] == [True, True, False, False]
+    if recipe == "pack":
+        assert ["scale" in one["members"] for one in found] == [True, True, False, False]
+
+
 @pytest.mark.parametrize("given", [{}, {"training": {"epochs": 3}}, {"optimizer": "sgd"}])
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_a_recipe_and_any_other_key_stand_over_the_quality(quality: str, given: dict[str, object]) -> None:
@@ -343,6 +354,7 @@ def test_a_solver_of_ones_own_is_not_given_what_is_about_steps() -> None:
     own = _read({"recipe": "realmlp"}, "optimizer=lbfgs")
 
     assert _read({"recipe": "pack"}, "optimizer=lbfgs")["ensemble"] == 1
+    assert _read({"recipe": "tabm"}, "optimizer=lbfgs")["training"]["clip_norm"] is None
     assert (own["schedule"], own["network"]["dropout"]) == (_read({})["schedule"], 0.0)
     assert own["network"]["layers"] == _read({"recipe": "realmlp"})["network"]["layers"]
     with pytest.raises(ConfigError, match=r"schedule: does not go with optimizer: lbfgs"):
