@@ -150,13 +150,14 @@ def _members(
 
 
 def judge(state: State, plan: Plan, val: Mapping[str, float | Array]) -> Array:
-    """Whether this epoch is kept as the best so far, (…); NaN never is, and one as good only with `plan.last`."""
+    """Whether this epoch is kept as the best so far, (…); what is not finite never is, and one as good only with
+    `plan.last`."""
     value = None if plan.monitor is None else val.get(plan.monitor)
     if value is None:
         state.best_epoch[...] = state.epoch
         return np.ones(state.best.shape, bool)
     beaten = np.isnan(state.best) | (value > state.best if plan.greater else value < state.best)
-    better = np.asarray(beaten & ~np.isnan(value))
+    better = np.asarray(beaten & np.isfinite(value))
     kept = better | np.asarray(value == state.best) if plan.last else better
     np.copyto(state.best, value, where=better)
     state.best_epoch[kept] = state.epoch

@@ -95,9 +95,9 @@ class Pack:
 
     def settle(self) -> bool:
         """The last epoch becomes the best where none was: the metric was never a number. Whether it was so."""
-        if self.best.epoch.any():
-            return False
         state, left = self.state, self.left
+        if np.isfinite(self.best.value).any() or self.best.epoch.max() == state.epoch:
+            return False
         self.each(self.best.θ)[left], self.each(self.best.q)[left] = self.each(state.scored), self.each(state.q)
         self.each(self.best.epoch)[left] = state.best_epoch[...] = state.epoch
         return True

@@ -164,6 +164,22 @@ def test_k25_a_metric_that_is_never_a_number_leaves_the_last_epoch(place):
     assert "val_roc_auc was no number" in (run / "log.txt").read_text()
 
 
+@pytest.mark.parametrize("nets", [1, 2])
+def test_a_loss_that_is_infinite_on_validation_does_not_keep_a_run_from_going_on(place, nets):
+    """Where a cell is so far off that its square is infinite, no epoch is best, and the run can be resumed."""
+    rows = [f"{x},{2 * x},{'validation' if x > 24 else 'train'}" for x in range(30)]
+    rows[27] = "27,1e30,validation"
+    (place / "people.csv").write_text("\n".join(["x,y,part", *rows]) + "\n")
+    data = {"train": "people.csv", "target": "y", "task": "regression", "split": {"by": "column", "column": "part"}}
+    mapping = {"data": data, "ensemble": nets, "preprocess": {"target": "none"}, "network": {"layers": [4]}}
+
+    first = go({**mapping, "training": {"epochs": 2}})
+    then = go({**mapping, "training": {"epochs": 3}}, resume=first[-1].run)
+
+    assert any("val_loss was no number in any epoch" in event.text for event in first if isinstance(event, Notice))
+    assert then[-1].summary["epochs"] == then[-1].summary["best_epoch"] == 3
+
+
 def test_p9_data_that_change_while_the_net_trains_are_named(place):
     """The run uses what it has read, and says at the end that the file is no longer that."""
     texts = []
