@@ -27,12 +27,17 @@ def reference() -> str:
 
 def _part(name: str, command: click.Command) -> str:
     assert isinstance(command, Command)
-    words = [param.metavar or param.name.upper() for param in command.params if isinstance(param, click.Argument)]
+    words = [_word(param) for param in command.params if isinstance(param, click.Argument)]
     usage = " ".join(["fcnet", name, "[OPTIONS]", *words])
     rows = [_row(param) for param in command.params if isinstance(param, click.Option)]
     table = ["| option | meaning |", "|---|---|", *rows]
     lines = [f"## fcnet {name}", "", "```", usage, "", command.example.strip(), "```", ""]
     return "\n".join([*lines, inspect.cleandoc(command.help or ""), "", *table, ""])
+
+
+def _word(argument: click.Argument) -> str:
+    assert argument.name is not None
+    return argument.metavar or (argument.name.upper() if argument.required else f"[{argument.name.upper()}]")
 
 
 def _row(option: click.Option) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +33,13 @@ from fcnet.reports import summary
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 RESERVED = """auto break case char const continue default do double else enum extern float for goto if inline int long
     register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-    and or not xor class new delete this template namespace public private protected true false"""
-"""What is no name in C, or in C++, which may include the header."""
+    alignas alignof asm bool complex constexpr false imaginary noreturn nullptr static_assert thread_local true typeof
+    typeof_unqual and and_eq bitand bitor catch char8_t char16_t char32_t class co_await co_return co_yield compl
+    concept consteval constinit const_cast decltype delete dynamic_cast explicit export friend module mutable namespace
+    new noexcept not not_eq operator or or_eq private protected public reinterpret_cast requires static_cast template
+    this throw try typeid typename using virtual wchar_t xor xor_eq
+    EOF I INFINITY NAN NULL errno i386 linux stderr stdin stdout unix"""
+"""What is no name in some C or C++, which may include the header, or a macro of compilers and of usual headers."""
 VECTORS = 24
 """Rows of the self-test."""
 
@@ -48,7 +54,9 @@ def identifier(text: str, taken: Iterable[str] = ()) -> str:
         return name.split()[-1].lower() if name.startswith("GREEK") else "_"
 
     word = "".join(map(spelled, text)) or "_"
-    word = f"x{word}" if word[0].isdigit() else f"{word}_" if word in RESERVED.split() else word
+    if word[0].isdigit() or re.match("_[_A-Z]", word):  # names of the latter kind are the compiler's
+        word = f"x{word}"
+    word = f"{word}_" if word in RESERVED.split() else word
     made, number = word, 1
     while made in taken:
         number += 1
@@ -301,7 +309,7 @@ class Writer:
                 self.put(1, "if (at >= 0)")
                 self.put(2, f"x[{x} + at] = 1.0f;")
             else:
-                table = self.table(made, feature.name)
+                table = self.table(made, f"inputs_{feature.name}")
                 self.put(1, f"for (int j = 0; j < {n}; j++)")
                 self.put(2, f"x[{x} + j] = {table}[(at < 0 ? {feature.size} : at) * {n} + j];")
             x += n
@@ -319,7 +327,7 @@ class Writer:
         if name not in FUNCTIONS:
             raise UsageError(f"preprocess.numeric: {name} cannot be exported as C; choose --format python")
         self.used.add(name)
-        tables = [self.table(np.array(values), f"{feature.name}_{key}") for key, values in feature.state.items()]
+        tables = [self.table(np.array(values), f"{key}_{feature.name}") for key, values in feature.state.items()]
         return f"{name}_of({', '.join(tables)}, {len(next(iter(feature.state.values())))}, v)"
 
     def levels(self, feature: CategoryColumn) -> str:
@@ -480,9 +488,10 @@ def _numbers(graph: Graph, name: str, out: str) -> Result:
 
 
 def _comment(text: str) -> str:
-    """A text within a comment: one line of printable ASCII, that does not end it."""
+    """A text within a comment: one line of printable ASCII, that neither ends it nor begins another."""
     shown = text if len(text) <= 90 else text[:87] + "..."
-    return shown.encode("ascii", "backslashreplace").decode().replace("*/", "* /").replace("\n", " ").replace("\\", "/")
+    plain = re.sub(r"[\x00-\x1f\x7f]", " ", shown).encode("ascii", "backslashreplace").decode().replace("\\", "/")
+    return re.sub(r"(?<=\*)(?=/)|(?<=/)(?=\*)", " ", plain)
 
 
 def printed(graph: Graph, wish: Wish, samples: Samples) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from export_cases import train
 
+import fcnet
 from fcnet.cli import main
 from fcnet.export import export
 from fcnet.export.c import identifier, literal, number
@@ -135,6 +136,36 @@ def test_a_program_calls_the_net(tmp_path, monkeypatch, capfd):
     assert lines[1].split()[1:] == [*label.lstrip("'").split(), lines[1].split()[-1]]
     assert abs(float(lines[1].split()[-1]) - best) < 1e-5
     assert lines[2] == "2"
+
+
+@pytest.fixture(scope="module")
+def odd_names(tmp_path_factory):
+    """A folder with net.c, whose columns are called like what C, its compilers and the file itself have."""
+    folder = tmp_path_factory.mktemp("names")
+    words = ["j", "k", "n", "at", "v", "printf", "exp_of", "uint32_t", "made", "bool", "nullptr", "linux"]
+    numbers = ["i", "NAN", "I", "_Bool", "__LINE__", "a/*b*/", "quantile_of"]
+    draw = np.random.default_rng(0)
+    texts = np.where(draw.integers(2, size=(60, len(words))), "u", "w")
+    cells = np.concatenate([texts, draw.normal(size=(60, len(numbers))).round(3).astype(str)], axis=1)
+    rows = [[*words, *numbers, "y"], *([*row, "ab"[i % 2]] for i, row in enumerate(cells.tolist()))]
+    (folder / "t.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    net = {"data": {"train": str(folder / "t.csv"), "target": "y"}, "network": {"layers": [4]}, "threads": 1}
+    net |= {"preprocess": {"numeric": "quantile", "categorical": "signs"}, "training": {"epochs": 1}}
+    done = fcnet.train({**net, "name": "t", "backend": "numpy", "output": str(folder / "runs")})
+    export(Predictor.read(resolve(done.path)), "c", folder / "net.c")
+    return folder
+
+
+@with_cc
+@pytest.mark.parametrize("standard", ["c99", "gnu17", "c2x"])
+def test_columns_are_called_whatever_they_are(standard, odd_names):
+    """By the words of any C: what is made of them compiles, and predicts what it should."""
+    flags = [f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-Dnet_SELF_TEST", "net.c", "-o", "net"]
+
+    made = subprocess.run([str(CC), *flags], cwd=odd_names, capture_output=True, text=True, check=False)
+
+    assert made.returncode == 0, made.stderr
+    assert subprocess.check_output([str(odd_names / "net")], text=True) == "24 rows as predicted\n"
 
 
 @with_cc
