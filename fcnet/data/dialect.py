@@ -27,11 +27,12 @@ def detect(text: str, prefer: str | None = None) -> str | None:
     """The delimiter of a table whose text starts like this; None where no candidate fits, so that it has one column.
 
     A candidate fits if it splits the first record into at least two fields, and at least nine in ten of the first 100
-    records into as many; of those that fit, the one with most fields. `prefer` wins if it fits; blanks are preferred
-    only where they split into more fields than any candidate.
+    records into as many; of those that fit, the one with most fields. `prefer`, which may be any character, wins if it
+    fits; blanks are preferred only where they split into more fields than any candidate.
     """
     best, most = None, 1
-    for candidate in CANDIDATES:
+    prefer = prefer and one_character(prefer)
+    for candidate in CANDIDATES if prefer in (None, BLANK, *CANDIDATES) else (*CANDIDATES, prefer):
         widths = _widths(text, candidate)
         if not _fits(widths, 0):
             continue

@@ -19,7 +19,7 @@ _TOTALS = re.compile(
     r"|summe|gesamt|insgesamt|somme)\b.{0,20}",
     re.IGNORECASE,
 )
-_WHOLE = re.compile(r"[0-9]{1,18}")
+_ROW_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _holding(cells: Sequence[str]) -> str:
     present = [cell.strip(BLANKS) for cell in cells if cell.strip(BLANKS)]
     if not present:
         return ": it is empty"
-    if all(map(_WHOLE.fullmatch, present)):
+    if all(map(_ROW_NUMBER.fullmatch, present)):
         numbers = [int(cell) for cell in present]
         if all(a < b for a, b in pairwise(numbers)):
             return f": it holds row numbers ({numbers[0]}, …)"

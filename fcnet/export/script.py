@@ -11,7 +11,10 @@ import base64
 import csv
 import gzip
 import io
+import os
 import sys
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice
@@ -19,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from fcnet.data.dialect import BLANK, SAMPLE, squeezed_text
+from fcnet.data.layout import TOP, lay_out, plain, separator
 from fcnet.data.numbers import Grammar
 from fcnet.data.spelling import Lookup
 from fcnet.records import dataclass, field
@@ -99,38 +104,68 @@ def array(dtype: str, shape: Sequence[int], text: str) -> Any:
     return np.frombuffer(base64.b85decode(text.replace("\n", "")), dtype).reshape(shape)
 
 
+def begins(net: Net, top: Sequence[str], file: str) -> tuple[int, str]:
+    """How many of a CSV's first lines stand above its table, and the delimiter: the table begins where all names are
+    that the net needs. A first line `sep=;` names the delimiter, as Excel writes and reads it."""
+    named = separator(top[0]) if top else None
+    above = int(named is not None)
+    marks = [named] if named else [net.delimiter, *(mark for mark in ",;\t|" if mark != net.delimiter)]
+    for i in range(above, len(top) if net.header else above):
+        for mark in marks:
+            record = next(numbered(csv.reader(apart(top[i:], mark), delimiter=mark), i, file), (0, []))
+            if {*net.columns} <= {name.strip() for name in record[1]}:
+                return i, mark
+    return above, marks[0]
+
+
+def apart(lines: Iterable[str], mark: str) -> Iterable[str]:
+    """Lines whose fields `mark` separates; a blank stands for runs of blanks and tabs."""
+    return map(squeezed_text, lines) if mark == BLANK else lines
+
+
 def reading(net: Net, lines: Iterable[str], file: str) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    """The names of a CSV's columns, and its rows with the lines at which they begin."""
+    """The names of a CSV's columns, and its rows with the lines at which they begin: the cells below the names."""
     source = iter(lines)
-    first = next(source, "")
-    marks = [net.delimiter, *(mark for mark in ",;\t|" if mark != net.delimiter)]
-    heads = {
-        mark: [name.strip() for name in next(csv.reader([first.strip("\r\n")], delimiter=mark), [])] for mark in marks
-    }
-    mark = next((mark for mark in marks if {*net.columns} <= {*heads[mark]}), net.delimiter)
-    names = heads[mark]
+    top = [*islice(source, TOP)]
+    above, mark = begins(net, top, file)
+    records = numbered(csv.reader(apart(chain(top[above:], source), mark), delimiter=mark, strict=True), above, file)
+    head = next(records, (1, []))[1] if net.header else []
+    first = [*islice(records, SAMPLE)]
+    sample = [fields for _, fields in first]
+    layout = lay_out(head, sample) if net.header else plain(len(sample[0]) if sample else 0)
+    names = [*layout.names]
     if not net.header:
         without = [name for name in net.names if name not in net.targets]
-        names = next(([*each] for each in (net.names, without) if len(each) == len(names)), names)
-        source = iter([first, *source])
+        names = next(([*each] for each in (net.names, without) if len(each) == layout.width), names)
     missing = [name for name in net.columns if name not in names]
     if missing:
         raise WrongData(f"{file}: it lacks the columns " + ", ".join(f'"{name}"' for name in missing))
+    twice = next((name for name, n in Counter(names).items() if n > 1), None)
+    if twice is not None:
+        raise WrongData(f'{file}: two columns are named "{twice}"')
 
     def rows() -> Iterator[tuple[int, list[str]]]:
-        reader, above = csv.reader(source, delimiter=mark, strict=True), int(net.header)
-        line = above + 1
-        try:
-            for fields in reader:
-                if fields and len(fields) != len(names):
-                    raise WrongData(f"{file}:{line}: {len(fields)} fields, and the header has {len(names)}")
-                if fields:
-                    yield line, fields
-                line = reader.line_num + above + 1
-        except csv.Error as error:
-            raise WrongData(f"{file}:{line}: {error}") from None
+        for line, fields in chain(first, records):
+            if fields == head:
+                continue  # a header that is repeated
+            if len(fields) != layout.width:
+                has = "the header has" if layout.width == len(names) else "the table has"
+                raise WrongData(f"{file}:{line}: {len(fields)} fields, and {has} {layout.width}")
+            yield line, [fields[i] for i in layout.places]
 
     return names, rows()
+
+
+def numbered(reader: Any, above: int, file: str) -> Iterator[tuple[int, list[str]]]:
+    """The records of a CSV that are not blank, with the lines at which they begin; WrongData where one is broken."""
+    line = above + 1
+    try:
+        for fields in reader:
+            if fields:
+                yield line, fields
+            line = reader.line_num + above + 1
+    except csv.Error as error:
+        raise WrongData(f"{file}:{line}: {error}") from None
 
 
 Rows = Sequence[tuple[int, list[str]]]
@@ -175,6 +210,8 @@ def main(net: Net, arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="no notices")
     asked = parser.parse_args(arguments)
     stdin, stdout, unseen = asked.input == "-", asked.output == "-", dict[str, int]()
+    if all(map(os.path.exists, (asked.input, asked.output))) and os.path.samefile(asked.input, asked.output):
+        parser.error(f"-o {asked.output} is the input")
     try:
         with open(0 if stdin else asked.input, "rb", closefd=not stdin) as raw:
             unpacked: Any = gzip.GzipFile(fileobj=raw) if asked.input.endswith(".gz") else raw
@@ -183,9 +220,19 @@ def main(net: Net, arguments: Sequence[str] | None = None) -> int:
             first = [next(made), next(made, "")]  # nothing is written before the first rows are known to be right
             with open(1 if stdout else asked.output, "w", encoding="utf-8", newline="\n", closefd=not stdout) as out:
                 out.writelines(chain(first, made))
-    except (WrongData, OSError, UnicodeDecodeError) as error:
-        sys.stderr.write(f"{asked.input}: it is not UTF-8\n" if isinstance(error, UnicodeDecodeError) else f"{error}\n")
+    except BrokenPipeError:  # the reader has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except UnicodeDecodeError:
+        sys.stderr.write(f"{asked.input}: it is not UTF-8\n")
+        return 4
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        sys.stderr.write(f"{asked.input}: it is no gzip file, or not all of one\n")
+        return 4
+    except (WrongData, OSError) as error:
+        sys.stderr.write(f"{error}\n")
         return 4
     for name, n in unseen.items() if not asked.quiet else ():
-        sys.stderr.write(f'notice: column "{name}": {n:,} cells hold categories that training has not seen\n')
+        cells = "1 cell holds a category" if n == 1 else f"{n:,} cells hold categories"
+        sys.stderr.write(f'notice: column "{name}": {cells} that training has not seen\n')
     return 0

@@ -184,6 +184,19 @@ def test_a_tab_is_a_delimiter_as_it_is_typed(folder):
     assert folder.load(text_of().replace(",", "\t"), delimiter="\\t").encoder.columns == ("a", "c")
 
 
+@pytest.mark.parametrize("mark", [":", "^", "\\t"])
+def test_a_net_predicts_and_is_scored_with_the_delimiter_that_it_was_given(mark, folder):
+    """Whatever character a table was trained on with is tried first later, and the usual ones are found still."""
+    text = text_of().replace(",", "\t" if mark == "\\t" else mark)
+
+    found = folder.load(text, delimiter=mark)
+
+    again = folder.write(text, "p.csv")
+    assert np.array_equal(predicted(again, found), found.x)
+    assert np.array_equal(score(again, found.resolved, found.encoder, found.target).x, found.x)
+    assert np.array_equal(predicted(folder.write(text_of(), "q.csv"), found), found.x)
+
+
 @pytest.mark.parametrize(
     "cells",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import os
 import shlex
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export_cases import odd_rows, train, write
+from export_cases import loaded, odd_rows, train, write
 
 import fcnet
 from fcnet.cli import main
@@ -74,6 +75,94 @@ def test_on_numpy_the_bytes_are_those_of_predict(case, folder, monkeypatch, capf
     assert main(["predict", "exact.csv", "-c", str(model), "-o", "-", "-q"]) == 0
 
     assert run("exact.py", "exact.csv", cwd=folder).stdout == capfd.readouterr().out
+
+
+def odd_tables(folder):
+    """The text of a good table, and of others that hold the same rows as other programs write them."""
+    write(folder / "plain.csv", {name: cells[:6] for name, cells in odd_rows().items()})
+    good = (folder / "plain.csv").read_text(encoding="utf-8")
+    head, *rows = good.splitlines()
+    semicolons = [head.replace(",", ";"), *(row.replace(";", "").replace(",", ";") for row in rows if '"' not in row)]
+    named = [head, *(f"r{i},{row}" for i, row in enumerate(rows))]
+    return good, {
+        "a title above": f"People, all of them\n\n{good}",
+        "blank lines": good.replace("\n", "\r\n\r\n"),
+        "the header again": f"{good}{head}\n{rows[0]}\n",
+        "lines that end with a comma": good.replace("\n", ",\n"),
+        "rows that end with a comma": "\n".join([head, *(f"{row}," for row in rows)]),
+        "row names": "\n".join(named),
+        "a column without a name": "\n".join([f",{head}", *named[1:]]),
+        "a line that names the delimiter": "\n".join(["sep=;", *semicolons]),
+        "a name of two lines": f'"a\nb",{head}\n' + "\n".join(f"q,{row}" for row in rows),
+    }
+
+
+def test_a_script_reads_tables_as_other_programs_write_them(folder, monkeypatch, capfd):
+    """With what predict passes over, and the same bytes come out."""
+    monkeypatch.chdir(folder)
+    model = train("binary", folder)
+    export(Predictor.read(resolve(model)), "python", folder / "net.py")
+    script = loaded(folder / "net.py")
+
+    for name, text in odd_tables(folder)[1].items():
+        (folder / "odd.csv").write_bytes(text.encode())
+        assert main(["predict", "odd.csv", "-c", str(model), "-o", "-", "-q"]) == 0, name
+        expected = capfd.readouterr().out
+        assert script.main(script.NET, ["odd.csv", "-q"]) == 0, name
+        assert capfd.readouterr().out == expected, name
+
+
+def test_a_script_takes_the_delimiter_of_training_first(folder, monkeypatch, capfd):
+    """A character that is not tried otherwise, and runs of blanks."""
+    monkeypatch.chdir(folder)
+    for mark, name in ((":", "colons"), (" ", "blanks")):
+        rows = [f"{i}{mark * (mark == ' ')}{mark}{i * 7 % 11}{mark}{'ab'[i % 2]}" for i in range(40)]
+        Path(f"{name}.csv").write_text("\n".join([f"u{mark}v{mark}y", *rows]))
+        data = {"train": f"{name}.csv", "target": "y", "delimiter": mark, "features": ["u", "v"]}
+        net = {"name": name, "data": data, "network": {"layers": [3]}, "training": {"epochs": 1}, "backend": "numpy"}
+        model = fcnet.train({**net, "threads": 1}, overwrite=True).path
+        export(Predictor.read(resolve(model)), "python", folder / "net.py")
+        assert main(["predict", f"{name}.csv", "-c", str(model), "-o", "-", "-q"]) == 0
+        expected = capfd.readouterr().out
+        script = loaded(folder / "net.py")
+
+        assert script.main(script.NET, [f"{name}.csv", "-q"]) == 0
+        assert capfd.readouterr().out == expected
+
+
+def test_a_script_says_which_file_is_broken_and_writes_over_no_input(folder, monkeypatch, capfd):
+    """A gzip file that is cut off or none at all, a name that two columns have, and an output that is the input."""
+    monkeypatch.chdir(folder)
+    export(Predictor.read(resolve(train("binary", folder))), "python", folder / "net.py")
+    script, good = loaded(folder / "net.py"), odd_tables(folder)[0].encode()
+    packed = gzip.compress(good)
+    broken = bytes([*packed[:12], packed[12] ^ 255, *packed[13:]])
+    files = {"cut.csv.gz": packed[:-9], "not.csv.gz": good, "broken.csv.gz": broken, "twice.csv": b"q,q," + good}
+
+    for name, held in files.items():
+        Path(name).write_bytes(held)
+        assert script.main(script.NET, [name]) == 4
+        said = capfd.readouterr()
+        assert said.out == ""
+        assert said.err.startswith(f"{name}: ")
+    with pytest.raises(SystemExit) as ended:
+        script.main(script.NET, ["plain.csv", "-o", "./plain.csv"])
+    assert ended.value.code == 2
+    assert Path("plain.csv").read_bytes() == good
+
+
+def test_a_script_whose_reader_goes_away_ends_without_a_word(folder):
+    """As with `| head`: exit code 141, like fcnet's own."""
+    export(Predictor.read(resolve(train("binary", folder))), "python", folder / "net.py")
+    odd_tables(folder)
+    reads, writes = os.pipe()
+    os.close(reads)
+
+    command = [sys.executable, "-I", "net.py", "plain.csv"]
+    done = subprocess.run(command, cwd=folder, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize(
