@@ -21,7 +21,7 @@ from fcnet.config.recipes import over
 from fcnet.config.schema import Architecture, Config, Training
 from fcnet.data.options import Data, Task
 from fcnet.data.typed import is_missing
-from fcnet.errors import CheckpointError, ConfigError, DataError, FcnetError, Stopped, UsageError
+from fcnet.errors import CheckpointError, ConfigError, DataError, FcnetError, Problem, Stopped, UsageError
 from fcnet.optim.rules import Adam
 from fcnet.runs import checkpoint, folder
 from fcnet.runs.model import Predictor
@@ -72,8 +72,16 @@ OWNERS = {"data": Data, "network": Architecture, "optimizer": Adam, "training": 
 HERE = Path("checkpoint")
 """What messages call the checkpoint that an estimator holds."""
 
-OF_ONE_TABLE = {"train", "split", "target", "task", "features", "exclude", "weight"}
-"""Keys of the section `data` that are of the rows of one run, and no arguments for others."""
+OF_FIT = {
+    "train": "fit gets the rows",
+    "target": "fit gets the targets",
+    "task": "the estimator says what is learnt",
+    "features": "X has the columns to predict from",
+    "weight": "give fit a sample_weight",
+}
+"""Keys of the section `data` that are no arguments, and what stands for them."""
+OF_ONE_TABLE = {*OF_FIT, "split", "exclude"}
+"""Keys of that section that are of the rows of one run."""
 
 
 class InvalidInput(FcnetError, ValueError):
@@ -256,7 +264,9 @@ class _Estimator(CallbackSupportMixin, BaseEstimator):
         self._net = Predictor(checkpoint.parse(self.checkpoint_, HERE))
 
     def _config(self) -> dict[str, Any]:
-        """The config that the arguments spell: sections first, and single keys over them."""
+        """The config that the arguments spell: sections first, and single keys over them. ConfigError."""
+        if wrong := [key for key in OF_FIT if key in (self.data or {})]:
+            raise ConfigError(Problem(f"it is no argument: {OF_FIT[key]}", key=f"data.{key}") for key in wrong)
         found: dict[str, Any] = {}
         given = {each.metadata["key"]: getattr(self, each.name) for each in fields(self) if "key" in each.metadata}
         for key, value in sorted(given.items(), key=lambda item: "." in item[0]):
@@ -418,6 +428,11 @@ class FCNetClassifier(ClassifierMixin, _Estimator):
     def predict_proba(self, X: Any) -> Array:
         """The probability of each of `classes_` (n, n_classes), or of each label (n, n_labels)."""
         return self._said(X, lambda net: np.asarray)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithms of `predict_proba`, −∞ for 0."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.predict_proba(X)))
 
     def _task(self, y: Array) -> Task:
         check_classification_targets(y)

@@ -214,8 +214,8 @@ def _without(root: dict[str, Plain], wrong: list[Path]) -> dict[str, Plain]:
 
 def _plain(value: Any, path: Path, tree: Tree) -> Plain:
     """A copy of a value from Python with texts for keys and paths; what is not plain becomes a finding."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
     tree.values[path] = place = Place(tree.file)
     problem = ""
     if len(path) >= MAX_DEPTH:
@@ -224,7 +224,7 @@ def _plain(value: Any, path: Path, tree: Tree) -> Plain:
         plain = {}
         for key, below in value.items():
             key = key.item() if isinstance(key, np.generic) else key  # noqa: PLW2901  # a label as NumPy holds it
-            name = str(key) if isinstance(key, str | int | float) and not isinstance(key, bool) else None
+            name = str(key) if isinstance(key, str | int | float) else None
             name = None if name is not None and UNUSABLE.search(name) else name
             if name is None or name in plain:
                 why = "is there twice" if name in plain else "cannot be a key"

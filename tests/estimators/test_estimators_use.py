@@ -223,6 +223,24 @@ def test_class_weights_count():
     assert heavy > light
 
 
+@pytest.mark.parametrize(("labels", "weights"), [(bool, {True: 50, False: 1}), (float, {1.0: 50}), (str, {"1": 50})])
+def test_class_weights_go_by_labels_of_any_type(labels, weights):
+    """As they stand in y: booleans, fractions and texts alike."""
+    y = (X[:, 0] + rng.normal(size=N) > 0).astype(int)
+
+    light, heavy = (classifier(class_weight=w).fit(X, y.astype(labels)).predict(X) for w in (None, weights))
+
+    assert (heavy == labels(1)).sum() > (light == labels(1)).sum()
+
+
+def test_logarithms_of_probabilities_are_those_of_the_probabilities(fitted):
+    """`predict_log_proba`, as pipelines and scikit-learn's own classifiers have it."""
+    pipeline = make_pipeline(StandardScaler(), classifier(epochs=2)).fit(X, Y)
+
+    np.testing.assert_allclose(np.exp(fitted.predict_log_proba(X)), fitted.predict_proba(X), rtol=1e-6)
+    assert pipeline.predict_log_proba(X).shape == (N, 2)
+
+
 def test_arguments_are_the_keys_of_the_config():
     """Single keys, whole sections and recipes make the config that the checkpoint then holds."""
     model = FCNetClassifier(
@@ -250,6 +268,22 @@ def test_wrong_arguments_are_named():
 
     assert 'FCNetClassifier: optimizer: there is no "adm"; did you mean adam?' in str(seen.value)
     assert isinstance(seen.value, fcnet.FcnetError)
+
+
+def test_what_fit_gets_is_no_argument():
+    """Keys of `data` that say where rows and targets are would be passed over; they are refused instead."""
+    with pytest.raises(ValueError, match=r"data.train: it is no argument: fit gets the rows") as seen:
+        classifier(data={"weight": "x0", "train": "t.csv", "missing": ["-"]}).fit(X, Y)
+
+    assert "data.weight: it is no argument: give fit a sample_weight" in str(seen.value)
+    assert "missing" not in str(seen.value)
+
+
+def test_arguments_may_be_arrays():
+    """Of NumPy, as grids of parameters are made."""
+    model = classifier(layers=np.array([4, 3]), epochs=np.int64(2)).fit(X, Y)
+
+    assert model.model_.header["config"]["network"]["layers"][1]["units"] == 3
 
 
 @pytest.mark.parametrize(
