@@ -14,7 +14,7 @@ from fcnet.bootstrap import middle
 from fcnet.metrics import METRICS, Resampled
 from fcnet.records import dataclass
 from fcnet.reports.judged import Judged
-from fcnet.reports.listing import finite, flat
+from fcnet.reports.listing import finite, flat, shown
 from fcnet.reports.summary import PARTS
 from fcnet.reports.text import count, figures, shorten, table
 from fcnet.runs import origin
@@ -132,15 +132,6 @@ def record(
         ],
         "notices": list(notices),
     }
-
-
-def shown(value: Any) -> str:
-    """A value of a config in a table."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {shown(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(shown, value)) + "]"
-    return "–" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def ends(score: Mapping[str, Any]) -> tuple[str, str]:

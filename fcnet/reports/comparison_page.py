@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from fcnet.metrics import METRICS
-from fcnet.reports.comparison import Compared, ends, shown, surely
+from fcnet.reports.comparison import Compared, ends, surely
 from fcnet.reports.drawing import SERIES, Axis, Picture, figures
+from fcnet.reports.listing import shown
 from fcnet.reports.page import Page, PagePart, facts, paragraph, table, text
 from fcnet.reports.report_page import WORDS
 from fcnet.reports.text import duration, shorten

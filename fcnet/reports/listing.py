@@ -24,19 +24,24 @@ SCORES = 6
 """So many metrics have a column."""
 
 
-def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(mapping: Mapping[str, Any], prefix: str = "", *, whole: bool = False) -> dict[str, Any]:
     """What a config says by dotted keys, with the places of those in a list; a list of values is one.
+
+    `whole`: also mappings, and lists of them, by keys of their own.
 
     >>> flat({"a": {"b": 1, "c": [2]}, "d": [{"e": 3}]})
     {'a.b': 1, 'a.c': [2], 'd.0.e': 3}
+    >>> flat({"a": {"b": 1}}, whole=True)
+    {'a': {'b': 1}, 'a.b': 1}
     """
     found: dict[str, Any] = {}
     for key, value in mapping.items():
         below = value
         if isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
             below = dict(enumerate(value))
-        whole = not isinstance(below, Mapping) or not below
-        found |= {f"{prefix}{key}": value} if whole else flat(below, f"{prefix}{key}.")
+        leaf = not isinstance(below, Mapping) or not below
+        found |= {f"{prefix}{key}": value} if leaf or whole else {}
+        found |= {} if leaf else flat(below, f"{prefix}{key}.", whole=whole)
     return found
 
 
@@ -80,7 +85,7 @@ def entry(run: Path) -> dict[str, Any] | None:
                 "target": list(header["target"]["targets"]),
                 "best_epoch": header["epoch"],
                 "epochs": summary.get("epochs"),
-                "seconds": summary.get("seconds"),
+                "seconds": finite(summary.get("seconds")),
                 "part": part,
                 "scores": scores,
                 "config": header["config"],
@@ -89,8 +94,8 @@ def entry(run: Path) -> dict[str, Any] | None:
 
 
 def entries(output: Path) -> list[dict[str, Any]]:
-    """All runs of a folder, the newest first."""
-    return [found for run in folder.every(output) if (found := entry(run)) is not None]
+    """All runs of a folder, the newest first; a run's folder has that one."""
+    return [found for run in folder.every(output) or [output] if (found := entry(run)) is not None]
 
 
 def selected(found: Sequence[dict[str, Any]], wanted: Iterable[str]) -> list[dict[str, Any]]:
@@ -124,16 +129,19 @@ def _known(each: Mapping[str, Any]) -> dict[str, Any]:
     """All that a run can be chosen and sorted by: what is said of it, its scores, its config."""
     own = {key: value for key, value in each.items() if key not in ("config", "scores")}
     own["target"] = each["target"][0] if len(each["target"]) == 1 else each["target"]
-    return {**flat(each["config"]), **own, **{name: score.get("value") for name, score in each["scores"].items()}}
+    scores = {name: score.get("value") for name, score in each["scores"].items()}
+    return {**flat(each["config"], whole=True), **own, **scores}
 
 
 def _value(each: Mapping[str, Any], key: str) -> Any:
-    return _known(each).get(key)
+    known, named = _known(each), key.removesuffix(".name")
+    bare = known.get(named) if named != key else None  # loss: huber is loss: {name: huber}
+    return bare if isinstance(bare, str) else known.get(key)
 
 
 def _check(found: Sequence[dict[str, Any]], key: str) -> None:
     keys = {name for each in found for name in _known(each)}
-    if found and key not in keys:
+    if found and key not in keys and all(_value(each, key) is None for each in found):
         near = get_close_matches(key, sorted(keys), n=1)
         meant = f"; did you mean {near[0]}?" if near else "; a key of a config, a metric, or one of those of --json"
         raise UsageError(f'no run has "{key}"{meant}')
@@ -147,7 +155,31 @@ def _is(value: Any, wanted: str) -> bool:
         parsed = parse_value(wanted, Tree({}, COMMAND_LINE), ())
     except ConfigError:
         return False
-    return bool(parsed == value) and isinstance(parsed, bool) == isinstance(value, bool)
+    return _means(parsed, value)
+
+
+SHORT = ("name", "units", "folds", "size", "value")
+"""What a config means by a single word or number where it has a mapping."""
+
+
+def _means(said: Any, value: Any) -> bool:
+    """Whether the resolved value of a config is one that can be said so: a bare name, units, some keys of a mapping."""
+    if isinstance(value, Mapping):
+        if isinstance(said, Mapping):
+            return all(key in value and _means(each, value[key]) for key, each in said.items())
+        return any(_means(said, value[key]) for key in SHORT if key in value)
+    if isinstance(value, list) and isinstance(said, list):
+        return len(said) == len(value) and all(map(_means, said, value))
+    return bool(said == value) and isinstance(said, bool) == isinstance(value, bool)
+
+
+def shown(value: Any) -> str:
+    """A value of a config in a table."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {shown(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(shown, value)) + "]"
+    return "–" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def lines(found: Sequence[Mapping[str, Any]], width: int | None, keys: Sequence[str] = ()) -> list[str]:
@@ -160,7 +192,7 @@ def lines(found: Sequence[Mapping[str, Any]], width: int | None, keys: Sequence[
         spent = "–" if each["seconds"] is None else duration(each["seconds"])
         values = [figures([each["scores"].get(name, {}).get("value")])[0] for name in names]
         when = escape(each["created"])[:16].replace("T", " ")
-        own = [shorten(str(_value(each, key)), 24) for key in keys]
+        own = [shorten(shown(_value(each, key)), 24) for key in keys]
         rows.append((shorten(each["run"], 40), [when, at, spent, each["part"] or "–", *values, *own]))
     heads = ["written (UTC)", "best epoch", "time", "scores on", *names, *(shorten(key, 24) for key in keys)]
     return table("", "run", heads, rows, 0, width)

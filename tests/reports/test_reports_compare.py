@@ -163,6 +163,36 @@ def test_runs_are_chosen_and_sorted_by_what_they_are(here, capsys):
     assert names("data.target=y", "network.layers.0.units=6", "--sort", "name")[0] == "binary"
 
 
+def test_runs_are_chosen_by_what_configs_may_say_in_short(here, capsys):
+    """A bare name stands for what is called so, a number for units, a mapping for those that have its keys."""
+
+    def names(*words):
+        return {Path(each["run"]).name for each in json.loads(said(capsys, "runs", "--json", *words)[1])["runs"]}
+
+    every = names()
+    assert names("optimizer=adam", "loss=squared_error", "complete=true") == {"slow", "fast", "others"}
+    assert names("optimizer={name: adam, lr: 0.05}") == {"fast"}
+    assert names("network.layers=[6]") == names("network.layers.0=6") == every
+    assert names("network.layers=[6, 6]") == names("network.layers=[7]") == names("optimizer=sgd") == set()
+    shown = said(capsys, "runs", "complete=false", "loss.name=squared_error")[1].splitlines()
+    assert shown[0].split()[-2:] == ["complete", "loss.name"]
+    assert shown[1].split()[-2:] == ["false", "squared_error"]
+
+
+def test_a_run_is_listed_by_its_own_folder(here, capsys):
+    """`fcnet runs runs/fast` is about that run, and garbled figures of another program end nothing."""
+    found = json.loads(said(capsys, "runs", "runs/fast", "--json")[1])["runs"]
+    shutil.copytree("runs/fast", "garbled/one")
+    Path("garbled/one/metrics.json").write_text(
+        '{"test": {"rmse": {"value": "x"}, "r2": 1}, "seconds": "q", "epochs": []}'
+    )
+    garbled = said(capsys, "runs", "garbled")
+
+    assert [each["run"] for each in found] == ["runs/fast"]
+    assert garbled[0] == 0
+    assert garbled[1].splitlines()[1].startswith("garbled/one ")
+
+
 def test_a_key_that_no_run_has_is_a_wrong_word(here, capsys):
     """The near miss is suggested; what is no KEY=VALUE and no folder is refused; nothing that fits is no error."""
     key = said(capsys, "runs", "optimiser.lr=1")
