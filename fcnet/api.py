@@ -343,12 +343,30 @@ def _tested(net: Predictor) -> bool:
 
 def _out_of_fold(net: Predictor, guess: Array, *, important: bool) -> dict[str, Any]:
     """The scores of a run of folds on the rows that it was trained on, each by the nets that have not seen it."""
-    cv, section = net.config.cv, net.config.data
-    assert cv is not None
-    assert not isinstance(cv, int)
     if important:
         why = "importance goes by rows that no net has learnt from, and the run has no test part; give some with --data"
         raise UsageError(f"--importance: {why}")
+    folds, file = _own_folds(net)
+    whole = folds.whole
+    scores, rows = net.scores_out_of_fold(folds, guess)
+    return {
+        "name": net.header["name"],
+        "checkpoint": str(net.path),
+        "epoch": net.header["epoch"],
+        "part": "validation",
+        "rows": rows,
+        "data": str(file),
+        "notices": extras.notices(),
+        **weighted_by(whole),
+        **scores,
+    }
+
+
+def _own_folds(net: Predictor) -> tuple[tables.Folded, Path]:
+    """The folds of a run as they were dealt out, found by hash, and the file; see `_own_data`."""
+    cv = net.config.cv
+    assert cv is not None
+    assert not isinstance(cv, int)
     section, shas, found = _own_files(net)
     learnt = "numbers" if isinstance(net.config.loss, str) else net.config.loss.learns
     order = [feature.name for feature in net.encoder.features]
@@ -357,18 +375,7 @@ def _out_of_fold(net: Predictor, guess: Array, *, important: bool) -> dict[str, 
     whole, parts = folds.whole, origin.parts(net.header)
     if [file.sha256 for file in whole.files] != shas or whole.part_hashes["train"] != parts["train"].sha256:
         raise DataError("the rows are not those of the training; name a file with --data", file=section.train)
-    scores, rows = net.scores_out_of_fold(folds, guess)
-    return {
-        "name": net.header["name"],
-        "checkpoint": str(net.path),
-        "epoch": net.header["epoch"],
-        "part": "validation",
-        "rows": rows,
-        "data": str(found["train"]),
-        "notices": extras.notices(),
-        **weighted_by(whole),
-        **scores,
-    }
+    return folds, found["train"]
 
 
 def _unweighted(guess: Array, class_weights: Array) -> Array:
@@ -429,18 +436,19 @@ def page(run: Path | None = None, data: object = None) -> tuple[str, dict[str, A
 
     net = Predictor.read(folder.resolve(run))
     notices = [_newest(net)] if run is None else []
-    section, loaded = net.config.data, None
+    section, loaded, folds = net.config.data, None, None
     lacking: tuple[str, ...] = ()
     try:
         if data is None:
             section = _own_files(net)[0]
+            folds = None if net.config.cv is None or _tested(net) else _own_folds(net)[0]
             loaded = _own_data(net, None)[0]
         else:
             known = net.encoder, net.target
             loaded = tables.load(section, net.config.preprocess, dtype=net.config.dtype, data=data, fitted=known)
     except FcnetError as error:
         lacking = (f"the page does without what needs the rows: {error.problems[0]}",)
-    found = reports.gather(net, loaded, section, data, lacking)
+    found = reports.gather(net, loaded, section, data, lacking, folds)
     return report_page.page(found), {"checkpoint": str(net.path), "notices": [*notices, *lacking]}
 
 
@@ -463,24 +471,35 @@ def compare(runs: Sequence[Path], output: Path | None = None) -> dict[str, Any]:
     from fcnet.reports import comparison, comparison_page, listing
     from fcnet.reports import report as reports
 
-    compared = []
+    compared, refitted = [], list[str]()
     for run in runs:
         net = Predictor.read(folder.resolve(run))
         scores = listing.summary_of(net.path.parent)
         if "best_epoch" not in scores:
             raise CheckpointError("the run is not complete: it has no metrics.json", file=str(run))
+        if scores.get("refit") and net.header.get("refit"):  # the figures are of the net before
+            net = Predictor.read(net.path.with_name(folder.VALIDATED))
+            refitted.append(f"{run}: what is compared is {folder.VALIDATED}, the net before it was trained once more")
         compared.append(comparison.Compared(run, net, scores, reports.curves_of(net.path.parent)))
     part = comparison.common_part(compared)
     why, found = comparison.unpaired(compared, part), []
     if why is None:
         try:
-            judged = [reports.judge(each.net, _own_data(each.net, part)[0], part) for each in compared]
-            found = comparison.differences(compared, judged, part)
+            judged = [
+                reports.judge_out_of_fold(each.net, _own_folds(each.net)[0])
+                if part == "validation" and each.net.config.cv is not None
+                else reports.judge(each.net, _own_data(each.net, part)[0], part)
+                for each in compared
+            ]
+            if any(not np.array_equal(each.rows, judged[0].rows) for each in judged):
+                why = f"their rows of {part} are not the same"
+            else:
+                found = comparison.differences(compared, judged, part)
         except DataError as error:
             why = f"the rows are not there any more ({error.problems[0]})"
     inputs = [path for each in compared for path in _inputs(each.net)] if output else []
     notices = files.check_output(output, inputs) if output else []
-    told = comparison.record(compared, part, why, found, notices)
+    told = comparison.record(compared, part, why, found, [*refitted, *notices])
     if output:
         files.write_file(output, comparison_page.page(told, compared).encode(), inputs)
     return told

@@ -11,6 +11,9 @@ from fcnet.cli import streams
 from fcnet.cli.command import FILE_NAME, Command, as_json, talk
 from fcnet.errors import CheckpointError
 
+SHOWN = 10
+"""So many folders are named."""
+
 EXAMPLE = """
 fcnet runs
 fcnet runs --sort accuracy optimizer.lr=0.01
@@ -38,7 +41,10 @@ def command(arguments: tuple[str, ...], sort: str | None, json_: bool, quiet: bo
     folder = Path(named[0]) if named else Path("runs")
     if not folder.is_dir():
         raise CheckpointError("there is no such folder of runs", file=str(folder))
-    found = listing.entries(folder)
+    found, unread = listing.entries(folder)
+    if unread and not quiet:
+        names = ", ".join(map(streams.word, unread[:SHOWN])) + (", …" if len(unread) > SHOWN else "")
+        streams.notices([f"not listed, as there is no checkpoint in it that can be read: {names}"])
     kept = listing.selected(found, wanted)
     if sort is not None:
         kept = listing.ordered(kept, sort)

@@ -14,7 +14,7 @@ from fcnet.bootstrap import middle
 from fcnet.metrics import METRICS, Resampled
 from fcnet.records import dataclass
 from fcnet.reports.judged import Judged
-from fcnet.reports.listing import finite, flat, shown
+from fcnet.reports.listing import finite, flat, rows_of, shown
 from fcnet.reports.summary import PARTS
 from fcnet.reports.text import count, figures, shorten, table
 from fcnet.runs import origin
@@ -76,7 +76,9 @@ def unpaired(runs: Sequence[Compared], part: str) -> str | None:
         if not wanted:
             return "some were trained on data from memory"
         held = {entry.role: entry.sha256 for entry in wanted}
-        rows.add((held.get(part, held["train"]), origin.parts(run.net.header)[part].sha256))
+        held_out = part == "validation" and run.net.config.cv is not None  # rows of training, each once
+        dealt = origin.parts(run.net.header)["train" if held_out else part]
+        rows.add((held.get(part, held["train"]), dealt.sha256, held_out))
     return f"their rows of {part} are not the same" if len(rows) > 1 else None
 
 
@@ -121,7 +123,7 @@ def record(
             for run in runs
         ],
         "part": part,
-        "rows": [run.net.header["parts"][part]["rows"] for run in runs],
+        "rows": [rows_of(run.net.header, run.summary, part) for run in runs],
         "config": differing(runs),
         "paired": why is None,
         "why": why,
@@ -165,8 +167,8 @@ def lines(found: Mapping[str, Any], width: int | None) -> list[str]:
     told += ["", *table("scores", f"{found['part']}, {said}", names, rows, 9, width)]
     if found["paired"]:
         told += ["", f"than     {names[0]}, on the same rows (paired bootstrap, 95 %)"]
-        runs = {str(run["run"]): name for run, name in zip(found["runs"], names, strict=True)}
-        for run, name in list(runs.items())[1:]:
+        runs = {str(run["run"]): name for run, name in zip(found["runs"][1:], names[1:], strict=True)}
+        for run, name in runs.items():
             told += [f"         {name}"]
             told += [f"           {d['metric']}  {surely(d)}" for d in found["differences"] if d["run"] == run]
     else:

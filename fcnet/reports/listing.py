@@ -53,8 +53,28 @@ def summary_of(run: Path) -> dict[str, Any]:
     ):
         found = json.loads(f.read())
         if isinstance(found, dict):
-            return {key: _scores(each) if key in PARTS else each for key, each in found.items()}
+            return {key: sound for key, each in found.items() if (sound := _sound(key, each)) is not None}
     return {}
+
+
+def _sound(key: str, value: Any) -> Any:
+    """What a metrics.json says under a key; None where that is garbled."""
+    if key in PARTS:
+        return _scores(value)
+    if key == "refit":
+        return {part: _scores(each) for part, each in value.items()} if isinstance(value, Mapping) else None
+    if key in ("best_epoch", "epochs"):
+        return value if isinstance(value, int) else None
+    return finite(value) if key == "seconds" else value
+
+
+def rows_of(header: Mapping[str, Any], summary: Mapping[str, Any], part: str) -> int:
+    """How many rows the scores of a part are of: of folds, those that one of them has held out."""
+    own, folds = int(header["parts"][part]["rows"]), summary.get("folds")
+    if own or part != "validation" or not isinstance(folds, list):
+        return own
+    held = [each.get("rows") for each in folds if isinstance(each, Mapping)]
+    return sum(n for n in held if isinstance(n, int)) // int(header["config"]["cv"]["repeats"])
 
 
 def _scores(part: Any) -> dict[str, Any]:
@@ -85,7 +105,7 @@ def entry(run: Path) -> dict[str, Any] | None:
                 "target": list(header["target"]["targets"]),
                 "best_epoch": header["epoch"],
                 "epochs": summary.get("epochs"),
-                "seconds": finite(summary.get("seconds")),
+                "seconds": summary.get("seconds"),
                 "part": part,
                 "scores": scores,
                 "config": header["config"],
@@ -93,9 +113,12 @@ def entry(run: Path) -> dict[str, Any] | None:
     return None
 
 
-def entries(output: Path) -> list[dict[str, Any]]:
-    """All runs of a folder, the newest first; a run's folder has that one."""
-    return [found for run in folder.every(output) or [output] if (found := entry(run)) is not None]
+def entries(output: Path) -> tuple[list[dict[str, Any]], list[Path]]:
+    """All runs of a folder, the newest first, and those that have no checkpoint that can be read; a run's own folder
+    has that one."""
+    runs = folder.every(output) or [output]
+    found = {run: entry(run) for run in runs}
+    return [each for each in found.values() if each], [run for run in runs if not found[run] and run != output]
 
 
 def selected(found: Sequence[dict[str, Any]], wanted: Iterable[str]) -> list[dict[str, Any]]:

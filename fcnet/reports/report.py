@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcnet import files
-from fcnet.data import Dataset
+from fcnet.data import Dataset, Folded
 from fcnet.data.options import Data
 from fcnet.data.reading import read, read_alike
 from fcnet.errors import FcnetError
@@ -103,15 +103,21 @@ class Report:
 
 
 def gather(
-    net: Predictor, data: Dataset | None, section: Data, source: object = None, notices: tuple[str, ...] = ()
+    net: Predictor,
+    data: Dataset | None,
+    section: Data,
+    source: object = None,
+    notices: tuple[str, ...] = (),
+    folds: Folded | None = None,
 ) -> Report:
     """What can be told of the run around the checkpoint of `net`; `data` are all its rows, None where they are gone.
 
-    `section` is the config's section by which they are found again, `source` what they came from if from no file.
+    `section` is the config's section by which they are found again, `source` what they came from if from no file;
+    `folds` are those of a run without a test part, whose rows are judged by the nets that have not seen them.
     """
     path = net.path.parent
-    judged = None if data is None else judge(net, data)
-    few = 1 < len(net.encoder.columns) <= COLUMNS
+    judged = None if data is None else judge(net, data) if folds is None else judge_out_of_fold(net, folds)
+    few = folds is None and 1 < len(net.encoder.columns) <= COLUMNS
     worst: tuple[Worst, ...] = ()
     shown: tuple[str, ...] = ()
     owed = None if judged is None or data is None or not few else importance(net, data, judged.name)
@@ -131,7 +137,7 @@ def gather(
         judged,
         worst,
         shown,
-        () if judged is None or data is None or len(net.nets) < 2 else _singles(net, data, judged),
+        () if judged is None or data is None or len(net.nets) < 2 else _singles(net, data, judged, folds),
         owed,
         notices,
     )
@@ -172,12 +178,16 @@ def _lengths(arrays: Mapping[str, Array]) -> dict[str, float]:
     return {name: float(np.sqrt(np.square(v.astype(np.float64)).sum())) for name, v in arrays.items()}
 
 
-def _singles(net: Predictor, data: Dataset, judged: Judged) -> tuple[Single, ...]:
-    """What each of several nets would be worth alone, on the rows that are judged."""
-    found, inputs = [], data.inputs[judged.rows]
+def _singles(net: Predictor, data: Dataset, judged: Judged, folds: Folded | None) -> tuple[Single, ...]:
+    """What each of several nets would be worth alone, on the rows that are judged; of `folds` on those of its own."""
+    found = []
     for each in net.nets:
-        alone = replace(judged, p=net.target.point(net.alone(each, inputs)))
-        scores = {metric.name: metric.value(judged.y, alone.seen(metric), judged.w) for metric in net.metrics}
+        own = judged
+        if folds is not None:
+            held = np.flatnonzero(np.isin(judged.rows, folds.parts[each.fold or 0].rows["validation"]))
+            own = replace(judged, rows=judged.rows[held], y=judged.y[held], w=judged.w[held])
+        alone = replace(own, p=net.target.point(net.alone(each, data.inputs[own.rows])))
+        scores = {metric.name: metric.value(own.y, alone.seen(metric), own.w) for metric in net.metrics}
         found.append(Single(each.member, each.weight, each.epoch, each.fold, scores))
     return tuple(found)
 
@@ -223,6 +233,15 @@ def judge(net: Predictor, data: Dataset, part: str | None = None) -> Judged:
     target = net.target
     w = np.ones(len(rows)) if data.row_weights is None else data.row_weights[rows]
     return Judged(name, len(data.parts[name]), target, rows, target.truths(data.y[rows]), target.point(p), w)
+
+
+def judge_out_of_fold(net: Predictor, folds: Folded) -> Judged:
+    """The predictions of the rows that folds hold out, by the nets that have not seen them: what validation is then."""
+    rows, p = net.out_of_fold(folds)
+    some, data, target = spaced(len(rows)), folds.whole, net.target
+    rows, p, total = rows[some], p[some], len(rows)
+    w = np.ones(len(rows)) if data.row_weights is None else data.row_weights[rows]
+    return Judged("validation", total, target, rows, target.truths(data.y[rows]), target.point(p), w)
 
 
 def _worst(

@@ -16,6 +16,7 @@ from fcnet.data.encodings import NumberColumn
 from fcnet.metrics import METRICS
 from fcnet.reports.drawing import SERIES, Axis, Picture, figures, short
 from fcnet.reports.judged import Judged, calibration, confusion, histogram, sides
+from fcnet.reports.listing import rows_of
 from fcnet.reports.page import Page, PagePart, facts, paragraph, table, text
 from fcnet.reports.report import Report, Single
 from fcnet.reports.summary import PARTS, net, outputs, size
@@ -97,11 +98,13 @@ def _summary(found: Report) -> str:
     if not parts:
         return paragraph("There are no scores yet: the run is not complete.")
     last = list(parts)[-1]
+    refit = found.summary.get("refit") or {}
+    again = [refit["test"]] if refit.get("test") else []
     rows = []
     for name, best in parts[last].items():
         if not isinstance(best, Mapping):
             continue
-        values = [part.get(name, {}) for part in reversed(parts.values())]
+        values = [part.get(name, {}) for part in [*reversed(parts.values()), *again]]
         known = [each.get(key) for each in values for key in ("value", "low", "high")]
         *told, guess = equal(known[:1], [*known, best.get("trivial")])[1:]
         cells = [
@@ -112,6 +115,7 @@ def _summary(found: Report) -> str:
         rows.append([f"{text(name)}{words}", cells[0], guess, *cells[1:]])
     trivial = next((METRICS[row].kinds[0].trivial for row in parts[last] if row in METRICS), "the majority")
     head = ["metric", last, f"guessing {trivial}", *[part for part in reversed(parts) if part != last]]
+    head += ["test, refitted"] * len(again)
     shown = table(head, rows, numbers=range(1, len(head)), about="Scores of the best epoch")
     chance = (
         "Below a score stands between what it lies by chance: the middle 95 % of its values on rows drawn anew from "
@@ -121,7 +125,10 @@ def _summary(found: Report) -> str:
     notes = [chance] if last != "train" else []
     if found.summary.get("weighted_by") is not None:
         notes.append(f'Rows count by their weight, "{found.summary["weighted_by"]}".')
-    rows_there = found.net.header["parts"][last]["rows"]
+    if refit:
+        which = "the scores are of the net before" + (", but for test, refitted" if again else "")
+        notes.append(f"The net was then trained once more, on validation rows too: {which}; all below is of that net.")
+    rows_there = rows_of(found.net.header, found.summary, last)
     if parts[last].get("accuracy", {}).get("value") == 1.0 and last != "train":
         least = f"{max(0.0, 1 - 3 / rows_there):.1%}"
         notes.append(
@@ -134,7 +141,7 @@ def _summary(found: Report) -> str:
 def _headline(found: Report, scores: Mapping[str, Any], last: str) -> str:
     """The one sentence that says what the net is worth."""
     seen = "that it was trained on" if last == "train" else "that it has not learnt from"
-    rows = count(found.net.header["parts"][last]["rows"], "row")
+    rows = count(rows_of(found.net.header, found.summary, last), "row")
     for name, verb in (("accuracy", "it is right for"), ("r2", "it explains"), ("rmse", "it is off by")):
         each = scores.get(name)
         if not isinstance(each, Mapping) or each.get("value") is None:
@@ -539,6 +546,8 @@ def _singles(found: Report) -> str:
     ]
     rows.append(["<strong>together</strong>", "100%", "", *(f"<strong>{column[0]}</strong>" for column in columns)])
     about = f"Each net alone, and the mean of their predictions, on {judged.name}"
+    if judged.name == "validation" and found.net.config.cv is not None:
+        about = "Each net alone on the rows that it has not seen, and all rows by those that have not seen them"
     return table(["", "counts", "epoch", *names], rows, numbers=range(1, 3 + len(names)), about=about)
 
 

@@ -404,6 +404,12 @@ class Predictor:
                 found.hear(known[fold] if fold in known else folds.fold(fold), voices, shares)
         return found
 
+    def out_of_fold(self, folds: Folded) -> tuple[Array, Array]:
+        """The rows that some fold holds out (m,), sorted, and predictions of each by the nets that have not seen it."""
+        with self.engine() as engine:
+            found = self.heard(engine.backend, folds)
+            return found.rows, self.head.predictions(engine.backend, found.others(self.config.dtype).a)
+
     def scores_out_of_fold(self, folds: Folded, guess: Array) -> tuple[dict[str, Any], int]:
         """Loss and metrics, as in metrics.json, of rows by nets that have not seen them, and how many these are."""
         with self.engine() as engine:

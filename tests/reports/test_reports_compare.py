@@ -136,6 +136,47 @@ def test_equal_predictions_are_not_told_apart_and_better_ones_are():
     assert better.p < 0.005
 
 
+def test_runs_of_folds_are_tested_on_the_rows_that_nets_have_not_seen(tmp_path, monkeypatch, capsys):
+    """Without a test part; and where folds leave out other rows, nothing is tested."""
+    monkeypatch.chdir(tmp_path)
+    parts = {"validation": 0, "test": 0}
+    for name, lr in (("slow", 1e-5), ("fast", 0.05)):
+        train("regression", n=60, name=name, data=parts, cv=3, optimizer={"name": "adam", "lr": lr})
+    train("regression", n=60, name="later", data=parts, cv={"folds": 2, "by": "time", "column": "b"})
+
+    found = json.loads(said(capsys, "compare", "runs/slow", "runs/fast", "--json")[1])
+    rows = json.loads(said(capsys, "compare", "runs/slow", "runs/later", "--json")[1])
+
+    assert (found["part"], found["rows"], found["paired"]) == ("validation", [60, 60], True)
+    rmse = next(each for each in found["differences"] if each["metric"] == "rmse")
+    slow, fast = (run["scores"]["rmse"]["value"] for run in found["runs"])
+    assert rmse["difference"] == pytest.approx(fast - slow)
+    assert rmse["low"] < rmse["difference"] < rmse["high"] < 0
+    assert (rows["paired"], rows["rows"], rows["why"]) == (False, [60, 40], "their rows of validation are not the same")
+
+
+def test_a_refitted_run_is_compared_by_the_net_that_its_scores_are_of(tmp_path, monkeypatch, capsys):
+    """Beside the same run without the second training there is no difference at all."""
+    monkeypatch.chdir(tmp_path)
+    for name, refit in (("once", False), ("twice", True)):
+        train("regression", name=name, refit=refit)
+
+    found = api.compare([Path("runs/once"), Path("runs/twice")])
+
+    assert [(d["difference"], d["low"], d["high"]) for d in found["differences"]] == [(0, 0, 0)] * 3
+    assert found["notices"] == [
+        "runs/twice: what is compared is validated.npz, the net before it was trained once more"
+    ]
+
+
+def test_a_run_beside_itself_does_not_differ(here, capsys):
+    """Named twice, it is tested like any other."""
+    code, out, _ = said(capsys, "compare", "runs/fast", "runs/fast")
+
+    assert code == 0
+    assert out.count("p 1") == 3
+
+
 def test_runs_lists_the_newest_first(here, capsys):
     """One line for each run, whole or not, with epoch, time and scores; a folder that is none has none."""
     code, out, err = said(capsys, "runs")
@@ -188,8 +229,15 @@ def test_a_run_is_listed_by_its_own_folder(here, capsys):
     )
     garbled = said(capsys, "runs", "garbled")
 
+    shutil.copytree("runs/fast", "garbled/torn")
+    for name in ("best.npz", "last.npz"):
+        Path("garbled/torn", name).write_bytes(b"torn")
+    torn = said(capsys, "runs", "garbled")
+
     assert [each["run"] for each in found] == ["runs/fast"]
-    assert garbled[0] == 0
+    assert (garbled[0], garbled[2]) == (0, "")
+    assert torn[1] == garbled[1]
+    assert torn[2] == "notice: not listed, as there is no checkpoint in it that can be read: garbled/torn\n"
     assert garbled[1].splitlines()[1].startswith("garbled/one ")
 
 

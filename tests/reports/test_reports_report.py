@@ -160,7 +160,15 @@ def test_a_dash_sends_the_page_to_stdout(runs, capsys):
     assert main(["report", "runs/binary", "-o", "-", "--json"]) == 2
 
 
-@pytest.mark.parametrize("spoiled", ["{", "[]", '{"test": 3, "train": {"accuracy": {"value": "tall order"}}}'])
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        "{",
+        "[]",
+        '{"test": 3, "train": {"accuracy": {"value": "tall order"}}}',
+        '{"best_epoch": "tall order", "epochs": [], "seconds": "tall order", "refit": 3, "folds": {}}',
+    ],
+)
 def test_files_that_are_spoiled_do_not_stop_a_page(runs, tmp_path, monkeypatch, spoiled):
     """What cannot be read of metrics.json, metrics.csv, log.txt and environment.json is not shown."""
     for name in ("metrics.json", "metrics.csv", "log.txt", "environment.json"):
@@ -338,6 +346,40 @@ def test_nets_of_folds_are_called_by_what_they_have_not_seen(trained, monkeypatc
     assert told == ["net 1, without fold 1", "net 2, without fold 2"]
     assert "fold 1 of 2" in Path("moved/folds/log.txt").read_text()
     assert "fold 1 of 2" not in page, "where the run was is nothing to notice"
+
+
+def test_without_a_test_part_folds_are_judged_by_the_nets_that_have_not_seen_a_row(tmp_path, monkeypatch):
+    """Predictions and worst rows, and each net by its own fold: the figures are those of metrics.json."""
+    monkeypatch.chdir(tmp_path)
+    run = train("binary", n=60, data={"validation": 0, "test": 0}, cv=3, calibration="temperature")
+    scores = json.loads((run / "metrics.json").read_text())
+
+    page = Path(api.report(run)["report"]).read_text(encoding="utf-8")
+
+    assert "On 60 rows of validation that it has not learnt from" in page
+    cells = [int(cell) for cell in re.findall(r'style="--k:\d+">(\d+)</td>', page)]
+    assert sum(cells) == 60
+    assert (cells[0] + cells[3]) / 60 == pytest.approx(scores["validation"]["accuracy"]["value"])
+    assert "The 10 rows of validation that are most wrong" in page
+    nets = page.partition('<section id="nets"')[2].partition("</section>")[0]
+    lines = re.findall(r'<th scope="row">net \d[^<]*</th>(.*?)</tr>', nets)
+    told = [float(re.findall(r">([\d.]+)</td>", line)[1]) for line in lines]
+    assert told == [pytest.approx(fold["accuracy"]["value"], abs=6e-4) for fold in scores["folds"]]
+    assert 'id="importance"' not in page
+
+
+def test_what_a_refitted_net_is_worth_is_on_the_page(tmp_path, monkeypatch):
+    """Its own score on test stands beside that of the net before, which the other scores are of."""
+    monkeypatch.chdir(tmp_path)
+    run = train("regression", refit=True)
+    loss = api.evaluate(run)["rmse"]["value"]
+
+    page = Path(api.report(run)["report"]).read_text(encoding="utf-8")
+
+    row = page.partition('<th scope="row">rmse')[2].partition("</tr>")[0]
+    assert row.rpartition('<td class="n">')[2].startswith(f"{loss:.3g}"[:5])
+    assert "test, refitted" in page
+    assert "all below is of that net" in page
 
 
 def test_the_curves_of_a_class_are_those_counted_by_hand():
