@@ -24,7 +24,7 @@ fcnet bench config.yaml --json
 @keys
 @as_json
 @talk
-def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, verbose: bool) -> None:
+def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool) -> None:
     """Time the steps that `fcnet train` would make with this config, on every backend that is installed.
 
     Gather, forward, backward and update by layer, GFLOP/s, and the ratio of the step to its own matrix products, timed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -140,10 +141,14 @@ def write_example(example: str, formatter: click.HelpFormatter) -> None:
 
 
 def talk(command: F) -> F:
-    """The options -q and -v, at most one of which makes sense."""
-    quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notices.")
-    verbose = click.option("-v", "--verbose", is_flag=True, help="Say more.")
-    return quiet(verbose(command))
+    """The options -q and -v, at most one of which makes sense; a command takes those by which it does anything else."""
+    taken = inspect.signature(command).parameters
+    every = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+    said = {"quiet": ("-q", "No progress and no notices."), "verbose": ("-v", "Say more.")}
+    for name, (short, what) in reversed(said.items()):
+        option = click.option(short, f"--{name}", is_flag=True, expose_value=every or name in taken, help=what)
+        command = option(command)
+    return command
 
 
 def as_json(command: F) -> F:

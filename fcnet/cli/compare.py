@@ -23,7 +23,7 @@ fcnet compare runs/digits* -o compared.html
 @click.option("-o", "--output", type=FILE, metavar="FILE.html", help="Write one self-contained page as well.")
 @as_json
 @talk
-def command(runs: tuple[Path, ...], output: Path | None, json_: bool, quiet: bool, verbose: bool) -> None:
+def command(runs: tuple[Path, ...], output: Path | None, json_: bool, quiet: bool) -> None:
     """Show the keys in which the configs of complete runs differ, and their scores with intervals.
 
     Where the scores were computed on the same rows, each run is tested against the first: rows are drawn anew, alike

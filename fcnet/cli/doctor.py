@@ -19,7 +19,7 @@ fcnet doctor --json
 @click.command(cls=Command, example=EXAMPLE, short_help="Look whether all is well on this machine.")
 @as_json
 @talk
-def command(json_: bool, quiet: bool, verbose: bool) -> None:
+def command(json_: bool, quiet: bool) -> None:
     """Look at versions, processor, BLAS, packages, kernels and folders, and train a net for a second.
 
     Lines that begin with - are of what can be done without, with what it would give; those with ! are wrong: the exit

@@ -41,7 +41,6 @@ def command(
     strings: Literal["in-graph", "codes"],
     json_: bool,
     quiet: bool,
-    verbose: bool,
 ) -> None:
     """Write a net with all its preprocessing: raw columns in, labels and probabilities out.
 

@@ -40,7 +40,6 @@ def command(
     output: str,
     overwrite: bool,
     quiet: bool,
-    verbose: bool,
 ) -> None:
     """Look at a table and write a commented config that trains well as it stands.
 

@@ -50,7 +50,6 @@ def command(
     strict: bool,
     json_: bool,
     quiet: bool,
-    verbose: bool,
 ) -> None:
     """Predict for every row of INPUT, in order, with a checkpoint or with the newest complete run under runs/.
 

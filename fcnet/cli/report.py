@@ -28,7 +28,7 @@ fcnet report runs/digits -o digits.html
 )
 @as_json
 @talk
-def command(run: Path | None, output: Path | None, json_: bool, quiet: bool, verbose: bool) -> None:
+def command(run: Path | None, output: Path | None, json_: bool, quiet: bool) -> None:
     """Write one page of a run, which needs nothing else: scores, data, curves, what it is wrong about, weights, config.
 
     RUN is a run folder; without it, the newest complete run under runs/ is taken. `report: true` in a config does the

@@ -29,7 +29,7 @@ fcnet runs --sort accuracy optimizer.lr=0.01
 )
 @as_json
 @talk
-def command(arguments: tuple[str, ...], sort: str | None, json_: bool, quiet: bool, verbose: bool) -> None:
+def command(arguments: tuple[str, ...], sort: str | None, json_: bool, quiet: bool) -> None:
     """List the runs of FOLDER (default: runs), the newest first, with their scores on test, else validation.
 
     KEY=VALUE keeps those of which it is true: a key of the config, dotted, or task, target, name, complete.

@@ -22,7 +22,7 @@ WIDE = 140
 @click.command(cls=Command, example=EXAMPLE, short_help="Print every key of the config.")
 @click.option("--table", is_flag=True, help="A table for people: key, type, default, limits, meaning.")
 @talk
-def command(table: bool, quiet: bool, verbose: bool) -> None:
+def command(table: bool) -> None:
     """Print the JSON Schema of the config, or with --table the same for people."""
     from fcnet.config import reference
 

@@ -57,7 +57,6 @@ def command(
     max_bytes: int,
     json_: bool,
     quiet: bool,
-    verbose: bool,
 ) -> None:
     """Answer POST /predict with what `fcnet predict` writes, for rows as JSON or CSV; also GET /schema, /health,
     /metrics and /openapi.json.

@@ -23,7 +23,7 @@ fcnet warmup config.yaml network.layers=[512,512]
 @keys
 @as_json
 @talk
-def command(config: Path | None, overrides: tuple[str, ...], json_: bool, quiet: bool, verbose: bool) -> None:
+def command(config: Path | None, overrides: tuple[str, ...], json_: bool, quiet: bool) -> None:
     """Compile the kernels of compiled steps (fcnet[fast]) and keep them for all runs to come.
 
     Without a config: those of the nets that tables get by default. With one: those of its net, and the trial that

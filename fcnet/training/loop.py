@@ -27,6 +27,10 @@ CHUNK_STEPS = MAX_STEPS
 CHUNK_SECONDS = 0.1
 
 
+Validate = Callable[[], Mapping[str, float | Array]]
+"""Loss and metrics on validation, of one net or of each member."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How long, in which pieces, at which rate. `batch_size` in rows; `pause_every`: steps after which a chunk ends.
@@ -58,7 +62,7 @@ class Plan:
 
 
 def train(
-    program: Program, source: Source, plan: Plan, validate: Callable[[], Mapping[str, float | Array]] | None
+    program: Program, source: Source, plan: Plan, validate: Validate | None
 ) -> Iterator[Progress | Epoch | Notice]:
     """Go on from `program.state` to the end of the plan, yielding a Progress after every chunk and an Epoch after each.
 
@@ -125,16 +129,23 @@ def train(
             return
         factor = float(factors(plan.schedule, np.array([state.step - 1]), total, plan.epochs)[0])
         rates = [rule.lr * factor for rule in program.update.own]
-        val = dict(validate()) if validate is not None else {}
-        losses, seconds = state.loss / state.row, state.seconds
-        state.epoch, state.row, state.seconds = state.epoch + 1, 0, 0.0
-        state.loss[...] = 0.0
-        best = judge(state, plan, val)
-        tick()
-        mean = {name: float(np.mean(values)) for name, values in val.items()}
-        lr = math.fsum(rates) / len(rates)
-        place = state.epoch, plan.epochs, state.step, lr, float(np.mean(losses)), mean
-        yield Epoch(*place, seconds, state.elapsed, bool(best.any()), _members(state, rates, losses, val, best))
+        yield ended(state, plan, validate, rates, tick)
+
+
+def ended(
+    state: State, plan: Plan, validate: Validate | None, rates: Sequence[float], tick: Callable[[], None]
+) -> Epoch:
+    """Judge an epoch whose rows are done, at these rates of each member, and move on to the next one; `tick` says what
+    the time is now."""
+    val = dict(validate()) if validate is not None else {}
+    losses, seconds = state.loss / state.row, state.seconds
+    state.epoch, state.row, state.seconds = state.epoch + 1, 0, 0.0
+    state.loss[...] = 0.0
+    best = judge(state, plan, val)
+    tick()
+    mean = {name: float(np.mean(values)) for name, values in val.items()}
+    place = state.epoch, plan.epochs, state.step, math.fsum(rates) / len(rates), float(np.mean(losses)), mean
+    return Epoch(*place, seconds, state.elapsed, bool(best.any()), _members(state, rates, losses, val, best))
 
 
 def _members(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from time import perf_counter
 
 import numpy as np
@@ -15,7 +15,7 @@ from fcnet.errors import DivergedError
 from fcnet.optim.solvers import of_objective
 from fcnet.training.build import ROWS
 from fcnet.training.events import Epoch, Progress
-from fcnet.training.loop import Plan, judge
+from fcnet.training.loop import Plan, Validate, ended
 from fcnet.training.program import Program, blank, record_gradient
 
 
@@ -73,7 +73,7 @@ def solve(
     program: Program,
     source: MemorySource,
     plan: Plan,
-    validate: Callable[[], Mapping[str, float | Array]] | None,
+    validate: Validate | None,
     poll: Callable[[], object] = lambda: None,
 ) -> Iterator[Progress | Epoch]:
     """Go on from `program.state` to the end of the plan, yielding a Progress and an Epoch for each iteration.
@@ -85,6 +85,10 @@ def solve(
     assert of_objective(solver)
     objective = Whole(program, source, poll)
     mark, elapsed = perf_counter(), state.elapsed
+
+    def tick() -> None:
+        state.elapsed = elapsed + perf_counter() - mark
+
     while state.row or not (state.epoch >= plan.epochs or state.finished or plan.stopped(state).all()):
         if not state.row:
             start = perf_counter()
@@ -98,7 +102,7 @@ def solve(
             state.row, state.step = source.n, state.step + 1
             state.loss[...] = done.loss * source.n
             state.seconds = perf_counter() - start
-            state.elapsed = elapsed + perf_counter() - mark
+            tick()
             yield Progress(
                 state.epoch + 1,
                 plan.epochs,
@@ -108,11 +112,4 @@ def solve(
                 done.loss,
                 source.n / max(state.seconds, 1e-9),
             )
-        val = dict(validate()) if validate is not None else {}
-        loss, seconds = float(state.loss) / source.n, state.seconds
-        state.epoch, state.row, state.seconds = state.epoch + 1, 0, 0.0
-        state.loss[...] = 0.0
-        best = bool(judge(state, plan, val).any())
-        state.elapsed = elapsed + perf_counter() - mark
-        mean = {name: float(np.mean(values)) for name, values in val.items()}
-        yield Epoch(state.epoch, plan.epochs, state.step, solver.lr, loss, mean, seconds, state.elapsed, best)
+        yield ended(state, plan, validate, [solver.lr], tick)

@@ -123,12 +123,11 @@ class BatchEnsemble(Units):
         shown = {"a": (A, "pre-activations"), "p.s": (s, "factors of each member"), "p.b": (b, "biases of each member")}
         text = f"{A}_j = {s}_j ∘ {U}_j + {b}_j,  {n.z_out} = f({A})"
         yield Equation("forward", text, self.forward, {**shown, "z_out": n.outputs}, expected=scaled)
-        back = {"g.b": (f"d{b}", "gradient of the biases"), "d": (D, "gradient at the products")}
+        back = {**n.slope("b", "the biases"), "d": (D, "gradient at the products")}
         text = f"{D}_j = {s}_j ∘ f'({A}_j) ∘ {n.δ}_j,  d{b}_j = Σ_{{r}} f'({A}_j) ∘ {n.δ}_j"
         yield Equation("backward", text, self.backward, back)
         for name in ("s", *(slot.name for slot in self.own), "r"):
-            own = {f"g.{name}": (f"d{n(name)}", "gradient of each member's own")}
+            own = n.slope(name, "each member's own")
             yield Equation("backward", f"d{n(name)}_j = Σ_{{r}} ∂L/∂{n(name)}_j", self.backward, own)
-        weights = {"g.W": (f"d{W}", "gradient of the weights")}
-        yield Equation("backward", f"d{W} = {D}^{{T}} ({r} ∘ {n.z})", self.backward, weights)
+        yield Equation("backward", f"d{W} = {D}^{{T}} ({r} ∘ {n.z})", self.backward, n.slope("W", "the weights"))
         yield Equation("backward", f"{n.δ_in}_j = {r}_j ∘ ({D}_j {W})", self.backward, n.below)

@@ -97,8 +97,7 @@ class BatchNorm(Complete):
         made = {"z_out": n.outputs, "u": (U, "units of mean 0 and deviation 1 over the rows"), "z": n.inputs}
         text = f"{n.z_out} = {γ} ∘ {U} + {β},  {U} = ({n.z} − μ) / √(σ^{{2}} + eps)"
         yield Equation("forward", text, self.forward, made, expected=expected)
-        bias, factor = {"g.β": (f"d{β}", "gradient of β")}, {"g.γ": (f"d{γ}", "gradient of γ")}
-        yield Equation("backward", f"d{β} = Σ_{{r}} {n.δ}", self.backward, bias)
-        yield Equation("backward", f"d{γ} = Σ_{{r}} {n.δ} ∘ {U}", self.backward, factor)
+        yield Equation("backward", f"d{β} = Σ_{{r}} {n.δ}", self.backward, n.slope("β", "β"))
+        yield Equation("backward", f"d{γ} = Σ_{{r}} {n.δ} ∘ {U}", self.backward, n.slope("γ", "γ"))
         text = f"{n.δ_in} = {γ} ∘ ({n.δ} − d{β} / B − {U} ∘ d{γ} / B) / √(σ^{{2}} + eps)"
         yield Equation("backward", text, self.backward, n.below)

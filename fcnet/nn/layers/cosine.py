@@ -115,11 +115,9 @@ class Cosine(features.NumberLayer):
         shown |= {"p.a": (a, "factors"), "p.c": (c, "shifts")}
         H = f"(cos(2π ({w} {n.z} + {b})), {n.z})"
         yield Equation("forward", f"{n.z_out} = {a} ∘ {H} + {c}", self.forward, shown, expected=made)
-        yield Equation("backward", f"d{c} = Σ_{{r}} {n.δ}", self.backward, {"g.c": (f"d{c}", "gradient of the shifts")})
-        factors = {"g.a": (f"d{a}", "gradient of the factors")}
-        yield Equation("backward", f"d{a} = Σ_{{r}} {n.δ} ∘ {H}", self.backward, factors)
+        yield Equation("backward", f"d{c} = Σ_{{r}} {n.δ}", self.backward, n.slope("c", "the shifts"))
+        yield Equation("backward", f"d{a} = Σ_{{r}} {n.δ} ∘ {H}", self.backward, n.slope("a", "the factors"))
         text = f"{E} = −2π sin(2π ({w} {n.z} + {b})) ∘ {a} ∘ {n.δ},  d{b} = Σ_{{r}} {E}"
-        yield Equation("backward", text, self.backward, {"g.b": (f"d{b}", "gradient of the phases")})
-        frequencies = {"g.w": (f"d{w}", "gradient of the frequencies")}
-        yield Equation("backward", f"d{w} = Σ_{{r}} {n.z} {E}", self.backward, frequencies)
+        yield Equation("backward", text, self.backward, n.slope("b", "the phases"))
+        yield Equation("backward", f"d{w} = Σ_{{r}} {n.z} {E}", self.backward, n.slope("w", "the frequencies"))
         yield Equation("backward", f"{n.δ_in} = {a} {n.δ} + {w}^{{T}} {E}", self.backward, n.below)

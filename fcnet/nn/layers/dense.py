@@ -96,12 +96,11 @@ class Dense(Affine):
             "(1)",
             slope=("a", z_out),
         )
-        bias = {"g.b": (f"d{b}", "gradient of the biases")}
-        yield Equation("backward", f"d{b} = Σ_{{r}} {E}", self.backward, bias, "(3)")
+        yield Equation("backward", f"d{b} = Σ_{{r}} {E}", self.backward, n.slope("b", "the biases"), "(3)")
         for name in own:
-            shown = {f"g.{name}": (f"d{n(name)}", "gradient of the activation's parameters")}
+            shown = n.slope(name, "the activation's parameters")
             yield Equation("backward", f"d{n(name)} = Σ_{{r}} {text(back[name])}", f.vjp, shown)
-        weights = {"g.W": (f"d{W}", "gradient of the weights"), "z": (n.z, "inputs of the layer")}
+        weights = {**n.slope("W", "the weights"), "z": (n.z, "inputs of the layer")}
         yield Equation("backward", f"d{W} = {E}^{{T}} {n.z}", self.backward, weights, "(4)")
         below = {**n.below, "p.W": (W, "weights")}
         yield Equation("backward", f"{n.δ_in} = {E} {W}", self.backward, below, "(2)")

@@ -106,5 +106,4 @@ class Embedding:
 
         shown = {"z_out": n.outputs, "z": n.inputs, "p.E": (E, "a vector for each level"), "c": ("c", "codes")}
         yield Equation("forward", f"{n.z_out} = ({n.z}, {E}[c])", self.forward, shown, expected=expected)
-        back = {"g.E": (f"d{E}", "gradient of the vectors")}
-        yield Equation("backward", f"d{E}[k] = Σ_{{c = k}} {n.δ}", self.backward, back)
+        yield Equation("backward", f"d{E}[k] = Σ_{{c = k}} {n.δ}", self.backward, n.slope("E", "the vectors"))

@@ -91,10 +91,8 @@ class Glu:
         text = f"{E} = ({n.δ} ∘ σ(U), {n.δ} ∘ V ∘ σ(U) ∘ (1 − σ(U)))"
         pre = {"ε": (E, "∂L/∂A, gradient at values and gates"), "δ": (n.δ, "∂L/∂Z, gradient at the outputs")}
         yield Equation("backward", text, self.backward, pre, "(1)", slope=("a", gated))
-        yield Equation(
-            "backward", f"d{b} = Σ_{{r}} {E}", self.backward, {"g.b": (f"d{b}", "gradient of the biases")}, "(3)"
-        )
-        weights = {"g.W": (f"d{W}", "gradient of the weights"), "z": (n.z, "inputs of the layer")}
+        yield Equation("backward", f"d{b} = Σ_{{r}} {E}", self.backward, n.slope("b", "the biases"), "(3)")
+        weights = {**n.slope("W", "the weights"), "z": (n.z, "inputs of the layer")}
         yield Equation("backward", f"d{W} = {E}^{{T}} {n.z}", self.backward, weights, "(4)")
         below = {**n.below, "p.W": (W, "weights")}
         yield Equation("backward", f"{n.δ_in} = {E} {W}", self.backward, below, "(2)")

@@ -102,11 +102,10 @@ class Heads(Affine):
         shown |= {"p.b": (b, "biases of each member")}
         text = f"{n('A')}_j = {n.z}_j {W}_j^{{T}} + {b}_j,  {n.z_out} = f({n('A')})"
         yield Equation("forward", text, self.forward, shown, expected=made, made={"z_out": lambda seen: seen["z_out"]})
-        bias = {"g.b": (f"d{b}", "gradient of the biases"), "ε": (E, "∂L/∂A, gradient at the pre-activations")}
+        bias = {**n.slope("b", "the biases"), "ε": (E, "∂L/∂A, gradient at the pre-activations")}
         yield Equation("backward", f"{E} = f'({n('A')}) ∘ {n.δ},  d{b}_j = Σ_{{r}} {E}_j", self.backward, bias)
         for slot in self.own:
-            own = {f"g.{slot.name}": (f"d{n(slot.name)}", "gradient of the activation's parameters")}
+            own = n.slope(slot.name, "the activation's parameters")
             yield Equation("backward", f"d{n(slot.name)}_j = Σ_{{r}} ∂{n.z_out}/∂{n(slot.name)}", self.backward, own)
-        weights = {"g.W": (f"d{W}", "gradient of the weights")}
-        yield Equation("backward", f"d{W}_j = {E}_j^{{T}} {n.z}_j", self.backward, weights)
+        yield Equation("backward", f"d{W}_j = {E}_j^{{T}} {n.z}_j", self.backward, n.slope("W", "the weights"))
         yield Equation("backward", f"{n.δ_in}_j = {E}_j {W}_j", self.backward, n.below)

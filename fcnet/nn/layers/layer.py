@@ -100,6 +100,10 @@ class Names:
         """The inputs, as they are shown."""
         return self.z, "the batch of inputs" if self.i <= 1 else "inputs of the layer"
 
+    def slope(self, name: str, of: str) -> dict[str, tuple[str, str]]:
+        """The gradient of a parameter, as it is shown."""
+        return {f"g.{name}": (f"d{self(name)}", f"gradient of {of}")}
+
     @property
     def below(self) -> dict[str, tuple[str, str]]:
         """The gradient at the inputs, as it is shown."""

@@ -73,8 +73,7 @@ class LayerNorm(Complete):
         made = {"z_out": n.outputs, "u": (U, "rows of mean 0 and deviation 1"), "z": n.inputs}
         text = f"{n.z_out} = {γ} ∘ {U} + {β},  {U} = ({n.z} − mean({n.z})) / √(var({n.z}) + eps)"
         yield Equation("forward", text, self.forward, made, expected=expected)
-        bias, factor = {"g.β": (f"d{β}", "gradient of β")}, {"g.γ": (f"d{γ}", "gradient of γ")}
-        yield Equation("backward", f"d{β} = Σ_{{r}} {n.δ}", self.backward, bias)
-        yield Equation("backward", f"d{γ} = Σ_{{r}} {n.δ} ∘ {U}", self.backward, factor)
+        yield Equation("backward", f"d{β} = Σ_{{r}} {n.δ}", self.backward, n.slope("β", "β"))
+        yield Equation("backward", f"d{γ} = Σ_{{r}} {n.δ} ∘ {U}", self.backward, n.slope("γ", "γ"))
         text = f"{n.δ_in} = (e − mean(e) − {U} ∘ mean(e ∘ {U})) / √(var({n.z}) + eps),  e = {γ} ∘ {n.δ}"
         yield Equation("backward", text, self.backward, n.below)

@@ -116,12 +116,10 @@ class Pbld(features.NumberLayer):
         yield Equation("forward", f"{H} = cos(2π {w} {n.z} + {φ})", self.forward, shown, expected=waves)
         shown = {"z_out": n.outputs, "p.V": (V, "weights"), "p.c": (c, "biases")}
         yield Equation("forward", f"{n.z_out} = ({V} {H} + {c}, {n.z})", self.forward, shown, expected=made)
-        yield Equation("backward", f"d{c} = Σ_{{r}} {n.δ}", self.backward, {"g.c": (f"d{c}", "gradient of the biases")})
-        weights = {"g.V": (f"d{V}", "gradient of the weights")}
-        yield Equation("backward", f"d{V} = Σ_{{r}} {n.δ} ⊗ {H}", self.backward, weights)
-        e = {"e": (n("E"), "gradient at the phases"), "g.φ": (f"d{φ}", "gradient of the phases")}
+        yield Equation("backward", f"d{c} = Σ_{{r}} {n.δ}", self.backward, n.slope("c", "the biases"))
+        yield Equation("backward", f"d{V} = Σ_{{r}} {n.δ} ⊗ {H}", self.backward, n.slope("V", "the weights"))
+        shown = {**n.slope("φ", "the phases"), "e": (n("E"), "gradient at the phases")}
         text = f"{n('E')} = −sin(2π {w} {n.z} + {φ}) ∘ {V}^{{T}} {n.δ},  d{φ} = Σ_{{r}} {n('E')}"
-        yield Equation("backward", text, self.backward, {"g.φ": e["g.φ"], "e": e["e"]})
-        shown = {"g.w": (f"d{w}", "gradient of the frequencies")}
-        yield Equation("backward", f"d{w} = Σ_{{r}} 2π {n.z} {n('E')}", self.backward, shown)
+        yield Equation("backward", text, self.backward, shown)
+        yield Equation("backward", f"d{w} = Σ_{{r}} 2π {n.z} {n('E')}", self.backward, n.slope("w", "the frequencies"))
         yield Equation("backward", f"{n.δ_in} = {n.δ} + 2π {w}^{{T}} {n('E')}", self.backward, n.below)

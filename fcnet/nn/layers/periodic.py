@@ -124,13 +124,9 @@ class Periodic(features.NumberLayer):
         shown = {"z_out": n.outputs, "p.V": (V, "weights"), "p.c": (c, "biases")}
         yield Equation("forward", f"{n.z_out} = max({V} {H} + {c}, 0)", self.forward, shown, expected=made)
         E = n("E")
-        bias = {"g.c": (f"d{c}", "gradient of the biases")}
         text = f"{E} = {n.δ} ∘ [1 where {n.z_out} > 0, else 0],  d{c} = Σ_{{r}} {E}"
-        yield Equation("backward", text, self.backward, bias)
-        weights = {"g.V": (f"d{V}", "gradient of the weights")}
-        yield Equation("backward", f"d{V} = Σ_{{r}} {E} ⊗ {H}", self.backward, weights)
-        shown = {"g.w": (f"d{w}", "gradient of the frequencies")}
-        yield Equation(
-            "backward", f"d{w} = Σ_{{r}} 2π {n.z} (∂{H} / ∂(2π {w} {n.z}))^{{T}} {V}^{{T}} {E}", self.backward, shown
-        )
+        yield Equation("backward", text, self.backward, n.slope("c", "the biases"))
+        yield Equation("backward", f"d{V} = Σ_{{r}} {E} ⊗ {H}", self.backward, n.slope("V", "the weights"))
+        text = f"d{w} = Σ_{{r}} 2π {n.z} (∂{H} / ∂(2π {w} {n.z}))^{{T}} {V}^{{T}} {E}"
+        yield Equation("backward", text, self.backward, n.slope("w", "the frequencies"))
         yield Equation("backward", f"{n.δ_in} = (∂{H} / ∂{n.z})^{{T}} {V}^{{T}} {E}", self.backward, n.below)

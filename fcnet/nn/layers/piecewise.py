@@ -118,8 +118,7 @@ class Piecewise(features.NumberLayer):
         shown |= {"p.V": (V, "weights"), "p.c": (c, "biases")}
         text = f"{n.z_out} = {V} {H} + {c},  {H} = min(max(({n.z} − e) / width, low), high)"
         yield Equation("forward", text, self.forward, shown, expected=made)
-        yield Equation("backward", f"d{c} = Σ_{{r}} {n.δ}", self.backward, {"g.c": (f"d{c}", "gradient of the biases")})
-        weights = {"g.V": (f"d{V}", "gradient of the weights")}
-        yield Equation("backward", f"d{V} = Σ_{{r}} {n.δ} ⊗ {H}", self.backward, weights)
+        yield Equation("backward", f"d{c} = Σ_{{r}} {n.δ}", self.backward, n.slope("c", "the biases"))
+        yield Equation("backward", f"d{V} = Σ_{{r}} {n.δ} ⊗ {H}", self.backward, n.slope("V", "the weights"))
         text = f"{n.δ_in} = Σ_{{t}} ({V}^{{T}} {n.δ}) ∘ [low < {H} < high] / width"
         yield Equation("backward", text, self.backward, n.below)
