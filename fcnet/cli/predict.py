@@ -34,7 +34,7 @@ zcat people.csv.gz | fcnet predict - > out.csv
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Carry this column of the input over; several: repeat.")
 @click.option(
     "--coverage",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=float,
     metavar="SHARE",
     help="Add the labels, or low and high, that hold the truth for this share of rows, such as 0.9.",
 )

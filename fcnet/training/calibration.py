@@ -89,7 +89,8 @@ class Calibrator:
         checkpoint has no scores, or too few.
         """
         if not 0 < coverage < 1:
-            raise UsageError(f"--coverage {coverage:g}: it is a share between 0 and 1, such as 0.9")
+            meant = f"; as a share of a hundred write {coverage / 100:g}" if 1 < coverage < 100 else ", such as 0.9"
+            raise UsageError(f"--coverage {coverage:g}: it is a share between 0 and 1{meant}")
         if self.scores is None:
             raise UsageError(
                 "--coverage: this checkpoint does not say how far off its predictions are. best.npz of a complete run "

@@ -171,6 +171,19 @@ def test_an_output_that_is_there_is_replaced_with_a_notice(call, trained, flower
     assert (flowers / "out.csv").read_text().startswith("prediction,")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("80", "; as a share of a hundred write 0.8"), ("1", ", such as 0.9"), ("-1", ", such as 0.9"), ("nan", ", such")],
+)
+def test_a_coverage_that_is_no_share_is_told_what_to_write(call, trained, flowers, given, said):
+    """What is no share, or one of a hundred, is wrong usage that says what a share is, and nothing is written."""
+    code, _, err = call("predict", "flowers.csv", f"--coverage={given}")
+
+    assert code == 2
+    assert f"--coverage {given}: it is a share between 0 and 1{said}" in err
+    assert not (flowers / "flowers.predictions.csv").exists()
+
+
 def test_predict_cannot_give_json_and_predictions_on_one_stream(call, trained):
     """--json with predictions on stdout is refused."""
     code, out, err = call("predict", "flowers.csv", "-o", "-", "--json")
