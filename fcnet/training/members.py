@@ -59,7 +59,8 @@ def drawn(settings: Config, number: int) -> Own:
     lr, decay, scale = (_between(*each) for each in ((about.lr, u[0]), (about.weight_decay, u[1]), (about.scale, u[4])))
     dropout = None if about.dropout is None else float(u[2] >= 0.5) * u[3] * about.dropout
     deep = about.depth
-    depth = None if deep is None else deep.low + number * (deep.high - deep.low + 1) // settings.ensemble
+    place = number % settings.ensemble  # in its fold
+    depth = None if deep is None else deep.low + place * (deep.high - deep.low + 1) // settings.ensemble
     return Own(number, lr, decay, dropout, scale, depth)
 
 

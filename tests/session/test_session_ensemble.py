@@ -277,6 +277,13 @@ def test_nets_of_several_depths_resume_bit_for_bit(place):
     assert differing(outcome(go(given, resume=True)[-1].run), whole) == []
 
 
+def test_the_nets_of_every_fold_have_the_depths_that_were_asked_for(place):
+    """Numbers go on from fold to fold, and depths begin anew: none is beyond the limits."""
+    given = config.from_mapping(settings(**DEPTHS, cv=3))
+
+    assert [[own.depth for own in members(given, fold)] for fold in range(3)] == [[1, 1, 2, 3]] * 3
+
+
 def test_depths_need_a_layer_and_an_order(place):
     """What cannot be repeated is refused, with its place, and so are limits in the wrong order."""
     for more in ({"network": {"layers": []}}, {"members": {"depth": {"low": 3, "high": 2}}}):
