@@ -15,7 +15,7 @@ from fcnet.backends.numpy import scratch
 from fcnet.backends.ops import Apply, Op, Tape, Update, buffers, ref
 from fcnet.config.schema import Config
 from fcnet.data.options import Data
-from fcnet.errors import LimitError
+from fcnet.errors import ConfigError, LimitError
 from fcnet.machine import size
 from fcnet.nn.losses import value
 from fcnet.nn.network import Network
@@ -187,9 +187,14 @@ def _disk(settings: Config, network: Network, vectors: Sequence[str], item: int,
 
 def refuse_layers(config: Config) -> None:
     """LimitError where the hidden layers alone cannot fit, whatever the data are; nothing is allocated or read."""
-    n, count = 0, 0
+    n, count = 0, 0  # so many inputs as the data will have are not counted
     for layer in config.network.layers:
-        n, slots = layer.slots(n)
+        try:
+            n, slots = layer.slots(n)
+        except ConfigError:
+            if n:
+                raise
+            continue  # it may well fit what the data have
         count += sum(math.prod(slot.shape) for slot in slots)
     item = np.dtype(config.dtype).itemsize
     refuse_memory([part for part in _parameters(count, config.optimizer.vectors(), item) if part.bytes])

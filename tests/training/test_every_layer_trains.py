@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from layer_cases import PLACES, WIDTH, chain, codes, sample
 from training_cases import PLAN, Setup, draw, epochs, run, whole
 
+import fcnet
 from fcnet.backends import choice
 from fcnet.backends.ops import Array
+from fcnet.errors import ConfigError
 from fcnet.nn.activations import Identity, Prelu, Tanh
 from fcnet.nn.layers import Dense
 from fcnet.nn.losses import SquaredError
@@ -37,6 +40,21 @@ def scores(program: Any, given: Setup) -> Array:
     """The outputs for all rows, outside training."""
     network, state = program.network, program.state
     return Forward(program.backend, network, state.scored, state.q, 16)(given.source().inputs)
+
+
+@pytest.mark.parametrize("first", [[], ["batch_norm"], [{"name": "dropout", "rate": 0.1}]])
+def test_a_residual_block_may_stand_before_all_layers_that_have_units(first: list[Any], tmp_path: Path) -> None:
+    """It ends in as many units as there are columns, which only the data say; another number is refused then."""
+    data = {"a": draw(1, "a", 40), "b": draw(1, "b", 40), "y": draw(1, "y", 40)}
+
+    def trained(units: int) -> fcnet.Run:
+        layers = [*first, {"name": "residual", "layers": [6, units]}, 4]
+        given = {"data": {"target": "y"}, "network": {"layers": layers}, "training": {"epochs": 1}}
+        return fcnet.train({**given, "name": "t", "output": str(tmp_path)}, data=data)
+
+    assert np.isfinite(trained(2).model.predict(data)).all()
+    with pytest.raises(ConfigError, match="a residual block with 2 inputs ends in 3 units; its last layer must have 2"):
+        trained(3)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
