@@ -122,10 +122,9 @@ class Service:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in (JSON, CSV):
             raise Refused(415, [f'Content-Type: "{escape(kind)}" is not read; send {JSON} or {CSV}'])
-        if request.headers.get("content-encoding", "identity") != "identity":
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise Refused(415, ["Content-Encoding: send the body as it is"])
-        accepted = request.headers.get("accept", "")
-        answer = next((each for each in (kind, JSON, CSV) if each in accepted), kind)
+        answer = _accepted(request.headers.get("accept", ""), kind)
         body = await self._body(request)
         if self._waiting >= WAITING:
             raise Refused(503, [f"{WAITING} requests are waiting; try again in a moment"])
@@ -183,10 +182,10 @@ class Service:
     def _table(self, body: bytes) -> io.BytesIO:
         if body[:2] == b"\x1f\x8b":
             raise Refused(415, [f"{BODY}: it is packed; send the table as it is"])
-        if body.count(b"\n") > self.limits.rows:
+        if body.count(b"\n") + body.count(b"\r") > self.limits.rows:
             text = io.TextIOWrapper(io.BytesIO(body), errors="replace", newline="")
             try:
-                n = sum(1 for _ in csv.reader(text)) - self.net.config.data.header
+                n = sum(map(bool, csv.reader(text))) - self.net.config.data.header  # but for blank lines
             except csv.Error:
                 n = 0  # its reader says what is wrong
             if n > self.limits.rows:
@@ -384,6 +383,23 @@ def _ordinal(x: float) -> int:
 
 def _float(place: int) -> float:
     return math.copysign(float(np.int64(abs(place)).view(np.float64).item()), place)
+
+
+def _accepted(said: str, kind: str) -> str:
+    """Which of the two formats a header `Accept` likes best; `kind` where it likes both alike, or none."""
+    liked: dict[str, float] = {}
+    for each in said.lower().split(","):
+        name, *more = (word.strip() for word in each.split(";"))
+        weights = [word.removeprefix("q=") for word in more if word.startswith("q=")]
+        try:
+            liked[name] = float(weights[0]) if weights else 1.0
+        except ValueError:
+            liked[name] = 0.0
+
+    def weight(each: str) -> float:
+        return next((liked[name] for name in (each, f"{each.partition('/')[0]}/*", "*/*") if name in liked), 0.0)
+
+    return max((kind, JSON, CSV), key=weight)
 
 
 def _number(cell: Any) -> float:

@@ -134,6 +134,32 @@ def test_the_answer_has_the_format_that_is_accepted(service, place, capsys):
     assert (other, len(json.loads(rows)["predictions"])) == (200, 5)
 
 
+@pytest.mark.parametrize(
+    ("accepted", "answered"),
+    [
+        ("*/*", JSON),
+        ("text/html", JSON),
+        ("text/*", CSV),
+        ("application/json;q=0.1, text/csv", CSV),
+        ("text/csv; q=0.1, application/json", JSON),
+        ("application/json;q=0, */*;q=0.5", CSV),
+        ("Text/CSV;q=x", JSON),
+    ],
+)
+def test_what_is_accepted_has_weights(accepted, answered, service):
+    """As HTTP has them: the format that is liked best; that of the body where both are liked alike, or none is."""
+    _, kind, _ = ask(service, "/predict", json.dumps(ROWS).encode(), accept=accepted)
+
+    assert kind.partition(";")[0] == answered
+
+
+def test_blank_lines_of_a_table_are_no_rows(service, place):
+    """However many there are, the rows are predicted."""
+    status, _, body = ask(service, "/predict", b"n,x,kind\n" + b"1,2,u\n" * 3 + b"\n\r\n" * 99, CSV)
+
+    assert (status, len(body.splitlines())) == (200, 4)
+
+
 def test_numbers_and_truths_are_categories_as_a_table_spells_them(service, place):
     """What stands in a table as 1, 2.5 and True may come as a number or a truth; none is too large for a text."""
     cells = {"1": 1, "2.5": 2.5, "True": True, "3": 3.0, str(10**400): 10**400}
@@ -186,6 +212,7 @@ ROW = {"n": 1, "x": 2, "kind": "u"}
         (b"n,x,kind\n1,2,u\n1,oops,u\n", CSV, 422, 'body:3: column "x": "oops" is not a number'),
         (b"n,x\n1,2\n", CSV, 422, 'no column "kind"'),
         (b"n,x,kind\n" + b"1,2,u\n" * 51, CSV, 413, "51 rows, and at most 50"),
+        (b"n,x,kind\r" + b"1,2,u\r" * 51, CSV, 413, "51 rows, and at most 50"),
         (b"n,x,kind\n" + b"1,2,u\n" * 1000, CSV, 413, "more than 4,000 bytes"),
         (b"\x1f\x8b\x08abc", CSV, 415, "it is packed"),
         (b"<a/>", "text/xml", 415, '"text/xml" is not read; send application/json or text/csv'),
