@@ -163,6 +163,7 @@ class Board(contextlib.AbstractContextManager["Board"]):
             raise UsageError(f"--progress tensorboard: tensorboardX {found.what}; {found.cure}")
         try:
             self._writer = _tensorboard().SummaryWriter(folder)
+            self._fold = ""
         except OSError as error:
             raise files.storage_error(folder, error) from error
 
@@ -171,11 +172,13 @@ class Board(contextlib.AbstractContextManager["Board"]):
 
     def hear(self, event: Event) -> None:
         """An epoch's scores; at the end those of every part, at the best epoch."""
-        if isinstance(event, Epoch):
-            self._add(event.epoch, "lr", event.lr)
-            self._add(event.epoch, "loss/train", event.train_loss)
+        if isinstance(event, FoldBegun):
+            self._fold = f"/fold_{event.fold}"
+        elif isinstance(event, Epoch):
+            self._add(event.epoch, f"lr{self._fold}", event.lr)
+            self._add(event.epoch, f"loss/train{self._fold}", event.train_loss)
             for name, value in event.val.items():
-                self._add(event.epoch, f"{name}/validation", value)
+                self._add(event.epoch, f"{name}/validation{self._fold}", value)
             self._writer.flush()
         elif isinstance(event, Finished) and event.why != "already complete":
             for part in ("train", "validation", "test"):

@@ -35,7 +35,7 @@ def _ways(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
     found = [(kind, where) for kind, _, where in (value.partition("=") for value in values)]
     for value, (kind, where) in zip(values, found, strict=True):
         named = {"auto": False, "none": False, "jsonl": "=" in value, "tensorboard": True}.get(kind)
-        if named is None or named != bool(where) or ("=" in value) != named:
+        if named is None or where == "-" or named != bool(where) or ("=" in value) != named:
             raise click.BadParameter(f'"{value}" is no way to follow a run; write {WAYS}', ctx, param)
     return found
 

@@ -58,7 +58,7 @@ def export(
         why = f'column "{column}" needs more digits than float32 has; leave it out, or choose --format python'
         said = why if column else f"as {format_} the net does not predict what it should: {wrong}"
         raise UsageError(said, file=str(model.path))
-    paths = {path.with_suffix(suffix): text for suffix, text in made.items()}
+    paths = {path if suffix == first else path.with_suffix(suffix): text for suffix, text in made.items()}
     notices = [said for each in paths for said in files.check_output(each, [model.path])]
     for each, text in paths.items():
         files.write_file(each, text, [model.path])

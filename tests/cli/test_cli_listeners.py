@@ -209,7 +209,7 @@ def test_a_process_that_a_signal_ends_on_the_spot_has_its_end(place):
     assert end["next"].endswith("--resume")
 
 
-@pytest.mark.parametrize("how", ["bar", "jsonl=", "tensorboard", "none=x", ""])
+@pytest.mark.parametrize("how", ["bar", "jsonl=", "jsonl=-", "tensorboard", "tensorboard=-", "none=x", ""])
 def test_a_way_that_there_is_not_is_wrong_usage(place, call, how):
     """The message has all ways."""
     code, _, err = call("train", *SHORT, "--progress", how)
@@ -323,6 +323,21 @@ def test_tensorboard_gets_every_epoch_and_the_scores(place, call):
     assert [step for name, step, _ in found if name == "loss/train"] == [1, 2, 3, 4]
     (best,) = [(step, value) for name, step, value in found if name == "best_accuracy/test"]
     assert best == (done["best_epoch"], pytest.approx(done["test"]["accuracy"]["value"]))
+
+
+@pytest.mark.skipif(not find_spec("tensorboardX"), reason="writes with tensorboardX")
+def test_tensorboard_draws_each_fold_by_itself(place, call):
+    """Folds begin anew at the first epoch, so that one curve for all of them would run back."""
+    code, _, _ = call("train", *SHORT, "cv=2", "data.validation=0", "--progress", "tensorboard=tb")
+
+    (path,) = (place / "tb").iterdir()
+    steps = {}
+    for name, step, _ in scalars(path):
+        steps.setdefault(name, []).append(step)
+    assert code == 0
+    assert steps["loss/train/fold_0"] == steps["loss/train/fold_1"] == [1, 2, 3, 4]
+    assert steps["accuracy/validation/fold_1"] == [1, 2, 3, 4]
+    assert "loss/train" not in steps
 
 
 def test_without_its_package_tensorboard_is_wrong_usage(place, call, monkeypatch):

@@ -213,6 +213,15 @@ def test_what_to_do_next_can_be_typed_for_any_name(format_):
         assert ast.literal_eval(words[2].partition("InferenceSession")[2]) == str(path)
 
 
+def test_a_file_has_the_very_name_that_was_asked_for(folder):
+    """Whatever the case of its letters, and what to do next names it."""
+    done = export(Predictor.read(resolve(train("classes", folder))), "python", folder / "Loud.PY")
+
+    assert done.files == (folder / "Loud.PY",)
+    assert "Loud.PY" in {each.name for each in folder.iterdir()}
+    assert str(folder / "Loud.PY") in done.following
+
+
 def test_what_is_off_is_refused(folder, monkeypatch):
     """No file appears where the export does not predict what the net does."""
     model = Predictor.read(resolve(train("classes", folder)))
