@@ -224,7 +224,8 @@ def _planned(asked: Config, planned: Config, epoch: float) -> list[str]:
     if (epochs, nets) == (asked.training.epochs, asked.ensemble):
         return []
     if epochs == 1:
-        return [f"an epoch takes about {epoch:.2g} s, so one is all that there is in a budget of {budget}"]
+        about = f"{float(f'{epoch:.2g}'):g}"  # 180 and not 1.8e+02
+        return [f"an epoch takes about {about} s, so one is all that there is in a budget of {budget}"]
     some = f"{nets} of {asked.ensemble} nets and " if asked.ensemble > 1 else ""
     return [f"{some}{epochs} of {asked.training.epochs} epochs are planned for a budget of {budget}"]
 
@@ -448,7 +449,9 @@ class _Session:
                 "for another choice give validation rows that define it, or another training.early_stopping.metric"
             )
         for text in self._unsettled():
-            yield self.say(text)
+            if text not in self.whole.told:
+                self.whole.told.add(text)
+                yield self.say(text)
         self.saver.fold_done()
         if folds is not None:
             yield from self._save()

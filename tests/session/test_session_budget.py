@@ -85,6 +85,7 @@ def test_what_is_planned_is_said(place, clock):
 
     assert [any("of 20 epochs are planned for a budget of 1h" in text for text in each) for each in said] == [1, 0, 0]
     assert [any("an epoch takes about" in text for text in each) for each in said] == [0, 1, 0]
+    assert not any("e+" in text for each in said for text in each)
 
 
 @pytest.mark.parametrize(("row", "nets", "least", "most"), [(2.0, 3, 20, 20), (5.0, 2, 20, 20), (25.0, 1, 5, 19)])

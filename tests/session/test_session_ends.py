@@ -58,6 +58,15 @@ def test_a_run_of_a_quality_is_not_told_to_go_on(place, quality, more, how):
     assert text == f"val_loss was still falling when the epochs ran out; {how}"
 
 
+def test_what_is_so_of_every_fold_is_said_once(place):
+    """A run of folds that all could have gone on says so for all of them."""
+    texts = [text for text in said(go(long(cv=3, data={"validation": 0.2}))) if "when the epochs ran out" in text]
+
+    assert texts == [
+        "val_loss was still falling when the epochs ran out; a new run with training.epochs=8 may be better"
+    ]
+
+
 def test_a_score_that_rises_is_said_to_rise(place):
     """The direction is the metric's own; rows from memory are not there for another process."""
     config = {
