@@ -6,6 +6,7 @@ that it can repeat, and whoever wants to know what a step costs or needs reads t
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, fields, replace
@@ -49,6 +50,9 @@ class Ref:
     members: int = 0
     first: int = 0
 
+    def __hash__(self) -> int:
+        return hash((self.buffer.name, self.start, self.shape, self.strides))  # all of it costs four times as much
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of its elements."""
@@ -68,6 +72,13 @@ class Ref:
     def whole(self) -> bool:
         """Whether it is all of its buffer, in order."""
         return self.start == 0 and self.size == self.buffer.size and self.strides == _strides(self.shape)
+
+    @functools.cached_property
+    def span(self) -> tuple[int, int]:
+        """The first element of the buffer that it has, and the one behind the last."""
+        steps = [(n - 1) * step for n, step in zip(self.shape, self.strides, strict=True)]
+        low = self.start + sum(step for step in steps if step < 0)
+        return low, self.start + sum(step for step in steps if step > 0) + 1 if self.size else low
 
     @property
     def in_order(self) -> bool:

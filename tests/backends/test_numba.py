@@ -25,7 +25,7 @@ from fcnet.backends.numba.native import Cut, FormulaCall
 from fcnet.backends.numba.pointers import address
 from fcnet.backends.numba.printer import FEW, WIDE, print_kernel
 from fcnet.backends.numba.sharing import Least
-from fcnet.backends.ops import Apply, Array, Host, Words
+from fcnet.backends.ops import Apply, Array, Buffer, Host, Ref, Words, ref
 from fcnet.formulas import Formula, Sym, exp, maximum, row_max, row_sum
 
 with np.errstate(all="ignore"):
@@ -183,7 +183,9 @@ def test_printing_is_a_function_of_the_formula() -> None:
     a = Sym("a")
 
     def texts(formula: Formula, *shapes: tuple[int, int]) -> int:
-        printed = [print_kernel(formula, {"a": np.zeros(shape)}, {"z": np.zeros(shape)}, {}) for shape in shapes]
+        printed = [
+            print_kernel(formula, {"a": ref("a", shape, float)}, {"z": ref("z", shape, float)}, {}) for shape in shapes
+        ]
         return len({each.text for each in printed if each is not None})
 
     softmax, twice = Formula({"z": exp(a) / row_sum(exp(a))}), Formula({"z": 2.0 * a})
@@ -191,6 +193,25 @@ def test_printing_is_a_function_of_the_formula() -> None:
     assert texts(softmax, (3, FEW), (64, FEW)) == 1
     assert texts(softmax, (3, 2), (3, 3), (3, FEW + 1), (3, WIDE - 1), (3, WIDE)) == 4
     assert texts(twice, (3, 2), (3, 3), (64, 128)) == 1
+
+
+def test_arrays_of_one_form_are_printed_for_once() -> None:
+    """What lies elsewhere, as that of another layer or member does, has the same kernel, and nothing is printed again;
+    an array that is overwritten, or that lies across another one, has not."""
+    formula, n = Formula({"z": Sym("a") / row_sum(Sym("b"))}), 64 * 32
+
+    def printed(a: Ref, b: Ref, z: Ref) -> Any:
+        return print_kernel(formula, {"a": a, "b": b}, {"z": z}, {})
+
+    def at(buffer: str, start: int) -> Ref:
+        return Ref(Buffer(buffer, 4 * n, np.dtype(float)), (64, 32), (32, 1), start)
+
+    first = printed(at("x", 0), at("x", n), at("y", 0))
+
+    assert printed(at("y", n), at("y", 2 * n), at("w", 7)) is first
+    assert printed(at("x", 0), at("x", 0), at("y", 0)).text != first.text
+    assert printed(at("x", 0), at("x", n), at("x", 0)).text != first.text
+    assert printed(at("x", 0), at("x", n), at("x", 2 * n)) is not printed(at("x", 0), at("x", n), at("x", n + 32))
 
 
 @pytest.mark.parametrize("edges", [(0, 1), (0, 1, 4), (0, 1, 2, 4)], ids=str)
@@ -221,9 +242,9 @@ def test_parts_of_a_formula_have_one_kernel(name: str, axis: int, edges: tuple[i
              for key, x in group.items()}
             for group in (used, outs, sums)
         ]  # fmt: skip
-        fresh = print_kernel(formula, *groups)
+        fresh = print_kernel(formula, *map(tape.refs, groups))
         assert fresh is not None
-        assert block[:-1] == [*fresh.sizes, *map(address, fresh.arrays)]
+        assert block[:-1] == [*fresh.sizes, *(address(groups[group][key]) for group, key in fresh.places)]
         assert store.load(fresh.text).kernel.address == kernel.address
 
 

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from fcnet.backends.numba import backend
+from fcnet.backends.numba import backend, printer
 from fcnet.backends.numba.backend import NumbaBackend, Shares
 from fcnet.backends.numba.native import Native
 from fcnet.backends.numba.plan import ThreadPlan
@@ -202,6 +202,19 @@ def test_plans_for_many_threads_cost_little_more_than_for_two(name: str) -> None
 
     assert max(counted) < 3 * counted[0]
     assert max(moved) < 10_000
+
+
+def test_a_plan_prints_no_kernel_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that was planned once, and another one of the same shapes, are planned for without printing anything: it
+    took half of the time."""
+    first = plan("cover", 16)
+    monkeypatch.setattr(printer, "_KernelPrinter", None)
+
+    for natives in (step("cover"), step.__wrapped__("cover")):
+        cut = best(natives, 16, USUAL)
+        made = ThreadPlan(settled(natives, cut), cut)
+
+        assert [each.address for each in made.kernels] == [each.address for each in first.kernels]
 
 
 def test_a_new_cut_waits_for_the_same_and_changes_only_parts() -> None:

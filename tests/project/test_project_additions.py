@@ -324,10 +324,10 @@ def test_an_operation_of_the_language_is_printed_for_the_compiler_too(place: Pat
     """The same three files are all that compiled kernels need."""
     change(place, LANGUAGE)
     script = """
-import numpy as np
 from fcnet.backends.numba.printer import print_kernel
+from fcnet.backends.ops import ref
 from fcnet.formulas import Formula, Sym, sin
-x = np.ones((2, 3), np.float32)
+x = ref("x", (2, 3), "f4")
 print(print_kernel(Formula({"out": sin(Sym("x"))}), {"x": x}, {"out": x}, {}))
 """
 

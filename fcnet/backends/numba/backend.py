@@ -95,7 +95,7 @@ class NumbaBackend(HostBackend):
         self.threads = threads if products == "own" else 1
         self.now = self.threads
         self.plain = NumpyBackend(threads, alike=products == "blas")
-        self._pads: dict[np.dtype[Any], list[Array]] = {}
+        self._pads: dict[np.dtype[Any], Each] = {}
 
     def blas_threads(self, largest: int) -> int:
         """One where the team makes the products."""
@@ -206,7 +206,7 @@ class NumbaBackend(HostBackend):
                 found = self._scatter_add(δ, codes, first, out, at)
             case Load(table, position, out):
                 at.loaded.add(out.buffer.name)
-                about = {"table": table, "position": position, "out": Each(self._copies(out, at)), "n": out.size}
+                about = {"table": table, "position": position, "out": self._copies(out, at), "n": out.size}
                 found = [self._plain(kernels.load, out, at, (), **about, worth=math.inf, own=((out, True),))]
             case Advance(rows, position):
                 found = [self._plain(kernels.advance, position, at, (position,), position=position, rows=rows)]
@@ -225,7 +225,7 @@ class NumbaBackend(HostBackend):
         if self.products == "blas" or out.dtype not in POINTERS or out.strides[-1] != 1:
             return None
         if out.dtype not in self._pads:
-            self._pads[out.dtype] = [aligned(product.pad(out.dtype), out.dtype) for _ in range(self.threads)]
+            self._pads[out.dtype] = Each([aligned(product.pad(out.dtype), out.dtype) for _ in range(self.threads)])
         worth = math.prod(out.shape[-2:]) * a.shape[-1] / self.least.product
         many = math.prod(out.shape[:-2])
         if worth < 1 < many and out.ndim < 5:
@@ -238,7 +238,9 @@ class NumbaBackend(HostBackend):
     def _apply(self, formula: Formula, groups: Groups, at: Binding) -> list[Native] | None:
         """The formula in one loop, and before it sums of what is not kept, each by itself."""
         expanded = expand_erf(formula, single=next(iter((groups[1] or groups[2]).values())).dtype == np.float32)
-        if print_kernel(expanded, at.all(groups[0]), at.all(groups[1]), at.all(groups[2])) is None:
+        for group in groups:
+            at.all(group)
+        if print_kernel(expanded, *groups) is None:
             return None
         return [self._formula(*part, at) for part in _parts(expanded, groups)]
 
@@ -316,12 +318,12 @@ class NumbaBackend(HostBackend):
         at.resident.setdefault(name, held)
         return ref(name, len(held), np.int64)
 
-    def _copies(self, ref: Ref, at: Binding) -> list[Array]:
+    def _copies(self, ref: Ref, at: Binding) -> Each:
         """Of numbers that are loaded for each step: each thread has its own, the first everybody's."""
         if ref.buffer.name not in at.loaded:
-            return [at(ref)] * self.threads
+            return Each([at(ref)] * self.threads)
         names = [ref.buffer.name, *(f"{ref.buffer.name}@{i}" for i in range(1, self.threads))]
-        return [at(replace(ref, buffer=replace(ref.buffer, name=name))) for name in names]
+        return Each([at(replace(ref, buffer=replace(ref.buffer, name=name))) for name in names])
 
     def _lap(self, done: Mapping[str, Ref], since: Ref, total: Ref, at: Binding) -> Native:
         """By the system's clock, when every thread has done its parts."""
@@ -340,7 +342,7 @@ class NumbaBackend(HostBackend):
         outs = {name: op.vectors[name] for name in op.formula.results} | {"watch": ref("watch", 1, first.dtype)}
         worth = first.size * len(list(formula.nodes())) / self.least.operations
         groups: Groups = {**op.vectors, **op.scalars}, outs, {}
-        return FormulaCall(formula, groups, (first.size,), (-1,), worth, at, {**own, "watch": cells})
+        return FormulaCall(formula, groups, (first.size,), (-1,), worth, at, {**own, "watch": Each(cells)})
 
 
 class Abreast:

@@ -19,7 +19,7 @@ from fcnet.backends.numba.printer import Printed, print_kernel
 from fcnet.backends.ops import Array, Ref
 from fcnet.formulas import Formula, Sym
 from fcnet.formulas.expression import REDUCTIONS
-from fcnet.records import dataclass
+from fcnet.records import dataclass, field
 
 LINE = 16
 """Elements of a cache line, of which a part has whole ones, so that no two threads write to one."""
@@ -42,7 +42,7 @@ class Cut:
     least: float = 1.0
     rows: frozenset[Ref] = frozenset()
 
-    @property
+    @functools.cached_property
     def threads(self) -> int:
         """How many there are."""
         return len(self.edges) - 1
@@ -98,6 +98,11 @@ class Each:
 
     arrays: Sequence[Array]
 
+    @functools.cached_property
+    def places(self) -> list[int]:
+        """Their addresses."""
+        return [address(x) for x in self.arrays]
+
 
 Argument = int | Ref | Moved | Length | Start | Each
 
@@ -114,39 +119,18 @@ class Access:
     lines: int = 0
     own: bool = False
 
-    @functools.cached_property
-    def span(self) -> tuple[int, int]:
-        """The first element of the buffer, and the one behind the last."""
-        steps = [(n - 1) * step for n, step in zip(self.ref.shape, self.ref.strides, strict=True)]
-        low = self.ref.start + sum(step for step in steps if step < 0)
-        return low, self.ref.start + sum(step for step in steps if step > 0) + 1 if self.ref.size else low
+    @property
+    def where(self) -> tuple[Any, ...]:
+        """All but whether it is written."""
+        return self.ref, self.axis, self.unit, self.lines, self.own
 
-    @functools.cached_property
-    def columns(self) -> tuple[int, int, int] | None:
-        """The distance of its rows, and from where to where it reaches in each; None for what has no rows."""
-        return _frame(self.ref, self.ref.ndim - 1) if self.ref.ndim else None
-
-    @functools.cached_property
+    @property
     def parts(self) -> tuple[int, int, int, int] | None:
         """What two accesses have in common of which each thread touches the same part: how far the pieces are apart of
         which a part consists (0 for one), where in each the first part begins, what a line is, and how many there are.
         """
-        if self.axis is None:
-            return None
-        axis = self.axis % self.ref.ndim
-        step = self.ref.strides[axis]
-        inner = [(n - 1) * s for i, (n, s) in enumerate(self._axes) if i != axis and n > 1 and s < step]
-        if step <= 0 or 1 + sum(inner) > step or any(s <= 0 for n, s in self._axes if n > 1):
-            return None
-        frame = _frame(self.ref, axis)
-        if frame is None:
-            outer = any(n > 1 and s > step for n, s in self._axes)
-            return None if outer else (0, self.ref.start, self.unit, self.lines)
-        return frame[0], frame[1], self.unit, self.lines
-
-    @property
-    def _axes(self) -> list[tuple[int, int]]:
-        return [*zip(self.ref.shape, self.ref.strides, strict=True)]
+        found = None if self.axis is None else _pieces(self.ref, self.axis % self.ref.ndim)
+        return None if found is None else (*found, self.unit, self.lines)
 
     def against(self, other: Access) -> int:
         """0 where the order of both does not matter, else OWN or CROSS."""
@@ -154,16 +138,18 @@ class Access:
             return 0
         if self.own and other.own:
             return OWN
-        (low, high), (start, stop) = self.span, other.span
+        (low, high), (start, stop) = self.ref.span, other.ref.span
         if high <= start or stop <= low:
             return 0
-        if self.columns is not None and other.columns is not None:
-            (step, low, high), (also, start, stop) = self.columns, other.columns
+        rows, others = (_frame(x, x.ndim - 1) if x.ndim else None for x in (self.ref, other.ref))
+        if rows is not None and others is not None:
+            (step, low, high), (also, start, stop) = rows, others
             if step == also and (high <= start or stop <= low):
                 return 0
         return OWN if _alike(self.parts, other.parts) else CROSS
 
 
+@functools.lru_cache(4096)
 def _frame(ref: Ref, axis: int) -> tuple[int, int, int] | None:
     """The distance of the pieces that an axis and what lies within it make up, and from where to where these reach in
     it; None where there is one piece, or where they reach into one another."""
@@ -175,6 +161,20 @@ def _frame(ref: Ref, axis: int) -> tuple[int, int, int] | None:
     start = ref.start % frame
     long = 1 + sum((n - 1) * s for n, s in zip(ref.shape, ref.strides, strict=True) if n > 1 and s <= step)
     return None if any(s % frame for s in outer) or start + long > frame else (frame, start, start + long)
+
+
+@functools.lru_cache(4096)
+def _pieces(ref: Ref, axis: int) -> tuple[int, int] | None:
+    """How far the pieces are apart that a part along the axis consists of (0 for one), and where in each the first part
+    begins; None where parts reach into one another."""
+    axes, step = [*zip(ref.shape, ref.strides, strict=True)], ref.strides[axis]
+    inner = [(n - 1) * s for i, (n, s) in enumerate(axes) if i != axis and n > 1 and s < step]
+    if step <= 0 or 1 + sum(inner) > step or any(s <= 0 for n, s in axes if n > 1):
+        return None
+    frame = _frame(ref, axis)
+    if frame is None:
+        return None if any(n > 1 and s > step for n, s in axes) else (0, ref.start)
+    return frame[:2]
 
 
 def _alike(one: tuple[int, int, int, int] | None, other: tuple[int, int, int, int] | None) -> bool:
@@ -210,26 +210,32 @@ class Kernel:
         parts = [slice(0, self.n)]
         if cut is not None:
             parts = cut.parts(self.n, self.grain) if self.n else parts * cut.threads
-        starts = np.array([part.start for part in parts])
-        lengths = np.array([part.stop - part.start for part in parts])
-        made = np.empty((len(parts), len(self.arguments)), np.int64)
-        for k, value in enumerate(self.arguments):
-            column: Any
+        starts = [part.start for part in parts]
+        alike: list[int] = []
+        own: dict[int, list[int]] = {}  # what is not the same for all threads, by its place
+        for value in self.arguments:
             match value:
+                case int():
+                    alike.append(value)
+                    continue
                 case Ref():
-                    column = address(self.at(value))
+                    alike.append(address(self.at(value)))
+                    continue
                 case Moved(ref, axis, times, per):
-                    step = ref.strides[axis] * ref.dtype.itemsize
-                    column = address(self.at(ref)) + starts * times // per * step
+                    first, step = address(self.at(ref)), ref.strides[axis] * ref.dtype.itemsize
+                    column = [first + start * times // per * step for start in starts]
                 case Length(times, more):
-                    column = lengths * times
+                    column = [(part.stop - part.start) * times for part in parts]
                     column[-1] += more
                 case Start():
                     column = starts
-                case Each(arrays):
-                    column = [address(x) for x in arrays[: len(parts)]]
-                case int():
-                    column = value
+                case Each():
+                    column = value.places[: len(parts)]
+            own[len(alike)] = column
+            alike.append(0)
+        made = np.empty((len(parts), len(alike)), np.int64)
+        made[...] = alike
+        for k, column in own.items():
             made[:, k] = column
         return made
 
@@ -251,7 +257,7 @@ class Native(ABC):
     def kernel(self, cut: Cut) -> Kernel:
         """It, shared by all threads or made by one."""
 
-    def apart(self, cut: Cut) -> list[Native]:
+    def apart(self, cut: Cut) -> Sequence[Native]:
         """It, or the calls that do the same where threads share them."""
         return [self]
 
@@ -349,11 +355,9 @@ class FormulaCall(Native):
     axes: tuple[int, ...]
     worth: float
     at: Binding
-    own: Mapping[str, Sequence[Array]]
+    own: Mapping[str, Each]
     row: int = 1
-
-    def __post_init__(self) -> None:
-        self._printed: dict[tuple[int | None, int], Printed] = {}
+    printed: dict[tuple[int | None, int], Printed] = field(default_factory=dict, repr=False)
 
     @property
     def update(self) -> bool:
@@ -374,26 +378,26 @@ class FormulaCall(Native):
         """Along one of its axes."""
         return any(cut.can(self.shape[axis] // self.row) for axis in self.axes)
 
-    def rows_of(self, natives: Sequence[Native], cut: Cut) -> FormulaCall:
-        """The same, cut like the product that makes rows of what it reads."""
-        for native in natives:
-            if isinstance(native, ProductCall) and native.shared(cut) and native.axis(cut) == -2:
-                place = native.out.buffer, native.out.start
-                if any((ref.buffer, ref.start) == place for ref in self.groups[0].values()):
-                    return replace(self, row=native.out.shape[1])
-        return self
+    def rows_of(self, made: Mapping[tuple[str, int], int]) -> FormulaCall:
+        """The same, cut like the product that makes rows of what it reads; `made`: how long these are, by place."""
+        rows = [made[place] for x in self.groups[0].values() if (place := (x.buffer.name, x.start)) in made]
+        return replace(self, row=rows[0]) if rows else self
 
-    def apart(self, cut: Cut) -> list[Native]:
+    def apart(self, cut: Cut) -> Sequence[Native]:
         """By rows, with the sums over all of them on their own."""
+        _, outs, sums = self.groups
+        return self._summed_apart if sums and outs and self.shared(cut) and self.axis(cut) == -2 else [self]
+
+    @functools.cached_property
+    def _summed_apart(self) -> Sequence[Native]:
         arrays, outs, sums = self.groups
-        if not (sums and outs and self.shared(cut) and self.axis(cut) == -2):
-            return [self]
-        made: list[Native] = [replace(self, groups=(arrays, outs, {}))]
+        made: list[Native] = [replace(self, groups=(arrays, outs, {}), printed={})]
         for name, total in sums.items():
             axes = tuple(axis for axis in self.axes if axis == -1)
             groups: Groups = {name: outs[name]}, {}, {name: total}
             worth = self.worth if axes else 0.0
-            made.append(replace(self, formula=Formula({name: Sym(name)}), groups=groups, axes=axes, worth=worth))
+            sum_ = Formula({name: Sym(name)})
+            made.append(replace(self, formula=sum_, groups=groups, axes=axes, worth=worth, printed={}))
         return made
 
     def kernel(self, cut: Cut) -> Kernel:
@@ -422,40 +426,36 @@ class FormulaCall(Native):
             whole = self.groups[number][name]
             cut_here = axis is not None and name not in self.own and self._is_cut(whole, axis)
             moved = Moved(whole, axis, self.row) if axis is not None and cut_here else whole
-            arguments.append(Each(self.own[name]) if name in self.own else moved)
-        arguments.append(Each(self._scratch(printed.rows, cut.threads if shared else 1)))
+            arguments.append(self.own.get(name, moved))
+        arguments.append(self._scratch(printed.rows, cut.threads if shared else 1) if printed.rows else 0)
         place = int(store.load(printed.text).kernel.address)
         return Kernel(place, arguments, touched, self.at, n, 1, cut if shared else None)
 
     def _print(self, axis: int | None, long: int) -> Printed:
         """The kernel over the first `long` along the axis; one is printed for all parts of the same form."""
         form = axis, min(long, LINE)
-        if form not in self._printed:
+        if form not in self.printed:
             arrays, outs, sums = (
-                {name: self._first(name, ref, axis, long) for name, ref in group.items()} for group in self.groups
+                {name: self._first(name, ref, *form) for name, ref in group.items()} for group in self.groups
             )
-            used = {name: arrays[name] for name in self.formula.symbols()}
-            found = print_kernel(self.formula, used, outs, sums, self.update)
+            found = print_kernel(self.formula, arrays, outs, sums, self.update)
             assert found is not None, "parts of arrays that can be printed cannot"
-            self._printed[form] = found
-        return self._printed[form]
+            self.printed[form] = found
+        return self.printed[form]
 
-    def _first(self, name: str, ref: Ref, axis: int | None, long: int) -> Array:
-        if name in self.own:
-            return self.own[name][0]
-        if axis is None or not self._is_cut(ref, axis):
-            return self.at(ref)
-        return self.at(ref[:long] if axis == -ref.ndim else ref[..., :long] if axis == -1 else _middle(ref, axis, long))
+    def _first(self, name: str, ref: Ref, axis: int | None, long: int) -> Ref:
+        if axis is None or name in self.own or not self._is_cut(ref, axis):
+            return ref
+        return ref[:long] if axis == -ref.ndim else ref[..., :long] if axis == -1 else _middle(ref, axis, long)
 
     def _is_cut(self, ref: Ref, axis: int) -> bool:
         """Whether it has the axis, along which it may be broadcast."""
         return ref.ndim >= -axis and ref.shape[axis] == self.shape[axis]
 
-    def _scratch(self, rows: int, threads: int) -> list[Array]:
+    def _scratch(self, rows: int, threads: int) -> Each:
         """For each thread so many rows of its own."""
         dtype = next(iter((self.groups[1] or self.groups[2]).values())).dtype
-        size = -(-max(1, rows * self.shape[-1]) // LINE) * LINE
-        return [*aligned((threads, size), dtype)]
+        return Each([*aligned((threads, -(-rows * self.shape[-1] // LINE) * LINE), dtype)])
 
 
 def _middle(ref: Ref, axis: int, long: int) -> Ref:
@@ -476,7 +476,7 @@ class ProductCall(Native):
     b: Ref
     out: Ref
     worth: float
-    pads: Sequence[Array]
+    pads: Each
     at: Binding
     width: int = product.WIDTH
 
@@ -492,7 +492,7 @@ class ProductCall(Native):
 
     def by(self, thread: int) -> ProductCall:
         """With the thread's memory for copies."""
-        return replace(self, pads=[self.pads[thread]])
+        return replace(self, pads=Each(self.pads.arrays[thread : thread + 1]))
 
     def axis(self, cut: Cut) -> int:
         """Where it is cut: by rows (axis −2) or columns."""
@@ -508,7 +508,7 @@ class ProductCall(Native):
         shared = self.shared(cut)
         axis = self.axis(cut) if shared else -2
         n = self.out.shape[axis]
-        arguments = product.arguments(self.a, self.b, self.out, Each(self.pads), self.width)
+        arguments = product.arguments(self.a, self.b, self.out, self.pads, self.width)
         touched = self.whole
         if shared:
             cut_ref = self.a if axis == -2 else self.b
@@ -533,7 +533,7 @@ class BatchCall(Native):
     b: Ref
     out: Ref
     worth: float
-    pads: Sequence[Array]
+    pads: Each
     at: Binding
     width: int = product.WIDTH
 
@@ -549,7 +549,7 @@ class BatchCall(Native):
 
     def by(self, thread: int) -> BatchCall:
         """With the thread's memory for copies."""
-        return replace(self, pads=[self.pads[thread]])
+        return replace(self, pads=Each(self.pads.arrays[thread : thread + 1]))
 
     def able(self, cut: Cut) -> bool:
         """Product by product."""
@@ -560,7 +560,7 @@ class BatchCall(Native):
         shared = self.shared(cut)
         first = (0,) * (self.out.ndim - 2)
         a, b, out = (x.matrix(first) for x in (self.a, self.b, self.out))
-        arguments = product.arguments(a, b, out, Each(self.pads), self.width)
+        arguments = product.arguments(a, b, out, self.pads, self.width)
         arguments += [Start(), Length(), self.out.shape[-3]]
         for x in (self.out, self.a, self.b):
             lead = [*zip(x.shape[:-2], x.strides[:-2], strict=True)]

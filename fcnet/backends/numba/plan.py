@@ -47,11 +47,8 @@ class ThreadPlan:
             {self.order[at]: i for i, at in enumerate(sorted(at for kind, at in told if kind == whom), start=1)}
             for whom in (FIRST, OTHERS)
         ]
-        self.tables = []
-        for kind in (FIRST, OTHERS):
-            rows = self._rows(kind, shared, waits, tells)
-            for thread in [0] if kind == FIRST else range(1, cut.threads):
-                self.tables.append(self._table(rows, thread))
+        first, others = (self._rows(kind, shared, waits, tells) for kind in (FIRST, OTHERS))
+        self.tables = [*self._tables(first, range(1)), *self._tables(others, range(1, cut.threads))]
 
     def recut(self, edges: tuple[int, ...]) -> None:
         """Share out the same calls by other edges: nobody waits for anybody else, only blocks change."""
@@ -84,14 +81,17 @@ class ThreadPlan:
                 rows.append((TELL, 0, 0, 0))
         return [*rows, (STOP, 0, 0, 0)] if counting else rows
 
-    def _table(self, rows: Sequence[tuple[int, int, int, int]], thread: int) -> Array:
+    def _tables(self, rows: Sequence[tuple[int, int, int, int]], threads: range) -> list[Array]:
+        """The same for each of the threads, with its own blocks."""
         table = np.array(rows, np.int64).reshape(-1, 4)
         calls = table[:, 0] > STOP
-        places = np.array([address(block) for block in self.blocks])
-        steps = np.array([block.strides[0] if len(block) > 1 else 0 for block in self.blocks])
-        numbers = table[calls, 1]
-        table[calls, 1] = places[numbers] + thread * steps[numbers]
-        return table
+        called = [self.blocks[number] for number in table[calls, 1].tolist()]
+        places = np.array([address(block) for block in called], np.int64)
+        steps = np.array([block.strides[0] if len(block) > 1 else 0 for block in called], np.int64)
+        tables = [table.copy() for _ in threads]
+        for thread, own in zip(threads, tables, strict=True):
+            own[calls, 1] = places + thread * steps
+        return tables
 
 
 def clashes(touched: Sequence[Sequence[Access]], fences: Sequence[bool]) -> Clashes:
@@ -99,13 +99,15 @@ def clashes(touched: Sequence[Sequence[Access]], fences: Sequence[bool]) -> Clas
     found: list[dict[int, int]] = [{} for _ in touched]
     by_buffer: dict[str, list[tuple[int, Access]]] = defaultdict(list)
     for number, accesses in enumerate(touched):
-        for access in dict.fromkeys(accesses):
-            for other, earlier in by_buffer[access.ref.buffer.name]:
+        # what a call both reads and writes counts as written
+        for access in {access.where: access for access in sorted(accesses, key=lambda each: each.written)}.values():
+            before = by_buffer[access.ref.buffer.name]
+            for other, earlier in before:
                 if (access.written or earlier.written) and found[number].get(other, 0) < CROSS:
                     how = access.against(earlier)
                     if how:
                         found[number][other] = found[other][number] = max(how, found[number].get(other, 0))
-            by_buffer[access.ref.buffer.name].append((number, access))
+            before.append((number, access))
     for number, fence in enumerate(fences):
         for other in range(len(touched)) if fence else []:
             found[number][other] = found[other][number] = CROSS

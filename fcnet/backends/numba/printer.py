@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import field
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fcnet.backends.ops import Array
+from fcnet.backends.ops import Ref
 from fcnet.formulas import Formula
 from fcnet.formulas.expression import COMPARISONS, REDUCTIONS, Expr, is_const
 from fcnet.records import dataclass
@@ -44,9 +45,36 @@ from fcnet.backends.numba.pointers import f4, f8, i8, u2, wide
 '''
 
 
-Group = Mapping[str, Array]
-Groups = tuple[Group, Group, Group]
-"""What a formula is over: arrays, outs and sums over rows."""
+class Strided(NamedTuple):
+    """What a kernel is printed by of an array: its shape, its steps in elements, and its place: in which piece of
+    memory, from which element to which, both counted from the first that the formula's arrays have there."""
+
+    shape: tuple[int, ...]
+    steps: tuple[int, ...]
+    dtype: np.dtype[Any]
+    place: tuple[int, int, int]
+
+    @property
+    def size(self) -> int:
+        """The number of its elements."""
+        return math.prod(self.shape)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether its elements lie one after another."""
+        along = [(n, step) for n, step in zip(self.shape, self.steps, strict=True) if n > 1]
+        sizes = [n for n, _ in along]
+        return all(step == math.prod(sizes[i + 1 :]) for i, (_, step) in enumerate(along))
+
+    def meets(self, other: Strided) -> bool:
+        """Whether both may have an element in common."""
+        (memory, start, stop), (also, low, high) = self.place, other.place
+        return memory == also and start < high and low < stop
+
+
+Named = tuple[tuple[str, Strided], ...]
+Groups = tuple[Named, Named, Named]
+"""What a formula is over, by name: arrays, outs and sums over rows."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +88,13 @@ class Operand:
     steps: tuple[int, ...]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Printed:
     """Source text of a kernel, and the arguments for these arrays: numbers first, then addresses."""
 
     text: str
-    sizes: list[int] = field(default_factory=list)
-    arrays: list[Array] = field(default_factory=list)
-    places: list[tuple[int, str]] = field(default_factory=list)  # of the arrays: their group, and what they are in it
+    sizes: tuple[int, ...]
+    places: tuple[tuple[int, str], ...]  # of the arrays: their group, and what they are in it
     flat: bool = False  # whether all of an array is one row
     lead: int = 1  # axes in front of rows
     rows: int = 0  # of scratch
@@ -75,31 +102,48 @@ class Printed:
 
 def print_kernel(
     formula: Formula,
-    arrays: Mapping[str, Array],
-    outs: Mapping[str, Array],
-    sums: Mapping[str, Array],
+    arrays: Mapping[str, Ref],
+    outs: Mapping[str, Ref],
+    sums: Mapping[str, Ref],
     finite: bool = False,
 ) -> Printed | None:
     """The kernel, or None for arrays that it cannot walk (a step along the units other than 0 or 1).
 
-    `finite`: no divisor is 0 or infinite in a result that counts, so that divisions may be estimated.
+    `finite`: no divisor is 0 or infinite in a result that counts, so that divisions may be estimated. It is printed
+    once for all arrays of these forms: for layers of equal widths, members of a pack and teams of any size.
     """
-    return _KernelPrinter(formula, arrays, outs, sums, finite).printed
+    first: dict[str, tuple[int, int]] = {}  # of each buffer: its number, and the first element
+    groups = tuple(
+        tuple((name, _strided(x, *first.setdefault(x.buffer.name, (len(first), x.start)))) for name, x in group.items())
+        for group in (arrays, outs, sums)
+    )
+    return _printed(tuple(formula.results.items()), groups, finite)
+
+
+def _strided(x: Ref, memory: int, first: int) -> Strided:
+    low, high = x.span
+    return Strided(x.shape, x.strides, x.dtype, (memory, low - first, high - first))
+
+
+@lru_cache(4096)
+def _printed(results: tuple[tuple[str, Expr], ...], groups: Groups, finite: bool) -> Printed | None:
+    arrays, outs, sums = map(dict, groups)
+    return _KernelPrinter(Formula(dict(results)), arrays, outs, sums, finite).printed
 
 
 class _KernelPrinter:
     def __init__(
         self,
         formula: Formula,
-        arrays: Mapping[str, Array],
-        outs: Mapping[str, Array],
-        sums: Mapping[str, Array],
+        arrays: Mapping[str, Strided],
+        outs: Mapping[str, Strided],
+        sums: Mapping[str, Strided],
         finite: bool,
     ) -> None:
         self.formula, self.sums, self.finite = formula, sums, finite
         self.kind = POINTERS[next(iter((outs or sums).values())).dtype]
-        used = formula.symbols()
-        self.named = {f"in_{name}": arrays[name] for name in used}
+        self.order = list(formula.nodes())
+        self.named = {f"in_{node.value}": arrays[str(node.value)] for node in self.order if node.op == "sym"}
         self.named |= {f"out_{name}": array for name, array in outs.items()}
         shape = np.broadcast_shapes(*(a.shape for a in self.named.values()))
         while len(shape) < 3:
@@ -108,15 +152,15 @@ class _KernelPrinter:
         self.operands: dict[str, Operand] = {}
         self.variables: dict[str, str] = {}  # operand -> the pointer variable; one for the same memory
         self.printed: Printed | None = None
-        reduces = any(node.op in REDUCTIONS for node in formula.nodes())
+        reduces = any(node.op in REDUCTIONS for node in self.order)
         if not self._walk(shape, flat=not reduces and not sums):
             return
         self.printed = self._print()
 
     def _walk(self, shape: tuple[int, ...], flat: bool) -> bool:
         """Find every array's steps; False where they are none that the loops can make."""
-        full = int(np.prod(shape))
-        contiguous = all(a.size == 1 or (a.size == full and a.flags.c_contiguous) for a in self.named.values())
+        full = math.prod(shape)
+        contiguous = all(a.size == 1 or (a.size == full and a.in_order) for a in self.named.values())
         self.flat = flat and contiguous
         steps: dict[str, tuple[int, ...]]
         if self.flat:
@@ -125,24 +169,23 @@ class _KernelPrinter:
             steps = {name: s if self.named[name].size == full else (0, 0, 0) for name, s in steps.items()}
         else:
             moves = {name: _moves(a, shape) for name, a in self.named.items()}
-            moves |= {f"sum_{name}": _moves(total[..., None, :], shape) for name, total in self.sums.items()}
+            moves |= {f"sum_{name}": _moves(total, shape, rows=False) for name, total in self.sums.items()}
             self.shape, steps = _merged(shape, moves)
         self.totals = {name: steps.pop(f"sum_{name}") for name in self.sums}
         if any(s[-1] not in (0, 1) for s in steps.values()):
             return False
-        seen: dict[tuple[int, tuple[int, ...]], str] = {}
+        seen: dict[tuple[int, int, tuple[int, ...]], str] = {}
         for name, a in self.named.items():
             if a.dtype not in POINTERS:
                 return False
             self.operands[name] = Operand(POINTERS[a.dtype], steps[name])
-            place = (int(a.ctypes.data), steps[name])
+            place = (*a.place[:2], steps[name])
             self.variables[name] = seen.setdefault(place, f"p{len(seen)}")
         return True
 
     def _print(self) -> Printed:
-        order = list(self.formula.nodes())
-        self._levels(order)
-        self._phases(order)
+        self._levels(self.order)
+        self._phases(self.order)
         n = self.shape[-1]
         self.few = self.last > 0 and 1 < n <= FEW
         self.units = [str(unit) for unit in range(n)] if self.few else ["j"]
@@ -168,10 +211,9 @@ class _KernelPrinter:
         along = [*(self.operands[first[p]].steps for p in pointers), *(self.totals[name] for name in sums)]
         sizes = [*self.shape, *(moves[m] for m in lead for moves in along)]
         sizes += [moves[-2] for moves in along[: len(pointers)]]
-        arrays = [self.named[first[p]] for p in pointers] + [self.sums[name] for name in sums]
         places = [(int(group == "out"), name) for group, _, name in (first[p].partition("_") for p in pointers)]
         places += [(2, name) for name in sums]
-        return Printed("\n".join(lines), sizes, arrays, places, self.flat, len(lead), len(stored))
+        return Printed("\n".join(lines), tuple(sizes), tuple(places), self.flat, len(lead), len(stored))
 
     def _levels(self, order: list[Expr]) -> None:
         """Whether a node has one value a row ("row") or one a unit ("full"); numbers and 0-d symbols count as row."""
@@ -204,11 +246,7 @@ class _KernelPrinter:
         self.written: dict[str, int] = {}
         for name, node in self.formula.results.items():
             out = self.named.get(f"out_{name}")
-            memory = {
-                p
-                for other, p in self.variables.items()
-                if out is not None and np.may_share_memory(self.named[other], out)
-            }
+            memory = {p for other, p in self.variables.items() if out is not None and self.named[other].meets(out)}
             self.written[name] = max([self.phase[id(node)], *(reads.get(p, 0) for p in memory)])
         waiting: dict[int, Expr] = {}
         for node in order:
@@ -224,9 +262,8 @@ class _KernelPrinter:
             waiting[id(node)] = node
 
     def _body(self, pointers: list[str], sums: list[str]) -> list[str]:
-        order = list(self.formula.nodes())
         lines = []
-        scalars = [n for n in order if n.op == "sym" and not any(self.operands[f"in_{n.value}"].steps)]
+        scalars = [n for n in self.order if n.op == "sym" and not any(self.operands[f"in_{n.value}"].steps)]
         self.text: dict[int, str] = {}
         for node in scalars:
             name = self._name(node)
@@ -248,7 +285,7 @@ class _KernelPrinter:
         moves = {p: self.operands[self.first[p]].steps[-2] if self.few else f"b_{p}" for p in pointers}
         row = [f"{p}b = {p}_ + b * {moves[p]}" for p in pointers]
         for phase in range(self.last + 1):
-            row += self._phase_lines(order, phase, sums)
+            row += self._phase_lines(self.order, phase, sums)
         inner += ["    " + line for line in row]
         for m in reversed(lead):
             inner = [f"for m{m} in range(M{m}):", *("    " + line for line in inner)]
@@ -414,10 +451,11 @@ class _KernelPrinter:
         return self._names.setdefault(id(node), f"v{len(self._names)}")
 
 
-def _moves(a: Array, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The steps of an array along axes of this shape, in elements; 0 where it is the same along one."""
-    wide = np.broadcast_to(a, shape)
-    return tuple(0 if n == 1 else step // a.itemsize for n, step in zip(shape, wide.strides, strict=True))
+def _moves(a: Strided, shape: tuple[int, ...], rows: bool = True) -> tuple[int, ...]:
+    """The steps of an array, which may have no `rows`, along axes of this shape; 0 where it is the same along one."""
+    steps = [step if n > 1 else 0 for n, step in zip(a.shape, a.steps, strict=True)]
+    steps = steps if rows else [*steps[:-1], 0, *steps[-1:]]
+    return (*[0] * (len(shape) - len(steps)), *steps)
 
 
 def _merged(

@@ -125,5 +125,7 @@ def time(natives: Sequence[Native], cut: Cut, least: Least) -> float:
 def settled(natives: Sequence[Native], cut: Cut) -> list[Native]:
     """The calls that threads with that cut make: sums apart from what is cut by rows, and a matrix updated by those who
     have made its gradient."""
+    products = [each for each in natives if isinstance(each, ProductCall) and each.shared(cut)]
+    rows = {(each.out.buffer.name, each.out.start): each.out.shape[1] for each in products if each.axis(cut) == -2}
     made = [each for native in natives for each in native.apart(cut)]
-    return [each.rows_of(made, cut) if isinstance(each, FormulaCall) and each.update else each for each in made]
+    return [each.rows_of(rows) if isinstance(each, FormulaCall) and each.update else each for each in made]
