@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -193,10 +194,10 @@ def test_a_pack_goes_on_bit_for_bit() -> None:
     straight = begun(setups, range(8))
     _, last = trained(straight, setups[0])
 
-    for stop in (1, 4, 9, 17, 23, 31):
-        first = begun(setups, range(8))
-        events = train(first, setups[0].source(), replace(LONG, pause_every=2), validation(first, setups[0]))
-        for _ in range(stop):
+    first = begun(setups, range(8))
+    events = train(first, setups[0].source(), replace(LONG, pause_every=2), validation(first, setups[0]))
+    for before, stop in itertools.pairwise((0, 1, 4, 9, 17, 23, 31)):
+        for _ in range(before, stop):
             next(events)
         numbers, arrays = first.state.numbers(), {n: a.copy() for n, a in first.state.arrays().items()}
 
@@ -326,11 +327,12 @@ def test_a_pack_of_a_config_resumes(more: str) -> None:
     straight = under_way(rates(more), more)
     whole = sum(1 for _ in straight.train(JUDGED))
 
-    for stop in range(3, whole, 7 if more == "adamw" else 17):
-        first, second = under_way(rates(more), more), under_way(rates(more), more)
-        events = first.train(JUDGED)
-        for _ in range(stop):
+    first = under_way(rates(more), more)
+    events = first.train(JUDGED)
+    for before, stop in itertools.pairwise((0, *range(3, whole, 7 if more == "adamw" else 17))):
+        for _ in range(before, stop):
             next(events)
+        second = under_way(rates(more), more)
         kept = {name: array.copy() for name, array in arrays_of(first).items()}
         numbers = json.loads(json.dumps(first.state.numbers()))
         second.take_up([second.numbers.index(number) for number in numbers["who"]])

@@ -146,10 +146,10 @@ def test_m20_m21_m22_every_optimizer_and_schedule_resumes_bit_for_bit(rule: str,
     straight = setup.program()
     expected = epochs(run(straight, setup.source(), plan))
 
-    for stop in (1, 4, 5, 6, 9):
-        first = setup.program()
-        events = train(first, setup.source(), plan, None)
-        seen = [next(events) for _ in range(stop)]
+    first = setup.program()
+    events, seen = train(first, setup.source(), plan, None), []
+    for before, stop in itertools.pairwise((0, 1, 4, 5, 6, 9)):
+        seen += [next(events) for _ in range(before, stop)]
         second = setup.program()
         second.state.take(first.state)
         later = run(second, setup.source(), plan)
