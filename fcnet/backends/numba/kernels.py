@@ -6,13 +6,16 @@ by their names, and compiled code has them in their order in a block of int64.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit
+from numba.core import config
 
 from fcnet.backends.numba import store
 from fcnet.backends.numba.pointers import i8, wide_product
@@ -32,29 +35,50 @@ TEXT = '''"""A kernel printed by fcnet."""
 
 from numba import cfunc, types
 
-from {module} import {name}
+from {module} import {names}
 from fcnet.backends.numba.pointers import f4, f8, i4, i8, u2, u8
 
 
-@cfunc(types.void(types.int64), cache=True)
-def kernel(block):
-    q = i8(block)
-    {name}({arguments})
+@cfunc(types.void(types.int64), cache=True, **{options})
+def kernel(at):
+    q = i8(at)
+{lines}
 '''
 
 
 @cache
 def place(body: Any, dtype: np.dtype[Any], *literals: int) -> int:
     """The address of the kernel for a precision, compiled when it is first asked for; the last of its arguments may be
-    numbers that are compiled in."""
+    numbers that are compiled in.
+
+    Its lines are those of the body: a function that it called would be optimised and made twice, and apart.
+    """
     kinds = {"F": POINTERS[dtype] + "({})", "N": "{}"}
     wanted = [*inspect.signature(body.py_func).parameters.values()]
+    names = [each.name for each in wanted]
     wanted = wanted[: len(wanted) - len(literals)]
     casts = [kinds.get(each.annotation, f"{each.annotation.lower()}({{}})") for each in wanted]
-    given = [cast.format(f"q[{i}]") for i, cast in enumerate(casts)]
-    about = {"module": body.py_func.__module__, "name": body.py_func.__name__}
-    text = TEXT.format(**about, arguments=", ".join([*given, *map(str, literals)]))
-    return int(store.load(text).kernel.address)
+    given = [*(cast.format(f"q[{i}]") for i, cast in enumerate(casts)), *map(str, literals)]
+    function: Any = ast.parse(inspect.getsource(body.py_func)).body[0]
+    lines = [f"{name} = {value}" for name, value in zip(names, given, strict=True)]
+    lines += ast.unparse(function.body[1:]).splitlines()  # without what it says of itself
+    used = [name for name in body.py_func.__code__.co_names if name in body.py_func.__globals__]
+    about = {"module": body.py_func.__module__, "names": ", ".join(used or ["njit"]), "options": body.targetoptions}
+    text = TEXT.format(**about, lines="\n".join(f"    {line}" for line in lines))
+    with _less(bool(literals)):
+        return int(store.load(text).kernel.address)
+
+
+@contextlib.contextmanager
+def _less(wanted: bool) -> Iterator[None]:
+    """Inside, LLVM optimises less, if that is wanted: of loops that go by vectors and are unrolled as they stand it
+    makes nothing better, in twice the time."""
+    before = config.OPT
+    config.OPT = type(before)(min(before, 1)) if wanted else before
+    try:
+        yield
+    finally:
+        config.OPT = before
 
 
 def ordered(body: Any, given: Mapping[str, Any]) -> Sequence[Any]:
@@ -66,7 +90,7 @@ def ordered(body: Any, given: Mapping[str, Any]) -> Sequence[Any]:
 
 # Pointers have their types, so that each body serves both precisions. Without error_model="numpy" a division might
 # raise, and no loop around it would be vectorised.
-_loop = njit(error_model="numpy")
+_loop = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @_loop

@@ -14,7 +14,7 @@ import numpy as np
 
 from fcnet.backends.base import Binding, aligned
 from fcnet.backends.numba import dots, kernels, product, store
-from fcnet.backends.numba.pointers import address, replay
+from fcnet.backends.numba.pointers import address, block, replay
 from fcnet.backends.numba.printer import Printed, print_kernel
 from fcnet.backends.ops import Array, Ref
 from fcnet.formulas import Formula, Sym
@@ -560,15 +560,21 @@ class BatchCall(Native):
         shared = self.shared(cut)
         first = (0,) * (self.out.ndim - 2)
         a, b, out = (x.matrix(first) for x in (self.a, self.b, self.out))
-        arguments = product.arguments(a, b, out, self.pads, self.width)
+        blocks = [self._block(product.arguments(a, b, out, pad, self.width)) for pad in self.pads.arrays]
+        arguments: list[Argument] = [product.place(out.dtype, self.width), Each(blocks)]
         arguments += [Start(), Length(), self.out.shape[-3]]
         for x in (self.out, self.a, self.b):
             lead = [*zip(x.shape[:-2], x.strides[:-2], strict=True)]
-            steps = [step if n > 1 else 0 for n, step in lead]
-            arguments += ([0, 0] + steps)[-2:]
+            steps = [step * x.dtype.itemsize if n > 1 else 0 for n, step in lead]
+            arguments += [x, *([0, 0] + steps)[-2:]]
         touched = self.whole
-        place = product.place(self.out.dtype, self.width, product.many)
+        place = kernels.place(product.many, out.dtype)
         return Kernel(place, arguments, touched, self.at, self.many, 1, replace(cut, line=1) if shared else None)
+
+    def _block(self, arguments: Sequence[Ref | Array | int]) -> Array:
+        """Those of a product, of which the loop over all of them sets three."""
+        made: Array = block(*(self.at(x) if isinstance(x, Ref) else x for x in arguments))
+        return made
 
 
 def together(formula: Formula) -> bool:

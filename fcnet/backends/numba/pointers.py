@@ -37,16 +37,6 @@ u8 = _pointer(types.uint64)
 i4 = _pointer(types.int32)
 
 
-@intrinsic
-def moved(typingctx: Any, pointer: Any, elements: Any) -> Any:
-    """The pointer so many elements on."""
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.gep(args[0], [args[1]])
-
-    return pointer(pointer, types.int64), code
-
-
 def _bits(source: Any, target: Any) -> Any:
     @intrinsic
     def cast(typingctx: Any, value: Any) -> Any:

@@ -81,7 +81,7 @@ Groups = tuple[Named, Named, Named]
 class Operand:
     """An array as the kernel sees it: its type and its step in elements along members, features, rows and units.
 
-    Members and features that lie side by side in all arrays are one axis.
+    Members and features that lie side by side in all arrays are one axis; where there is one of each, there is none.
     """
 
     kind: str
@@ -96,7 +96,7 @@ class Printed:
     sizes: tuple[int, ...]
     places: tuple[tuple[int, str], ...]  # of the arrays: their group, and what they are in it
     flat: bool = False  # whether all of an array is one row
-    lead: int = 1  # axes in front of rows
+    lead: int = 0  # axes in front of rows; one less without rows
     rows: int = 0  # of scratch
 
 
@@ -164,9 +164,8 @@ class _KernelPrinter:
         self.flat = flat and contiguous
         steps: dict[str, tuple[int, ...]]
         if self.flat:
-            self.shape = (1, 1, full)
-            steps = {name: (0, 0, int(a.size > 1 or full == 1)) for name, a in self.named.items()}
-            steps = {name: s if self.named[name].size == full else (0, 0, 0) for name, s in steps.items()}
+            self.shape = (full,)
+            steps = {name: (int(a.size == full),) for name, a in self.named.items()}
         else:
             moves = {name: _moves(a, shape) for name, a in self.named.items()}
             moves |= {f"sum_{name}": _moves(total, shape, rows=False) for name, total in self.sums.items()}
@@ -197,23 +196,23 @@ class _KernelPrinter:
         kinds = [self.operands[first[p]].kind for p in pointers]
         names = [*pointers, *(f"sum{i}" for i in range(len(sums)))]
         kinds += [self.kind] * len(sums)
-        lead = range(len(self.shape) - 2)
-        steps = [f"m{m}_{name}" for m in lead for name in names] + [f"b_{p}" for p in pointers]
-        arguments = [*(f"M{m}" for m in lead), "B", "n", *steps, *names, "row"]
+        lead, rows = range(len(self.shape) - 2), [] if self.flat else ["B"]
+        steps = [f"m{m}_{name}" for m in lead for name in names] + [f"b_{p}" for p in pointers if rows]
+        arguments = [*(f"M{m}" for m in lead), *rows, "n", *steps, *names, *(["row"] if stored else [])]
         body = [*(["wide()"] if self.flat or self.few or n >= WIDE else []), *self._body(pointers, sums)]
         count = len(self.shape) + len(steps)
         values = [f"q[{i}]" for i in range(count)]
         values += [f"{kind}(q[{count + i}])" for i, kind in enumerate(kinds)]
-        values += [f"{self.kind}(q[{count + len(kinds)}])"]
+        values += [f"{self.kind}(q[{count + len(kinds)}])"] if stored else []
         unpacked = [f"{name} = {value}" for name, value in zip(arguments, values, strict=True)]
         lines = [HEADER, "", f"@cfunc(types.void(types.int64), cache=True, {OPTIONS})", "def kernel(block):"]
         lines += ["    " + line for line in ["q = i8(block)", *unpacked, *body]] + [""]
         along = [*(self.operands[first[p]].steps for p in pointers), *(self.totals[name] for name in sums)]
         sizes = [*self.shape, *(moves[m] for m in lead for moves in along)]
-        sizes += [moves[-2] for moves in along[: len(pointers)]]
+        sizes += [moves[-2] for moves in along[: len(pointers)] if rows]
         places = [(int(group == "out"), name) for group, _, name in (first[p].partition("_") for p in pointers)]
         places += [(2, name) for name in sums]
-        return Printed("\n".join(lines), tuple(sizes), tuple(places), self.flat, len(lead), len(stored))
+        return Printed("\n".join(lines), tuple(sizes), tuple(places), self.flat, len(lead) - self.flat, len(stored))
 
     def _levels(self, order: list[Expr]) -> None:
         """Whether a node has one value a row ("row") or one a unit ("full"); numbers and 0-d symbols count as row."""
@@ -272,21 +271,23 @@ class _KernelPrinter:
         lead = range(len(self.shape) - 2)
 
         def start(name: str) -> str:
-            return f"{name}_ = " + " + ".join(f"m{m} * m{m}_{name}" for m in lead)
+            return " + ".join(f"m{m} * m{m}_{name}" for m in lead)
 
-        inner = [start(p) for p in pointers]
+        inner = [f"{p}_ = {start(p)}" for p in pointers if lead]
         for i, _ in enumerate(sums):
             inner += [
-                start(f"sum{i}"),
+                f"sum{i}_ = {start(f'sum{i}') or 0}",
                 "for j in range(n):",
                 f"    sum{i}[sum{i}_ + j] = {TYPES[self.kind]}(0.0)",
             ]
-        inner.append("for b in range(B):")
-        moves = {p: self.operands[self.first[p]].steps[-2] if self.few else f"b_{p}" for p in pointers}
-        row = [f"{p}b = {p}_ + b * {moves[p]}" for p in pointers]
+        row: list[str] = []
+        if not self.flat:
+            inner.append("for b in range(B):")
+            moves = {p: self.operands[self.first[p]].steps[-2] if self.few else f"b_{p}" for p in pointers}
+            row = [f"{p}b = {f'{p}_ + ' if lead else ''}b * {moves[p]}" for p in pointers]
         for phase in range(self.last + 1):
             row += self._phase_lines(self.order, phase, sums)
-        inner += ["    " + line for line in row]
+        inner += row if self.flat else ["    " + line for line in row]
         for m in reversed(lead):
             inner = [f"for m{m} in range(M{m}):", *("    " + line for line in inner)]
         return [*lines, *inner]
@@ -335,7 +336,7 @@ class _KernelPrinter:
                 name = self._name(node) + (f"_{unit}" if self.few else "")
                 if node.op == "sym":
                     pointer = self.variables[f"in_{node.value}"]
-                    code = f"{pointer}[{pointer}b + {unit}]"
+                    code = f"{pointer}[{self._place(pointer, unit)}]"
                 elif self.phase[id(node)] < phase:
                     code = scratch(node)
                 else:
@@ -355,7 +356,7 @@ class _KernelPrinter:
         writes: list[str] = []
         for name, node in self.formula.results.items():
             if self.written[name] == phase and self._full(name):
-                writes += self._write(name, value(node), f" + {unit}", sums)
+                writes += self._write(name, value(node), unit, sums)
         return loop + writes
 
     def _row_writes(self, phase: int, sums: list[str]) -> list[str]:
@@ -371,11 +372,17 @@ class _KernelPrinter:
         lines = []
         if f"out_{name}" in self.variables:
             pointer = self.variables[f"out_{name}"]
-            lines.append(f"{pointer}[{pointer}b{unit}] = {value}")
+            lines.append(f"{pointer}[{self._place(pointer, unit)}] = {value}")
         if name in sums:
             i = sums.index(name)
-            lines.append(f"sum{i}[sum{i}_{unit}] += {value}")
+            lines.append(f"sum{i}[sum{i}_{f' + {unit}' if unit else ''}] += {value}")
         return lines
+
+    def _place(self, pointer: str, unit: str) -> str:
+        """Where a unit is, or the row's only one."""
+        if self.flat:
+            return unit or "0"
+        return f"{pointer}b + {unit}" if unit else f"{pointer}b"
 
     def _full(self, name: str) -> bool:
         """Whether a result has a value for each unit; one that is only summed has."""
@@ -389,7 +396,7 @@ class _KernelPrinter:
         self.text[id(node)] = name
         if node.op == "sym":
             pointer = self.variables[f"in_{node.value}"]
-            return [f"{name} = {pointer}[{pointer}b]"]
+            return [f"{name} = {pointer}[{self._place(pointer, '')}]"]
         if node.op == "width":
             return [f"{name} = {TYPES[self.kind]}(n)"]
         if node.op in REDUCTIONS:  # of one value: itself, or n times it
@@ -462,7 +469,7 @@ def _merged(
     shape: tuple[int, ...], moves: Mapping[str, tuple[int, ...]]
 ) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
     """Shape and steps with as few axes in front of rows as do: without those of length 1, and with neighbours that lie
-    side by side in every array as one; but there is one at least."""
+    side by side in every array as one."""
     kept: list[int] = [axis for axis, n in enumerate(shape[:-2]) if n > 1][:1]
     sizes = [shape[axis] for axis in kept]
     for axis in range(kept[0] + 1 if kept else len(shape), len(shape) - 2):
@@ -472,8 +479,8 @@ def _merged(
             kept[-1], sizes[-1] = axis, sizes[-1] * shape[axis]
         else:
             kept, sizes = [*kept, axis], [*sizes, shape[axis]]
-    lead = {name: tuple(steps[axis] for axis in kept) or (0,) for name, steps in moves.items()}
-    return (*(sizes or [1]), *shape[-2:]), {name: (*lead[name], *steps[-2:]) for name, steps in moves.items()}
+    lead = {name: tuple(steps[axis] for axis in kept) for name, steps in moves.items()}
+    return (*sizes, *shape[-2:]), {name: (*lead[name], *steps[-2:]) for name, steps in moves.items()}
 
 
 def _literal(value: float, kind: str) -> str:

@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 from fcnet.backends.numba import kernels
 from fcnet.backends.numba.denormals import X86
 from fcnet.backends.numba.kernels import F, N
-from fcnet.backends.numba.pointers import moved
+from fcnet.backends.numba.pointers import call, i8
 from fcnet.backends.ops import Ref
 
 _FEATURES = binding.get_host_cpu_features()
@@ -435,19 +435,15 @@ def product(
 
 @_loop
 def many(
-    c: F, c_row: N, a: F, a_row: N, a_column: N, b: F, b_row: N, b_column: N, rows: N, columns: N, inner: N,
-    pad: F, hold: N, row0: N, row1: N, row2: N, vectors: N, start: N, count: N, n: N,
-    c_0: N, c_1: N, a_0: N, a_1: N, b_0: N, b_1: N, lanes: N,
-) -> None:  # fmt: skip
-    """So many products from number `start` on, of two axes of them, n along the second; the steps of each matrix along
-    the axes end in _0 and _1."""
+    product: N, block: N, start: N, count: N, n: N, c: N, c_0: N, c_1: N, a: N, a_0: N, a_1: N, b: N, b_0: N, b_1: N
+) -> None:
+    """So many products from number `start` on, of two axes of them, n along the second, by the kernel whose address is
+    `product`, and its `block` of arguments; the bytes from a matrix to the next along the axes end in _0 and _1."""
+    given = i8(block)
     for number in range(start, start + count):
         i, j = number // n, number % n
-        product(
-            moved(c, i * c_0 + j * c_1), c_row, moved(a, i * a_0 + j * a_1), a_row, a_column,
-            moved(b, i * b_0 + j * b_1), b_row, b_column, rows, columns, inner, pad, hold, row0, row1, row2, vectors,
-            literally(lanes),
-        )  # fmt: skip
+        given[0], given[2], given[5] = c + i * c_0 + j * c_1, a + i * a_0 + j * a_1, b + i * b_0 + j * b_1
+        call(product, block)
 
 
 SIZES = {-2: 8, -1: 9}
@@ -461,6 +457,6 @@ def arguments(a: Ref, b: Ref, out: Ref, pad: Any, width: int = WIDTH) -> list[An
     return [out, out.strides[0], a, *a.strides, b, *b.strides, *sizes]
 
 
-def place(dtype: np.dtype[Any], width: int = WIDTH, body: Any = product) -> int:
-    """The address of the compiled product, or `many`, of that precision, for vectors of so many bytes."""
-    return kernels.place(body, dtype, width // dtype.itemsize)
+def place(dtype: np.dtype[Any], width: int = WIDTH) -> int:
+    """The address of the compiled product of that precision, for vectors of so many bytes."""
+    return kernels.place(product, dtype, width // dtype.itemsize)
