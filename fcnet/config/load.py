@@ -40,6 +40,13 @@ OF_STEPS: tuple[Path, ...] = (
     ("training", "clip_norm"),
 )
 """What a recipe may say that a solver of the whole objective has no use for."""
+OF_ALL: dict[str, tuple[str, ...]] = {
+    "lr": ("optimizer",),
+    "weight_decay": ("optimizer",),
+    "dropout": ("network", "dropout"),
+    "scale": ("network", "layers"),
+}
+"""What a recipe's nets may have of their own, and where the user says it of all of them."""
 HOW_CELLS_STAND: tuple[Path, ...] = tuple(
     ("data", key) for key in ("delimiter", "decimal", "thousands", "header", "skip")
 )
@@ -118,7 +125,7 @@ def _config(
         tree.root["name"] = name
     tree.root.setdefault("data", None)
     expand(tree)
-    _give_way(tree)
+    _give_way(tree, asked)
     config, found = validate(tree if needs_data else replace(tree, root=_with_table(tree.root)))
     tree.findings += found
     if config is None:
@@ -141,9 +148,9 @@ def _config(
     return replace(paths.resolved(config, tree, base), asked=asked)
 
 
-def _give_way(tree: Tree) -> None:
+def _give_way(tree: Tree, asked: Asked) -> None:
     """What a recipe says gives way where it does not go with what the user says: codes of categories where the layers
-    have no embedding, what is about steps where the optimizer is a solver."""
+    have no embedding, what is about steps where the optimizer is a solver, rates of each net's own to those of all."""
     coding, layers = ("preprocess", "categorical"), tree.get(("network", "layers"))
     names = [tree.get(("network", "layers", i, "name")) for i in range(len(layers) if isinstance(layers, list) else 0)]
     if tree.get((*coding, "name")) == "codes" and "embedding" not in names and not tree.written(coding):
@@ -151,6 +158,9 @@ def _give_way(tree: Tree) -> None:
     for path in OF_STEPS if tree.get(("optimizer", "name")) in [*SOLVERS] else ():
         if tree.has(path) and not tree.written(path):
             del tree.get(path[:-1])[path[-1]]
+    for key, path in OF_ALL.items():
+        if _asks(asked, *path) and tree.has(("members", key)) and not _asks(asked, "members", key):
+            del tree.root["members"][key]
 
 
 def _said(tree: Tree, overrides: Iterable[str], *path: str) -> Plain:
@@ -173,9 +183,10 @@ def _judged_by(tree: Tree, overrides: Iterable[str]) -> str | None:
 
 def asked_for(config: Config, *path: str) -> bool:
     """Whether the user has said something at a key or in it, in the file or on the command line."""
-    asked = config.asked
-    if asked is None:
-        return False
+    return config.asked is not None and _asks(config.asked, *path)
+
+
+def _asks(asked: Asked, *path: str) -> bool:
     key = ".".join(path)
     given = (text.partition("=")[0].strip() for text in asked.overrides)
     return Tree(dict(asked.root), asked.file).has(path) or any(f"{name}.".startswith(f"{key}.") for name in given)

@@ -359,3 +359,26 @@ def test_a_solver_of_ones_own_is_not_given_what_is_about_steps() -> None:
     assert own["network"]["layers"] == _read({"recipe": "realmlp"})["network"]["layers"]
     with pytest.raises(ConfigError, match=r"schedule: does not go with optimizer: lbfgs"):
         _read({"recipe": "realmlp"}, "optimizer=lbfgs", "schedule=cosine")
+
+
+@pytest.mark.parametrize(
+    ("given", "overrides", "lacking"),
+    [
+        ({}, (), []),
+        ({"optimizer": {"name": "adamw", "lr": 0.01}}, (), ["lr", "weight_decay"]),
+        ({}, ("optimizer=sgd",), ["lr", "weight_decay"]),
+        ({}, ("network.dropout=0.1",), ["dropout"]),
+        ({"network": {"layers": [8]}}, (), ["scale"]),
+        ({"optimizer": "sgd", "members": {"lr": {"low": 5e-4, "high": 1e-2}}}, (), ["weight_decay"]),
+    ],
+)
+def test_what_is_said_of_all_nets_is_drawn_for_none(
+    given: dict[str, object], overrides: tuple[str, ...], lacking: list[str]
+) -> None:
+    """Nets of recipe pack have rates of their own, but for those that the user gives for all of them."""
+    own = defaults("pack", None, Facts())["members"]
+
+    assert _read({"recipe": "pack", **given}, *overrides)["members"] == {
+        **_read({})["members"],
+        **{key: rates for key, rates in own.items() if key not in lacking},
+    }
