@@ -70,7 +70,7 @@ def fcnet_in(place: Path, *arguments: str, **environment: str) -> subprocess.Com
     return subprocess.run(
         [sys.executable, str(place / "always.py"), *arguments],
         cwd=place,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": path, "NUMBA_OPT": "0", **environment},
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": path, "NUMBA_OPT": "0", "HOME": str(place), **environment},
         capture_output=True,
         text=True,
         check=False,

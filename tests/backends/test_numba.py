@@ -314,6 +314,18 @@ def test_every_number_can_stand_in_a_kernel(kind: Any) -> None:
         np.testing.assert_array_equal(outs[f"{i}max"], np.maximum(a, kind(number)))
 
 
+@pytest.mark.parametrize("setting", ["NUMBA_OPT", "NUMBA_BOUNDSCHECK"])
+def test_kernels_of_other_settings_lie_apart(setting, monkeypatch):
+    """Numba would take machine code that was once compiled without optimisation for that of every later process."""
+    monkeypatch.delenv(setting, raising=False)
+    usual = store.name.__wrapped__()
+    monkeypatch.setenv(setting, "0")
+
+    assert store.name.__wrapped__() != usual
+    monkeypatch.delenv(setting)
+    assert store.name.__wrapped__() == usual
+
+
 def test_a_net_s_kernels_are_known_to_be_compiled_by_their_machine_code(monkeypatch, tmp_path):
     """A few kernels, as a trial of Numba leaves them, are no net's; looking makes nothing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -101,13 +101,26 @@ def _load(name: str, text: str) -> ModuleType:
 CALLED = "dots", "functions", "kernels", "pointers", "product"
 """What kernels call."""
 
+SETTINGS = (
+    "NUMBA_OPT",
+    "NUMBA_LOOP_VECTORIZE",
+    "NUMBA_SLP_VECTORIZE",
+    "NUMBA_ENABLE_AVX",
+    "NUMBA_BOUNDSCHECK",
+    "NUMBA_DEBUGINFO",
+    "NUMBA_DISABLE_INTEL_SVML",
+)
+"""Variables that make other machine code of the same text."""
+
 
 @cache
 def name() -> str:
-    """The folder's name: kernels have the functions that they call in them, and Numba does not see these change."""
+    """The folder's name: kernels have the functions that they call in them, and Numba sees neither these change nor
+    with which settings it compiles: what was compiled slow once would be taken ever after."""
     here = Path(__file__).parent
     called = b"".join((here / f"{module}.py").read_bytes() for module in CALLED)
-    return f"kernels-{fcnet.__version__}-{hashlib.sha256(called).hexdigest()[:8]}"
+    given = "".join(f"{each}={os.environ[each]}" for each in SETTINGS if each in os.environ)
+    return f"kernels-{fcnet.__version__}-{hashlib.sha256(called + given.encode()).hexdigest()[:8]}"
 
 
 def folder() -> Path:
