@@ -57,7 +57,7 @@ class Network:
             number += bool(own)
             self.numbers.append(number)
             path = str(number) if own else f"{number}.{layer.name}"
-            self.paths.append(path + "'" * self.paths.count(path))
+            self.paths.append(path + "'" * [each.rstrip("'") for each in self.paths].count(path))
             self.names.append({slot.key: slot.numbered(number).name for slot in own})
             slots += [slot.numbered(number) for slot in own]
             self.widths.append(n_out)

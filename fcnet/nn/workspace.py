@@ -27,8 +27,6 @@ class Batch:
     c: Ref | None
     w: Ref | None
     position: Ref
-    per_row: Ref
-    """1 / B, a number."""
 
     @classmethod
     def of(cls, rows: int, n_in: int, n_out: int, dtype: Any, *, n_cat: int = 0, weighted: bool = False) -> Batch:
@@ -39,7 +37,6 @@ class Batch:
             ref("c", (rows, n_cat), np.int32) if n_cat else None,
             ref("w", (rows, 1), dtype) if weighted else None,
             ref("position", 4, np.int64),
-            ref(f"per_row/{rows}", (), dtype),
         )
 
     @property

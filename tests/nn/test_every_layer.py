@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layer_cases import LEVELS, PLACES, WIDTH, chain, codes, sample
+from layer_cases import BEHIND, LEVELS, MEMBERS, PLACES, WHERE, WIDTH, chain, codes, dense, sample
 from nn_cases import ACTIVATION_CASES, LOSS_CASES, Objective, error, gradient_error, numbers, targets
 from tapes import EagerArrays
 
 from fcnet.backends.numpy import NumpyBackend
-from fcnet.nn.activations import PLAIN, Parametric, Tanh
+from fcnet.nn.activations import PLAIN, Identity, Parametric, Tanh
 from fcnet.nn.layers import LAYERS, go
+from fcnet.nn.layers.heads import Heads
 from fcnet.nn.layers.layer import fan
+from fcnet.nn.layers.mean import Mean
 from fcnet.nn.network import Network
 from fcnet.nn.rows import Rows
 from fcnet.nn.workspace import Batch, Workspace
@@ -42,6 +44,20 @@ def test_the_gradient_of_every_layer_under_every_loss(case: str, loss: str) -> N
     """Under each loss too, as one net and as an ensemble of two."""
     for members in ((), (2,)):
         assert error(lambda seed, m=members: objective(case, "prelu", loss, seed, m), False) < 1e-6, members
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in (*WHERE, *BEHIND)])
+def test_the_gradient_of_a_layer_on_both_sides_of_fan_out(name: str) -> None:
+    """A layer that stands twice, for the rows of the batch and for those of all members, counts its own each time."""
+
+    def build(seed: int) -> Objective:
+        x, y = numbers(seed, "x", ROWS, WIDTH), numbers(seed, "y", ROWS, 2)
+        twice, out = sample(name, Tanh()), Heads(2, Identity(), members=MEMBERS)
+        between = [dense(WIDTH, Tanh()), sample("fan_out", Tanh())]
+        layers = [dense(WIDTH, Tanh()), twice, *between, twice, dense(3, Tanh()), out]
+        return Objective([*layers, Mean(MEMBERS, LOSS_CASES["squared_error"])], LOSS_CASES["squared_error"], x, y)
+
+    assert error(build, True) < 1e-6
 
 
 @pytest.mark.parametrize("case", PLACES)

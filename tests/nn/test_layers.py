@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from layer_cases import SETTINGS
-from nn_cases import numbers
+from nn_cases import Objective, numbers
 from tapes import ArrayTape, EagerArrays
 
 from fcnet import random
@@ -259,6 +259,18 @@ def test_masks_depend_on_seed_epoch_step_and_path_alone() -> None:
     np.testing.assert_array_equal(Dropping(0.5).at(2, 30), here)
     masks = {(z == 0).tobytes() for z in [here, *others]}
     assert len(masks) == 5
+
+
+def test_each_of_several_dropouts_in_a_row_has_masks_of_its_own() -> None:
+    """However many stand one behind the other, each halves what the others have left."""
+    objective = Objective(
+        [*[Dropout(0.5)] * 4, Dense(1, Identity())], SquaredError(), np.ones((1000, 20)), np.ones((1000, 1))
+    )
+
+    objective.step.run()
+
+    left = [float((objective.step.fetch(ws["z_out"]) != 0).mean()) for ws in objective.recorded.spaces[:4]]
+    np.testing.assert_allclose(left, [0.5, 0.25, 0.125, 0.0625], atol=4 * 0.5 / np.sqrt(20_000))
 
 
 def test_dropout_is_for_training_alone() -> None:

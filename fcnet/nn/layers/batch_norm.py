@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from fcnet.backends.ops import Apply, Array, Fill, Ref, Tape
+from fcnet.backends.ops import Apply, Array, Fill, Ref, Tape, ref
 from fcnet.formulas import Formula, Sym, sqrt
 from fcnet.nn.layers.layer import Arrays, Complete, Equation, Key, Names, Refs, row
 from fcnet.nn.layout import Slot
@@ -55,8 +55,9 @@ class BatchNorm(Complete):
             formula = Formula({"z_out": Sym("γ") * unit + Sym("β")})
             k.add(Apply(formula, {"z": z, "mean": mean, "var": var, **γβ}, {"z_out": z_out}))
             return z_out
-        per_row = ws.batch.per_row
+        per_row = ref(f"per_row/{rows}", (), ws.dtype)  # of all members that fan_out has made
         k.add(Fill(1.0 / rows, per_row))
+        ws.keep("per_row", per_row)
         total, squares = ws.new("total", (units,)), ws.new("squares", (units,))
         k.add(Apply(Formula({"z": Sym("z")}), {"z": z}, {}, {"z": total}))
         centred = Sym("z") - n * Sym("total")
@@ -80,9 +81,9 @@ class BatchNorm(Complete):
         if not ws.needed:
             return None
         inner = Sym("δ") - n * Sym("dβ") - Sym("u") * (n * Sym("dγ"))
-        arrays = {"δ": δ, "u": u, "dβ": row(g["β"]), "dγ": row(g["γ"]), "γ": row(p["γ"]), "root": ws["root"]}
-        formula = Formula({"δ": Sym("γ") * inner / Sym("root")})
-        k.add(Apply(formula, {**arrays, "per_row": ws.batch.per_row}, {"δ": δ}))
+        arrays = {"δ": δ, "u": u, "dβ": row(g["β"]), "dγ": row(g["γ"]), "γ": row(p["γ"])}
+        arrays |= {name: ws[name] for name in ("root", "per_row")}
+        k.add(Apply(Formula({"δ": Sym("γ") * inner / Sym("root")}), arrays, {"δ": δ}))
         return δ
 
     def equations(self, n: Names) -> Iterator[Equation]:
