@@ -26,7 +26,7 @@ def test_equal_subtrees_are_one_object() -> None:
 
     assert left.args[0] is right.args[0]
     formula = Formula({"a": left, "b": right})
-    assert len(list(formula.nodes())) == 7
+    assert len(formula.nodes()) == 7
     assert formula.symbols() == ["x", "y"]
 
 
@@ -38,6 +38,15 @@ def test_nodes_come_after_what_they_need() -> None:
     for node in formula.nodes():
         assert all(arg in seen for arg in node.args)
         seen.append(node)
+
+
+def test_a_formula_may_be_as_deep_as_it_likes() -> None:
+    """A sum of five thousand terms, each on top of the one before, has its value."""
+    total = x
+    for i in range(5_000):
+        total = total + float(i)
+
+    assert evaluate(total, {"x": 1.0}) == 1 + sum(range(5_000))
 
 
 def test_whole_numbers_and_fractions_are_different_constants() -> None:

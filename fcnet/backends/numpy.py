@@ -312,7 +312,7 @@ class _UfuncPrinter:
         self.owner: dict[int, Array] = {}  # id of an array that a node was computed into -> the array
         self.free: list[Array] = []
         self.made = 0
-        order = list(formula.nodes())
+        order = formula.nodes()
         self.uses = _count_uses(order, formula)
         finals = _by_node(formula, outs)
         # An output that shares memory with a symbol may be written only when that symbol is read for the last time.
@@ -455,7 +455,7 @@ class _UfuncPrinter:
             self.free.append(self.values[key])
 
 
-def _count_uses(order: list[Expr], formula: Formula) -> dict[int, int]:
+def _count_uses(order: Sequence[Expr], formula: Formula) -> dict[int, int]:
     uses = {id(node): 0 for node in order}
     for node in order:
         for arg in node.args:

@@ -6,7 +6,8 @@ The result is a small tree. Equal subtrees are one object, so that a printer com
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 
 from fcnet.records import dataclass
 
@@ -73,19 +74,24 @@ class Expr:
             return str(self.value)
         return f"{self.op}({', '.join(map(repr, self.args))})"
 
-    def nodes(self) -> Iterator[Expr]:
+    def nodes(self) -> tuple[Expr, ...]:
         """Every distinct node below and including this one, operands before what uses them."""
-        seen: set[int] = set()
+        return _below(self)
 
-        def walk(node: Expr) -> Iterator[Expr]:
-            if id(node) in seen:
-                return
-            seen.add(id(node))
-            for arg in node.args:
-                yield from walk(arg)
-            yield node
 
-        return walk(self)
+@lru_cache(4096)
+def _below(*roots: Expr) -> tuple[Expr, ...]:
+    """Every distinct node of these expressions, operands before what uses them."""
+    done: dict[Expr, None] = {}
+    waiting = [*reversed(roots)]
+    while waiting:
+        node = waiting[-1]
+        missing = [arg for arg in reversed(node.args) if arg not in done]
+        if missing:
+            waiting += missing
+        else:
+            done[waiting.pop()] = None
+    return tuple(done)
 
 
 _interned: dict[tuple[object, ...], Expr] = {}
@@ -233,14 +239,9 @@ class Formula:
 
     results: Mapping[str, Expr]
 
-    def nodes(self) -> Iterator[Expr]:
+    def nodes(self) -> tuple[Expr, ...]:
         """Every distinct node of all results, operands first, in the order of the results."""
-        seen: set[int] = set()
-        for result in self.results.values():
-            for node in result.nodes():
-                if id(node) not in seen:
-                    seen.add(id(node))
-                    yield node
+        return _below(*self.results.values())
 
     def symbols(self) -> list[str]:
         """The names of the symbols that occur, in order of first use."""

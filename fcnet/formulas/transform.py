@@ -162,7 +162,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 def evaluate(expression: Expr, values: Mapping[str, Any]) -> Any:
     """The value of `expression`, plainly: the reference that printed code is tested against, and used for scalars."""
-    nodes = list(expression.nodes())
+    nodes = expression.nodes()
     if any(n.op == "erf" for n in nodes):
         return evaluate(expand_erf(Formula({"": expression}), single=False).results[""], values)
     known: dict[int, Any] = {}

@@ -255,7 +255,7 @@ class NumbaBackend(HostBackend):
             if all(x.ndim >= -axis and x.shape[axis] == shape[axis] for x in outs.values())
             if not (together(formula) if axis == -1 else sums and not outs)
         )
-        worth = math.prod(shape) * len(list(formula.nodes())) / self.least.operations if axes else 0.0
+        worth = math.prod(shape) * len(formula.nodes()) / self.least.operations if axes else 0.0
         return FormulaCall(formula, groups, shape, axes, worth, at, {})
 
     def _norm(self, g: Ref, out: Ref, at: Binding) -> list[Native]:
@@ -340,7 +340,7 @@ class NumbaBackend(HostBackend):
         at.watched += cells
         own = {name: self._copies(each, at) for name, each in op.scalars.items()}
         outs = {name: op.vectors[name] for name in op.formula.results} | {"watch": ref("watch", 1, first.dtype)}
-        worth = first.size * len(list(formula.nodes())) / self.least.operations
+        worth = first.size * len(formula.nodes()) / self.least.operations
         groups: Groups = {**op.vectors, **op.scalars}, outs, {}
         return FormulaCall(formula, groups, (first.size,), (-1,), worth, at, {**own, "watch": Each(cells)})
 

@@ -142,7 +142,7 @@ class _KernelPrinter:
     ) -> None:
         self.formula, self.sums, self.finite = formula, sums, finite
         self.kind = POINTERS[next(iter((outs or sums).values())).dtype]
-        self.order = list(formula.nodes())
+        self.order = formula.nodes()
         self.named = {f"in_{node.value}": arrays[str(node.value)] for node in self.order if node.op == "sym"}
         self.named |= {f"out_{name}": array for name, array in outs.items()}
         shape = np.broadcast_shapes(*(a.shape for a in self.named.values()))
@@ -183,8 +183,8 @@ class _KernelPrinter:
         return True
 
     def _print(self) -> Printed:
-        self._levels(self.order)
-        self._phases(self.order)
+        self._levels()
+        self._phases()
         n = self.shape[-1]
         self.few = self.last > 0 and 1 < n <= FEW
         self.units = [str(unit) for unit in range(n)] if self.few else ["j"]
@@ -214,10 +214,10 @@ class _KernelPrinter:
         places += [(2, name) for name in sums]
         return Printed("\n".join(lines), tuple(sizes), tuple(places), self.flat, len(lead) - self.flat, len(stored))
 
-    def _levels(self, order: list[Expr]) -> None:
+    def _levels(self) -> None:
         """Whether a node has one value a row ("row") or one a unit ("full"); numbers and 0-d symbols count as row."""
         self.level: dict[int, str] = {}
-        for node in order:
+        for node in self.order:
             if node.op == "sym":
                 full = self.operands[f"in_{node.value}"].steps[-1] == 1
             elif node.op in REDUCTIONS or node.op == "width":
@@ -226,16 +226,16 @@ class _KernelPrinter:
                 full = any(self.level[id(arg)] == "full" for arg in node.args)
             self.level[id(node)] = "full" if full else "row"
 
-    def _phases(self, order: list[Expr]) -> None:
+    def _phases(self) -> None:
         """After how many reductions a node can be computed, and which values wait in scratch rows."""
         self.phase: dict[int, int] = {}
-        for node in order:
+        for node in self.order:
             before = max((self.phase[id(arg)] for arg in node.args), default=0)
             more = node.op in REDUCTIONS and self.level[id(node.args[0])] == "full"
             self.phase[id(node)] = before + more
         self.last = max(self.phase.values())
         reads: dict[str, int] = {}  # pointer -> the last phase that loads it
-        for node in order:
+        for node in self.order:
             for arg in node.args:
                 if arg.op == "sym" and node.op != "width":
                     pointer = self.variables[f"in_{arg.value}"]
@@ -248,7 +248,7 @@ class _KernelPrinter:
             memory = {p for other, p in self.variables.items() if out is not None and self.named[other].meets(out)}
             self.written[name] = max([self.phase[id(node)], *(reads.get(p, 0) for p in memory)])
         waiting: dict[int, Expr] = {}
-        for node in order:
+        for node in self.order:
             for arg in node.args:
                 later = self.phase[id(node)] - (node.op in REDUCTIONS and self.level[id(arg)] == "full")
                 self._wait(arg, later, waiting)
@@ -286,21 +286,21 @@ class _KernelPrinter:
             moves = {p: self.operands[self.first[p]].steps[-2] if self.few else f"b_{p}" for p in pointers}
             row = [f"{p}b = {f'{p}_ + ' if lead else ''}b * {moves[p]}" for p in pointers]
         for phase in range(self.last + 1):
-            row += self._phase_lines(self.order, phase, sums)
+            row += self._phase_lines(phase, sums)
         inner += row if self.flat else ["    " + line for line in row]
         for m in reversed(lead):
             inner = [f"for m{m} in range(M{m}):", *("    " + line for line in inner)]
         return [*lines, *inner]
 
-    def _phase_lines(self, order: list[Expr], phase: int, sums: list[str]) -> list[str]:
+    def _phase_lines(self, phase: int, sums: list[str]) -> list[str]:
         lines: list[str] = []
         # values of the whole row that became known
-        for node in order:
+        for node in self.order:
             if self.level[id(node)] == "row" and self.phase[id(node)] == phase and id(node) not in self.text:
                 lines += self._row_value(node)
         reductions = [
             node
-            for node in order
+            for node in self.order
             if node.op in REDUCTIONS and self.level[id(node.args[0])] == "full" and self.phase[id(node)] == phase + 1
         ]
         for node in reductions:
