@@ -475,8 +475,9 @@ def compare(runs: Sequence[Path], output: Path | None = None) -> dict[str, Any]:
     for run in runs:
         net = Predictor.read(folder.resolve(run))
         scores = listing.summary_of(net.path.parent)
-        if "best_epoch" not in scores:
-            raise CheckpointError("the run is not complete: it has no metrics.json", file=str(run))
+        if not {"best_epoch", "epochs", "train"} <= scores.keys():
+            which = "its metrics.json is garbled" if folder.is_complete(net.path.parent) else "it has no metrics.json"
+            raise CheckpointError(f"the run is not complete: {which}", file=str(run))
         if scores.get("refit") and net.header.get("refit"):  # the figures are of the net before
             net = Predictor.read(net.path.with_name(folder.VALIDATED))
             refitted.append(f"{run}: what is compared is {folder.VALIDATED}, the net before it was trained once more")

@@ -27,6 +27,9 @@ SERIES = 6
 POINTS = 1500
 """So many dots are drawn at most."""
 
+MOST = 1e300
+"""No axis goes further: the distance of its ends is a number."""
+
 VERTICES = 400
 """So many points has a line at most: about one for each pixel."""
 
@@ -46,7 +49,8 @@ class Axis:
 
         `zero`: it begins at 0.
         """
-        found = np.asarray([v for v in values if math.isfinite(v)] or [0.0], dtype=np.float64)
+        sound = [v for v in values if math.isfinite(v)] or [0.0]
+        found = np.clip(np.asarray(sound, dtype=np.float64), -MOST, MOST)
         low, high = float(found.min()), float(found.max())
         if log is None:
             log = low > 0 and high > 30 * low

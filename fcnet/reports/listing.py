@@ -78,14 +78,14 @@ def rows_of(header: Mapping[str, Any], summary: Mapping[str, Any], part: str) ->
 
 
 def _scores(part: Any) -> dict[str, Any]:
-    """The loss and the metrics of a part, without what is no number."""
-    if not isinstance(part, Mapping):
-        return {}
-    scores = {name: each for name, each in part.items() if isinstance(each, Mapping)}
-    return {
-        name: {key: finite(each.get(key)) for key in ("value", "trivial", "low", "high")}
-        for name, each in scores.items()
-    }
+    """The metrics of a part, without what is no number; an interval has both ends or none."""
+    found = {}
+    for name, each in part.items() if isinstance(part, Mapping) else ():
+        if isinstance(each, Mapping):
+            value, trivial, low, high = (finite(each.get(key)) for key in ("value", "trivial", "low", "high"))
+            ends = {"low": low, "high": high} if None not in (low, high) else {"low": None, "high": None}
+            found[name] = {"value": value, "trivial": trivial, **ends}
+    return found
 
 
 def entry(run: Path) -> dict[str, Any] | None:
@@ -211,7 +211,7 @@ def lines(found: Sequence[Mapping[str, Any]], width: int | None, keys: Sequence[
     keys = [key for key in dict.fromkeys(keys) if key not in (*names, "run", "created", "best_epoch", "seconds")]
     rows = []
     for each in found:
-        at = f"{each['best_epoch']}/{each['epochs']}" if each["complete"] else f"{each['best_epoch']}, not complete"
+        at = f"{each['best_epoch']}" + (f"/{shown(each['epochs'])}" if each["complete"] else ", not complete")
         spent = "–" if each["seconds"] is None else duration(each["seconds"])
         values = [figures([each["scores"].get(name, {}).get("value")])[0] for name in names]
         when = escape(each["created"])[:16].replace("T", " ")

@@ -201,16 +201,18 @@ def _read(path: Path) -> bytes | None:
 
 
 def curves_of(run: Path) -> dict[str, Array]:
-    """The columns of metrics.csv as numbers, NaN where there is none; nothing where it is missing or garbled.
+    """The columns of metrics.csv as numbers, NaN where there is none; nothing where no row of it says its epoch.
 
     Of folds, which begin anew, epochs are counted on.
     """
-    rows = list(csv.reader(io.StringIO((_read(run / logs.NAME) or b"").decode("utf-8", "replace"))))
-    if len(rows) < 2:
+    try:
+        head, *rows = csv.reader(io.StringIO((_read(run / logs.NAME) or b"").decode("utf-8", "replace")))
+    except (csv.Error, ValueError):  # the latter: it is empty
         return {}
-    whole = [row for row in rows[1:] if len(row) == len(rows[0])]
-    found = {name: np.array([_number(row[i]) for row in whole]) for i, name in enumerate(rows[0])}
-    return found | ({"epoch": np.arange(1.0, len(whole) + 1)} if "fold" in found else {})
+    found = [dict(zip(head, map(_number, row), strict=True)) for row in rows if len(row) == len(head)]
+    whole = [row for row in found if 0 < row.get("epoch", 0) < 1e9]
+    curves = {name: np.array([row[name] for row in whole]) for name in head if whole}
+    return curves | ({"epoch": np.arange(1.0, len(whole) + 1)} if "fold" in curves else {})
 
 
 def _number(cell: str) -> float:

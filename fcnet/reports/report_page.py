@@ -146,14 +146,11 @@ def _headline(found: Report, scores: Mapping[str, Any], last: str) -> str:
         each = scores.get(name)
         if not isinstance(each, Mapping) or each.get("value") is None:
             continue
-        value, trivial, low, high = (each.get(key) for key in ("value", "trivial", "low", "high"))
-        if name == "rmse":
-            what, guess = f"{value:.4g} (root mean square)", f"{trivial:.4g}"
-            ends = f" (95 %: {low:.4g} to {high:.4g})" if low is not None else ""
-        else:
-            what = f"{value:.1%}" + (" of the variance" if name == "r2" else "")
-            guess = f"{trivial:.1%}" if trivial is not None else "–"
-            ends = f" (95 %: {low:.1%} to {high:.1%})" if low is not None else ""
+        form = "{:.4g}" if name == "rmse" else "{:.1%}"
+        known = (each.get(key) for key in ("value", "trivial", "low", "high"))
+        what, guess, low, high = ("–" if v is None else form.format(v) for v in known)
+        what += {"rmse": " (root mean square)", "r2": " of the variance"}.get(name, "")
+        ends = f" (95 %: {low} to {high})" if low != "–" else ""
         return f"<p>On {rows} of {text(last)} {seen}, {verb} <strong>{what}</strong>{ends}; guessing gets {guess}.</p>"
     return ""
 

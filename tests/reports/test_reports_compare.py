@@ -87,12 +87,17 @@ def test_where_rows_differ_there_is_no_test_and_that_is_said(here, capsys):
 
 
 def test_what_cannot_be_compared_is_refused(here, capsys):
-    """One run alone is wrong usage; a run without scores is named."""
+    """One run alone is wrong usage; a run without scores is named, and one whose scores are not there to read."""
     alone = said(capsys, "compare", "runs/slow")
     undone = said(capsys, "compare", "runs/slow", "runs/undone")
+    shutil.copytree("runs/slow", "torn")
+    Path("torn/metrics.json").write_text('{"best_epoch": 1, "epochs": 2}')
+    torn = said(capsys, "compare", "runs/slow", "torn")
+    shutil.rmtree("torn")
 
     assert (alone[0], alone[2]) == (2, "fcnet: compare takes two runs or more: fcnet compare RUN RUN\n")
     assert (undone[0], undone[2]) == (5, "fcnet: runs/undone: the run is not complete: it has no metrics.json\n")
+    assert (torn[0], torn[2]) == (5, "fcnet: torn: the run is not complete: its metrics.json is garbled\n")
 
 
 def test_the_page_of_a_comparison_needs_nothing_else(here, capsys):

@@ -182,6 +182,28 @@ def test_files_that_are_spoiled_do_not_stop_a_page(runs, tmp_path, monkeypatch, 
         assert "tall order" not in page.partition("<main")[2].partition('id="data"')[0]
 
 
+@pytest.mark.parametrize(
+    ("file", "spoiled"),
+    [
+        ("metrics.csv", "epoch,train_loss\n1\n"),
+        ("metrics.csv", "epoch,train_loss\nx,1\n"),
+        ("metrics.csv", "epoch,train_loss\n1,-1e308\n2,1e308\n"),
+        ("metrics.csv", "epoch,train_loss\n1," + "1" * 200_000 + "\n"),
+        ("metrics.json", '{"train": {}, "test": {"rmse": {"value": 0.5, "low": 0.4}}}'),
+    ],
+)
+def test_a_file_that_is_torn_does_not_stop_a_page(runs, tmp_path, file, spoiled):
+    """A row cut short, an epoch that is no number, losses too far apart, half an interval: what is sound stays."""
+    shutil.copytree(runs / "regression", tmp_path / "torn")
+    (tmp_path / "torn" / file).write_text(spoiled)
+
+    page = Path(api.report(tmp_path / "torn")["report"]).read_text(encoding="utf-8")
+
+    assert Parsed(page).open == []
+    assert ('<h2 id="learning-title"' in page) == (file == "metrics.json" or "e308" in spoiled)
+    assert file == "metrics.csv" or "<strong>0.5 (root mean square)</strong>; guessing gets –." in page
+
+
 def test_without_its_rows_a_run_still_has_a_page(runs, tmp_path, monkeypatch):
     """Where the data are gone, the page does without predictions and says why."""
     shutil.copytree(runs / "regression", tmp_path / "alone")
