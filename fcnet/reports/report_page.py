@@ -373,8 +373,10 @@ def _sure(judged: Judged) -> list[Picture]:
     else:
         said, true, what = judged.p.ravel(), judged.y.ravel() == 1, "any label"
     w = np.repeat(judged.w, said.size // len(judged.w))
-    if not w.sum() > 0:
+    sound = np.isfinite(said) & (w > 0)
+    if not sound.any():
         return []
+    said, true, w = said[sound], true[sound], w[sound]
     bins = calibration(said, true, w)
     plot = Picture(
         "Calibration",
@@ -402,11 +404,13 @@ def _sure(judged: Judged) -> list[Picture]:
 def _numbers(judged: Judged) -> list[Picture]:
     pictures = []
     for i, name in enumerate(judged.labels[:4]):
-        y, p = judged.y[:, i].astype(np.float64), judged.p[:, i].astype(np.float64)
+        sound = np.isfinite(judged.p[:, i]) & (judged.w > 0)
+        if not sound.any():
+            continue
+        y, p, w = judged.y[sound, i].astype(np.float64), judged.p[sound, i].astype(np.float64), judged.w[sound]
         e, label = p - y, shorten(name, 24)
-        sound = np.isfinite(p)
-        span = Axis.of(label, [*y[sound], *p[sound]])
-        r = float(np.corrcoef(y[sound], p[sound])[0, 1]) if np.ptp(y[sound]) > 0 and np.ptp(p[sound]) > 0 else math.nan
+        span = Axis.of(label, [*y, *p])
+        r = float(np.corrcoef(y, p)[0, 1]) if np.ptp(y) > 0 and np.ptp(p) > 0 else math.nan
         both = Picture(
             f"{label}: predicted and true",
             f"Correlation {r:.3f}; on the line they are equal.",
@@ -415,12 +419,11 @@ def _numbers(judged: Judged) -> list[Picture]:
         )
         both.line([span.low, span.high], [span.low, span.high], "equal", 6)
         both.dots(y, p)
-        edges, counts = histogram(e, judged.w)
+        edges, counts = histogram(e, w)
         off = Picture(
             f"{label}: errors",
-            f"Predicted less true: mean {np.average(e[sound], weights=judged.w[sound]):.4g}, "
-            f"median {np.median(e[sound]):.4g}, half of them between {np.quantile(e[sound], 0.25):.4g} and "
-            f"{np.quantile(e[sound], 0.75):.4g}.",
+            f"Predicted less true: mean {np.average(e, weights=w):.4g}, median {np.median(e):.4g}, half of them "
+            f"between {np.quantile(e, 0.25):.4g} and {np.quantile(e, 0.75):.4g}.",
             Axis.of("predicted less true", edges),
             Axis.of("rows", counts, zero=True),
         )

@@ -204,6 +204,25 @@ def test_a_file_that_is_torn_does_not_stop_a_page(runs, tmp_path, file, spoiled)
     assert file == "metrics.csv" or "<strong>0.5 (root mean square)</strong>; guessing gets –." in page
 
 
+@pytest.mark.parametrize("kind", ["regression", "binary"])
+@pytest.mark.parametrize(("factor", "weight"), [(1, 0), (1e38, 1)])
+def test_rows_that_say_nothing_are_left_out_of_pictures(tmp_path, monkeypatch, kind, factor, weight):
+    """Where no row of the test part has weight, or none a prediction that is a number, the page does without them."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 60)).round(3)
+    y = a - b if kind == "regression" else np.where(a > b, "yes", "no")
+    write("train.csv", ["a", "b", "w", "y"], zip(a, b, [1] * 60, y, strict=True))
+    write("test.csv", ["a", "b", "w", "y"], zip(a * factor, b * factor, [weight] * 60, y, strict=True))
+    data = {"train": "train.csv", "test": "test.csv", "target": "y", "weight": "w"}
+    run = fcnet.train({"data": data, "network": {"layers": [64, 64]}, "training": {"epochs": 1}, "backend": "numpy"})
+
+    page = Path(api.report(run.path)["report"]).read_text(encoding="utf-8")
+
+    assert Parsed(page).open == []
+    assert "On 60 rows of test." in page
+
+
 def test_without_its_rows_a_run_still_has_a_page(runs, tmp_path, monkeypatch):
     """Where the data are gone, the page does without predictions and says why."""
     shutil.copytree(runs / "regression", tmp_path / "alone")
