@@ -51,17 +51,17 @@ class Ntk:
     def start(self, W: Array, b: Array, z: Array, key: Array, path: str) -> None:
         """W through the deviation of W z; then b = −Σ λʳ aʳ, r five random rows, λ uniform on the simplex.
 
-        The same rows in another order, or weights of zero, which have no deviation, are no error. (The biases of
-        Steinwart 2019, "he+5".)
+        Weights of zero and rows that are all alike have no deviation, but for rounding, and stay as they are. (The
+        biases of Steinwart 2019, "he+5".)
         """
         a = z @ W.T
+        rows, units = a.shape
         if self.rescale:
             deviation = a.std(axis=0)
-            deviation[deviation == 0] = 1
+            deviation[deviation <= rows * np.finfo(a.dtype).eps * np.abs(a).max(axis=0)] = 1
             W /= deviation[:, None]
             a /= deviation
         if self.bias == "data":
-            rows, units = a.shape
             drawn = random.uniform(2 * POINTS * units, key, place(f"{path}.b")).reshape(2, POINTS, units)
             chosen = np.take_along_axis(a, (drawn[0] * rows).astype(np.int64), axis=0)
             λ = -np.log1p(-drawn[1])

@@ -127,6 +127,23 @@ def test_ntk_of_weights_that_are_zero_stays_zero() -> None:
     assert not found["b1"].any()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ntk_of_rows_that_are_alike_takes_no_rounding_for_a_deviation(dtype: Any) -> None:
+    """Where the rows that are seen are the same, weights stay as they are drawn, in every layer."""
+    x = np.tile(np.array([0.1, -0.7, 0.3], dtype), (1000, 1))
+    found = []
+    for ntk in (None, Ntk(rescale=True, bias="data")):
+        layers = [Dense(units, Selu(), LecunNormal(), parametrisation=ntk) for units in (200, 50, 2)]
+        network = Network(layers, 3)
+        θ = network.layout.zeros(dtype)
+        network.initialise(θ, network.buffers.zeros(dtype), 0, Rows(x))
+        found.append(network.layout.views(θ))
+
+    for name in ("W1", "W2", "W3"):
+        np.testing.assert_array_equal(found[1][name], found[0][name])
+    np.testing.assert_allclose(found[1]["b1"], -found[0]["W1"] @ x[0], rtol=1e-5)
+
+
 def test_ntk_takes_the_steps_of_weights_through_the_root_of_their_inputs() -> None:
     """W and b after three steps of AdamW are those that come from steps of W′ in a = W′ x / √n_in + b."""
     lr, decay, bias_lr, x, y = 0.01, 0.3, 0.1, numbers(1, "x", 6, 4), numbers(1, "y", 6, 2)
