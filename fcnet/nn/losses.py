@@ -358,7 +358,7 @@ class Pinball(Loss):
     @property
     def said(self) -> tuple[Said, ...]:
         """The prediction, then every level."""
-        return (Said(), *(Said(f"prediction{{}}@{level:g}") for level in self.ascending))
+        return (Said(), *(Said(f"prediction{{}}@{level}") for level in self.ascending))
 
     def settled(self, p: Exprs) -> Exprs:
         """In order: as many rounds as there are levels exchange every other pair of neighbours."""

@@ -16,7 +16,7 @@ from fcnet.backends.ops import Array
 from fcnet.formulas import Expr
 from fcnet.nn.activations import ACTIVATIONS, Activation, Tanh, owned
 from fcnet.nn.layout import Slot
-from fcnet.nn.losses import LOSSES, Exprs, Loss, SquaredError, value
+from fcnet.nn.losses import LOSSES, Exprs, Loss, Pinball, SquaredError, value
 
 ROWS, WIDTHS = 4, (1, 2, 5)
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -175,3 +175,12 @@ def test_a_row_of_weight_two_counts_as_two_rows(loss: str) -> None:
 
     np.testing.assert_allclose(weighted.gradient(θ), repeated.gradient(θ), rtol=1e-12, atol=1e-14)
     assert weighted(θ) == pytest.approx(repeated(θ), rel=1e-12)
+
+
+def test_every_level_is_predicted_under_a_name_of_its_own() -> None:
+    """Levels that are nearly the same are told apart; a short one stands as it was written."""
+    levels = [0.5, 0.05, 1e-07, 0.9999991, 0.9999992]
+
+    found = [said.column.format("") for said in Pinball(levels=levels).said[1:]]
+
+    assert found == [f"prediction@{level}" for level in ("1e-07", "0.05", "0.5", "0.9999991", "0.9999992")]
