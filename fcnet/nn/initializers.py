@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Literal, Protocol
 
-import numpy as np
-
 from fcnet import random
 from fcnet.backends.ops import Array
 from fcnet.records import dataclass
@@ -99,7 +97,7 @@ class Zeros:
 
     def fill(self, W: Array, key: Array, layer: int) -> None:
         """All zeros."""
-        W[...] = np.zeros((), W.dtype)
+        W[...] = 0
 
 
 INITIALIZERS: dict[str, type[Initializer]] = {

@@ -22,7 +22,8 @@ class Slot:
     """One parameter or buffer: its name, shape without member axes, kind, and its factors on lr and decay.
 
     A weight is (…, n_out, n_in). `decay` is 0 for what weight decay leaves alone: by default everything but weights.
-    `path` leads to the layer that it belongs to, from the one that tells of it. A vector starts at `start`.
+    `path` leads to the layer that it belongs to, from the one that tells of it. Where that draws nothing, it starts at
+    `start`.
     """
 
     name: str

@@ -182,6 +182,10 @@ class Network:
             for i in range(len(θ)):
                 self.one(i).initialise(θ[i], q[i], seed, rows, ranks)
             return
+        for layout, vector in ((self.layout, θ), (self.buffers, q)):
+            views = layout.views(vector)
+            for slot in layout.slots:
+                views[slot.name][...] = slot.start
         inputs = {name: np.ascontiguousarray(array) for name, array in rows.astype(θ.dtype).arrays.items()}
         resident = {"θ": θ, "q": q, **inputs}
         batch = Batch.of(len(rows), self.n_in, self.n_out, θ.dtype, n_cat=self.n_cat)

@@ -60,9 +60,6 @@ class BatchEnsemble(Units):
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """W from the initializer, b = 0, r = s = 1."""
         drawn(p["W"], self.initializer, key)
-        for slot in self.slots(p["W"].shape[-1])[1]:
-            if slot.name != "W":
-                p[slot.name][...] = slot.start
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         """U = (r ∘ Z) Wᵀ with one product for all members, A = s ∘ U + b, Z_out = f(A)."""

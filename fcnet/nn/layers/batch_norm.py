@@ -36,12 +36,11 @@ class BatchNorm(Complete):
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
         """β and γ (n_in,); running mean and variance are buffers."""
-        own = [Slot("β", (n_in,), "bias"), Slot("γ", (n_in,), "vector")]
+        own = [Slot("β", (n_in,), "bias"), Slot("γ", (n_in,), "vector", start=1.0)]
         return n_in, [*own, Slot("mean", (n_in,), "buffer"), Slot("var", (n_in,), "buffer")]
 
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """γ = 1, β = 0; the averages are those of the rows that are seen."""
-        p["γ"][...], p["β"][...] = 1, 0
         q["mean"][...], q["var"][...] = z.mean(axis=-2), z.var(axis=-2)
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:

@@ -46,8 +46,6 @@ class Cosine(features.NumberLayer):
 
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """w ~ N(0, scale²) within ±3 scale, all else 0."""
-        for name in p:
-            p[name][...] = 0
         if p:
             features.draw(p["w"], key.at("w"), "cut normal", self.scale)
 

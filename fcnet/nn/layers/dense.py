@@ -27,11 +27,8 @@ class Dense(Affine):
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """W from the initializer, b = 0, and what the parametrisation makes of them."""
         drawn(p["W"], self.initializer, key)
-        p["b"][...] = 0
         if self.parametrisation is not None:
             self.parametrisation.start(p["W"], p["b"], z, key.words, key.path)
-        for slot in self.own:
-            p[slot.name][...] = slot.start
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         """A = Z Wᵀ + b, Z_out = f(A)."""

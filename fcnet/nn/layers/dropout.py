@@ -11,7 +11,7 @@ from fcnet.backends.ops import Apply, Array, Ref, Tape, Words
 from fcnet.formulas import Expr, Formula, Sym, where
 from fcnet.formulas.notation import compact
 from fcnet.formulas.transform import evaluate
-from fcnet.nn.layers.layer import Arrays, Complete, Equation, Key, Names, Refs
+from fcnet.nn.layers.layer import Complete, Equation, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -37,9 +37,6 @@ class Dropout(Complete):
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
         """As many outputs as inputs, no parameters."""
         return n_in, []
-
-    def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
-        """Nothing to fill."""
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         """A word u below rate · 2¹⁶ drops its unit."""

@@ -48,7 +48,6 @@ class Glu:
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """W from the initializer, b = 0."""
         drawn(p["W"], settled(self.init, "tanh"), key)
-        p["b"][...] = 0
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         """A = Z Wᵀ + b, then one half times the other's σ."""

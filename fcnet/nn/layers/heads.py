@@ -54,12 +54,9 @@ class Heads(Affine):
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
         """Each as a dense layer starts, from words of its own."""
         drawn(p["W"], self.initializer, key)
-        p["b"][...] = 0
         if self.parametrisation is not None:
             for j, inputs in enumerate(np.split(z, self.members)):
                 self.parametrisation.start(p["W"][j], p["b"][j], inputs, key.words, f"{key.path}.{j}")
-        for slot in self.own:
-            p[slot.name][...] = slot.start
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         """Aⱼ = Zⱼ Wⱼᵀ + bⱼ, Z_outⱼ = f(Aⱼ)."""

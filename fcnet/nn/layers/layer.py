@@ -147,7 +147,8 @@ class Layer(Protocol):
         """(n_out, parameters and buffers) for n_in inputs; those of a layer inside have its name as their path."""
 
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
-        """Fill parameters p and buffers q, but those of layers inside; z (…, B, n_in) is a batch of its inputs."""
+        """Fill those of parameters p and buffers q that do not start as their slots say, but none of layers inside;
+        z (…, B, n_in) is a batch of its inputs."""
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         """Record z_out (…, B, n_out) from z (…, B, n_in), which `ws` keeps under these names."""
@@ -166,11 +167,14 @@ class Layer(Protocol):
 
 
 class Complete:
-    """A layer that leaves nothing to the section above it."""
+    """A layer that leaves nothing to the section above it; most of them draw nothing."""
 
     def settled(self, given: Context) -> Self:
         """Itself."""
         return self
+
+    def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
+        """As its slots say."""
 
 
 LAYERS: dict[str, type[Layer]] = {}

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from fcnet.backends.ops import Apply, Array, Ref, Tape
 from fcnet.formulas import Expr, Formula, Sym, row_mean, sqrt
-from fcnet.nn.layers.layer import Arrays, Complete, Equation, Key, Names, Refs, row
+from fcnet.nn.layers.layer import Arrays, Complete, Equation, Names, Refs, row
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -27,12 +27,8 @@ class LayerNorm(Complete):
         return "layer_norm", "ones, zeros"
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
-        """β and γ (n_in,)."""
-        return n_in, [Slot("β", (n_in,), "bias"), Slot("γ", (n_in,), "vector")]
-
-    def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
-        """γ = 1, β = 0."""
-        p["γ"][...], p["β"][...] = 1, 0
+        """β and γ (n_in,), zeros and ones at first."""
+        return n_in, [Slot("β", (n_in,), "bias"), Slot("γ", (n_in,), "vector", start=1.0)]
 
     def _unit(self) -> tuple[Expr, Expr]:
         """((z − μ) / √(σ² + eps), the root)."""

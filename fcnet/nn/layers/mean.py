@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fcnet.backends.ops import Apply, Array, Ref, Tape
+from fcnet.backends.ops import Apply, Ref, Tape
 from fcnet.formulas import Formula, Sym
-from fcnet.nn.layers.layer import Arrays, Complete, Equation, Key, Names, Refs
+from fcnet.nn.layers.layer import Complete, Equation, Names, Refs
 from fcnet.nn.layout import Slot
 from fcnet.nn.losses import Loss
 from fcnet.nn.workspace import Workspace
@@ -38,9 +38,6 @@ class Mean(Complete):
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
         """None."""
         return n_in, []
-
-    def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
-        """Nothing."""
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         """a (…, B, n_out) of z (…, members · B, n_out)."""

@@ -58,8 +58,6 @@ class Piecewise(features.NumberLayer):
         bound, n = 1.0 / math.sqrt(self.bins), p["c"].shape[-2]
         features.draw(p["V"], key.at("V"), "uniform", bound)
         features.draw(p["c"], key.at("c"), "uniform", bound)
-        for name in q:
-            q[name][...] = 0
         shares = np.linspace(0, 1, self.bins + 1)
         for feature in range(n):
             edges = np.unique(np.quantile(z[:, feature], shares))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from fcnet.backends.ops import Apply, Array, Ref, Tape
+from fcnet.backends.ops import Apply, Ref, Tape
 from fcnet.formulas import Formula, Sym
-from fcnet.nn.layers.layer import Arrays, Complete, Equation, Key, Names, Refs, row
+from fcnet.nn.layers.layer import Complete, Equation, Names, Refs, row
 from fcnet.nn.layout import Slot
 from fcnet.nn.workspace import Workspace
 from fcnet.records import dataclass
@@ -27,12 +27,8 @@ class Scale(Complete):
         return "scale", "ones"
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
-        """s (n_in,)."""
-        return n_in, [Slot("s", (n_in,), "vector", self.lr)]
-
-    def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
-        """Ones."""
-        p["s"][...] = 1
+        """s (n_in,), ones at first."""
+        return n_in, [Slot("s", (n_in,), "vector", self.lr, start=1.0)]
 
     def forward(self, k: Tape, p: Refs, q: Refs, ws: Workspace, z: Ref) -> Ref:
         """Row by row."""
