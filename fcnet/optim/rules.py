@@ -230,11 +230,8 @@ class Muon(Grouped):
         *lead, n_out, n_in = g.shape
         members = tuple(lead[:1]) if g.members else ()
         many = lead[len(members) :]  # matrices of a slot that has several
-        short, long, place = (
-            min(n_out, n_in),
-            max(n_out, n_in),
-            f"muon/{g.first}/{'×'.join(map(str, [*many, n_out, n_in]))}",
-        )
+        short, long = sorted((n_out, n_in))
+        place = f"muon/{g.first}/{'×'.join(map(str, [*many, n_out, n_in]))}"
 
         def made(name: str, rows: int, columns: int) -> Ref:
             return replace(ref(f"{place}/{name}", (*many, rows, columns), g.dtype, members), first=g.first)

@@ -89,13 +89,10 @@ class Lbfgs:
             s, y = (state[f"{name}{i % self.memory}"].astype(np.float64) for name in "sy")
             if s @ y > np.finfo(np.float64).eps * (y @ y):
                 pairs.append((s, y))
-        p, first = direction(g, pairs), 1.0
-        if not pairs or not g @ p < 0:
-            pairs, p = [], -g
-        if not pairs:
-            first = 1.0 / max(1.0, float(np.abs(g).sum()))
-        found = strong_wolfe(objective, θ, p, f, g, first)
-        if found is None and pairs:  # what the pairs tell is worn out
+        p, found = direction(g, pairs), None
+        if pairs and g @ p < 0:
+            found = strong_wolfe(objective, θ, p, f, g, 1.0)
+        if found is None:  # there are no pairs yet, or what they tell is worn out
             found = strong_wolfe(objective, θ, -g, f, g, 1.0 / max(1.0, float(np.abs(g).sum())))
         s, y = (state[f"{name}{k % self.memory}"] for name in "sy")
         if found is None:

@@ -40,7 +40,7 @@ class Pbld(features.NumberLayer):
         return f"pbld {self.size}", "normal, uniform"
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
-        """w, φ (n, frequencies), V (n, size − 1, frequencies) and c (n, size − 1) for n numbers; weights decay."""
+        """w, φ (n, frequencies), V (n, size − 1, frequencies) and c (n, size − 1) for n numbers; all decay."""
         n = self.among(n_in)
         m, d = self.frequencies, self.size - 1
         shapes = {"w": (n, m), "φ": (n, m), "V": (n, d, m), "c": (n, d)}

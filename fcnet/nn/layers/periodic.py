@@ -41,11 +41,10 @@ class Periodic(features.NumberLayer):
         return f"periodic {self.size}", "normal, uniform"
 
     def slots(self, n_in: int) -> tuple[int, list[Slot]]:
-        """w (n, frequencies), V (n, size, 2 · frequencies) and c (n, size) for n numbers; weights decay."""
+        """w (n, frequencies), V (n, size, 2 · frequencies) and c (n, size) for n numbers; V decays."""
         n, m = self.among(n_in), self.frequencies
         shapes = {"w": (n, m), "V": (n, self.size, 2 * m), "c": (n, self.size)}
-        decays = {"V": 1.0, "w": 0.0, "c": 0.0}
-        own = [Slot(name, shape, "embedding", self.lr, decays[name]) for name, shape in shapes.items() if n]
+        own = [Slot(name, shape, "embedding", self.lr, float(name == "V")) for name, shape in shapes.items() if n]
         return n * self.size + n_in - n, own
 
     def start(self, p: Arrays, q: Arrays, key: Key, z: Array) -> None:
