@@ -42,6 +42,18 @@ def test_an_embedding_wants_codes(tmp_path):
         assert caught.value.exit_code == 3
 
 
+def test_an_embedding_of_other_columns_is_refused_with_both_numbers_of_levels(tmp_path):
+    """What another run has written down as found in its data is not that of these, and can be left out."""
+    layers = [{"name": "embedding", "levels": [3, 2]}, 5]
+
+    with pytest.raises(
+        ConfigError, match=r"made for columns of \[3, 2\] levels, and these data have \[2, 3\]; leave"
+    ) as caught:
+        prepared(tmp_path, preprocess={"categorical": "codes"}, network={"layers": layers})
+
+    assert caught.value.exit_code == 3
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_can_be_checked_and_explained(tmp_path, name):
     """The gradient is right, each equation holds, and each shows arrays that are there."""

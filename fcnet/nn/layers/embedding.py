@@ -39,9 +39,15 @@ class Embedding:
 
     def settled(self, given: Context) -> Self:
         """With the levels of the data; ConfigError where they are others, or there are none."""
-        if not given.levels or self.levels not in (None, list(given.levels)):
+        if not given.levels:
             raise ConfigError(
                 "embedding looks up codes of categories, and these columns come as one input a level; leave it out",
+                key="network.layers",
+            )
+        if self.levels not in (None, list(given.levels)):
+            raise ConfigError(
+                f"embedding was made for columns of {self.levels} levels, and these data have {list(given.levels)}; "
+                "leave its levels out",
                 key="network.layers",
             )
         return replace(self, levels=list(given.levels))
