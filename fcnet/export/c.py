@@ -18,7 +18,7 @@ from fcnet.backends.numpy import NumpyBackend
 from fcnet.backends.ops import Apply, Array, Matmul, Op, Ref, Take, like
 from fcnet.data.encodings import CategoryColumn, NumberColumn
 from fcnet.data.target import Numbers
-from fcnet.errors import UsageError
+from fcnet.errors import UsageError, escape
 from fcnet.export.checking import TOLERANCE, Samples
 from fcnet.export.format import Wish
 from fcnet.export.functions import FUNCTIONS, needed
@@ -42,6 +42,8 @@ RESERVED = """auto break case char const continue default do double else enum ex
 """What is no name in some C or C++, which may include the header, or a macro of compilers and of usual headers."""
 VECTORS = 24
 """Rows of the self-test."""
+TEST = "SELF_TEST"
+"""What the macro that makes a program of it ends in."""
 
 
 def identifier(text: str, taken: Iterable[str] = ()) -> str:
@@ -147,6 +149,7 @@ class Writer:
         """A local array for each buffer that is written, and for the inputs."""
         encoder = self.graph.encoder
         self._names |= {"row", "out", "i0", "i1", "i2", "i3", "at", "x", "c", "v"}
+        self._names |= {f"{self.prefix}_{each}" for each in ("row", "result", "predict", "classes", "labels", TEST)}
         self._buffers |= {"x": "x", "c": "c"}
         if encoder.n_in:
             self.put(1, f"float x[{encoder.n_in}] = {{0.0f}};")
@@ -342,9 +345,15 @@ class Writer:
     def members(self) -> dict[str, str]:
         """The names of the columns in the row."""
         found: dict[str, str] = {}
+        macros = guard(self.prefix), f"{self.prefix}_{TEST}"
         for column in self.graph.encoder.columns:
-            found[column] = identifier(column, found.values())
+            found[column] = identifier(column, (*macros, *found.values()))
         return found
+
+
+def guard(prefix: str) -> str:
+    """The macro by which a header is read once."""
+    return f"{prefix.upper()}_H"
 
 
 def _width(node: Expr, arrays: Mapping[str, Ref]) -> int:
@@ -359,8 +368,8 @@ def _width(node: Expr, arrays: Mapping[str, Ref]) -> int:
 HEADER = """\
 /* {title}
    Printed by fcnet {version}; {net}. */
-#ifndef {guard}_H
-#define {guard}_H
+#ifndef {guard}
+#define {guard}
 
 #ifdef __cplusplus
 extern "C" {{
@@ -385,7 +394,7 @@ SOURCE = """\
    Printed by fcnet {version}; {net}. C99, float32, no library.
 
    It tests itself by rows of which fcnet has made predictions:
-       cc -std=c99 -D{name}_SELF_TEST {file}.c -o {file} && ./{file} */
+       cc -std=c99 -D{name}_SELF_TEST {said}.c -o {said} && ./{said} */
 #include "{file}.h"
 
 #include <stdint.h>
@@ -495,7 +504,9 @@ def _comment(text: str) -> str:
 
 
 def printed(graph: Graph, wish: Wish, samples: Samples) -> dict[str, bytes]:
-    """Header and source."""
+    """Header and source. UsageError for a name that no source can include."""
+    if re.search(r'["\\\x00-\x1f]|\?\?', wish.name):
+        raise UsageError(f'-o "{escape(wish.name)}.c": a C program cannot include a file of this name; choose another')
     name, encoder, target = identifier(wish.name), graph.encoder, graph.head.target
     source = Writer(graph, name)
     source.declare()
@@ -524,7 +535,8 @@ def printed(graph: Graph, wish: Wish, samples: Samples) -> dict[str, bytes]:
         "version": fcnet.__version__,
         "net": _comment(summary.net(*graph.model.network.outline).replace("→", "-")),
         "name": name,
-        "file": _comment(wish.name),
+        "file": wish.name,
+        "said": _comment(wish.name),
     }
     half = VECTORS // 2
     chosen = np.unique([*range(half), *np.linspace(half, len(samples) - 1, half).astype(np.int64)])
@@ -540,9 +552,9 @@ def printed(graph: Graph, wish: Wish, samples: Samples) -> dict[str, bytes]:
         "tolerance": repr(TOLERANCE),
     }
     parts = [*needed(source.used), *source.tables, *([labels] if labels else [])]
-    header = HEADER.format(**about, guard=name.upper(), row=row, result=made.text)
+    header = HEADER.format(**about, guard=guard(name), row=row, result=made.text)
     text = SOURCE.format(**about, **vectors, parts="\n".join(parts), body="\n".join([*source.lines, *made.fill]))
-    return {".c": text.encode(), ".h": header.encode()}
+    return {".c": text.encode("utf-8", "surrogateescape"), ".h": header.encode()}
 
 
 def _rows(rows: Iterable[Iterable[str]]) -> str:

@@ -16,7 +16,7 @@ from fcnet.backends.ops import Array
 from fcnet.data.encodings import CategoryColumn, NumberColumn, OfNumbers
 from fcnet.data.encodings.quantile import EDGE, MIDDLE, TAIL, Quantile
 from fcnet.data.target import Numbers
-from fcnet.errors import UsageError
+from fcnet.errors import UsageError, escape
 from fcnet.export.checking import Samples
 from fcnet.export.format import Wish
 from fcnet.export.graph import Graph
@@ -356,7 +356,7 @@ def printed(graph: Graph, wish: Wish) -> bytes:
         said.append(helper.make_tensor_value_info(name, kind(nodes.types[each.value]), shape))
     held = helper.make_graph(
         nodes.nodes,
-        wish.name,
+        escape(wish.name),
         given,
         said,
         [numpy_helper.from_array(array, name) for name, array in nodes.constants.items()],

@@ -66,7 +66,7 @@ class Script(Printer):
             number += 1
             key = f"{name}_{number}"
         self.arrays[key] = array
-        return f'P["{key}"]'
+        return f"P[{key!r}]"
 
     def numbers(self, features: Sequence[NumberColumn]) -> str:
         """Side by side, filled where one is missing."""
@@ -190,7 +190,7 @@ def _call(node: Expr, args: list[str], dtype: Any) -> str:
 SCRIPT = '''#!/usr/bin/env python3
 """{title}
 
-    python {file} INPUT.csv             writes what `fcnet predict INPUT.csv -o -` writes; - reads stdin
+    python {name}.py INPUT.csv          writes what `fcnet predict INPUT.csv -o -` writes; - reads stdin
     from {name} import predict          predict({{"column": [cells, ...], ...}}) gives columns of predictions
 
 It needs NumPy alone. fcnet {version} has printed it from the net that it trained; `forward` below is the net.
@@ -247,9 +247,10 @@ def printed(graph: Graph, name: str) -> str:
     }
     widths, kinds = graph.model.network.outline
     return SCRIPT.format(
-        title=f"{name}: predicts {', '.join(target.names)} from {len(graph.encoder.columns)} columns of a table.",
-        file=f"{name}.py",
-        name=name,
+        title=_plain(
+            f"{name}: predicts {', '.join(target.names)} from {len(graph.encoder.columns)} columns of a table."
+        ),
+        name=_plain(name),
         version=fcnet.__version__,
         imports="\n".join(imports),
         parts=parts,
@@ -259,6 +260,11 @@ def printed(graph: Graph, name: str) -> str:
         result=result,
         facts="".join(f"    {key}={text},\n" for key, text in facts.items()),
     )
+
+
+def _plain(said: str) -> str:
+    """A text within a docstring, which shows it as it is."""
+    return repr(said)[1:-1].replace('"', '\\"')
 
 
 FEW, WIDTH = 16, 116

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import csv
 import gzip
 import io
@@ -202,6 +203,21 @@ def lines(net: Net, text: Iterable[str], file: str, unseen: dict[str, int]) -> I
         yield written(net, net.tell(encoded(net, names, chunk, file, unseen)))
 
 
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """A file to write, which stands under its name once it is whole; what is no plain file is written to as it is."""
+    whole = os.path.realpath(path)
+    part = f"{whole}.part" if os.path.isfile(whole) or not os.path.exists(whole) else whole
+    try:
+        with open(part, "w", encoding="utf-8", newline="\n") as out:
+            yield out
+        os.replace(part, whole)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(part)
+        raise
+
+
 def main(net: Net, arguments: Sequence[str] | None = None) -> int:
     """The command line: predictions for a CSV, as `fcnet predict INPUT.csv -o -` writes them."""
     parser = argparse.ArgumentParser(description="Predict for every row of a table.")
@@ -218,7 +234,7 @@ def main(net: Net, arguments: Sequence[str] | None = None) -> int:
             text = io.TextIOWrapper(unpacked, "utf-8-sig", newline="")
             made = lines(net, text, "stdin" if stdin else asked.input, unseen)
             first = [next(made), next(made, "")]  # nothing is written before the first rows are known to be right
-            with open(1 if stdout else asked.output, "w", encoding="utf-8", newline="\n", closefd=not stdout) as out:
+            with open(1, "w", encoding="utf-8", newline="\n", closefd=False) if stdout else opened(asked.output) as out:
                 out.writelines(chain(first, made))
     except BrokenPipeError:  # the reader has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -11,6 +11,7 @@ from export_cases import train
 
 import fcnet
 from fcnet.cli import main
+from fcnet.errors import UsageError
 from fcnet.export import export
 from fcnet.export.c import identifier, literal, number
 from fcnet.export.functions import needed
@@ -142,8 +143,8 @@ def test_a_program_calls_the_net(tmp_path, monkeypatch, capfd):
 def odd_names(tmp_path_factory):
     """A folder with net.c, whose columns are called like what C, its compilers and the file itself have."""
     folder = tmp_path_factory.mktemp("names")
-    words = ["j", "k", "n", "at", "v", "printf", "exp_of", "uint32_t", "made", "bool", "nullptr", "linux"]
-    numbers = ["i", "NAN", "I", "_Bool", "__LINE__", "a/*b*/", "quantile_of"]
+    words = ["j", "k", "n", "at", "v", "printf", "exp_of", "uint32_t", "made", "bool", "nullptr", "linux", "predict"]
+    numbers = ["i", "NAN", "I", "_Bool", "__LINE__", "a/*b*/", "quantile_of", "INPUTS_H", "inputs_SELF_TEST", "classes"]
     draw = np.random.default_rng(0)
     texts = np.where(draw.integers(2, size=(60, len(words))), "u", "w")
     cells = np.concatenate([texts, draw.normal(size=(60, len(numbers))).round(3).astype(str)], axis=1)
@@ -152,20 +153,33 @@ def odd_names(tmp_path_factory):
     net = {"data": {"train": str(folder / "t.csv"), "target": "y"}, "network": {"layers": [4]}, "threads": 1}
     net |= {"preprocess": {"numeric": "quantile", "categorical": "signs"}, "training": {"epochs": 1}}
     done = fcnet.train({**net, "name": "t", "backend": "numpy", "output": str(folder / "runs")})
-    export(Predictor.read(resolve(done.path)), "c", folder / "net.c")
+    for name in FILES:
+        export(Predictor.read(resolve(done.path)), "c", folder / f"{name}.c")
     return folder
 
 
-@with_cc
-@pytest.mark.parametrize("standard", ["c99", "gnu17", "c2x"])
-def test_columns_are_called_whatever_they_are(standard, odd_names):
-    """By the words of any C: what is made of them compiles, and predicts what it should."""
-    flags = [f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-Dnet_SELF_TEST", "net.c", "-o", "net"]
+FILES = ["net", "inputs", "levels", "größe " + "o" * 100]
 
-    made = subprocess.run([str(CC), *flags], cwd=odd_names, capture_output=True, text=True, check=False)
+
+@with_cc
+@pytest.mark.parametrize(("standard", "name"), [("gnu17", "net"), ("c2x", "net"), *(("c99", name) for name in FILES)])
+def test_columns_and_files_are_called_whatever_they_are(standard, name, odd_names):
+    """By the words of any C: what is made of them compiles, and predicts what it should."""
+    flags = [f"-std={standard}", "-Wall", "-Wextra", "-Werror", f"-D{identifier(name)}_SELF_TEST", f"{name}.c"]
+
+    made = subprocess.run([str(CC), *flags, "-o", "net"], cwd=odd_names, capture_output=True, text=True, check=False)
 
     assert made.returncode == 0, made.stderr
     assert subprocess.check_output([str(odd_names / "net")], text=True) == "24 rows as predicted\n"
+
+
+def test_a_file_that_no_source_can_include_is_refused(odd_names):
+    """A quote in its name would end the name in the source; nothing is written."""
+    model = Predictor.read(resolve(odd_names / "runs" / "t"))
+
+    with pytest.raises(UsageError, match=r'-o "a"b\.c": a C program cannot include a file of this name'):
+        export(model, "c", odd_names / 'a"b.c')
+    assert not (odd_names / 'a"b.c').exists()
 
 
 @with_cc

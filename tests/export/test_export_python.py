@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import csv
 import gzip
 import os
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from export_cases import loaded, odd_rows, train, write
 import fcnet
 from fcnet.cli import main
 from fcnet.export import FORMATS, export
+from fcnet.export.graph import record
+from fcnet.export.python import printed
 from fcnet.runs.folder import resolve
 from fcnet.runs.model import Predictor
 
@@ -149,6 +153,49 @@ def test_a_script_says_which_file_is_broken_and_writes_over_no_input(folder, mon
         script.main(script.NET, ["plain.csv", "-o", "./plain.csv"])
     assert ended.value.code == 2
     assert Path("plain.csv").read_bytes() == good
+
+
+def test_a_script_leaves_no_half_of_a_file(folder, monkeypatch, capfd):
+    """Where a row far down is wrong, what stood under the name of -o stays; a pipe is written to as it is."""
+    monkeypatch.chdir(folder)
+    export(Predictor.read(resolve(train("binary", folder))), "python", folder / "net.py")
+    script = loaded(folder / "net.py")
+    head, row, *_ = odd_tables(folder)[0].splitlines()
+    Path("late.csv").write_text("\n".join([head, *[row] * 5000, "x" + row[row.index(",") :], ""]))
+    Path("kept.csv").write_text("kept")
+
+    failed = [script.main(script.NET, ["late.csv", "-o", name]) for name in ("kept.csv", "new.csv")]
+    os.mkfifo("pipe")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(Path("pipe").read_text)
+        done = script.main(script.NET, ["plain.csv", "-o", "pipe"])
+
+    assert failed == [4, 4]
+    assert capfd.readouterr().err.startswith("late.csv:5002: column")
+    assert Path("kept.csv").read_text() == "kept"
+    assert not [*Path().glob("new.csv*"), *Path().glob("*.part")]
+    assert (done, read.result()[:11]) == (0, "prediction,")
+    assert Path("pipe").is_fifo()
+
+
+def test_a_script_is_one_whatever_things_are_called(tmp_path, monkeypatch, capfd):
+    """Quotes, backslashes and line ends stand in it as they are, and so does a name that is no text of Unicode."""
+    monkeypatch.chdir(tmp_path)
+    odd = ['C:\\Users"""', "a\nb", "'''\\N", '"']
+    draw = np.random.default_rng(0).normal(size=60).round(3)
+    with Path("t.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([odd, *([a > 0, a, "uvw"[i % 3], "xy"[i % 2]] for i, a in enumerate(draw))])
+    config = {"data": {"train": "t.csv", "target": odd[0]}, "network": {"layers": [4]}, "training": {"epochs": 1}}
+    run = fcnet.train({**config, "preprocess": {"categorical": "signs"}, "backend": "numpy"}).path
+
+    Path("net.py").write_text(printed(record(Predictor.read(resolve(run))), "net\udcff"), encoding="utf-8")
+    script = loaded(Path("net.py"))
+
+    assert script.__doc__.startswith(f"net\udcff: predicts {odd[0]} from 3 columns")
+    assert main(["predict", "t.csv", "-c", str(run), "-o", "-"]) == 0
+    expected = capfd.readouterr().out
+    assert script.main(script.NET, ["t.csv"]) == 0
+    assert capfd.readouterr().out == expected
 
 
 def test_a_script_whose_reader_goes_away_ends_without_a_word(folder):
