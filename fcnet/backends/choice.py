@@ -1,12 +1,12 @@
-"""Which backend a run takes: by arithmetic on its size and by what is installed, and by the clock where that is close.
+"""Which backend a run takes: by arithmetic on its size, by what is installed and by what was compiled before.
 
-A run that is resumed goes on with the backend that it began with, whatever the clock would say now.
+No clock is asked: the same run on the same machine would be one backend's today and the other's tomorrow, and have
+other bits. A run that is resumed goes on with the backend that it began with.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from fcnet import backends, extras
 from fcnet.backends import *  # noqa: F403  the folders, each of which is a backend
@@ -25,35 +25,32 @@ WORTH = 5.0
 LOADING = 1.0
 """Seconds that they must save where they were compiled before: about what it takes to load Numba and them."""
 
-CLOSE = 4.0
-"""By what factor the arithmetic may be wrong: steps on two machines, and beside other programs, differ by so much."""
-
 FAST = "pip install 'fcnet[fast]'"
 
-# Seconds, measured on two cores of an AMD EPYC; only their ratios matter.
-_PRODUCT = 1.2e-11  # one multiplication and addition of a large product
-_STEP = {"numpy": 60e-6, "numba": 5e-6}  # calls of one step, and as much for each layer below
-_LAYER = {"numpy": 40e-6, "numba": 4e-6}
-_PARAMETER = {"numpy": 1.2e-9, "numba": 0.35e-9}  # an optimizer's update
+# Seconds of a processor, measured on an AMD EPYC with single precision for nets of 300 to 1,200,000 parameters: what
+# they save is right to within a half for most. A slower processor takes as many times as long to load kernels, too.
+_PRODUCT = 1.8e-11  # one multiplication and addition
+_STEP = {"numpy": 45e-6, "numba": 3e-6}  # calls of one step
+_PARAMETER = {"numpy": 6e-9, "numba": 0.3e-9}  # an optimizer's update
 _RESULT = {"numpy": 0.45e-9, "numba": 0.1e-9}  # one operation of a formula, on one number
 
 
 @dataclass(frozen=True)
 class Work:
-    """How much a run has to do: `parameters` of the net, `results` of the operations in a step's formulas, its
-    `layers`, the `batch_size` in rows and all `steps`."""
+    """How much a run has to do: `parameters` of the net, `results` of the operations in a step's formulas, the
+    `batch_size` in rows, all `steps`, and the bytes of a number."""
 
     parameters: int
     results: int
-    layers: int
     batch_size: int
     steps: int
+    itemsize: int = 4
 
     def seconds(self, backend: str) -> float:
         """A rough figure for the whole run."""
-        step = _STEP[backend] + self.layers * _LAYER[backend] + self.parameters * _PARAMETER[backend]
-        step += self.results * _RESULT[backend] + 3 * self.batch_size * self.parameters * _PRODUCT
-        return self.steps * step
+        numbers = self.parameters * _PARAMETER[backend] + self.results * _RESULT[backend]
+        numbers += 3 * self.batch_size * self.parameters * _PRODUCT
+        return self.steps * (_STEP[backend] + numbers * self.itemsize / 4)
 
 
 def installed(name: str) -> bool:
@@ -78,19 +75,16 @@ def usable(name: str) -> str:
     return "numpy"
 
 
-def choose(work: Work, measured: Callable[[], float], left: float = math.inf) -> tuple[str, str | None]:
+def choose(work: Work, left: float = math.inf) -> tuple[str, str | None]:
     """(the backend that `auto` means, a sentence for the user or None).
 
-    `measured` gives the seconds of a step on NumPy here and now; it is asked where the arithmetic is close. Kernels
-    that were compiled before need to save little. Where few seconds are `left` nothing is compiled or
-    loaded: beside other programs that takes several times as long.
+    Kernels that were compiled before need to save little. Where few seconds of a budget are `left` nothing is compiled
+    or loaded: beside other programs that takes several times as long.
     """
     saved, ready = work.seconds("numpy") - work.seconds("numba"), BACKENDS["numba"].ready()
     if left < (10 * LOADING if ready else 2 * COMPILING):
         return "numpy", None
     worth = min(WORTH, LOADING) if ready else WORTH
-    if worth / CLOSE < saved < worth * CLOSE:
-        saved *= measured() * work.steps / work.seconds("numpy")
     if saved < worth:
         return "numpy", None
     times = work.seconds("numpy") / work.seconds("numba")

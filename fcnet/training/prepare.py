@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
@@ -37,9 +36,6 @@ from fcnet.training.head import Head
 from fcnet.training.members import Own, members, pack, single
 from fcnet.training.program import Program, blank, record_gradient
 from fcnet.training.state import State
-
-TRIED = 8
-"""Steps whose shortest says how fast this machine is."""
 
 SAMPLE = 1024
 """Rows that data-driven initialisation sees."""
@@ -111,23 +107,11 @@ class Prepared:
         r = blank(network, self.batch_size, dtype, columns=self.head.columns)
         record_gradient(r, network, self.head.loss, ref("scale", (), dtype))
         results = sum(op.results for op in r.tape.ops if isinstance(op, Apply))
-        return choice.Work(network.layout.count, results, len(network.widths) - 1, self.batch_size, steps)
+        return choice.Work(network.layout.count, results, self.batch_size, steps, dtype.itemsize)
 
     def choose(self, left: float = math.inf) -> tuple[str, str | None]:
         """What `backend: auto` means for this run, which has so many seconds, and what is to be said of it."""
-        return choice.choose(self.work(), self._step_seconds, left)
-
-    def _step_seconds(self) -> float:
-        """The shortest of a few steps on NumPy, on a state that is thrown away."""
-        program, source = self.begin(self.backend("numpy"))
-        scalars = program.scalars(np.ones(1), np.ones(1), rates={"dropout": np.ones(1)})
-        spent: list[float] = []
-        while len(spent) < TRIED:
-            program.state.row, start = 0, perf_counter()
-            with np.errstate(all="ignore"):
-                program.run(source, scalars, self.batch_size)
-            spent.append(perf_counter() - start)
-        return min(spent)
+        return choice.choose(self.work(), left)
 
     def backend(self, name: str, products: Literal["own", "blas"] | None = None) -> Backend:
         """The backend of that name, for the steps of this run; ConfigError where its package is missing.

@@ -1,4 +1,4 @@
-"""`backend: auto`: by arithmetic where that is clear, by a short look at the clock where it is close."""
+"""`backend: auto`: by arithmetic on the work and by what was compiled before, so that it is the same every time."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fcnet import config as configs
 from fcnet.backends import choice
-from fcnet.backends.choice import CLOSE, WORTH, Work
+from fcnet.backends.choice import LOADING, WORTH, Work
 from fcnet.backends.ops import Apply, ref
 from fcnet.formulas import Formula, Sym, maximum
+from fcnet.training.prepare import prepare
+from fcnet.training.program import Program
 
-LAYERS = {"parameters": 50_000, "results": 270_000, "layers": 3, "batch_size": 128}
+NET = {"parameters": 50_000, "results": 270_000, "batch_size": 128}
 
 
 def work(saved: float) -> Work:
     """So much work that the arithmetic promises to save so many seconds."""
-    one = Work(**LAYERS, steps=1)
-    return Work(**LAYERS, steps=round(saved / (one.seconds("numpy") - one.seconds("numba"))))
-
-
-def no_clock() -> float:
-    raise AssertionError("nothing is close here")
+    one = Work(**NET, steps=1)
+    return Work(**NET, steps=round(saved / (one.seconds("numpy") - one.seconds("numba"))))
 
 
 @pytest.fixture(autouse=True)
@@ -43,25 +42,36 @@ def compiled(monkeypatch, *, ready):
 def test_kernels_that_were_compiled_before_are_taken_for_a_short_run(monkeypatch, ready, name):
     """What saves a second or two is worth loading kernels, and not compiling them."""
     compiled(monkeypatch, ready=ready)
-    some = work(saved=WORTH / 2)
 
-    assert choice.choose(some, lambda: some.seconds("numpy") / some.steps)[0] == name
-
-
-@pytest.mark.parametrize(("saved", "name"), [(WORTH / (2 * CLOSE), "numpy"), (2 * WORTH * CLOSE, "numba")])
-def test_what_is_clear_is_not_measured(saved, name):
-    """Far from the line no step is made to decide."""
-    assert choice.choose(work(saved), no_clock) == (name, None)
+    assert choice.choose(work(saved=WORTH / 2))[0] == name
 
 
-@pytest.mark.parametrize("saved", [WORTH / 2, 2 * WORTH])
-def test_what_is_close_goes_by_the_machine(saved):
-    """Where a step on NumPy takes three times what was reckoned compiled ones are taken, where a third they are not."""
-    some = work(saved)
-    step = some.seconds("numpy") / some.steps
+@pytest.mark.parametrize(("ready", "worth"), [(False, WORTH), (True, LOADING)])
+def test_what_is_close_goes_by_the_same_line_as_all_else(monkeypatch, ready, worth):
+    """A hundredth of the work on either side of what kernels must save decides."""
+    compiled(monkeypatch, ready=ready)
 
-    assert choice.choose(some, lambda: 3 * step)[0] == "numba"
-    assert choice.choose(some, lambda: step / 3)[0] == "numpy"
+    assert choice.choose(work(saved=0.99 * worth)) == ("numpy", None)
+    assert choice.choose(work(saved=1.01 * worth)) == ("numba", None)
+
+
+def test_nothing_is_tried_to_decide(monkeypatch):
+    """Not a step is made, however close the arithmetic is: a clock would say one thing today and another tomorrow."""
+    table = {"x": np.arange(64.0), "y": ["a", "b"] * 32}
+    mapping = {"recipe": "plain", "data": {"train": "-", "target": "y"}}
+    prepared = prepare(configs.from_mapping(mapping), 1, data=table)
+    some = prepared.work()
+    monkeypatch.setattr(choice, "WORTH", 0.99 * (some.seconds("numpy") - some.seconds("numba")))
+    monkeypatch.setattr(Program, "run", None)
+
+    assert prepared.choose() == ("numba", None)
+
+
+def test_numbers_of_twice_as_many_bytes_take_twice_as_long():
+    """Of a large net's step in double precision, where calls do not count, kernels save twice as much."""
+    large = {"parameters": 1_000_000, "results": 1_000_000, "batch_size": 128, "steps": 1000}
+
+    assert Work(**large, itemsize=8).seconds("numpy") == pytest.approx(2 * Work(**large).seconds("numpy"), rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +82,7 @@ def test_nothing_is_compiled_where_there_is_no_time_for_it(monkeypatch, ready, l
     """A budget of seconds is not spent on kernels, however much the whole run would save by them."""
     compiled(monkeypatch, ready=ready)
 
-    assert choice.choose(work(saved=100 * WORTH), no_clock, left)[0] == name
+    assert choice.choose(work(saved=100 * WORTH), left)[0] == name
 
 
 def test_a_formula_s_operations_are_counted():
