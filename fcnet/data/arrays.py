@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,8 @@ from fcnet.data.typed import LARGEST_EXACT, Coded, Inexact, Unread, as_written, 
 from fcnet.errors import DataError
 
 Array = NDArray[Any]
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def table_of_arrays(
@@ -100,6 +103,7 @@ def table_of_columns(
 
     `within`: those of which it is known that they hold no number outside the dtype.
     """
+    _check_texts(tuple(parts), "the name of a column", shown)
     wants = plan(tuple(parts))
     n = len(next(iter(parts.values()))) if parts else 0
     if not n:
@@ -171,9 +175,20 @@ def _beyond(name: str, value: int, shown: str, index: int) -> DataError:
     return DataError(f'row index {index}: column "{name}": {shown_value} {what}', file=shown)
 
 
+def _check_texts(texts: Sequence[str], what: str, shown: str) -> None:
+    """DataError where a text has half a character in it, which no file could keep."""
+    half = next((text for text in texts if not text.isascii() and _HALF.search(text)), None)
+    if half is not None:
+        raise DataError(
+            f'{what}: "{half}" holds half of a surrogate pair, as bytes that are not UTF-8 become; decode it anew',
+            file=shown,
+        )
+
+
 def _categories(name: str, cells: Coded, want: Want, grammar: Grammar, shown: str, at: int) -> Column:
     """Coded cells as categories, or as numbers where those are wanted."""
     n = len(cells.codes)
+    _check_texts(cells.texts, f'column "{name}"', shown)
     if cells.numbers is not None:
         numbers = np.append(cells.numbers, np.nan)[cells.codes]
         check_numbers(name, numbers, grammar, shown, at)

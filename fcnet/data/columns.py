@@ -47,6 +47,7 @@ class Gatherer:
         self._want = want
         self._grammar = grammar
         self._keep_text = keep_text or want.kind in ("text", "both")
+        self._lean = want.kind == "both" and not keep_text
         self._n = 0
         self._numbers = 0
         self._bad: list[tuple[int, str]] = []
@@ -92,7 +93,7 @@ class Gatherer:
             codes, texts = coded or block.coded(j)
             places = np.array([levels.setdefault(text, len(levels)) for text in texts], dtype=np.int32)
             self._codes.append(places[codes] if len(codes) else codes)
-            if kind == "both" and not self._bad_count and len(levels) > MANY_LEVELS:
+            if self._lean and not self._bad_count and len(levels) > MANY_LEVELS:
                 self._keep_text, self._codes, self._levels = False, [], {}
 
     def _look_for_small(self, block: Block, numbers: Array, cells: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ def typed(key: str, value: str | bool | int | Sequence[str]) -> str:
 
 def without_line(line: int, file: str) -> str:
     """What to do about a line that is no row, with the command that leaves it out where there is a file to name."""
-    if file.lower().endswith(".gz") or file == "standard input":
+    if file.lower().endswith(".gz") or from_stdin(file):
         return "delete it"
     return f"delete it: {shell('sed', f'{line}d', file)} > {shlex.quote(beside(file, '.clean.csv'))}"
 
@@ -39,8 +39,17 @@ def beside(file: str, suffix: str) -> str:
     >>> beside("data/shop.arff", ".csv")
     'shop.csv'
     """
-    name = re.split(r"[/\\\\]", file)[-1]
+    name = _last(file)
     return (name.rpartition(".")[0] or name) + suffix
+
+
+def from_stdin(file: str) -> bool:
+    """Whether what stdin gave is called so, or kept under that name: no command can read it again."""
+    return _last(file) in ("stdin", "stdin.csv")
+
+
+def _last(file: str) -> str:
+    return re.split(r"[/\\\\]", file)[-1]
 
 
 def shell(*words: str) -> str:

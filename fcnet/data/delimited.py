@@ -402,8 +402,9 @@ class Delimited:
 
     def _checked(self, block: Block) -> Block:
         """The block; where all lines are to end with a delimiter, what stands behind it in any is a problem."""
-        if not self._start and len(block.lines):
-            self._start = int(block.lines[0])
+        if not len(block.lines):
+            return block
+        self._start = self._start or int(block.lines[0])
         if self._layout.empty is not None:
             codes, texts = block.coded(self._layout.empty)
             filled = [code for code, text in enumerate(texts) if text.strip(BLANKS)]

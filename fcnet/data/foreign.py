@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Callable
 
-from fcnet.data.cures import beside
+from fcnet.data.cures import beside, from_stdin
 from fcnet.records import dataclass
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -43,7 +43,7 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
 
 _JSON = re.compile(r"\s*(?:\[\s*(?:\{\s*[\"}]|\[)|\{\s*\"[^\"]*\"\s*:)")
 _MARKUP = re.compile(r"\s*<(\?xml|!doctype html|html|table|[A-Za-z][\w:.-]*(?:\s[^<>]*)?>)", re.IGNORECASE)
-_PAIRS = re.compile(r"\s*[+-]?[0-9.eE+-]+(?:,[0-9.]+)*(?:\s+qid:[0-9]+)?((?:\s+[0-9]+:[^\s:]+)+)\s*(?:#.*)?")
+_PAIRS = re.compile(r"\s*[+-]?[0-9.eE+-]+(?:,[0-9.]+)*(?:\s+qid:[0-9]+)?((?:\s+[0-9]{1,18}:[^\s:]+)+)\s*(?:#.*)?")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def foreign(start: bytes, file: str) -> str | None:
     else:
         kind = KINDS.get(_OF_MAGIC.get(what, ""))
     if kind is not None:
-        if file == "stdin":
+        if from_stdin(file):
             return f"looks like {kind.what}; convert it to CSV"
         made = beside(file, end := ".npz" if kind is KINDS[".svm"] else ".csv")
         if made == os.path.basename(file):

@@ -119,6 +119,8 @@ def _by_name(data: Any) -> dict[str, Any] | None:
     """The columns of a frame, a mapping, or a series with a name; None for what has no names."""
     if isinstance(data, Mapping):
         return {str(name): array_of(values) for name, values in data.items()}
+    if type(data).__name__ == "LazyFrame":
+        raise DataError("a LazyFrame has no rows yet; give what its collect() returns", file="data")
     if not hasattr(data, "to_numpy"):
         return None
     if hasattr(data, "columns") and hasattr(data, "__getitem__"):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fcnet.data.arrays import with_target
 from fcnet.data.columns import Want
+from fcnet.data.cures import from_stdin
 from fcnet.data.dialect import check_delimiter
 from fcnet.data.doubts import alike, giveaways
 from fcnet.data.encode import Encoder, listed
@@ -238,7 +239,8 @@ def _with_target(
 
 def _looks(table: Table, roles: Roles, options: Data, spelling: Grammar, delimiter: str | None) -> Mapping[str, Look]:
     """What the columns look like that are texts without being meant to, by name."""
-    file = options.train if delimiter is not None and options.header and not options.skip else None
+    again = delimiter is not None and options.header and not options.skip and not from_stdin(options.train)
+    file = options.train if again else None
     forced = set(options.categorical)
     names = [name for name in (*roles.features, *roles.targets) if name not in forced]
     columns = [table.columns[name] for name in names if not table.columns[name].numeric]

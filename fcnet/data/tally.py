@@ -26,7 +26,7 @@ class Tally:
         self.strict = strict
         self.ranges = ranges
         self._missing: Counter[str] = Counter()
-        self._unseen: dict[str, Counter[str]] = {}
+        self._unseen: dict[str, Counter[str | None]] = {}
         self._outside: Counter[str] = Counter()
         self._problems: list[Problem] = []
         self._more = 0
@@ -44,11 +44,8 @@ class Tally:
     def unseen(self, table: Table, column: str, rows: Array, texts: Sequence[str]) -> None:
         """Cells of categories that training has not seen."""
         counter = self._unseen.setdefault(column, Counter())
-        for text in texts:
-            if text in counter or len(counter) < 1000:  # a column of names must not fill the memory
-                counter[text] += 1
-            else:
-                counter["…"] += 1
+        for text in texts:  # a column of names must not fill the memory: None counts what is beyond so many
+            counter[text if text in counter or len(counter) < 1000 else None] += 1
         self._complain(
             table, rows, [f'column "{column}": no training row has the category "{t}"' for t in texts[:SHOWN]]
         )
@@ -82,8 +79,9 @@ class Tally:
         if self._missing:
             result.append(f"missing cells: {_counted(self._missing)}")
         for column, counter in self._unseen.items():
-            values = ", ".join(f'"{text}" {n:,}' for text, n in counter.most_common(3))
-            rest = f" and {len(counter) - 3:,} more" if len(counter) > 3 else ""
+            named = [f'"{text}" {n:,}' for text, n in counter.most_common(4) if text is not None]
+            values = ", ".join(named[:3])
+            rest = f" and {'at least ' if None in counter else ''}{len(counter) - 3:,} more" if len(counter) > 3 else ""
             one = counter.total() == 1
             cells = "1 cell holds a category" if one else f"{counter.total():,} cells hold categories"
             result.append(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 LARGEST_EXACT = 2**53
+DAYS = 95_000_000
+"""So many days from 1970, some 260,000 years, polars still finds a date; farther off lies what stands for infinity."""
 SECONDS = "give its seconds instead, in pandas and polars with .dt.total_seconds()"
 
 
@@ -123,7 +125,7 @@ def same_cells(a: Any, b: Any) -> bool:
     """Whether two columns of one length hold the same cells."""
     try:
         one, other = (read(values, as_text=True) for values in (a, b))
-    except Unread:
+    except (Unread, OverflowError):
         return False
     assert isinstance(one, Coded)
     assert isinstance(other, Coded)
@@ -206,7 +208,7 @@ def is_missing(cell: object) -> bool:
 
 
 def check_series(series: pl.Series) -> None:
-    """Unread for a polars series of no cells: durations, nested types, bytes, objects."""
+    """Unread for a polars series of no cells: durations, nested types, bytes, objects, times that are no dates."""
     import polars as pl
 
     kind = series.dtype
@@ -214,6 +216,13 @@ def check_series(series: pl.Series) -> None:
         raise Unread(str(kind), SECONDS)
     if kind.is_nested() or kind in (pl.Binary, pl.Object):
         raise Unread(str(kind))
+    if kind in (pl.Date, pl.Datetime):
+        a_day = {"ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_400 * 10**9}.get(
+            getattr(kind, "time_unit", ""), 1
+        )
+        most = min(DAYS * a_day, 2**63 - 1)
+        if not series.to_physical().is_between(-most, most).all():
+            raise Unread(f"{kind} with times that no calendar has, such as infinity", "drop them")
 
 
 def _of_series(series: pl.Series, as_text: bool) -> Array | Coded:

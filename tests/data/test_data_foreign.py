@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from fcnet.data.cures import without_line
 from fcnet.data.foreign import foreign
 from fcnet.errors import DataError
 
@@ -184,3 +185,19 @@ def test_npy_becomes_a_table(folder):
     said = refused(folder, "a.npy")
 
     assert folder.load(None, converted(folder, said), header=False, target=-1).x.shape == (30, 2)
+
+
+def test_thousands_of_digits_are_no_index():
+    """A line is taken for svmlight only where its indices are such as columns have."""
+    assert foreign(f"1 {'1' * 18}:2 {'2' * 18}:3\n".encode(), "t.csv") is not None
+    assert foreign(f"1 {'1' * 5000}:2 {'2' * 5001}:3\n".encode(), "t.csv") is None
+
+
+@pytest.mark.parametrize("name", ["stdin", "/tmp/kept/stdin.csv"])
+def test_what_came_from_stdin_is_no_file_for_a_command(name):
+    """No command is shown that would read a file called stdin."""
+    said = foreign(b'{"a": 1}\n{"a": 2}\n', name)
+
+    assert said == "looks like JSON lines; convert it to CSV"
+    assert without_line(12, name) == "delete it"
+    assert "t.clean.csv" in without_line(12, "t.csv")

@@ -104,6 +104,9 @@ def test_boolean_labels_stay_booleans():
         pytest.param({"a": np.zeros(2, complex), "y": np.array([0, 1])}, "complex128", id="complex"),
         pytest.param(Frame(), "no rows", id="empty"),
         pytest.param(([[1, 2], [3]], [0, 1]), "different lengths", id="ragged"),
+        pytest.param({"c\udce9": np.zeros(2), "y": np.array([0, 1])}, "name of a column: ", id="half-a-name"),
+        pytest.param({"c": ["a\udce9", "b"], "y": [0, 1]}, 'column "c": "a\\udce9" holds half', id="half-a-category"),
+        pytest.param({"c": [1.5, 2], "y": ["a\udce9", "b"]}, 'column "y": "a\\udce9" holds half', id="half-a-label"),
     ],
 )
 def test_data_that_is_no_table_is_refused(data, said):
@@ -191,6 +194,24 @@ def test_columns_that_differ_in_missing_cells_alone_are_one():
         )
 
         assert found.encoder.columns == ("a",)
+
+
+def test_a_column_and_a_target_of_huge_numbers_are_compared():
+    """Whole numbers that no float holds are refused as such where X has a column called like y too."""
+    huge = np.array([10**400] * 24, dtype=object)
+
+    with pytest.raises(DataError, match=r'column "t": a value of more than 40 digits'):
+        loaded((Frame(a=np.arange(24.0), t=huge), Series(huge.copy(), "t")), target=None)
+
+
+def test_a_lazy_frame_is_refused():
+    """What polars has not read yet is no table; the message says what makes one of it."""
+    pl = pytest.importorskip("polars")
+    lazy = pl.LazyFrame({"a": [1.5, 2], "y": [0, 1]})
+
+    for data in (lazy, (lazy, [0, 1])):
+        with pytest.raises(DataError, match=r"what its collect\(\) returns"):
+            loaded(data)
 
 
 def test_a_target_named_by_the_config_must_not_be_another_feature():

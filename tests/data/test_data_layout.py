@@ -460,3 +460,9 @@ def test_keys_as_shown_survive_a_shell_and_the_reader_of_values(value):
     found = tree.root["data"][key.removeprefix("data.")]
     assert not tree.findings
     assert found == ("\\t" if value == "\t" else value)
+
+
+def test_a_block_of_wrong_lines_alone_is_no_surprise(folder):
+    """Where every line ends with a delimiter, blocks without a single row are read as all others are."""
+    with pytest.raises(DataError, match="a header and no rows"):
+        folder.load("a,y,\na,y,\n\n")

@@ -171,3 +171,13 @@ def test_strict_and_errors_carry_the_same_words(folder):
         DataError, match=r'"n.a." \(60\), the first in line 3; list it under data.categorical .* or set .data.missing='
     ):
         folder.load(text, strict=True)
+
+
+def test_of_what_came_from_stdin_no_command_makes_numbers(folder):
+    """A table that a pipe gave is not there any more: what is to be done is said without a command."""
+    cells = [f"${i}.50" for i in range(N)]
+
+    said = {name: said_of(folder.load(table(cells), name)) for name in ("stdin.csv", "t.csv")}
+
+    assert said["stdin.csv"].endswith("or make numbers of them")
+    assert "python -c" in said["t.csv"]

@@ -114,6 +114,28 @@ def test_types_that_are_neither_numbers_nor_text_are_refused(folder, values, kin
     assert "e" not in folder.load(None, "t.parquet", exclude=["e"]).encoder.columns
 
 
+@pytest.mark.parametrize(
+    ("kind", "moment"),
+    [
+        pytest.param(pl.Date, 2**31 - 1, id="date"),
+        pytest.param(pl.Datetime("ms"), -(2**56), id="ms"),
+        pytest.param(pl.Datetime("us", "Europe/Berlin"), 2**63 - 1, id="us-zone"),
+    ],
+)
+def test_infinite_times_are_refused(folder, kind, moment):
+    """What databases write for an infinite time, which no calendar has, is an error, kept cells among them."""
+    fitted = folder.load("a,y\n" + "".join(f"{i},{i}.5\n" for i in range(60)))
+    days = pl.Series([None, *range(58), moment]).cast(kind)
+    path = write(folder, frame().with_columns(d=days))
+
+    with pytest.raises(DataError, match=r'column "d" is of the type Date.* with times that no calendar has'):
+        folder.load(None, "t.parquet")
+    with pytest.raises(DataError, match=r'column "d" is of the type Date.* with times that no calendar has'):
+        list(stream(path, fitted.resolved, fitted.encoder, fitted.target, Tally(), keep=["d"]))
+    write(folder, frame().with_columns(d=pl.Series([2**63 - 1] * 60).cast(pl.Datetime("ns"))))
+    assert len(folder.load(None, "t.parquet").x) == 60
+
+
 def test_files_that_are_no_parquet_are_refused(folder):
     """Other content under the name, a cut file and a file without rows are errors without a traceback."""
     good = write(folder, frame()).read_bytes()

@@ -249,6 +249,17 @@ def test_one_cell_is_one_cell(folder, fitted):
     assert said in tally.notices()
 
 
+def test_categories_beyond_those_that_are_kept_are_counted_without_a_name(folder, fitted):
+    """Of very many unseen categories the most frequent are named; the others are no category called `…`."""
+    cells = [*["zebra"] * 3, *[f"q{i}" for i in range(1200)]]
+    tally = Tally()
+
+    matrix(folder.write("a,c\n" + "".join(f"1,{cell}\n" for cell in cells), "p.csv"), fitted, tally)
+
+    (said,) = [notice for notice in tally.notices() if "1,203 cells" in notice]
+    assert '("zebra" 3, "q0" 1, "q1" 1 and at least 998 more)' in said
+
+
 def test_strict_scoring_refuses_extra_columns_and_not_dropped_rows(folder):
     """With `strict` an unknown column is an error; rows dropped as the config says are a notice all the same."""
     fitted = folder.load("a,y\n" + "".join(f"{i},{i}.5\n" for i in range(30)), missing_target="drop")

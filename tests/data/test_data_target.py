@@ -9,6 +9,7 @@ import pytest
 
 from fcnet.data import Target
 from fcnet.data.options import Preprocess
+from fcnet.data.problems import Problems
 from fcnet.errors import ConfigError, DataError
 
 
@@ -210,3 +211,17 @@ def test_a_target_of_many_numbers_keeps_no_texts(folder, monkeypatch):
 
     assert np.array_equal(lean.y, whole.y)
     assert len(text.target.classes) == 17
+
+
+def test_a_text_below_many_numbers_is_found_in_two_passes(folder, monkeypatch):
+    """A target whose many numbers were read without their texts is read once more for one text, and that is said."""
+    monkeypatch.setattr("fcnet.data.columns.MANY_LEVELS", 10)
+    monkeypatch.setattr("fcnet.data.delimited.BLOCK", 64)
+    monkeypatch.setattr("fcnet.data.delimited.SAMPLE", 5)
+    passes = iter(range(2))
+    monkeypatch.setattr("fcnet.data.readers.Problems", lambda file: [next(passes), Problems(file)][1])
+
+    with pytest.raises(DataError, match=r'30 of 31 cells are numbers, the others "none" \(1\), the first in line 32'):
+        folder.load(target_of([*[f"{i}.5" for i in range(30)], "none"]))
+
+    assert list(passes) == []
