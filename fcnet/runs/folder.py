@@ -108,12 +108,15 @@ class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
         self.folder.append(LOG, line.encode("utf-8", "replace"))
 
     def close(self) -> None:
-        """Give the folder free. A run that was to replace another and has no checkpoint yet is removed."""
+        """Give the folder free. A run that was to replace another and has not taken its place is removed."""
         self.folder.close()
         if self._replaces is not None:
-            files.remove_tree(self.folder.path)
+            if self.folder.path != self.path:
+                files.remove_tree(self.folder.path)
             self._replaces.close()
             self._replaces = None
+            with contextlib.suppress(StorageError):  # if not now, the next start does it
+                _restore(self.path.parent, self.path.name)
 
 
 def claim(output: Path, name: str) -> RunFolder:

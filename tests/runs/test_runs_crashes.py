@@ -56,6 +56,14 @@ def value_at(path: Path) -> float | None:
         return None
 
 
+def overwrite(runs: Path, value: int) -> None:
+    """What a short `train --overwrite` does to its folder."""
+    with folder.overwrite(runs, "x") as run:
+        run.write("config.yaml", str(value).encode())
+        run.save(folder.BEST, {}, arrays(value))
+        run.save(folder.LAST, {}, arrays(value))
+
+
 def outcomes(save: Save, path: Path, make: Callable[[int], FaultyOs], refused: Any) -> Iterator[float | None]:
     """What stands under the name after a save of 2 over a good 1, with the fault at each call in turn."""
     errors: list[Exception] = []
@@ -192,19 +200,13 @@ def test_overwriting_run_killed_at_any_call_leaves_a_whole_run(
         monkeypatch.setattr(files, "_exchange", lambda a, b: False)
     runs = tmp_path / "runs"
 
-    def train(value: int) -> None:
-        with folder.overwrite(runs, "x") as run:
-            run.write("config.yaml", str(value).encode())
-            run.save(folder.BEST, {}, arrays(value))
-            run.save(folder.LAST, {}, arrays(value))
-
     def act(faulty: FaultyOs) -> None:
         with faults(faulty):
-            train(2)
+            overwrite(runs, 2)
 
     seen = set()
     with faults(FaultyOs(10**9)):
-        train(1)
+        overwrite(runs, 1)
     for _ in every_call(act, FaultyOs):
         if not exchange:
             folder.newest_of(runs, "x")
@@ -213,9 +215,47 @@ def test_overwriting_run_killed_at_any_call_leaves_a_whole_run(
         assert (runs / "x" / "config.yaml").read_text() == str(int(best or 0))
         seen.add(best)
         with faults(FaultyOs(10**9)):
-            train(1)
+            overwrite(runs, 1)
         assert os.listdir(runs) == ["x"]
         assert not [name for name in os.listdir(runs / "x") if name.startswith(".")]
+
+    assert seen == {1, 2}
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+@pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "two-renames"])
+def test_f5_overwriting_run_on_a_failing_disk_leaves_a_whole_run(
+    tmp_path: Path, exchange: bool, lasting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`train --overwrite` that meets an I/O error at any call is exit 6 or done, with the old run or the new one there.
+
+    Where folders cannot be exchanged in one step and the disk goes on failing, the old run waits for the next start.
+    """
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda a, b: False)
+    runs, failed = tmp_path / "runs", []
+
+    def act(faulty: FaultyOs) -> None:
+        failed.clear()
+        with faults(faulty):
+            try:
+                overwrite(runs, 2)
+            except StorageError as error:
+                failed.append(error)
+
+    seen = set()
+    with faults(FaultyOs(10**9)):
+        overwrite(runs, 1)
+    for _ in every_call(act, lambda at: FaultyOs(at, errno.EIO, lasting)):
+        if lasting and not exchange:
+            folder.newest_of(runs, "x")
+        best, last = value_at(runs / "x" / folder.BEST), value_at(runs / "x" / folder.LAST)
+        assert best == last
+        assert best == 2 or (best == 1 and failed)
+        seen.add(best)
+        with faults(FaultyOs(10**9)):
+            overwrite(runs, 1)
+        assert os.listdir(runs) == ["x"]
 
     assert seen == {1, 2}
 
