@@ -28,6 +28,7 @@ VALIDATED = "validated.npz"
 """The best net, where best.npz is one that was trained on validation rows too."""
 
 _OURS = {BEST, LAST, VALIDATED, PREDICTIONS, SUMMARY, ENVIRONMENT, LOG, "metrics.csv", "config.yaml", "report.html"}
+_OLDEST = datetime.min.replace(tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 READ = sorted(_OURS - {"report.html"})
 """Those that say what a run is; whatever is written about it must not replace them."""
@@ -129,7 +130,7 @@ def claim(output: Path, name: str) -> RunFolder:
     _restore(output, name)
     for path in _names(output, name):
         try:
-            return _new(path, path)
+            return _new(path, path, name)
         except (FileExistsError, InUseError):  # InUseError: it was resumed or replaced before it was ours
             continue
     raise AssertionError("the names do not end")
@@ -155,7 +156,7 @@ def overwrite(output: Path, name: str) -> RunFolder:
         old.lock()
         _sweep(output, name)
         hidden = output / f"{_hidden(name)}{secrets.token_hex(8)}"
-        return _new(hidden, path, replaces=old)
+        return _new(hidden, path, name, replaces=old)
     except BaseException:
         old.close()
         raise
@@ -258,12 +259,15 @@ def every(output: Path) -> list[Path]:
 
 
 def newest_of(output: Path, name: str) -> Path | None:
-    """The newest run `name`, `name-2` …, complete or not; a run without any recorded time counts as the oldest."""
+    """The newest run `name`, `name-2` …, complete or not; a run without any recorded time counts as the oldest.
+
+    One that is called `name-2` itself, and says so, is another.
+    """
     _restore(output, name)
     pattern = re.compile(re.escape(name) + r"(-([2-9]|[1-9]\d+))?")
-    found = [path for path in _folders(output) if pattern.fullmatch(path.name)]
-    timed = [path for _, path in _timed(found, LAST)]
-    return next(iter(timed or found), None)
+    found = [(*_recorded(path, LAST), path) for path in _folders(output) if pattern.fullmatch(path.name)]
+    own = [(time or _OLDEST, path) for time, recorded, path in found if recorded in (None, name)]
+    return max(own)[1] if own else None
 
 
 def resolve(argument: Path | None, output: Path = RUNS) -> Path:
@@ -291,11 +295,11 @@ def _names(output: Path, name: str) -> Iterator[Path]:
         number += 1
 
 
-def _new(at: Path, path: Path, replaces: files.Folder | None = None) -> RunFolder:
+def _new(at: Path, path: Path, name: str, replaces: files.Folder | None = None) -> RunFolder:
     files.make_folder(at)
     run = _locked(at, path, replaces)
     try:
-        run.write_json(ENVIRONMENT, {"started": run.now()})
+        run.write_json(ENVIRONMENT, {"started": run.now(), "name": name})
         run.write(LOG, b"")
     except BaseException:
         run.folder.close()
@@ -350,22 +354,24 @@ def _folders(output: Path) -> list[Path]:
 
 def _timed(paths: Any, *first: str) -> list[tuple[datetime, Path]]:
     """The runs whose time is known, the newest first."""
-    found = [(time, path) for path in paths if (time := _time(path, *first)) is not None]
+    found = [(time, path) for path in paths if (time := _recorded(path, *first)[0]) is not None]
     return sorted(found, reverse=True)
 
 
-def _time(path: Path, *first: str) -> datetime | None:
-    """The time recorded in a run: in its checkpoint, or, where that cannot be read, in what was noted at its start."""
+def _recorded(path: Path, *first: str) -> tuple[datetime | None, Any]:
+    """The time of a run and what it is called: as its checkpoint says, or, where that cannot be read, what was noted at
+    its start."""
     for name in (*first, BEST):
-        with contextlib.suppress(CheckpointError, StorageError):
-            return checkpoint.created(checkpoint.peek(path / name))
+        with contextlib.suppress(FcnetError):
+            header = checkpoint.peek(path / name)
+            return checkpoint.created(header), header.get("name")
     with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError, OverflowError):
         with files.open_plain(path / ENVIRONMENT) as file:
-            started = json.loads(file.read(_MOST_NOTES)).get("started")
-        return checkpoint.created({"created": started})
-    return None
+            notes = json.loads(file.read(_MOST_NOTES))
+        return checkpoint.created({"created": notes.get("started")}), notes.get("name")
+    return None, None
 
 
 def _newest_time(output: Path) -> datetime:
     times = _timed(_folders(output), LAST)
-    return times[0][0] if times else datetime.min.replace(tzinfo=UTC)
+    return times[0][0] if times else _OLDEST

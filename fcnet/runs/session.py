@@ -553,7 +553,8 @@ class _Session:
             about = environment.environment(
                 seed=settings.seed, threads=self.ready.prepared.threads, started=run.now(), files=header["data"]
             )
-            run.write_json(folder.ENVIRONMENT, {**about, **header["machine"], "run": header["run"]})
+            known = {"name": header["name"], "run": header["run"]}
+            run.write_json(folder.ENVIRONMENT, {**about, **header["machine"], **known})
             self.saver.log.start()
             return []
         notices = self.saver.take_up(held, self._check_place)

@@ -193,6 +193,19 @@ def test_resolve_takes_files_folders_and_nothing(runs: Path) -> None:
         folder.resolve(runs / "half")
 
 
+def test_a_best_checkpoint_that_is_too_large_to_read_keeps_nobody_from_other_runs(runs: Path) -> None:
+    """A file of more bytes than there is memory counts as one that cannot be read."""
+    path = train(folder.claim(runs, "x"))
+    (runs / "large").mkdir()
+    with (runs / "large" / "best.npz").open("wb") as file:
+        file.truncate(2**43)
+        file.seek(0, os.SEEK_END)
+        file.write(b"0" * 64)
+    (runs / "large" / "metrics.json").write_text("{}")
+
+    assert folder.complete(runs) == [path]
+
+
 @pytest.mark.parametrize("made", [False, True])
 def test_no_complete_run_is_a_checkpoint_error(runs: Path, made: bool) -> None:
     """Without a complete run a command that needs one is exit 5 and says what to do."""
@@ -214,6 +227,18 @@ def test_newest_of_a_name_for_resume(runs: Path) -> None:
     assert folder.newest_of(runs, "x") == runs / "x-2"
     folder.claim(runs, "x").close()
     assert folder.newest_of(runs, "x") == runs / "x-3"
+
+
+def test_a_run_that_is_called_like_another_with_a_number_is_not_taken_for_it(runs: Path) -> None:
+    """The second run of NAME and the first of a config that is called NAME-2 are told apart by what they say."""
+    for name in ("x-2", "x", "x", "x-2"):
+        with folder.claim(runs, name) as run:
+            run.save(folder.LAST, {"name": name}, {})
+    folder.claim(runs, "y-2").close()
+
+    assert folder.newest_of(runs, "x") == runs / "x-3"
+    assert folder.newest_of(runs, "x-2") == runs / "x-2-2"
+    assert folder.newest_of(runs, "y") is None, "even before it has a checkpoint"
 
 
 def test_p1_run_in_progress_is_in_use(runs: Path) -> None:
