@@ -133,7 +133,7 @@ class _Watch:
         return self._end - monotonic()
 
     def poll(self) -> None:
-        """Raise _Asked if it is time. The time limit waits for a step, so that every resume gets further."""
+        """Raise _StopAsked if it is time. The time limit waits for a step, so that every resume gets further."""
         code = self._stop()
         if code:
             raise _StopAsked(code, "by Ctrl-C" if code == 130 else "by a signal")
@@ -184,18 +184,13 @@ def _ready(
     understood = None if known is None else (known.encoder, known.head.target)
     prepared = prepare(config, threads, data=data, order=order, fitted=understood, strict=strict, poll=watch.poll)
     content, settings = None, prepared.settings
-    if held is not None and prepared.folds is not None:
-        prepared = prepared.fold(held.header["fold"])
-    elif prepared.folds is not None and prepared.folds.largest:
-        prepared = prepared.fold(0)
+    if data is not None:
+        content = _content(prepared.data if prepared.folds is None else prepared.folds.fold(0))
+    at = 0 if held is None or prepared.folds is None else held.header["fold"]
+    if at != prepared.at:
+        prepared = prepared.fold(at)
     loaded = prepared.data
     read = {file.path: identity(file.path) for file in loaded.files}
-    if data is not None:
-        digest = hashlib.sha256()
-        fitted = [*loaded.encoder.arrays().values(), *loaded.target.arrays().values()]
-        for array in (*loaded.inputs.arrays.values(), loaded.y, *fitted, *(() if loaded.w is None else (loaded.w,))):
-            digest.update(np.ascontiguousarray(array).data)
-        content = digest.hexdigest()
     name: str = settings.backend
     hint = None
     if held is not None:
@@ -254,6 +249,15 @@ def _check(held: checkpoint.Checkpoint, prepared: Prepared, content: str | None)
             file=settings.data.train,
         )
     check_members(listed(prepared.network, held), held, settings.dtype, prepared.update.names)
+
+
+def _content(data: Dataset) -> str:
+    """The SHA-256 of rows as the net sees them, of folds as that of the first does."""
+    digest = hashlib.sha256()
+    fitted = [*data.encoder.arrays().values(), *data.target.arrays().values()]
+    for array in (*data.inputs.arrays.values(), data.y, *fitted, *(() if data.w is None else (data.w,))):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _taught(data: Dataset) -> str | None:

@@ -15,7 +15,7 @@ import fcnet
 from fcnet import api
 from fcnet.cli import main
 from fcnet.data.spelling import in_time
-from fcnet.errors import CheckpointError, ConfigError, Stopped
+from fcnet.errors import CheckpointError, ConfigError, DataError, Stopped
 from fcnet.files import Folder
 from fcnet.reports.report import curves_of
 from fcnet.runs import checkpoint
@@ -123,6 +123,24 @@ def test_folds_resume_bit_for_bit(place, more):
     assert crashes == 4
     assert (run / "predictions.csv").read_bytes() == said
     assert differing(outcome(run), expected) == []
+
+
+def test_folds_of_rows_from_memory_resume(numbers):
+    """In whichever fold; the rows are known again by what the first of them makes of them, and others are refused."""
+    x, y = numbers
+    mapping = {"name": "n", "data": {"target": "y"}, "cv": 3, "training": {"epochs": 2}, "network": {"layers": [4]}}
+    log = Path("runs/n/metrics.csv")
+
+    for row in ("\n0,1,", "\n1,1,", "\n2,1,"):
+        with pytest.raises(Stopped):
+            go(mapping, stop=lambda: 75 if log.exists() and row in log.read_text() else None, data=(x, y), resume=True)  # noqa: B023
+    with pytest.raises(DataError, match="have changed"):
+        go(mapping, data=(x + 1, y), resume=True)
+    run = go(mapping, data=(x, y), resume=True)[-1].run
+
+    whole = go({**mapping, "name": "whole"}, data=(x, y))[-1].run
+    a, b = (checkpoint.read(each / "best.npz").arrays for each in (run, whole))
+    assert all(np.array_equal(a[name], b[name]) for name in a | b)
 
 
 @pytest.mark.parametrize(
