@@ -105,11 +105,8 @@ class Saver:
         `check` raises where the state makes no sense for the run. CheckpointError where the files do not belong
         together.
         """
-        header, kept = held.header, self.run.folder.read(folder.VALIDATED)
+        header = held.header
         self._check_run(header, str(held.path))
-        if kept is not None:  # best.npz may have seen the validation rows
-            self.run.folder.write(folder.BEST, [kept])
-            self.run.folder.remove(folder.VALIDATED)
         nets, vectors = listed(self.pack.prepared.network, held), tuple(self.state.vectors)
         check_members(nets, held, self.state.θ.dtype.name, vectors)
         try:
@@ -129,8 +126,13 @@ class Saver:
             raise CheckpointError(
                 f"its header lacks or garbles {error}, so the run cannot be continued", file=str(held.path)
             ) from None
+        self._put_validated_back()
         several = self.pack.several or self.folds is not None
         if several:
+            goes_on = self.state.finished is None and self.state.epoch < self.plan.epochs
+            if goes_on and self.plan.monitor is not None and not np.isfinite(place.value).any():
+                place.epoch[...] = self.state.best_epoch[...] = 0  # what was settled on at the end was none
+                self.best = Best()
             self.pack.recall(self.plan)
             self.best.saved = not self.best.epoch  # best.npz may be ahead
         notices = [] if several else self._recall_best(header.get("metrics"))
@@ -375,6 +377,16 @@ class Saver:
                 "with --overwrite",
                 file=file,
             )
+
+    def _put_validated_back(self) -> None:
+        """The best net that has not seen the validation rows takes the place of one that may have."""
+        run, path = self.run.folder, self.run.path / folder.VALIDATED
+        kept = run.read(folder.VALIDATED)
+        if kept is not None:
+            self._check_run(checkpoint.parse(kept, path).header, str(path))
+            run.remove(folder.SUMMARY)  # which is of the other
+            run.write(folder.BEST, [kept])
+            run.remove(folder.VALIDATED)
 
     def _recall_best(self, metrics: Any) -> list[str]:
         """The best parameters so far, from best.npz; or the present ones, where they are the best and it is damaged.

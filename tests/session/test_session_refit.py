@@ -13,7 +13,8 @@ from fcnet import api, config
 from fcnet.backends import choice
 from fcnet.cli import main
 from fcnet.data import together
-from fcnet.errors import ConfigError, DataError
+from fcnet.errors import CheckpointError, ConfigError, DataError
+from fcnet.files import Folder
 from fcnet.runs import checkpoint
 from fcnet.training.events import Epoch, Notice
 from fcnet.training.loop import Plan, train
@@ -95,6 +96,43 @@ def test_a_run_with_a_refit_resumes(place, ensemble):
         go(short)
         longer = {**short, "training": mapping["training"]}
         assert differing(outcome(go(longer, resume=True)[-1].run), whole) == []
+
+
+@pytest.mark.parametrize("harm", ["damaged", "of another run"])
+def test_a_net_that_was_judged_and_is_not_there_any_more_costs_nothing_else(place, harm):
+    """A run that would go on from it is refused, complete, and with its best.npz, as it was."""
+    mapping = settings(training={"epochs": 2, "early_stopping": None}, refit=True)
+    run, longer = go(mapping)[-1].run, settings(training={"epochs": 4, "early_stopping": None}, refit=True)
+    other = b"damaged" if harm == "damaged" else (go(mapping)[-1].run / "validated.npz").read_bytes()
+    (run / "validated.npz").write_bytes(other)
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.name != "log.txt"}
+
+    with pytest.raises(CheckpointError, match=r"validated\.npz"):
+        go(longer, resume=run)
+
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.name != "log.txt"} == before
+
+
+def test_a_kill_while_the_judged_net_is_put_back_leaves_a_run_that_agrees(place, monkeypatch):
+    """metrics.json, of the net that was refitted, goes before best.npz does."""
+    mapping = settings(training={"epochs": 2, "early_stopping": None}, refit=True)
+    run = go(mapping)[-1].run
+    longer = {**mapping, "training": {**mapping["training"], "epochs": 4}}
+    real = Folder.remove
+
+    def remove(self, name):
+        if name == "validated.npz":
+            raise Crash
+        real(self, name)
+
+    with monkeypatch.context() as killing:
+        killing.setattr(Folder, "remove", remove)
+        with pytest.raises(Crash):
+            go(longer, resume=True)
+
+    assert "refit" not in checkpoint.read(run / "best.npz").header
+    assert not (run / "metrics.json").exists()
+    assert go(longer, resume=True)[-1].summary["epochs"] == 4
 
 
 def count(mapping):

@@ -138,9 +138,8 @@ def test_every_layer_resumes_bit_for_bit(place, backend, name):
     assert differing(resumed, uninterrupted(mapping)) == []
 
 
-def test_k25_a_metric_that_is_never_a_number_leaves_the_last_epoch(place):
-    """Where validation cannot tell which epoch is best, best.npz is the last one, and a notice says so."""
-    write_table(place / "people.csv")
+def undefined(place, **more):
+    """A config whose early stopping goes by a metric that its validation rows, all of one class, do not define."""
     lines = (place / "people.csv").read_text().splitlines()
     parts = ["part", *("validation" if line.endswith(",low") else "train" for line in lines[1:])]
     extra = [f"{line},train" for line in lines[1:] if line.endswith(",low")]  # training knows the class as well
@@ -150,10 +149,15 @@ def test_k25_a_metric_that_is_never_a_number_leaves_the_last_epoch(place):
         data={"split": {"by": "column", "column": "part"}},
         training={"early_stopping": {"metric": "val_roc_auc", "patience": 3}},
         metrics=["accuracy", "roc_auc"],
+        **more,
     )
     del mapping["data"]["validation"], mapping["data"]["test"]
+    return mapping
 
-    events = go(mapping)
+
+def test_k25_a_metric_that_is_never_a_number_leaves_the_last_epoch(place):
+    """Where validation cannot tell which epoch is best, best.npz is the last one, and a notice says so."""
+    events = go(undefined(place))
 
     said = [event.text for event in events if isinstance(event, Notice)]
     assert any("val_roc_auc was no number in any epoch" in text for text in said)
@@ -162,6 +166,18 @@ def test_k25_a_metric_that_is_never_a_number_leaves_the_last_epoch(place):
     assert best.header["epoch"] == last.header["epoch"] == events[-1].summary["best_epoch"] == 3
     assert all(np.array_equal(best.arrays[name], last.arrays[name]) for name in best.arrays)
     assert "val_roc_auc was no number" in (run / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("nets", [1, 2])
+def test_k25_a_run_that_is_given_more_epochs_goes_on_without_a_best_one(place, nets):
+    """The epoch that it ended with was the best for want of another, and is not any more when another comes."""
+    mapping = undefined(place, ensemble=nets)
+    go({**mapping, "training": {**mapping["training"], "epochs": 1}})
+
+    resumed, crashes = crashed_and_resumed(mapping, [6])
+
+    assert crashes == 1
+    assert differing(resumed, uninterrupted(mapping)) == []
 
 
 @pytest.mark.parametrize("nets", [1, 2])
