@@ -453,7 +453,7 @@ def _in_use(text: bytes | None) -> str:
     try:
         holder = json.loads(text or b"")
         who = f"process {int(holder['pid'])} on {str(holder['host'])[:255]} since {str(holder['started'])[:40]}"
-    except (ValueError, LookupError, TypeError):  # it has just started and not yet written who it is
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):  # not yet written, or by nobody of ours
         who = "another process"
     return f"in use by {who}; wait until it ends, or stop it"
 

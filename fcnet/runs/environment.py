@@ -15,8 +15,8 @@ import numpy as np
 import fcnet
 from fcnet import machine as machines
 
-# an absolute path inside a word: after "=", a bracket, a quote, a comma or a blank
-_ABSOLUTE = re.compile(r"""(?<=[=\[{,:"'\s])(?:[/~]|[A-Za-z]:[\\/])[^,\]}"']*""")
+# an absolute path inside a word: after "=", a bracket, a quote, a comma or a blank, or the letter of an option
+_ABSOLUTE = re.compile(r"""(?:(?<=[=\[{,:"'\s])|(?<=^-[A-Za-z]))(?:[/~]|[A-Za-z]:[\\/])[^,\]}"']*""")
 
 
 def machine(threads: int) -> dict[str, Any]:

@@ -42,6 +42,8 @@ def test_environment_names_what_equal_bits_need() -> None:
         ("data.train=/home/ada/x.csv", "data.train=x.csv"),
         ("data.train={here}/d/x.csv", "data.train=d/x.csv"),
         ("--output=/home/ada/runs", "--output=runs"),
+        ("-o/home/ada/runs", "-oruns"),
+        ("x-o/home/ada/runs", "x-o/home/ada/runs"),
         ("data={train: /home/ada/x.csv, test: '/home/ada/y.csv'}", "data={train: x.csv, test: 'y.csv'}"),
         ("~/x.csv", "x.csv"),
         ("C:\\Users\\ada\\x.csv", "x.csv"),

@@ -208,6 +208,17 @@ def test_lock_names_its_holder(tmp_path: Path) -> None:
     assert "UTC" in text
 
 
+@pytest.mark.parametrize("text", [b"", b"[" * 4000, b'{"pid": 1e400, "host": "a", "started": "b"}', b"\xff"])
+def test_lock_that_does_not_say_whose_it_is(tmp_path: Path, text: bytes) -> None:
+    """Whatever stands in the lock file, the folder is in use."""
+    with Folder(tmp_path) as folder, Folder(tmp_path) as second:
+        folder.lock()
+        (tmp_path / files.LOCK).write_bytes(text)
+
+        with pytest.raises(InUseError, match="in use by another process"):
+            second.lock()
+
+
 def test_p2_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
     """A lock vanishes with its process, however that ended; nobody has to delete a file."""
     process = holder(tmp_path)
@@ -553,17 +564,16 @@ def test_p1_twenty_locks_at_once_give_one(tmp_path: Path) -> None:
     script = (
         "import sys, os, time; from pathlib import Path; from fcnet.files import Folder\n"
         "from fcnet.errors import InUseError\n"
-        "folder = Folder(Path(sys.argv[1])); start = float(sys.argv[2])\n"
-        "children = []\n"
+        "start = float(sys.argv[2]); found, say = os.pipe(); until, end = os.pipe()\n"
         "for _ in range(20):\n"
-        "    pid = os.fork()\n"
-        "    if not pid:\n"
+        "    if not os.fork():\n"
+        "        os.close(end)\n"
         "        mine = Folder(Path(sys.argv[1])); time.sleep(max(0, start - time.time()))\n"
-        "        try: mine.lock(); time.sleep(0.5); os._exit(0)\n"
-        "        except InUseError: os._exit(7)\n"
-        "    children.append(pid)\n"
-        "print(sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children))"
+        "        try: mine.lock(); os.write(say, b'0')\n"
+        "        except InUseError: os.write(say, b'7')\n"
+        "        os.read(until, 1); os._exit(0)\n"  # nobody lets go before all have tried
+        "print([int(os.read(found, 1)) for _ in range(20)])"
     )
     done = python(script, tmp_path, time.time() + 0.5)
 
-    assert json.loads(done.stdout) == [0] + [7] * 19
+    assert sorted(json.loads(done.stdout)) == [0] + [7] * 19
