@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fcnet.bootstrap import Resamples, middle
 from fcnet.data.options import Task
+from fcnet.data.statistics import SAFE
 from fcnet.data.target import TASKS, Binary, Classes, Labels, Numbers, Target
 from fcnet.errors import ConfigError, Problem
 from fcnet.records import dataclass
@@ -169,7 +170,9 @@ def roc_auc(y: Array, p: Array, w: Array) -> Any:
 
 def rmse(y: Array, p: Array, w: Array) -> Any:
     """The root of the mean squared error, in the target's units; several targets: the mean of their roots."""
-    return np.mean(np.sqrt(_averages(_error(y, p) ** 2, w)), axis=-1)
+    error = _error(y, p)
+    unit = _units(error)
+    return np.mean(unit * np.sqrt(_averages((error / unit) ** 2, w)), axis=-1)
 
 
 def mae(y: Array, p: Array, w: Array) -> Any:
@@ -180,14 +183,12 @@ def mae(y: Array, p: Array, w: Array) -> Any:
 def r2(y: Array, p: Array, w: Array) -> Any:
     """R² = 1 − Σ w (y − p)² / Σ w (y − ȳ)², where ȳ is the mean of these rows; several targets: the mean over them.
 
-    A target that is constant over the rows has no R² and does not count.
+    A target that is constant over the rows that weigh something has no R² and does not count.
     """
-    deviation = _columns(y) - np.average(_columns(y), axis=0, weights=w if w.ndim == 1 else None)
-    total = _sum(w, deviation**2)
-    if w.ndim > 1:  # each resample has a mean of its own
-        total = total - _sum(w, deviation) ** 2 / w.sum(axis=-1, keepdims=True)
-    residual = _sum(w, _error(y, p) ** 2)
-    return 1.0 - _mean_of_ratios(residual, np.where(np.ptp(_columns(y), axis=0) > 0, total, 0.0))
+    y, error = _columns(y), _error(y, p)
+    unit = np.maximum(_units(y), _units(error))
+    columns = zip((y / unit).T, (error / unit).T, strict=True)
+    return 1.0 - _mean_of_defined(np.stack([_unexplained(*column, w) for column in columns], axis=-1))
 
 
 def score(
@@ -358,10 +359,8 @@ def _averages(values: Array, w: Array) -> Array:
 
 
 def _sum(w: Array, values: Array) -> Array:
-    """Σ w values over the rows, (…) or (…, L); many sums at once without BLAS, whose bits depend on its threads."""
-    if w.ndim == 1:
-        return np.asarray(w @ values)
-    return np.asarray(np.einsum("rn,n...->r...", w, values.astype(np.float64)))
+    """Σ w values over the rows, (…) or (…, L), without BLAS, whose bits depend on its threads."""
+    return np.asarray(np.einsum("n,n...->..." if w.ndim == 1 else "rn,n...->r...", w, values.astype(np.float64)))
 
 
 def _area(positive: Array, p: Array, w: Array) -> Array:
@@ -376,7 +375,7 @@ def _area(positive: Array, p: Array, w: Array) -> Array:
     negatives = np.add.reduceat(np.where(positive, 0.0, w), starts, axis=-1)
     pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)
     below = np.cumsum(negatives, axis=-1) - 0.5 * negatives
-    won = positives @ below if w.ndim == 1 else np.einsum("rn,rn->r", positives, below)
+    won = np.einsum("...n,...n->...", positives, below)  # without BLAS, as in `_sum`
     return np.where(pairs > 0, won / np.where(pairs > 0, pairs, 1.0), np.nan)
 
 
@@ -386,6 +385,22 @@ def _columns(y: Array) -> Array:
 
 def _error(y: Array, p: Array) -> Array:
     return _columns(y) - _columns(p)
+
+
+def _units(values: Array) -> Array:
+    """Of each column of values (n, L) in what unit they can be squared: 1, or how large they are, (L,)."""
+    largest = np.abs(values).max(axis=0)
+    return np.where((largest > 1 / SAFE) & (largest < SAFE) | (largest == 0), 1.0, largest)
+
+
+def _unexplained(y: Array, error: Array, w: Array) -> Array:
+    """Σ w error² / Σ w (y − ȳ)² of y and error (n,), (…); NaN where all y that weigh something are one number."""
+    weighs = w > 0
+    varies = np.where(weighs, y, np.inf).min(axis=-1) < np.where(weighs, y, -np.inf).max(axis=-1)
+    deviation = y - _averages(y, w)[..., None]
+    total = np.einsum("...n,...n->...", w, deviation**2)
+    nothing = np.full(w.shape[:-1], np.nan)
+    return np.asarray(np.divide(_sum(w, error**2), total, out=nothing, where=varies & (total > 0)))
 
 
 METRICS: dict[str, Metric] = {

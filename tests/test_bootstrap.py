@@ -107,6 +107,16 @@ def test_rows_without_weight_do_not_count():
     assert 0.3 < low < high < 0.7
 
 
+def test_resamples_of_one_number_have_no_r2():
+    """Of five rows of which four are alike, a third of the resamples has no spread: the others make the interval."""
+    y = np.array([[1.1]] * 4 + [[2.3]])
+    p = y + np.array([[0.1], [-0.05], [0.02], [-0.1], [0.07]])
+
+    low, high = Resampled(y, p, None, None).interval(METRICS["r2"], METRICS["r2"].value(y, p))
+
+    assert 0.9 < low < high < 1
+
+
 def test_a_figure_that_most_resamples_do_not_have_has_no_interval():
     """Where more than half of the resamples leave a metric undefined, so is its interval."""
     assert np.isnan(middle(np.array([np.nan, np.nan, 1.0]))).all()

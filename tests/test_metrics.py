@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from fcnet.data.target import TASKS, Binary, Classes, Labels, Numbers
 from fcnet.errors import ConfigError
@@ -236,6 +237,37 @@ def test_one_class_has_no_roc_curve_and_a_constant_target_no_r2() -> None:
     assert math.isnan(METRICS["r2"].value(np.full((4, 1), 0.1), half[:, :1]))
     y = np.array([[0.1, 1.0], [0.1, 2.0]])
     assert METRICS["r2"].value(y, y) == 1.0
+
+
+def test_a_target_that_varies_only_in_rows_of_no_weight_has_no_r2() -> None:
+    """What a row without weight says is not looked at, and what rounding leaves over of equal numbers is no spread."""
+    y = np.array([[0.1]] * 6 + [[7.0]])
+    w = np.array([0.3, 0.7, 1.1, 0.2, 0.9, 1.3, 0.0])
+
+    assert math.isnan(METRICS["r2"].value(y, y + 0.3, w))
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_errors_whose_squares_are_no_numbers_count_too(size: float) -> None:
+    """In other units the root of the mean squared error is as many times as large, and R² is the same."""
+    y, p, w = table("regression")
+
+    assert METRICS["rmse"].value(size * y, size * p, w) == pytest.approx(size * METRICS["rmse"].value(y, p, w))
+    assert METRICS["r2"].value(size * y, size * p, w) == pytest.approx(METRICS["r2"].value(y, p, w))
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_a_figure_has_the_same_bits_on_any_number_of_threads(metric: Metric) -> None:
+    """No sum is left to BLAS, which cuts it at other places where it has more threads."""
+    n = 200_001
+    for task in metric.tasks:
+        y, p, w = (np.resize(each, (n, *each.shape[1:])) for each in table(task))
+        found = []
+        for threads in (1, 2):
+            with threadpool_limits(threads):
+                found.append(metric.value(y, p, w))
+
+        assert found[0] == found[1]
 
 
 def test_classes_that_a_part_lacks_do_not_count() -> None:
