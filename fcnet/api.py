@@ -371,7 +371,7 @@ def _own_folds(net: Predictor) -> tuple[tables.Folded, Path]:
     learnt = "numbers" if isinstance(net.config.loss, str) else net.config.loss.learns
     order = [feature.name for feature in net.encoder.features]
     about: dict[str, Any] = {"dtype": net.config.dtype, "learnt": learnt, "order": order}
-    folds = tables.folded(section, net.config.preprocess, cv, **about)
+    folds = tables.folded(section, net.config.preprocess, cv, teacher=False, **about)
     whole, parts = folds.whole, origin.parts(net.header)
     if [file.sha256 for file in whole.files] != shas or whole.part_hashes["train"] != parts["train"].sha256:
         raise DataError("the rows are not those of the training; name a file with --data", file=section.train)
@@ -392,7 +392,8 @@ def _own_data(net: Predictor, split: str | None) -> tuple[tables.Dataset, str, s
         there = ", ".join(name for name in parts if parts[name].rows)
         raise DataError(f"the run had no {part} part, only {there}; choose --split, or name a file with --data")
     section, shas, found = _own_files(net)
-    loaded = tables.load(section, net.config.preprocess, dtype=net.config.dtype, fitted=(net.encoder, net.target))
+    about: dict[str, Any] = {"dtype": net.config.dtype, "fitted": (net.encoder, net.target), "teacher": False}
+    loaded = tables.load(section, net.config.preprocess, **about)
     if net.header.get("refit"):
         loaded = tables.together(loaded)
     changed = [file.sha256 for file in loaded.files] != shas
@@ -444,8 +445,8 @@ def page(run: Path | None = None, data: object = None) -> tuple[str, dict[str, A
             folds = None if net.config.cv is None or _tested(net) else _own_folds(net)[0]
             loaded = _own_data(net, None)[0]
         else:
-            known = net.encoder, net.target
-            loaded = tables.load(section, net.config.preprocess, dtype=net.config.dtype, data=data, fitted=known)
+            about: dict[str, Any] = {"fitted": (net.encoder, net.target), "teacher": False}
+            loaded = tables.load(section, net.config.preprocess, dtype=net.config.dtype, data=data, **about)
     except FcnetError as error:
         lacking = (f"the page does without what needs the rows: {error.problems[0]}",)
     found = reports.gather(net, loaded, section, data, lacking, folds)

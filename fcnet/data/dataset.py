@@ -23,7 +23,7 @@ from fcnet.data.reading import Read, read, read_alike
 from fcnet.data.split import PARTS, random_split, rows_hash
 from fcnet.data.tally import Tally
 from fcnet.data.target import TASKS, Classes, Target, Wanted
-from fcnet.data.teacher import heard
+from fcnet.data.teacher import asked, heard
 from fcnet.errors import ConfigError, DataError
 from fcnet.nn.losses import Learnt
 from fcnet.nn.rows import Rows
@@ -101,13 +101,15 @@ def load(
     fitted: tuple[Encoder, Target] | None = None,
     order: Sequence[str] = (),
     strict: bool = False,
+    teacher: bool = True,
     poll: Callable[[], object] = quietly,
 ) -> Dataset:
     """The data that the config describes; files are relative to `base`, `data` stands in for `train`.
 
     With `fitted`, nothing is fitted: the same rows go through an encoder and a target of before. `learnt` is what the
     loss wants of the target. `order`: columns in the order of the inputs of a run that goes on. `strict` turns columns
-    left out, extra columns and unseen categories into errors. Raises DataError, ConfigError, LimitError, StorageError.
+    left out, extra columns and unseen categories into errors. Without `teacher` the config's is not asked: nothing is
+    learnt. Raises DataError, ConfigError, LimitError, StorageError.
     """
     main = read(options, base=base, dtype=dtype, data=data, fitted=fitted, strict=strict, poll=poll)
     parts = partition(main)
@@ -126,7 +128,7 @@ def load(
                 strict=strict,
                 poll=poll,
             )
-    told = None if fitted else heard(main, known.target, base, poll)
+    told = heard(main, known.target, asked(main, known.target, base, poll)) if teacher else None
     return taught(encode(tables, parts, known, strict=strict, consume=True), told)
 
 
@@ -370,11 +372,12 @@ def _loss_weights(
     if row_weights is None and target.class_weights is None:
         return None
     w = np.ones(len(y)) if row_weights is None else row_weights
-    if target.class_weights is not None:
-        w = w * target.class_weights[y]
-    if training is None:
-        return w
-    total = float(w[training].mean())
+    with np.errstate(over="ignore"):
+        if target.class_weights is not None:
+            w = w * target.class_weights[y]
+        if training is None:
+            return w
+        total = float(w[training].mean())
     if not total > 0 or not np.isfinite(total):
         raise DataError("the weights of the training rows are all 0, or too large", file=file)
     return np.asarray(w / total)

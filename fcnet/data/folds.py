@@ -16,7 +16,8 @@ from fcnet.data.readers import quietly
 from fcnet.data.reading import Read, read, read_alike
 from fcnet.data.spelling import in_time, keys
 from fcnet.data.split import folds_at_random, folds_in_time, folds_of_groups
-from fcnet.data.teacher import heard
+from fcnet.data.table import Table
+from fcnet.data.teacher import asked, heard
 from fcnet.errors import DataError
 from fcnet.nn.losses import Learnt
 from fcnet.nn.rows import Rows
@@ -28,7 +29,7 @@ Array = NDArray[Any]
 @dataclass(frozen=True)
 class Folded:
     """The table with the parts of each fold; `whole` is what all rows but those of the test have taught, its part
-    `train` these rows, and its inputs are of no width.
+    `train` these rows, and its inputs are of no width. `teacher`: what holds another model's answers, see `asked`.
     """
 
     tables: Mapping[str, Read]
@@ -37,8 +38,8 @@ class Folded:
     parts: tuple[Partition, ...]
     preprocess: Preprocess
     learnt: Learnt
-    base: Path
     by_time: bool
+    teacher: Table | None
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -54,7 +55,7 @@ class Folded:
         order = [feature.name for feature in self.known.encoder.features]
         known = fit(main, self.parts[i], self.preprocess, dtype=dtype, learnt=self.learnt, order=order, like=self.known)
         found = encode(self.tables, self.parts[i], replace(known, notices=()))
-        return replace(taught(found, heard(main, known.target, self.base)), notices=self.whole.notices)
+        return replace(taught(found, heard(main, known.target, self.teacher)), notices=self.whole.notices)
 
     @property
     def bytes(self) -> int:
@@ -75,6 +76,7 @@ def folded(
     data: object = None,
     order: Sequence[str] = (),
     strict: bool = False,
+    teacher: bool = True,
     poll: Callable[[], object] = quietly,
 ) -> Folded:
     """The data that the config describes, in folds; arguments and errors are those of `load`."""
@@ -92,7 +94,8 @@ def folded(
     whole = encode(tables, all_rows, known, strict=strict)
     whole = replace(whole, inputs=Rows(np.empty((len(whole.inputs), 0), dtype)))
     own = tuple(Partition({**rows, "train": pool[trained], "validation": pool[held]}) for trained, held in dealt)
-    return Folded(tables, whole, known, own, preprocess, learnt, base, cv.by == "time")
+    answers = asked(main, known.target, base, poll) if teacher else None
+    return Folded(tables, whole, known, own, preprocess, learnt, cv.by == "time", answers)
 
 
 def _dealt(main: Read, pool: Array, cv: Folds) -> tuple[list[tuple[Array, Array]], list[str]]:
@@ -118,6 +121,9 @@ def _dealt(main: Read, pool: Array, cv: Folds) -> tuple[list[tuple[Array, Array]
     else:
         classes, labels = labels_to_stratify(main)
         held, alone = folds_at_random(n, cv.folds, cv.repeats, cv.seed, None if classes is None else classes[pool])
+        if (others := n - len(alone)) < cv.folds:
+            text = f"{others} rows of classes with two rows and more cannot be dealt into {cv.folds} folds"
+            raise DataError(f"{text}; give more rows, or fewer folds", file=table.file)
         if len(alone):
             assert classes is not None
             names = ", ".join(f'"{labels[classes[pool[i]]]}"' for i in alone[:5])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fcnet.data.columns import Want
 from fcnet.data.encode import listed
+from fcnet.data.numbers import Grammar
 from fcnet.data.options import Data
 from fcnet.data.readers import Request, quietly, reader
 from fcnet.data.reading import Read
@@ -25,20 +26,25 @@ from fcnet.errors import ConfigError, DataError
 Array = NDArray[Any]
 
 
-def heard(main: Read, target: Target, base: Path, poll: Callable[[], object] = quietly) -> Array | None:
-    """What the teacher says of `main.rows`, (n, width) float64 as `target.mixed` wants it; None without a teacher.
+def asked(main: Read, target: Target, base: Path, poll: Callable[[], object] = quietly) -> Table | None:
+    """The table that holds what the teacher says, the training's own or that of a file; None without a teacher.
+
+    DataError where a file has not a row for each of the training table's.
+    """
+    said = main.options.teacher
+    return _read(said, main, target, base, poll) if isinstance(said, str) else None if said is None else main.table
+
+
+def heard(main: Read, target: Target, table: Table | None) -> Array | None:
+    """What the teacher says in `table` of `main.rows`, (n, width) float64 as `target.mixed` wants it; None without one.
 
     NaN where its cells of a row are all missing: there the row's own target stands alone. DataError for what is no
-    probability or no number, and where a file has not a row for each of the table's.
+    probability or no number.
     """
-    options, said = main.options, main.options.teacher
-    if said is None:
+    options = main.options
+    if table is None:
         return None
-    if isinstance(said, list):
-        table, names = main.table, _in_order(said, target)
-    else:
-        table = _read(said, main, target, base, poll)
-        names = target.lesson
+    names = _in_order(options.teacher, target) if isinstance(options.teacher, list) else target.lesson
     cells = np.stack([table.columns[name].numbers()[main.rows] for name in names], axis=1)
     missing = np.isnan(cells)
     some = missing.any(axis=1) & ~missing.all(axis=1)
@@ -66,7 +72,7 @@ def _in_order(said: Sequence[str], target: Target) -> list[str]:
     names = target.lesson
     if set(names) == set(said):
         return names
-    if len(said) == len(names) or (len(said) == 1 and len(names) == 2 and target.shares):
+    if len(said) == len(names) or (len(said) == 1 and len(names) == 2 and target.shares and said[0] != names[0]):
         return list(said)
     raise ConfigError(
         f"{len(said)} columns, and {len(names)} are needed: {listed(names)}, or others in this order",
@@ -87,7 +93,8 @@ def _read(file: str, main: Read, target: Target, base: Path, poll: Callable[[], 
     path = base / Path(file).expanduser()
     if file in main.table.names and not path.exists():
         raise ConfigError(f'"{file}" is a column; write ["{file}"], as a text names a file', key="data.teacher")
-    request = Request(path, file, Data(train=file), main.spelling, plan, tuple(target.lesson), complete=True, poll=poll)
+    spelling = Grammar(limit=main.spelling.limit, dtype=main.spelling.dtype)  # as predictions are written
+    request = Request(path, file, Data(train=file), spelling, plan, tuple(target.lesson), complete=True, poll=poll)
     table = reader(path).read(request).table
     if table.n != main.table.n:
         raise DataError(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fcnet import api, config
+from fcnet.data.readers import reader
 from fcnet.data.source import MemorySource
 from fcnet.errors import ConfigError, DataError
 from fcnet.runs import checkpoint
@@ -151,6 +152,14 @@ def test_columns_that_cannot_be_meant_are_told(teacher, said):
     assert said in str(error.value)
 
 
+def test_the_probability_of_the_first_class_is_not_taken_for_that_of_the_second():
+    """One column of two classes is that of the second; one whose name says that it is the other's is an error."""
+    Path("table.csv").write_text(Path("table.csv").read_text().replace(",t2,", ",p(no),"))
+
+    with pytest.raises(ConfigError, match=r'1 columns, and 2 are needed: "p\(no\)", "p\(yes\)"'):
+        prepared("two", ["p(no)"])
+
+
 def test_columns_of_the_teacher_are_no_features():
     """What the teacher says is not there when the net predicts, so nothing is predicted from it."""
     subject = prepared(data={"features": "all", "exclude": ["t2", "tsize", "p(wet)", "p(cold)"]})
@@ -200,6 +209,48 @@ def test_predicting_and_scoring_need_no_teacher():
 
     assert scores["part"] == "test"
     assert done["rows"] == 1
+
+
+def test_folds_hear_a_teacher_once_and_are_judged_without_it(monkeypatch):
+    """A file is read before the first fold, whatever becomes of it later; scoring out of fold does not ask for it."""
+    api.predict("table.csv", Path("said.csv"), checkpoint=run("large").path)
+    read = []
+    monkeypatch.setattr("fcnet.data.teacher.reader", lambda path: read.append(path.name) or reader(path))
+    taught = run("folds", data={"teacher": "said.csv", "validation": 0}, cv=3)
+    Path("said.csv").unlink()
+
+    scores = api.evaluate(taught.path)
+
+    assert read == ["said.csv"]
+    assert scores["rows"] == 60
+
+
+def test_predictions_teach_a_table_that_writes_numbers_otherwise():
+    """How a table marks decimals, thousands and missing cells says nothing of a file that `fcnet predict` wrote."""
+    cells = "".join(f"{i},5;{i % 7};{'uv'[i % 2]}\n" for i in range(40))
+    Path("table.csv").write_text("a;b;kind\n" + cells)
+    Path("said.csv").write_text("prediction,p(u),p(v)\n" + "u,1.0,0.0\nv,0.125,0.875\n" * 20)
+    spelling = {"decimal": ",", "thousands": ".", "missing": ["1.0"]}
+
+    found = learnt(prepare(settings(teacher="", weight=1, data={"teacher": "said.csv", **spelling}), 1))
+
+    np.testing.assert_array_equal(found[:, 0], [0.0, 0.875] * 20)
+
+
+def test_an_estimator_that_goes_on_hears_its_teacher():
+    """A fit with `warm_start` learns from what the teacher says now, as the first one did."""
+    pytest.importorskip("sklearn")
+    from fcnet.sklearn import FCNetClassifier
+
+    x = np.array(cells("a", "b", "t2"), dtype=float)
+    other = x * [1, 1, -1] + [0, 0, 1]
+    data = {"teacher": ["x2"], "teacher_weight": 1.0, "validation": 0}
+
+    def loss(then):
+        net = FCNetClassifier(recipe="plain", layers=[4], epochs=1, data=data, warm_start=True)
+        return net.fit(x, ["u", "v"] * 30).fit(then, ["u", "v"] * 30).loss_curve_
+
+    assert loss(x) != loss(other)
 
 
 def test_another_teacher_is_not_gone_on_with():
