@@ -122,6 +122,7 @@ class _Encoding:
             if self._marks:
                 self._out[at + start : at + stop, self._marks] = np.isnan(v[self._marked]).T
             top, bottom = v.max(axis=1), v.min(axis=1)
+            holes = None
             if np.isnan(top).any():
                 holes = np.isnan(v)
                 missing += holes.sum(axis=1)
@@ -129,7 +130,8 @@ class _Encoding:
                 top, bottom = v.max(axis=1), v.min(axis=1)
             if self._ranges:
                 for i in np.flatnonzero((bottom < low[:, 0]) | (top > high[:, 0])).tolist():
-                    odd = np.flatnonzero((v[i] < low[i]) | (v[i] > high[i]))
+                    beyond = (v[i] < low[i]) | (v[i] > high[i])
+                    odd = np.flatnonzero(beyond if holes is None else beyond & ~holes[i])
                     where = begin + (odd + start if whole else inside[start + odd])  # type: ignore[index]  # not None
                     outside.setdefault(i, []).append((where, v[i][odd]))
             # Every encoding keeps the order, so the ends of a column are where its ends go.

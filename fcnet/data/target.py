@@ -454,7 +454,14 @@ class Numbers(Target):
             what = "not above 0" if self.positive else "below 0"
             said = [(int(rows[i]), f'column "{self.names[j]}": {values[i, j]:g} is {what}, {wanted}') for i, j in bad]
             raise table.error(said, "such cells")
-        return ((values - self.mean) / self.scale).astype(dtype)
+        with np.errstate(over="ignore"):
+            y = ((values - self.mean) / self.scale).astype(dtype)
+        far = np.argwhere(~np.isfinite(y))
+        if len(far):
+            why = f"is too far from the numbers of the training rows for {dtype}"
+            said = [(int(rows[i]), f'column "{self.names[j]}": {values[i, j]:g} {why}') for i, j in far]
+            raise table.error(said, "such cells")
+        return y
 
     def _outside(self, values: Array) -> Array:
         """Which numbers the loss cannot learn."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcnet.data import Encoder, Tally
+from fcnet.data import Encoder, Tally, score
 from fcnet.data.encodings.none import Plain
 from fcnet.data.options import Filled, Preprocess, Split
 from fcnet.errors import ConfigError, DataError, LimitError
@@ -380,8 +380,6 @@ def test_the_encoder_comes_back_from_header_and_arrays(folder):
 
 def test_values_outside_the_training_range_are_counted(folder):
     """A transform counts them by column, and with `strict` refuses them with their line."""
-    from fcnet.data import score
-
     found = folder.load(with_column([str(i) for i in range(10)]))
     other = folder.write(with_column(["3", "11", "-1"]), "o.csv")
 
@@ -390,6 +388,18 @@ def test_values_outside_the_training_range_are_counted(folder):
     assert 'values outside the training range: "c" 2' in scored.notices
     with pytest.raises(DataError, match=r"o.csv:3.*11.0 is outside the training range"):
         score(other, found.resolved, found.encoder, found.target, strict=True)
+
+
+@pytest.mark.parametrize("value", [-999.0, 999.0])
+def test_what_stands_in_for_a_missing_cell_is_not_outside_the_range(folder, value):
+    """The number that the config gives is the user's own, and no value of the table."""
+    text = with_column([str(i) if i % 3 else "" for i in range(10)])
+    found = folder.load(text, preprocess=Preprocess(missing=Filled(value)))
+
+    scored = score(folder.path / "t.csv", found.resolved, found.encoder, found.target, strict=True)
+
+    assert 'missing cells: "c" 4' in scored.notices
+    assert not any("outside" in notice for notice in scored.notices)
 
 
 def test_a_fitted_encoder_gives_the_same_data_set_again(folder):

@@ -200,6 +200,17 @@ def test_permuting_the_names_of_labels_permutes_the_classes(folder):
     assert [back[label] for label in after] == before
 
 
+def test_a_target_too_far_from_those_of_training_is_told(folder):
+    """A number that the dtype cannot hold in the units that are learnt is an error of its row, and no warning."""
+    folder.write(target_of(["0.0001", "3e38", "0.0002"]), "v.csv")
+    cells = target_of([f"{i * 1e-5:.5f}" for i in range(30)])
+
+    with pytest.raises(DataError, match=r'^v\.csv:3: column "y": 3e\+38 is too far from .* training rows for float32$'):
+        folder.load(cells, validation="v.csv")
+
+    assert np.isfinite(folder.load(cells, validation="v.csv", dtype="float64").y).all()
+
+
 def test_a_target_of_many_numbers_keeps_no_texts(folder, monkeypatch):
     """A target of very many numbers is read without keeping each text, and is the same."""
     cells = [f"{i}.5" for i in range(300)]

@@ -165,6 +165,14 @@ def test_what_folds_do_not_go_with_is_refused(place, more, key):
     assert not Path("runs").exists()
 
 
+def test_more_folds_than_rows_that_they_can_hold_out_are_refused(place):
+    """Rows alone in their class are held out nowhere, so there must be others for each fold."""
+    Path("rare.csv").write_text("a,y\n" + "".join(f"{i}.5,{label}\n" for i, label in enumerate("aabcdef")))
+
+    with pytest.raises(DataError, match=r"^rare.csv: 2 rows of classes with two rows and more cannot be .* 5 folds;"):
+        fcnet.train({"data": {"train": "rare.csv", "target": "y"}, "cv": 5})
+
+
 def test_several_nets_and_deals_are_one_mean(place):
     """Each fold counts alike, whatever its nets count in it; a row is judged by the mean of the deals."""
     mapping = settings(**FOLDS, ensemble=2)
