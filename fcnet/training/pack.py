@@ -192,14 +192,22 @@ class Pack:
             return _values(*self._one(self._rows))
         with np.errstate(all="ignore"):  # a member that diverges is found by its state
             self._now = self._forward(self.prepared.data.inputs, self._rows)
-        found = [self._scored(a) for a in self._now]
+        found = []
+        for a in self._now:
+            self.poll()
+            found.append(self._scored(a))
         return {name: np.array([each[name] for each in found]) for name in found[0]}
 
     def _scored(self, a: Array, alone: str | None = None) -> dict[str, float]:
-        """Loss and metrics, or but one of them, of outputs on validation, (n, n_out)."""
+        """Loss and metrics, or but one of them, of outputs on validation, (n, n_out).
+
+        Nothing can stop it: while nets are picked, an epoch is done that has not been told yet.
+        """
         if alone not in self._scores:
             held = Held(a, self._rows, len(self.prepared.data.inputs))
-            self._scores[alone] = held, self._scorer(held, alone)
+            scorer = self._scorer(held, alone)
+            scorer.poll = lambda: None
+            self._scores[alone] = held, scorer
         held, scorer = self._scores[alone]
         held.a = a
         return _values(*scorer(self._rows))

@@ -273,11 +273,14 @@ def rates(more: str) -> list[Own]:
     return [replace(own, depth=n) for own, n in zip(RATES, (1, 2, 2, 3), strict=True)] if "depths" in more else RATES
 
 
+ABOUT = choice.make("numpy", 1), np.array([0.5, 0.5])
+
+
 def under_way(which: Sequence[Own], more: str = "adamw", backend: Backend | None = None) -> Pack:
     """A pack over the table."""
     dtype = {} if backend is None else {"dtype": "float64"}  # in which rounding stays small
     prepared = prepare(from_mapping({**SETTINGS, **OTHERS[more], **dtype}, needs_data=False), 1, data=table())
-    return Pack(pack(prepared, which), backend or choice.make("numpy", 1), np.array([0.5, 0.5]))
+    return Pack(pack(prepared, which), backend or ABOUT[0], ABOUT[1])
 
 
 def arrays_of(pack: Pack) -> dict[str, Array]:
@@ -345,6 +348,33 @@ def test_a_pack_of_a_config_resumes(more: str) -> None:
 
         for name, array in arrays_of(straight).items():
             np.testing.assert_array_equal(arrays_of(second)[name], array, err_msg=f"{stop}: {name}")
+
+
+def raising(after: int) -> Callable[[], None]:
+    """A poll that asks to stop after so many that did not."""
+    left = iter(range(after))
+
+    def poll() -> None:
+        if next(left, None) is None:
+            raise InterruptedError
+
+    return poll
+
+
+@pytest.mark.parametrize("select", [None, 4])
+def test_a_pack_is_stopped_before_an_epoch_is_done_or_after_it_was_told(select: int | None) -> None:
+    """Wherever the poll raises, the state counts the epochs that were told, and the best nets are those of one."""
+    settings = {**SETTINGS, "ensemble": 3, "members": {"select": select}, "network": {"layers": [6]}}
+    prepared = prepare(from_mapping(settings, needs_data=False), 1, data=table())
+    plan, polls = Plan(2, 64, Constant(), monitor="loss"), itertools.count()
+    whole = sum(isinstance(event, Epoch) for event in Pack(prepared, *ABOUT, polls.__next__).train(plan))
+    assert whole == 2
+
+    for at in range(next(polls)):
+        stopped, told = Pack(prepared, *ABOUT, raising(at)), list[Epoch]()
+        with pytest.raises(InterruptedError):
+            told.extend(event for event in stopped.train(plan) if isinstance(event, Epoch))
+        assert (stopped.state.epoch, stopped.best.epoch.max()) == (len(told), len(told))
 
 
 def test_the_estimate_counts_members() -> None:
