@@ -48,7 +48,8 @@ def refit(pack: Pack, plan: Plan) -> Iterator[None]:
             yield
             if isinstance(event, Epoch) and event.epoch == length:
                 break
-    if again.each(again.best.epoch).tolist() != [lengths[number] for number in again.numbers]:
+    done = again.each(again.best.epoch).tolist()
+    if done != [lengths[number] for number in again.numbers] and not again.state.over():  # it may converge earlier now
         raise DivergedError("training diverged on training and validation rows together")
     pack.prepared = replace(pack.prepared, data=prepared.data)
     pack.each(pack.best.θ)[places], pack.each(pack.best.q)[places] = again.each(again.best.θ), again.each(again.best.q)

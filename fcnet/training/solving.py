@@ -56,8 +56,7 @@ class Whole:
         if self._last is not None and np.array_equal(self._last[0], θ):
             return self._last[1]
         self.θ[...], self.total[...], self.position[...] = θ, 0.0, 0
-        g = self.decay * self.θ
-        loss = 0.5 * float(g @ self.θ)
+        loss, g = self.penalty(self.θ)
         with np.errstate(all="ignore"):
             for rows, times, step in self._steps:
                 for _ in range(times):
@@ -67,6 +66,11 @@ class Whole:
         found = loss + float(self.total) / self.n, g
         self._last = self.θ.copy(), found
         return found
+
+    def penalty(self, θ: Array) -> tuple[float, Array]:
+        """(½ weight_decay ‖W‖², its gradient), in float64."""
+        g = self.decay * θ
+        return 0.5 * float(g @ θ), g
 
 
 def solve(
@@ -89,7 +93,7 @@ def solve(
     def tick() -> None:
         state.elapsed = elapsed + perf_counter() - mark
 
-    while state.row or not (state.epoch >= plan.epochs or state.finished or plan.stopped(state).all()):
+    while state.row or not (state.epoch >= plan.epochs or state.over()):
         if not state.row:
             start = perf_counter()
             done = solver.iterate(objective, state.θ, state.vectors, state.epoch)
@@ -100,7 +104,8 @@ def solve(
                 )
             state.θ[...], state.finished = done.θ, done.finished
             state.row, state.step = source.n, state.step + 1
-            state.loss[...] = done.loss * source.n
+            mean = done.loss - objective.penalty(state.θ)[0]
+            state.loss[...] = mean * source.n
             state.seconds = perf_counter() - start
             tick()
             yield Progress(
@@ -109,7 +114,7 @@ def solve(
                 state.step,
                 state.row,
                 source.n,
-                done.loss,
+                mean,
                 source.n / max(state.seconds, 1e-9),
             )
         yield ended(state, plan, validate, [solver.lr], tick)

@@ -8,12 +8,13 @@ import re
 import numpy as np
 import pytest
 
+import fcnet
 from fcnet import config
 from fcnet.errors import ConfigError, DivergedError, Stopped
 from fcnet.optim.solvers import Lbfgs, direction, strong_wolfe
 from fcnet.runs import session
 from fcnet.training import solving
-from fcnet.training.events import Epoch
+from fcnet.training.events import Epoch, Notice
 from fcnet.training.prepare import prepare
 from fcnet.training.solving import Whole
 
@@ -189,6 +190,27 @@ def test_a_solver_learns_a_small_table_in_a_few_iterations(place):
         last[name] = float((run / "metrics.csv").read_text().splitlines()[-1].split(",")[3])
 
     assert last["lbfgs"] < last["adam"] / 2
+
+
+def test_the_log_has_the_loss_without_what_decay_adds(place):
+    """train_loss is the mean over the training rows, as with every optimizer; the penalty is in the objective alone."""
+    run = trained(settings(optimizer={"name": "lbfgs", "weight_decay": 0.3}))
+
+    logged = float((run / "metrics.csv").read_text().splitlines()[-1].split(",")[3])
+    assert logged == pytest.approx(fcnet.load(run / "last.npz").evaluate(split="train")["loss"], rel=1e-5)
+
+
+def test_a_refit_that_converges_earlier_is_one(place):
+    """On more rows the solver may be done in fewer iterations than were best before; that is no divergence."""
+    rng = np.random.default_rng(4)
+    rows = "".join(f"{x:.3f},{z:.3f},{y:.3f}\n" for x, z, y in rng.normal(size=(40, 3)).tolist())
+    (place / "noise.csv").write_text(f"x,z,y\n{rows}")
+    data = {"train": "noise.csv", "target": "y", "validation": 0.3}
+    mapping = settings(data=data, optimizer={"name": "lbfgs", "tolerance": 0.05}, refit=True, seed=4)
+
+    events = [*session.training(config.from_mapping({**mapping, "training": {"epochs": 60}}))]
+
+    assert "refit" in events[-1].summary, [event.text for event in events if isinstance(event, Notice)]
 
 
 def test_it_ends_where_nothing_is_left_to_gain(place):
