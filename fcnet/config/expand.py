@@ -22,7 +22,7 @@ from fcnet.config.kinds import (
     section,
     unnamed,
 )
-from fcnet.config.places import Path, Plain, Tree
+from fcnet.config.places import Path, Plain, Tree, step
 from fcnet.config.schema import Config
 
 
@@ -50,8 +50,7 @@ def _expanded(
         item = next((kind.item for kind in kinds if isinstance(kind, Items)), ())
         if along is None:
             return [_expanded(v, item, MISSING, tree, (*path, i)) for i, v in enumerate(value)]
-        if along and along[0].isascii() and along[0].isdecimal() and len(along[0]) < 10 and int(along[0]) < len(value):
-            i = int(along[0])
+        if along and isinstance(i := step(value, along[0]), int):
             value[i] = _expanded(value[i], item, MISSING, tree, (*path, i), along[1:])
     if isinstance(value, dict):
         if members(kinds) and "name" not in value and (known or hasattr(default, "name")):
@@ -65,9 +64,9 @@ def _expanded(
                 key: _expanded(v, below.get(key, own), given.get(key, MISSING), tree, (*path, key))
                 for key, v in value.items()
             }
-        if along and (step := along[0]) in value:
-            value[step] = _expanded(
-                value[step], below.get(step, own), given.get(step, MISSING), tree, (*path, step), along[1:]
+        if along and (key := along[0]) in value:
+            value[key] = _expanded(
+                value[key], below.get(key, own), given.get(key, MISSING), tree, (*path, key), along[1:]
             )
     return value
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from fcnet.config.expand import expand
 from fcnet.config.names import stem
 from fcnet.config.overrides import override
 from fcnet.config.places import UNUSABLE, Finding, Path, Place, Plain, Tree, refuse, shortened
-from fcnet.config.recipes import NOTHING, Facts, defaults, over
+from fcnet.config.recipes import NOTHING, QUALITIES, RECIPES, Facts, defaults, over
 from fcnet.config.scalars import MAX_DIGITS
 from fcnet.config.schema import Asked, Config
 from fcnet.config.validate import validate
@@ -31,6 +31,7 @@ from fcnet.errors import ConfigError, FcnetError
 from fcnet.metrics import METRICS
 from fcnet.optim.solvers import SOLVERS
 
+Name = TypeVar("Name", bound=str)
 MAPPING = "config"  # what a config given from Python is called in messages
 MAX_DEPTH = 20
 OF_STEPS: tuple[Path, ...] = (
@@ -51,8 +52,8 @@ HOW_CELLS_STAND: tuple[Path, ...] = tuple(
     ("data", key) for key in ("delimiter", "decimal", "thousands", "header", "skip")
 )
 """Where one of these is wrong, a table is not looked at."""
-CHOICES = ("recipe", "quality")
-"""The keys that choose where the defaults of the others come from."""
+CHOOSING = ("recipe", "quality", "data", "metrics", "training")
+"""The keys under which stands what the defaults of others go by."""
 
 
 def load(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, needs_data: bool = True) -> Config:
@@ -113,11 +114,11 @@ def _config(
 ) -> Config:
     overrides = tuple(overrides)
     asked = Asked(copy.deepcopy(tree.root), overrides, tree.file, needs_data)
-    recipe, quality = (None if said is None else str(said) for said in (_said(tree, overrides, key) for key in CHOICES))
+    said = _choosing(tree, overrides)
     if facts is NOTHING:
-        task = _said(tree, overrides, "data", "task")
-        facts = Facts(task if task in get_args(Task) else None)
-    facts = replace(facts, metric=_judged_by(tree, overrides))
+        facts = Facts(_one_of(get_args(Task), said.get(("data", "task"))))
+    facts = replace(facts, metric=_judged_by(said))
+    recipe, quality = _one_of(RECIPES, said.get(("recipe",))), _one_of(QUALITIES, said.get(("quality",)))
     tree.root = over(defaults(recipe, quality, facts), tree.root)
     for turn, text in enumerate(overrides, 1):
         override(tree, text, turn)
@@ -163,22 +164,26 @@ def _give_way(tree: Tree, asked: Asked) -> None:
             del tree.root["members"][key]
 
 
-def _said(tree: Tree, overrides: Iterable[str], *path: str) -> Plain:
-    """What a config says at a key, before anything is checked."""
-    given = [text.partition("=")[2].strip() for text in overrides if text.partition("=")[0].strip() == ".".join(path)]
-    return given[-1] if given else tree.get(path)
-
-
-def _judged_by(tree: Tree, overrides: Iterable[str]) -> str | None:
-    """The metric that early stopping is to watch, else the first of those asked for, before anything is checked."""
-    said = Tree({key: copy.deepcopy(tree.root[key]) for key in ("metrics", "training") if key in tree.root}, tree.file)
+def _choosing(tree: Tree, overrides: Iterable[str]) -> Tree:
+    """What a config says under the keys of `CHOOSING`, before anything is checked."""
+    said = Tree({key: copy.deepcopy(tree.root[key]) for key in CHOOSING if key in tree.root}, tree.file)
     for text in overrides:
-        if text.partition("=")[0].partition(".")[0].strip() in ("metrics", "training"):
+        if text.partition("=")[0].partition(".")[0].strip() in CHOOSING:
             with suppress(FcnetError):  # what is wrong with it is said where it counts
                 override(said, text)
-    watched, listed = said.get(("training", "early_stopping", "metric")), said.get(("metrics",))
-    first = watched.removeprefix("val_") if isinstance(watched, str) else listed[:1] if isinstance(listed, list) else []
-    return next((name for name in ("loss", *METRICS) if name == first or [name] == first), None)
+    return said
+
+
+def _judged_by(said: Tree) -> str | None:
+    """The metric that early stopping is to watch, else the first of those asked for."""
+    watched = said.get(("training", "early_stopping", "metric"))
+    first = watched.removeprefix("val_") if isinstance(watched, str) else said.get(("metrics", 0))
+    return _one_of(("loss", *METRICS), first)
+
+
+def _one_of(names: Iterable[Name], said: Plain) -> Name | None:
+    """What is said where it is one of the names, else None."""
+    return next((name for name in names if name == said), None)
 
 
 def asked_for(config: Config, *path: str) -> bool:
@@ -196,7 +201,7 @@ def _lacking(config: Config, tree: Tree) -> list[Finding]:
     """The columns that the table lacks: as the config is refused anyway, it is looked at now, for the names alone."""
     found = []
     for problem in lacking_in_file(config.data):
-        path: Path = tuple(int(part) if part.isdigit() else part for part in (problem.key or "").split(".") if part)
+        path = tree.path(problem.key) if problem.key else ()
         place = tree.place(path) if path else Place(problem.file or tree.file)
         kind = "columns that are not there" if path else "what there is"  # the latter closes the former
         found.append(Finding(kind, path, problem.text, place))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from fcnet.config.load import MAPPING
 from fcnet.config.overrides import override
-from fcnet.config.places import COMMAND_LINE, Path, Place, Tree, holds, position
+from fcnet.config.places import COMMAND_LINE, Place, Tree, position
 from fcnet.errors import ConfigError, FcnetError, Problem
 
 
@@ -52,17 +52,7 @@ def located(error: ConfigError, path: str | os.PathLike[str] | None, overrides: 
 def _placed(problem: Problem, tree: Tree) -> tuple[Problem, Place]:
     if problem.key is None or problem.line is not None or problem.file == COMMAND_LINE:
         return problem, Place(problem.file or tree.file, problem.line, problem.column)
-    place = tree.place(_path(problem.key, tree))
+    place = tree.place(tree.path(problem.key))
     if place.file == MAPPING:
         return problem, place
     return replace(problem, file=place.file, line=place.line, column=place.column), place
-
-
-def _path(key: str, tree: Tree) -> Path:
-    """A dotted key as a path, with numbers for the items of lists."""
-    path: Path = ()
-    for part in key.split("."):
-        node = tree.get(path) if path else tree.root
-        item = isinstance(node, list) and part.isascii() and part.isdecimal() and holds(node, int(part))
-        path = (*path, int(part) if item else part)
-    return path

@@ -9,7 +9,7 @@ from dataclasses import replace
 from fcnet.config.expand import expand
 from fcnet.config.kinds import Constants, Text
 from fcnet.config.kinds import at as kinds
-from fcnet.config.places import COMMAND_LINE, UNUSABLE, Finding, Path, Place, Plain, Tree, shortened
+from fcnet.config.places import COMMAND_LINE, UNUSABLE, Finding, Path, Place, Plain, Tree, shortened, step
 from fcnet.errors import ConfigError, UsageError
 
 MAX_PARTS = 20
@@ -70,21 +70,14 @@ def _parent(tree: Tree, parts: list[str], at: Place) -> tuple[Path, Plain]:
     node: Plain = tree.root
     path: Path = ()
     for part in parts[:-1]:
-        step = _step(node, part)
-        if isinstance(node, list) and not isinstance(step, int):
-            return (*path, step), node
-        path = (*path, step)
+        here = step(node, part)
+        if isinstance(node, list) and not isinstance(here, int):
+            return (*path, here), node
+        path = (*path, here)
         below = tree.get(path)
         if not isinstance(below, dict | list):
             tree.forget(path)
             tree.keys[path] = tree.values[path] = at
-            below = node[step] = {}
+            below = node[here] = {}
         node = below
-    return (*path, _step(node, parts[-1])), node
-
-
-def _step(node: Plain, part: str) -> str | int:
-    """A part of a key as the index of an item where `node` is a list that has it, else as it is."""
-    if isinstance(node, list) and part.isascii() and part.isdecimal() and len(part) < 10 and int(part) < len(node):
-        return int(part)
-    return part
+    return (*path, step(node, parts[-1])), node

@@ -64,6 +64,13 @@ class Tree:
             node = node[part]
         return node
 
+    def path(self, key: str) -> Path:
+        """A dotted key as a path."""
+        path: Path = ()
+        for part in key.split("."):
+            path = (*path, step(self.get(path), part))
+        return path
+
     def has(self, path: Path) -> bool:
         """Whether something is written at `path`, be it null."""
         return holds(self.get(path[:-1]), path[-1])
@@ -98,6 +105,13 @@ class Tree:
             node = self.get(here)
             if isinstance(node, dict | list):
                 waiting += [(*here, part) for part in (node if isinstance(node, dict) else range(len(node)))]
+
+
+def step(node: Plain, part: str) -> str | int:
+    """A part of a dotted key as the index of an item where `node` is a list that has it, else as it is."""
+    if isinstance(node, list) and part.isascii() and part.isdecimal() and len(part) < 10 and int(part) < len(node):
+        return int(part)
+    return part
 
 
 def holds(node: Plain, part: str | int) -> bool:

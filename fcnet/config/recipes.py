@@ -224,10 +224,10 @@ QUALITIES = {
 def defaults(recipe: str | None, quality: str | None, facts: Facts) -> dict[str, Any]:
     """What stands under a config's own keys, of which these may be two; a recipe that is asked for is taken as it is,
     unless the quality chooses the same."""
-    chosen = None if quality is None else QUALITIES.get(quality)
+    chosen = None if quality is None else QUALITIES[quality]
     if chosen is not None and recipe in (None, chosen.recipe):
         return {"recipe": chosen.recipe, **chosen(facts)}
-    return RECIPES.get(recipe or "plain", plain)(facts)
+    return RECIPES[recipe or "plain"](facts)
 
 
 def over(defaults: Any, given: Any) -> Any:

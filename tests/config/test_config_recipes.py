@@ -77,12 +77,23 @@ def test_what_is_written_stands_over_the_recipe(given: dict, overrides: tuple, k
     assert {name: section[name] for name in expected} == expected
 
 
-def test_the_command_line_chooses_the_recipe_too() -> None:
-    """recipe=NAME stands over the file's, and its defaults below the file's keys."""
-    spelled = _read({"recipe": "plain", "training": {"epochs": 3}}, "recipe=toy")
+@pytest.mark.parametrize("override", ["recipe=toy", 'recipe="toy"', "recipe='toy'", "recipe = toy", "recipe=toy # !"])
+def test_the_command_line_chooses_the_recipe_too(override: str) -> None:
+    """recipe=NAME, in whatever way YAML spells the name, stands over the file's, and its defaults below the file's
+    keys."""
+    spelled = _read({"recipe": "plain", "training": {"epochs": 3}}, override)
 
     assert (spelled["recipe"], spelled["training"]["epochs"]) == ("toy", 3)
     assert spelled["network"]["layers"] == [32, 16]
+
+
+def test_quality_and_task_are_chosen_in_whatever_way_yaml_spells_them() -> None:
+    """What goes by them is the same with quotes and in braces as without."""
+    plain = _read({}, "quality=fast", "data.task=regression")
+
+    assert _read({}, 'quality="fast"', "data.task='regression'") == plain
+    assert _read({}, "quality= fast", "data={train: a.csv, target: y, task: regression}") == plain
+    assert _read({"quality": "fast"}, "quality=null") == _read({})
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are() -> None:
