@@ -6,9 +6,9 @@ The check, its messages, the table and the JSON Schema all go by this.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fcnet.config.places import Path, Plain
@@ -19,9 +19,15 @@ from fcnet.registry import HIDDEN, Ge, Gt, Le, Len, Lt, Mark, Named, OneOf, Such
 
 @dataclass(frozen=True)
 class Constants:
-    """One of a few texts."""
+    """One of a few texts: the `values` that `names` gives when it is asked, as a registry may have got more."""
 
-    values: tuple[str, ...]
+    __match_args__ = ("values",)
+    names: Callable[[], Iterable[str]]
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The texts."""
+        return tuple(self.names())
 
 
 @dataclass(frozen=True)
@@ -97,15 +103,11 @@ Kind = Constants | Number | Text | Flag | Null | Anything | Items | Pairs | Sect
 Kinds = tuple[Kind, ...]  # the alternatives, in the order of the annotation
 
 
-def keys(cls: type) -> dict[str, Kinds]:
-    """The keys of a section and what may stand there, with the registries as they are now."""
-    return {key: tuple(_kinds(hint)) for key, hint in _hints(cls).items()}
-
-
 @lru_cache(maxsize=256)
-def _hints(cls: type) -> dict[str, Any]:
+def keys(cls: type) -> Mapping[str, Kinds]:
+    """The keys of a section and what may stand there."""
     hints = get_type_hints(cls, include_extras=True)
-    return {f.name: hints[f.name] for f in ordered(cls)}
+    return {f.name: tuple(_kinds(hints[f.name])) for f in ordered(cls)}
 
 
 def ordered(cls: type) -> list[Field[Any]]:
@@ -167,7 +169,7 @@ def _below(kinds: Kinds, part: str | int, value: Plain) -> Kinds:
     if cls is not None:
         return keys(cls).get(str(part), ())
     if part == "name" and members(kinds):
-        return (Constants(tuple(members(kinds))),)
+        return (Constants(members(kinds).keys),)
     return next((kind.value for kind in kinds if isinstance(kind, Pairs)), ())
 
 
@@ -183,14 +185,14 @@ def _kinds(hint: Any, metadata: tuple[Any, ...] = ()) -> Iterator[Kind]:
             yield Choice(mark.registry, mark.default, mark.bare)
             return
         if isinstance(mark, OneOf):
-            yield Constants(tuple(mark.names()))
+            yield Constants(mark.names)
             return
     such = next((mark for mark in metadata if isinstance(mark, Such)), None)
     if origin in (Union, types.UnionType):
         for option in get_args(hint):
             yield from _kinds(option)
     elif origin is Literal:
-        yield Constants(get_args(hint))
+        yield Constants(partial(get_args, hint))
     elif origin is list:
         length = next((mark for mark in metadata if isinstance(mark, Len)), Len(0))
         yield Items(tuple(_kinds(*get_args(hint))), length.least, length.most, such)

@@ -63,7 +63,7 @@ def made(kinds: Kinds, value: Plain, faults: list[Fault], path: Path = (), *, ot
         case Choice(registry, default):
             name = value.get("name", default)
             if name is None and "name" not in value:
-                faults.append(Fault("missing", (*path, "name"), (Constants(tuple(registry)),)))
+                faults.append(Fault("missing", (*path, "name"), (Constants(registry.keys),)))
             elif not isinstance(name, str) or name not in registry:
                 faults.append(Fault("name", path, kinds))
             else:
