@@ -25,7 +25,7 @@ from fcnet.data.ahead import ahead
 from fcnet.data.numbers import grammar
 from fcnet.data.options import Data
 from fcnet.data.readers import Request, reader
-from fcnet.errors import CheckpointError, DataError, FcnetError, FcnetWarning, Problem, Stopped, UsageError
+from fcnet.errors import CheckpointError, DataError, FcnetError, FcnetWarning, Problem, UsageError
 from fcnet.nn.rows import Rows
 from fcnet.records import dataclass
 from fcnet.reports import summary
@@ -294,14 +294,12 @@ def evaluate(
     `importance`: also what the first metric loses when a column is shuffled, for every column.
     """
     net = Predictor.read(folder.resolve(checkpoint))
-    if isinstance(data, str):
-        data = Path(data)
     try:
         scored = _evaluate(net, data, split, strict, important=importance)
     except DataError as error:
-        if checkpoint is not None or not isinstance(data, Path):
+        if checkpoint is not None or not isinstance(data, str | Path):
             raise
-        raise _fitting(error, net, data, str(data), targets=True) from None
+        raise _fitting(error, net, Path(data), str(data), targets=True) from None
     if checkpoint is None:
         scored["notices"] = [_newest(net), *scored["notices"]]
     return scored
@@ -515,12 +513,10 @@ def predict(
     keep: Sequence[str] = (),
     coverage: float | None = None,
     strict: bool = False,
-    stop: Callable[[], int | None] = lambda: None,
 ) -> dict[str, Any]:
     """Predict for every row of a table (- is stdin) into a file (None is stdout), chunk by chunk; what was done.
 
     `coverage`: the chance with which sets or intervals, which come with it, are to hold the truth.
-    `stop` is polled between chunks: an exit code raises Stopped with it, and no file appears.
     """
     net = Predictor.read(folder.resolve(checkpoint))
     tally = Tally(strict)
@@ -546,9 +542,6 @@ def predict(
                 formulas += form.formulas(carried, decided, covered)
                 rows += len(p)
                 del kept, p, covered
-                code = stop()
-                if code is not None:
-                    raise Stopped("stopped; nothing was written", code)
     except DataError as error:
         if checkpoint is not None:
             raise

@@ -77,6 +77,7 @@ class Follower(contextlib.AbstractContextManager["Follower"]):
         head = summary.head(self._glance, width) if self._glance and not self._live else []
         name = self._glance.name if self._glance else event.run.name
         run = files.near(event.run)
-        following = "fcnet predict YOUR.csv" + ("" if run.parent == Path("runs") else f" -c {streams.word(run)}")
+        newest = self._glance is not None and run.parent == Path("runs")
+        following = "fcnet predict YOUR.csv" + ("" if newest else f" -c {streams.word(run)}")
         tail = summary.tail(event.summary, name, escape(str(run / "best.npz")), following, width)
         streams.show("\n".join([*head, *tail]))

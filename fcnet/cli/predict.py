@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -65,8 +64,7 @@ def command(
         raise UsageError("--json and the predictions both go to stdout; name a file with -o")
     with signals.raising():
         replaced = files.check_output(target) if target else []
-        options: dict[str, Any] = {"keep": keep, "coverage": coverage, "strict": strict, "stop": signals.stop}
-        done = api.predict(input_, target, checkpoint=checkpoint, **options)
+        done = api.predict(input_, target, checkpoint=checkpoint, keep=keep, coverage=coverage, strict=strict)
     done["notices"] = [*replaced, *done["notices"]]
     if not quiet:
         streams.notices(done["notices"])

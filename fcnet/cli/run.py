@@ -22,7 +22,7 @@ def run(arguments: list[str], began: float | None = None) -> int:
     signals.watch()
     streams.tolerate()
     streams.ENDINGS.clear()
-    if "_FCNET_COMPLETE" in os.environ:
+    if os.environ.get("_FCNET_COMPLETE"):
         fcnet.main(arguments, prog_name="fcnet")
     code, said = _guarded(arguments, began)
     try:
@@ -74,6 +74,8 @@ def _guarded(arguments: list[str], began: float | None) -> Ending:
 
 def _unwritten(error: OSError) -> Ending:
     """A failed system call that nobody made an error of ours of: nearly always stdout."""
+    if error.filename is None and error.errno == errno.ENOENT:  # a stream is always there: it is tempfile's
+        return FULL, ["fcnet: there is no folder for temporary files that can be written; name one with TMPDIR"]
     if error.filename is None:
         streams.abandon(sys.stdout, 1)
     if error.errno == errno.EPIPE:

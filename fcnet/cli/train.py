@@ -178,5 +178,5 @@ def _again(arguments: list[str], *, saved: bool) -> str:
         return shlex.join(["fcnet", "train", *arguments])
     kept = [a for a in arguments if a != "--overwrite"]
     if not any(a.startswith("--resume") for a in kept):
-        kept.append("--resume")
+        kept.insert(kept.index("--") if "--" in kept else len(kept), "--resume")
     return shlex.join(["fcnet", "train", *kept])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -109,6 +110,17 @@ def test_f18_a_full_disk_behind_stdout_is_6():
 
     assert done.returncode == 6
     assert done.stderr == ("fcnet: standard output: the disk is full; free some space or choose another folder\n")
+
+
+def test_no_place_for_temporary_files_is_no_fault_of_stdout(call, monkeypatch, tmp_path):
+    """Where a table from a pipe cannot be kept anywhere, the error says what is missing and how it is named."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
+
+    code, out, err = call("eval", "--data", "-")
+
+    assert (code, out) == (6, "")
+    assert err == "fcnet: there is no folder for temporary files that can be written; name one with TMPDIR\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["schema"]])

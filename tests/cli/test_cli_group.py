@@ -168,6 +168,13 @@ def test_completion_knows_the_commands():
     assert done.stdout == "plain,train\n"
 
 
+def test_completion_that_is_asked_for_by_nobody_changes_nothing(call, monkeypatch):
+    """With the variable there and empty a command ends as it always does."""
+    monkeypatch.setenv("_FCNET_COMPLETE", "")
+
+    assert call("check", "none.yaml")[0] == 3
+
+
 PLACES = [
     ("train", "file"),
     ("train config.yaml", "file"),

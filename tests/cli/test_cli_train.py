@@ -198,6 +198,7 @@ def test_a_run_that_is_complete_is_left_alone(api, call, scores, tmp_path):
 
     assert code == 0
     assert out.startswith("best     epoch 31 of 50")
+    assert out.endswith("next: fcnet predict YOUR.csv -c runs/digits\n")  # there may be a newer run
     assert "already complete" in err
 
 
@@ -219,6 +220,21 @@ def test_a_stopped_run_says_how_to_go_on(api, call, head, tmp_path, exit_code):
         "fcnet: stopped at epoch 3; runs/digits/last.npz is saved",
         "next: fcnet train 'my digits.yaml' seed=1 --resume",
     ]
+
+
+def test_the_command_that_goes_on_has_its_option_where_options_stand(api, call, tmp_path):
+    """What follows `--` is no option, so --resume stands before it."""
+
+    def training(config, **_):
+        raise Stopped("stopped", 75)
+        yield
+
+    (tmp_path / "digits.yaml").write_text(CONFIG)
+    api.training = training
+
+    _, _, err = call("train", "-q", "--", "digits.yaml", "seed=1")
+
+    assert err.splitlines()[-1] == "next: fcnet train -q --resume -- digits.yaml seed=1"
 
 
 def test_every_problem_is_one_line(api, call, tmp_path):
