@@ -19,8 +19,9 @@ class Activation(Protocol):
     `vjp`; and `slopes(a, z, δ)`, what each row adds to their gradients, by name.
     """
 
-    family: ClassVar[Literal["relu", "tanh", "selu"]]
-    """Which initial weights suit it: he, glorot or lecun."""
+    @property
+    def family(self) -> Literal["relu", "tanh", "selu"]:
+        """Which initial weights suit it: he, glorot or lecun."""
 
     def f(self, a: Expr) -> Expr:
         """z = f(a), (…, B, n)."""
@@ -335,7 +336,11 @@ class Parametric:
     """Where α starts."""
     lr: Annotated[float, Gt(0)] = 1.0
     """A factor on the learning rate of α."""
-    family: ClassVar[Literal["relu", "tanh", "selu"]] = "selu"
+
+    @property
+    def family(self) -> Literal["relu", "tanh", "selu"]:
+        """That of g."""
+        return self.activation.family
 
     def slots(self, n: int) -> list[Slot]:
         """α (n,)."""

@@ -17,7 +17,7 @@ from fcnet.backends.ops import Apply, Array, Tape
 from fcnet.config import from_mapping
 from fcnet.data.source import MemorySource
 from fcnet.formulas import Formula, Sym
-from fcnet.nn.activations import ACTIVATIONS, Identity, Relu, Selu, owned
+from fcnet.nn.activations import ACTIVATIONS, PLAIN, Identity, Parametric, Relu, Selu, owned
 from fcnet.nn.initializers import INITIALIZERS, GlorotUniform, HeNormal, LecunNormal, Zeros
 from fcnet.nn.layers import LAYERS, Dense, Dropout, Layer, go
 from fcnet.nn.losses import SquaredError
@@ -54,6 +54,14 @@ def test_initial_weights_have_their_spread(name: str) -> None:
     assert W.std() == pytest.approx(spread, rel=0.02)
     if spread:
         assert (np.abs(W).max() <= np.sqrt(3) * spread) == name.endswith("uniform")
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_weights_in_front_of_a_parametric_activation_start_as_those_of_its_own(name: str) -> None:
+    """At the start it is the activation that it is made of, whose initial weights suit it."""
+    g = PLAIN[name]()
+
+    assert Dense(2, Parametric(activation=g)).initializer == Dense(2, g).initializer
 
 
 def initial(

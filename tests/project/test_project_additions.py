@@ -177,7 +177,7 @@ STEP: Edits = {
 MIRROR = replaced(
     ("class Scale", "class Mirror"),
     ('"scale"] = "scale"', '"mirror"] = "mirror"'),
-    ("import Apply, Array, Ref, Tape", "import Apply, Array, Negate, Ref, Tape"),
+    ("import Apply, Ref, Tape", "import Apply, Negate, Ref, Tape"),
     (
         'k.add(Apply(Formula({"z_out": Sym("s") * Sym("z")}), {"s": row(p["s"]), "z": z}, {"z_out": z_out}))',
         "k.add(Negate(z, z_out))",

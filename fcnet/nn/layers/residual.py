@@ -32,7 +32,10 @@ from fcnet.registry import Len
 
 @dataclass(frozen=True)
 class Residual:
-    """z_out = z + g(z), g a chain of layers of its own that ends as wide as it begins (He et al. 2016)."""
+    """z_out = z + g(z), g a chain of layers of its own that ends as wide as it begins (He et al. 2016).
+
+    As the first layer it adds units to inputs, whose order then matters.
+    """
 
     layers: Annotated[list[Hidden], Len(1, 100)]
     """The layers inside, as in `network.layers`."""
