@@ -52,7 +52,7 @@ def table_of_arrays(
 
 def _within(x: Array, grammar: Grammar) -> bool:
     """Whether none of the numbers is infinite or outside the dtype, by one pass instead of one a column."""
-    if x.dtype.kind != "f" or x.dtype.itemsize > 8 or not x.size:
+    if x.dtype.kind != "f" or x.dtype.itemsize > 8 or not x.size or len(grammar.marks):
         return False
     low, high = float(np.fmin.reduce(x, axis=None)), float(np.fmax.reduce(x, axis=None))  # of those that are there
     return -grammar.limit <= low and high <= grammar.limit
@@ -140,7 +140,7 @@ def column_of(name: str, values: Any, want: Want, grammar: Grammar, shown: str, 
         cells = read(values, as_text=want.kind == "text")
         if isinstance(cells, Coded):
             return _categories(name, cells, want, grammar, shown, at)
-        check_numbers(name, cells, grammar, shown, at)
+        cells = _numbers(name, cells, grammar, shown, at)
     except Unread as error:
         raise DataError(f'column "{name}" {error}', file=shown) from None
     except Inexact as error:
@@ -150,7 +150,17 @@ def column_of(name: str, values: Any, want: Want, grammar: Grammar, shown: str, 
     return Column(name, n, (cells,))
 
 
-def check_numbers(name: str, values: Array, grammar: Grammar, shown: str, at: int = 0) -> None:
+def _numbers(name: str, values: Array, grammar: Grammar, shown: str, at: int) -> Array:
+    """The values, NaN where they mean a missing cell; DataError as `_check_numbers`."""
+    if not len(grammar.marks):
+        _check_numbers(name, values, grammar, shown, at)
+        return values
+    missing = np.isin(values, grammar.marks)
+    _check_numbers(name, np.where(missing, values.dtype.type(0), values), grammar, shown, at)
+    return np.where(missing, np.nan, values)
+
+
+def _check_numbers(name: str, values: Array, grammar: Grammar, shown: str, at: int) -> None:
     """DataError at the first value that is infinite, outside the dtype, or an integer that float64 cannot hold."""
     if values.dtype.kind == "f":
         bad = np.abs(values) > np.float64(grammar.limit)
@@ -190,8 +200,7 @@ def _categories(name: str, cells: Coded, want: Want, grammar: Grammar, shown: st
     n = len(cells.codes)
     _check_texts(cells.texts, f'column "{name}"', shown)
     if cells.numbers is not None:
-        numbers = np.append(cells.numbers, np.nan)[cells.codes]
-        check_numbers(name, numbers, grammar, shown, at)
+        numbers = _numbers(name, np.append(cells.numbers, np.nan)[cells.codes], grammar, shown, at)
         if want.kind == "number":
             return Column(name, n, (numbers,))
     elif want.kind == "number":

@@ -30,7 +30,7 @@ def without_line(line: int, file: str) -> str:
     """What to do about a line that is no row, with the command that leaves it out where there is a file to name."""
     if file.lower().endswith(".gz") or from_stdin(file):
         return "delete it"
-    return f"delete it: {shell('sed', f'{line}d', file)} > {shlex.quote(beside(file, '.clean.csv'))}"
+    return f"delete it: {shlex.join(['sed', f'{line}d', file])} > {shlex.quote(beside(file, '.clean.csv'))}"
 
 
 def beside(file: str, suffix: str) -> str:
@@ -52,6 +52,6 @@ def _last(file: str) -> str:
     return re.split(r"[/\\\\]", file)[-1]
 
 
-def shell(*words: str) -> str:
-    """A command line of these words."""
-    return shlex.join(words)
+def quoted(text: str) -> str:
+    """A text for Python within a command for a shell, where single quotes stand around the whole."""
+    return '"' + "".join(c if c.isprintable() and c not in "\"'\\" else f"\\U{ord(c):08x}" for c in text) + '"'

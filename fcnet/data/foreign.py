@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Callable
 
-from fcnet.data.cures import beside, from_stdin
+from fcnet.data.cures import beside, from_stdin, quoted
 from fcnet.records import dataclass
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -58,7 +58,7 @@ def _python(code: str) -> Callable[[str, str], str]:
     """A command of Python; `FILE` and `CSV` stand for the texts of the two names."""
 
     def command(file: str, made: str) -> str:
-        return "python -c " + shlex.quote(code.replace("FILE", _literal(file)).replace("CSV", _literal(made)))
+        return "python -c " + shlex.quote(code.replace("FILE", quoted(file)).replace("CSV", quoted(made)))
 
     return command
 
@@ -69,10 +69,6 @@ def _pandas(reader: str, rest: str = "") -> Callable[[str, str], str]:
 
 def _shell(form: str) -> Callable[[str, str], str]:
     return lambda file, made: form.replace("FILE", shlex.quote(file)).replace("CSV", shlex.quote(made))
-
-
-def _literal(text: str) -> str:
-    return '"' + "".join(c if c.isprintable() and c not in "\"'\\" else f"\\U{ord(c):08x}" for c in text) + '"'
 
 
 _ARFF_TO_CSV = _python(

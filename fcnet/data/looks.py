@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcnet.data.cures import beside
+from fcnet.data.cures import beside, quoted
 from fcnet.data.numbers import BLANKS, HINTS, Grammar
 from fcnet.data.table import Column
 from fcnet.records import dataclass
@@ -135,12 +135,12 @@ def _converted(
     )
     for what, change, is_one in kinds:
         if is_one(texts[0]) and _most(cells, lambda text: is_one(text) or grammar.number(text) is not None):  # noqa: B023
-            value = f"pandas.to_numeric(t[{{}}]{change}, errors={_quoted('coerce')})"
+            value = f"pandas.to_numeric(t[{{}}]{change}, errors={quoted('coerce')})"
             return Look(f"the cells are {what} ({_some(texts)})", _command(name, value, file, delimiter))
     for form in _FORMATS if _DATE.fullmatch(texts[0]) else ():
         if _dated(texts[0], form) and _most(cells, lambda text: _dated(text, form)):  # noqa: B023
-            start = _quoted("1970-01-01" if "%d" in form else "1900-01-01")
-            when = f"pandas.to_datetime(t[{{}}], format={_quoted(form)}, errors={_quoted('coerce')})"
+            start = quoted("1970-01-01" if "%d" in form else "1900-01-01")
+            when = f"pandas.to_datetime(t[{{}}], format={quoted(form)}, errors={quoted('coerce')})"
             value = f"({when} - pandas.Timestamp({start})).dt.total_seconds() / {86400 if '%d' in form else 3600}"
             kind = f"{'dates' if '%d' in form else 'times'} of the form {form}"
             return Look(f"the cells are {kind} ({_some(texts)})", _command(name, value, file, delimiter))
@@ -175,20 +175,15 @@ def _some(texts: Sequence[str]) -> str:
     return f'"{texts[0][:30]}"' + (", …" if len(texts) > 1 else "")
 
 
-def _quoted(text: str) -> str:
-    """A text for Python within a command for a shell, where single quotes stand around the whole."""
-    return '"' + "".join(c if c.isprintable() and c not in "\"'\\" else f"\\U{ord(c):08x}" for c in text) + '"'
-
-
 def _command(name: str, value: str, file: str | None, delimiter: str | None) -> str:
     """What makes numbers of the column: a command that writes another file, where there is a file."""
     if file is None or delimiter is None:
         return "make numbers of them"
-    sep = {",": "", " ": f", sep={_quoted(chr(92) + 's+')}"}.get(delimiter, f", sep={_quoted(delimiter)}")
+    sep = {",": "", " ": f", sep={quoted(chr(92) + 's+')}"}.get(delimiter, f", sep={quoted(delimiter)}")
     made = beside(file.removesuffix(".gz"), ".clean.csv")
-    column = _quoted(name)
+    column = quoted(name)
     code = (
-        f"import pandas; t = pandas.read_csv({_quoted(file)}{sep}); "
-        f"t[{column}] = {value.format(column)}; t.to_csv({_quoted(made)}, index=False)"
+        f"import pandas; t = pandas.read_csv({quoted(file)}{sep}); "
+        f"t[{column}] = {value.format(column)}; t.to_csv({quoted(made)}, index=False)"
     )
     return f"make numbers of them: python -c {shlex.quote(code)}"

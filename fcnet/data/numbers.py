@@ -50,7 +50,12 @@ class Grammar:
     @cached_property
     def plain(self) -> bool:
         """Whether a text of digits can only mean the number it spells, so that fast paths may be taken."""
-        return not self.thousands and not any(self._pattern.fullmatch(text) for text in self.missing)
+        return not self.thousands and not len(self.marks)
+
+    @cached_property
+    def marks(self) -> Array:
+        """The numbers that texts of missing cells spell, (k,): in sources that have numbers these are missing cells."""
+        return np.array([self._value(text) for text in self.missing if self._pattern.fullmatch(text)], dtype=np.float64)
 
     def number(self, text: str) -> float | None:
         """The number that a cell spells; None if it is none.

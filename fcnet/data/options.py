@@ -68,7 +68,7 @@ class Data:
     missing: Literal["auto"] | list[str] = "auto"
     """The texts that mean a missing cell, in all columns. `auto`: in columns of numbers an empty cell, `NA`, `N/A`,
     `n/a`, `#N/A`, `NaN`, `nan`, `null`, `NULL`, `None`, `?`, `.` and `-`; in columns of text an empty cell
-    alone. Listed texts are added to these."""
+    alone. Listed texts are added to these; the numbers that they spell are missing in Parquet, NPZ and frames too."""
     missing_target: Literal["error", "drop"] = "error"
     """What to do with rows whose target is missing."""
     delimiter: str = "auto"

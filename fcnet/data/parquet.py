@@ -47,6 +47,7 @@ def read_parquet(
             f"reading Parquet needs polars{why}: {found.cure}, or convert the file to CSV or NPZ", file=shown
         )
     import polars as pl
+    from polars import selectors
 
     with _damage(shown):
         source = pl.scan_parquet(path, glob=False)
@@ -62,7 +63,8 @@ def read_parquet(
         poll()
         rows = min(size, n - at)
         with _damage(shown):
-            frame = source.select(wanted).slice(at, rows).collect() if wanted else pl.DataFrame()
+            # By its name: a text may stand for others, "*" for all and "^x.*$" for those that match.
+            frame = source.select(selectors.by_name(wanted)).slice(at, rows).collect()
         yield _table(frame, rows, at, names, wants, grammar, shown)
 
 

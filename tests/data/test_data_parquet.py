@@ -136,6 +136,19 @@ def test_infinite_times_are_refused(folder, kind, moment):
     assert len(folder.load(None, "t.parquet").x) == 60
 
 
+@pytest.mark.parametrize("name", ["*", "^a$", "^.*$"])
+def test_a_column_is_found_by_its_name_alone(folder, name):
+    """Names that polars takes for patterns are names, whether the columns that they would match are used or not."""
+    table = frame().rename({"d": name})
+    write(folder, table)
+
+    for exclude, columns in (([], ("a", "b", "c", name)), (["a", "b"], ("c", name))):
+        found = folder.load(None, "t.parquet", exclude=exclude)
+
+        assert found.encoder.columns == columns
+        assert np.allclose(found.x, folder.load(table.write_csv(), "t.csv", exclude=exclude).x, atol=1e-6)
+
+
 def test_files_that_are_no_parquet_are_refused(folder):
     """Other content under the name, a cut file and a file without rows are errors without a traceback."""
     good = write(folder, frame()).read_bytes()

@@ -220,6 +220,34 @@ def test_what_was_learned_from_one_source_is_found_in_all_others(tmp_path, name)
             assert np.allclose(inputs(other, found), found.x, rtol=1e-6, atol=1e-6), (of, to)
 
 
+@pytest.mark.parametrize(
+    ("values", "missing"),
+    [
+        pytest.param((3, 1, -999, 10), "-999", id="whole-numbers"),
+        pytest.param((0.5, -999.0, 3.25, 7.0), "-999", id="fractions"),
+        pytest.param((3, 1, -(2**63), 10), str(-(2**63)), id="the-least-of-all"),
+    ],
+)
+def test_a_number_that_means_a_missing_cell_does_so_in_every_source(tmp_path, values, missing):
+    """What `missing` lists is missing where numbers are texts, and where they are numbers, whatever their type."""
+    kind = Kind(repeated(*values))
+    gap = [None if value == float(missing) else value for value in kind.cells]
+    cells = ["" if cell is None else cell for cell in gap]
+    (tmp_path / "gap.csv").write_text("c,label\n" + "".join(f"{c},{y}\n" for c, y in zip(cells, Y, strict=True)))
+    expected = trained(tmp_path / "gap.csv", kind)
+    pl.DataFrame({"c": kind.cells, "label": Y}).write_csv(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text((tmp_path / "t.csv").read_text().replace("-999.0", "-999"))
+    np.savez(tmp_path / "f4.npz", x=np.array(kind.cells, dtype=np.float32), y=np.array(Y), columns=np.array(["c"]))
+    npz = write_npz(kind, tmp_path)
+
+    for source in (tmp_path / "t.csv", write_parquet(kind, tmp_path), npz, tmp_path / "f4.npz", pandas_frame(kind)):
+        found = trained(source, kind, missing=[missing])
+
+        assert 'missing cells: "c" 6' in found.notices, source
+        assert np.allclose(found.x, expected.x, rtol=1e-6), source
+        assert np.array_equal(inputs(source, found), found.x), source
+
+
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if None not in kind.cells])
 def test_labels_of_one_source_are_those_of_all_others(tmp_path, name):
     """A net that was trained to tell labels apart is scored on the same rows from every other source."""
