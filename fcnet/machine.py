@@ -117,7 +117,8 @@ def vector_bits() -> int:
     import numpy as np
 
     shown: Any = np.show_config(mode="dicts")
-    there = {name for names in shown.get("SIMD Extensions", {}).values() for name in names}
+    found = shown.get("SIMD Extensions", {})
+    there = {*found.get("baseline", ()), *found.get("found", ())}  # there is a "not found", too
     wide = any(name.startswith("AVX512") or name == "X86_V4" for name in there)
     return 512 if wide else 256 if there & {"AVX2", "X86_V3"} else 128
 

@@ -114,6 +114,8 @@ def test_a_net_that_does_not_learn_is_8(call, monkeypatch):
         ({"baseline": ["X86_V2"], "found": ["X86_V3", "X86_V4"]}, 512),
         ({"baseline": ["SSE"], "found": ["AVX", "AVX2"]}, 256),
         ({"baseline": ["X86_V2"], "found": ["X86_V3"]}, 256),
+        ({"baseline": ["X86_V2"], "found": ["X86_V3"], "not found": ["X86_V4"]}, 256),
+        ({"baseline": ["SSE"], "not found": ["AVX2", "AVX512F"]}, 128),
         ({"baseline": ["NEON", "ASIMD"]}, 128),
         ({}, 128),
     ],
