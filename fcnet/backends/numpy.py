@@ -351,9 +351,8 @@ class _UfuncPrinter:
                 self.calls.append((np.copyto, (held, value)))
                 late.append((out, held))
             elif out is not value:
-                self.calls.append((np.copyto, (out, value)))
-        for out, result in late:
-            self.calls.append((np.copyto, (out, result)))
+                late.insert(0, (out, value))  # before what it reads is written over
+        self.calls += [(np.copyto, pair) for pair in late]
 
     def _fold(self, node: Expr) -> bool:
         """Whether `node` is a number: a width, or an operation on numbers."""
