@@ -107,9 +107,9 @@ def train(
                 if not good.any():
                     raise DivergedError(_diagnose(program, source, plan, keeper.kept, total))
                 lost = ", ".join(map(str, state.who[~good]))
-                yield Notice(f"training diverged in epoch {state.epoch + 1}, step {state.step}: without member {lost}")
                 program.keep(np.flatnonzero(good).tolist())
                 keeper, scalars = _Keeper(state), _Scalars(program, plan, total)
+                yield Notice(f"training diverged in epoch {state.epoch + 1}, step {state.step}: without member {lost}")
             said = pace.end(k)
             if said:
                 yield Notice(said, about="threads")

@@ -88,8 +88,13 @@ class Pack:
             yield self._keep(event, plan) if isinstance(event, Epoch) else event
 
     def chosen(self) -> list[Chosen]:
-        """The nets that predict; before any has had a best epoch all that are left, alike."""
-        places: list[int] = np.flatnonzero(self.best.epoch).tolist()
+        """The nets that predict; before any has had a best epoch all that are left, alike.
+
+        Where nothing judges epochs a net that has diverged is none of them: its last epoch may be worth nothing.
+        """
+        epoch = self.best.epoch
+        counts = epoch > 0 if np.isfinite(self.best.value).any() else (epoch > 0) & (epoch == epoch.max())
+        places: list[int] = np.flatnonzero(counts).tolist()
         picked = Counter(self._picked if self._picked and places else places or self.left)
         return [Chosen(place, picked[place] / picked.total()) for place in sorted(picked)]
 

@@ -216,15 +216,19 @@ def test_a_pack_goes_on_bit_for_bit() -> None:
 
 
 def test_a_member_that_diverges_leaves_the_others() -> None:
-    """It is named, with the epoch and the step, and the rest ends as without it."""
+    """It is named, with the epoch and the step, and the rest ends as without it; it is gone when it is named."""
     setups = members("sgd", n=3)
     wild = [setups[0], replace(setups[1], rule=rule_of("sgd", 1e30, 0.0)), setups[2]]
     program, calm = begun(wild, range(3)), begun([setups[0], setups[2]], (0, 2))
 
-    events = list(train(program, setups[0].source(), replace(PLAN, pause_every=1), None))
+    events, whole = [], []
+    for event in train(program, setups[0].source(), replace(PLAN, pause_every=1), None):
+        events.append(event)
+        whole.append(bool(program.state.finite().all()))
     list(train(calm, setups[0].source(), PLAN, None))
 
     notices = [event.text for event in events if hasattr(event, "text")]
+    assert all(whole)
     assert len(notices) == 1
     assert notices[0].startswith("training diverged in epoch 1, step ")
     assert notices[0].endswith("without member 1")
@@ -348,6 +352,19 @@ def test_a_pack_of_a_config_resumes(more: str) -> None:
 
         for name, array in arrays_of(straight).items():
             np.testing.assert_array_equal(arrays_of(second)[name], array, err_msg=f"{stop}: {name}")
+
+
+@pytest.mark.parametrize(("monitor", "counts"), [(None, [0, 2]), ("loss", [0, 1, 2])])
+def test_a_net_that_has_diverged_counts_where_its_best_epoch_was_judged(monitor: str | None, counts: list[int]) -> None:
+    """Without validation it does not: it was on its way already in the last epoch that it has finished."""
+    together = under_way([Own(), Own(1), Own(2)])
+    for event in together.train(replace(JUDGED, monitor=monitor, greater=False, patience=None, epochs=4)):
+        if isinstance(event, Epoch) and event.epoch == 2:
+            together.state.θ[1] = np.nan
+
+    assert together.left == [0, 2]
+    assert together.best.epoch[1] == 2
+    assert [net.place for net in together.chosen()] == counts
 
 
 def raising(after: int) -> Callable[[], None]:
