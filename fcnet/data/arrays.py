@@ -155,7 +155,10 @@ def _numbers(name: str, values: Array, grammar: Grammar, shown: str, at: int) ->
     if not len(grammar.marks):
         _check_numbers(name, values, grammar, shown, at)
         return values
-    missing = np.isin(values, grammar.marks)
+    marks = grammar.marks
+    if values.dtype.kind == "f":  # 0.1 of float32 is that of float64
+        marks = marks[np.abs(marks) <= np.finfo(values.dtype).max].astype(values.dtype)
+    missing = np.isin(values, marks)
     _check_numbers(name, np.where(missing, values.dtype.type(0), values), grammar, shown, at)
     return np.where(missing, np.nan, values)
 

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from fcnet.data.columns import Gatherer, Want, Wants, common_spelling
+from fcnet.data.cures import from_stdin
 from fcnet.data.delimited import Block, Delimited
 from fcnet.data.npz import read_npz
 from fcnet.data.numbers import Grammar
@@ -82,7 +83,7 @@ def reader(path: Path | BinaryIO) -> Reader:
 def _open(request: Request, opened: Opened, problems: Problems) -> Delimited:
     gz: bool | None = None
     prefer = request.prefer
-    if isinstance(request.path, Path):
+    if isinstance(request.path, Path) and not from_stdin(request.path.name):
         name = request.path.name.lower()
         gz = name.endswith(".gz")
         if prefer is None and name.removesuffix(".gz").endswith(".tsv"):

@@ -80,6 +80,10 @@ def column(values: Any) -> Any:
     """
     if type(values).__module__.partition(".")[0] == "polars":
         return values if hasattr(values, "null_count") and hasattr(values, "dtype") else values.to_numpy()
+    if isinstance(values, np.ma.MaskedArray) and values.mask.any():
+        cells = values.data.astype(object)
+        cells[values.mask] = None
+        return cells
     if hasattr(values, "to_numpy"):
         if hasattr(values, "cat") and hasattr(values.cat, "codes"):
             return Categories(np.asarray(values.cat.codes).astype(np.int32), column(values.cat.categories))

@@ -95,6 +95,15 @@ def test_spellings_of_one_table_give_one_table(folder, table, change):
     assert other.encoder.columns == ("a", "b")
 
 
+def test_what_came_from_stdin_may_be_packed(folder, table):
+    """A pipe has no name that could promise gzip: a table that is packed is unpacked, whatever the command."""
+    text = text_of(table)
+
+    packed, plain = (folder.load(content, "stdin.csv") for content in (gzip.compress(text.encode()), text))
+
+    assert np.array_equal(packed.x, plain.x)
+
+
 def test_gzip_and_tsv_give_the_same_table(folder, table):
     """A .csv.gz and a .tsv.gz hold the same table as the .csv."""
     plain = folder.load(text_of(table))

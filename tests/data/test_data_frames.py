@@ -196,6 +196,22 @@ def test_columns_that_differ_in_missing_cells_alone_are_one():
         assert found.encoder.columns == ("a",)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_masked_cells_are_missing(dtype):
+    """What an array of NumPy masks is no number that anything is learnt from, in columns and in a matrix."""
+    cells = np.ma.masked_equal(np.array([7, 1, 2, 3] * 6, dtype=dtype), 7)
+    y = np.arange(24) % 2
+    gaps = np.where(cells.mask, np.nan, cells.data.astype(float))
+    expected = loaded({"a": gaps, "b": np.arange(24.0), "y": y})
+
+    column = loaded({"a": cells, "b": np.arange(24.0), "y": y})
+    matrix = loaded({"x": np.ma.stack([cells, np.ma.arange(24)], axis=1), "y": y})
+
+    assert np.array_equal(column.x, expected.x)
+    assert np.array_equal(matrix.x, expected.x)
+    assert 'missing cells: "a" 6' in column.notices
+
+
 def test_a_column_and_a_target_of_huge_numbers_are_compared():
     """Whole numbers that no float holds are refused as such where X has a column called like y too."""
     huge = np.array([10**400] * 24, dtype=object)

@@ -225,6 +225,7 @@ def test_what_was_learned_from_one_source_is_found_in_all_others(tmp_path, name)
     [
         pytest.param((3, 1, -999, 10), "-999", id="whole-numbers"),
         pytest.param((0.5, -999.0, 3.25, 7.0), "-999", id="fractions"),
+        pytest.param((0.5, -99.9, 3.25, 7.0), "-99.9", id="a-fraction"),
         pytest.param((3, 1, -(2**63), 10), str(-(2**63)), id="the-least-of-all"),
     ],
 )
@@ -241,7 +242,7 @@ def test_a_number_that_means_a_missing_cell_does_so_in_every_source(tmp_path, va
     npz = write_npz(kind, tmp_path)
 
     for source in (tmp_path / "t.csv", write_parquet(kind, tmp_path), npz, tmp_path / "f4.npz", pandas_frame(kind)):
-        found = trained(source, kind, missing=[missing])
+        found = trained(source, kind, missing=[missing, "1e200"])
 
         assert 'missing cells: "c" 6' in found.notices, source
         assert np.allclose(found.x, expected.x, rtol=1e-6), source
