@@ -123,25 +123,21 @@ class Encoder:
             found |= {feature.name: start for feature, start in zip(features, widths, strict=False)}
         return found
 
-    def spans(self) -> dict[str, tuple[str, list[int]]]:
-        """Of each column which inputs are made of it, among the numbers `x` or the codes `c`."""
-        found: dict[str, tuple[str, list[int]]] = {}
+    def spans(self) -> dict[str, dict[str, list[int]]]:
+        """Of each column which inputs are made of it, among the numbers `x` and the codes `c`."""
+        found: dict[str, dict[str, list[int]]] = {feature.name: {} for feature in self.features}
         for one, share in zip(self.each, self.shares(), strict=True):
-            for name, (into, places) in one.spans().items():
-                found.setdefault(name, (into, []))[1].extend(share[into].start + place for place in places)
-        if found:
+            for name, spans in one.spans().items():
+                for into, places in spans.items():
+                    found[name].setdefault(into, []).extend(share[into].start + place for place in places)
+        if self.each:
             return found
-        starts, flags = self._starts(), self._flags()
-        return {
-            each.name: (
-                each.into,
-                [
-                    *range(starts[each.name], starts[each.name] + each.width),
-                    *(flags[n] for n in (each.name,) if n in flags),
-                ],
-            )
-            for each in self.features
-        }
+        starts = self._starts()
+        for each in self.features:
+            found[each.name][each.into] = [*range(starts[each.name], starts[each.name] + each.width)]
+        for name, place in self._flags().items():
+            found[name]["x"].append(place)
+        return found
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -22,19 +22,20 @@ def moments(values: Array) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if low == high:
         return low, 1.0
-    # a power of two, so that a sum of numbers near the largest float does not overflow
-    part = 2.0 ** -len(values).bit_length() if max(-low, high) > SAFE else 1.0
-    mean = float(np.mean(values * part if part < 1 else values)) / part
-    centred = values - mean
-    rest = float(np.mean(centred * part if part < 1 else centred)) / part  # what rounding left over
+    # a power of two, so that no sum and no difference of numbers near the largest float overflows
+    part = 2.0 ** -(len(values).bit_length() + 1) if max(-low, high) > SAFE else 1.0
+    scaled = values * part if part < 1 else values
+    mean = float(np.mean(scaled))
+    centred = scaled - mean
+    rest = float(np.mean(centred))  # what rounding left over
     mean += rest
     centred -= rest
-    largest = max(high - mean, mean - low)
+    largest = max(high * part - mean, mean - low * part)
     unit = 1.0 if 1 / SAFE < largest < SAFE else largest  # of others the squares are no normal numbers
     if unit != 1:
         centred /= unit
-    deviation = unit * float(np.sqrt(np.mean(np.square(centred, out=centred))))
-    return mean, deviation if 0.0 < deviation < np.inf else 1.0
+    deviation = unit * float(np.sqrt(np.mean(np.square(centred, out=centred)))) / part
+    return mean / part, deviation if 0.0 < deviation < np.inf else 1.0
 
 
 def vanishing(values: Array, mean: float, scale: float, dtype: str) -> int:

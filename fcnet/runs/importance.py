@@ -52,9 +52,9 @@ def importance(net: Predictor, data: Dataset, part: str) -> dict[str, Any]:
         some = jobs[at : at + together]
         shuffled = inputs[np.tile(np.arange(n), len(some))]
         for i, (column, repeat) in enumerate(some):
-            where, span = spans[columns[column]]
-            cells = shuffled.arrays[where][i * n : (i + 1) * n]
-            cells[:, span] = cells[random.permutation(n, key, repeat)][:, span]
+            for where, span in spans[columns[column]].items():
+                cells = shuffled.arrays[where][i * n : (i + 1) * n]
+                cells[:, span] = cells[random.permutation(n, key, repeat)][:, span]
         for (column, repeat), p in zip(some, net.probabilities(shuffled).reshape(len(some), n, -1), strict=True):
             resampled.p = _seen(net, metric, p)
             losses[column, repeat] = sign * (value - metric.value(y, resampled.p, w))

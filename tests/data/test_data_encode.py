@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcnet.data import Encoder, Tally, score
+from fcnet.data import Encoder, Tally, load, score
+from fcnet.data.encodings.codes import Codes
 from fcnet.data.encodings.none import Plain
+from fcnet.data.encodings.one_hot import OneHot
 from fcnet.data.options import Filled, Preprocess, Split
+from fcnet.data.statistics import moments
 from fcnet.errors import ConfigError, DataError, LimitError
 
 
@@ -85,8 +89,8 @@ def test_indicators_come_back_from_a_checkpoint_and_follow_their_columns(folder)
     places = [dict(zip(each.inputs, each.ranks.tolist(), strict=True)) for each in (first, second)]
     assert places[0] == places[1]
     assert sorted(places[0].values()) == list(range(7))
-    assert first.spans()["a"] == ("x", [0, 5])
-    assert first.spans()["k"] == ("x", [2, 3, 4])
+    assert first.spans()["a"] == {"x": [0, 5]}
+    assert first.spans()["k"] == {"x": [2, 3, 4]}
 
 
 def test_numbers_stand_before_categories(folder):
@@ -402,6 +406,16 @@ def test_what_stands_in_for_a_missing_cell_is_not_outside_the_range(folder, valu
     assert not any("outside" in notice for notice in scored.notices)
 
 
+def test_what_each_net_makes_of_a_column_is_found(folder):
+    """Where one net looks codes of it up and another has inputs of 0 and 1, both are of that column and of no other."""
+    text = "a,k,y\n1,u,0.5\n2,v,1.5\n3,u,2.5\n"
+    codes, ones = (folder.load(text, preprocess=Preprocess(categorical=each())).encoder for each in (Codes, OneHot))
+
+    found = replace(codes, each=(codes, ones)).spans()
+
+    assert found == {"a": {"x": [0, 1]}, "k": {"c": [0], "x": [2, 3]}}
+
+
 def test_a_fitted_encoder_gives_the_same_data_set_again(folder):
     """Loading with what was fitted before gives the same rows, parts and hashes."""
     text = "a,c,y\n" + "".join(f"{i},{'uvw'[i % 3]},{'pq'[i % 2]}\n" for i in range(60))
@@ -416,10 +430,6 @@ def test_a_fitted_encoder_gives_the_same_data_set_again(folder):
 
 def test_the_resolved_section_gives_the_same_data_set(folder):
     """Training again from what was resolved changes nothing: types, exclusions, delimiter, task."""
-    from dataclasses import replace
-
-    from fcnet.data import load
-
     text = "name;a;y\n" + "".join(f"name {i};{i};{i % 2}\n" for i in range(60))
     found = folder.load(text, validation=0.2)
 
@@ -434,8 +444,6 @@ def test_the_resolved_section_gives_the_same_data_set(folder):
 @given(st.lists(st.floats(-1e30, 1e30), min_size=2, max_size=50))
 def test_moments_are_those_of_exact_arithmetic(values):
     """Mean and deviation agree with exact fractions for any values."""
-    from fcnet.data.statistics import moments
-
     array = np.array(values)
     exact = [Fraction(v) for v in values]
     mean = sum(exact) / len(exact)
@@ -447,6 +455,14 @@ def test_moments_are_those_of_exact_arithmetic(values):
     assert abs(found_mean - float(mean)) <= 1e-12 * np.abs(array).max()
     if array.min() != array.max() and spread > 1e-9 * np.abs(array).max():
         assert abs(found_scale / spread - 1) < 1e-6
+
+
+@pytest.mark.parametrize("values", [[1.7e308] * 3 + [-1.7e308], [1.7e308, 0.0, -1e308], [1.5e308, 1.6e308] * 9])
+def test_moments_of_numbers_whose_differences_are_no_floats(values):
+    """Mean and deviation of the largest numbers are those of numbers a thousand times smaller."""
+    mean, scale = moments(np.array(values) / 1024)
+
+    assert moments(np.array(values)) == pytest.approx((1024 * mean, 1024 * scale), rel=1e-14)
 
 
 def test_tally_counts_over_chunks(folder):
