@@ -194,14 +194,15 @@ def train(
     *,
     overrides: Sequence[str] = (),
     overwrite: bool = False,
-    resume: bool | Path | None = None,
+    resume: bool | str | Path | None = None,
     strict: bool = False,
     progress: bool = False,
 ) -> Run:
     """Train as the config (a path, or a mapping of the same form) says.
 
-    `data`, instead of the file data.train: a pandas or polars frame, (X, y), or arrays by name. `progress` shows a bar
-    on stderr. What was noticed is in the run's `notices`. Raises FcnetError.
+    `data`, instead of the file data.train: a pandas or polars frame, (X, y), or arrays by name. `resume`: True for the
+    newest run of that name, or a run folder. `progress` shows a bar on stderr. What was noticed is in the run's
+    `notices`. Raises FcnetError.
     """
     if isinstance(config, Mapping):
         config = configs.from_mapping(config, overrides, needs_data=data is None)
@@ -211,6 +212,8 @@ def train(
         raise UsageError("a Config is complete; give overrides with a path or a mapping")
     if isinstance(data, str | Path):
         raise UsageError("data is a frame or arrays; a file is named in the config, as data.train")
+    if isinstance(resume, str):
+        resume = Path(resume)
     notices: list[str] = []
     with contextlib.closing(_EpochBar()) as bar:
         for event in training(config, data=data, overwrite=overwrite, resume=resume, strict=strict):
@@ -310,22 +313,32 @@ def _evaluate(net: Predictor, data: object, split: str | None, strict: bool, *, 
     guess = np.asarray(net.header["guess"], dtype=np.float64)
     if net.target.class_weights is not None and "guess_weighted_by" not in net.header:
         guess = _unweighted(guess, net.target.class_weights)
+    if split not in (None, *summary.PARTS):
+        raise UsageError(f'split: there is no part "{split}"; write {", ".join(summary.PARTS)}')
     if source is not None and split is not None:
         raise UsageError(f"--split {split} is a part of the training's data, and --data another table: give one")
+    folds = None
     if source is not None:
         loaded = tables.score(source, net.config.data, net.encoder, net.target, strict=strict)
         part, shown = "test", str(files.near(source)) if isinstance(source, Path) else "data"
     elif net.config.cv is not None and (split or ("test" if _tested(net) else "validation")) == "validation":
-        return _out_of_fold(net, guess, important=important)
+        if important:
+            why = "importance goes by rows that no net has learnt from, and the run has no test part"
+            raise UsageError(f"--importance: {why}; give some with --data")
+        folds, file = _own_folds(net)
+        loaded, part, shown = folds.whole, "validation", str(file)
     else:
         loaded, part, shown = _own_data(net, split)
-    scores = net.scores(loaded, part, guess)
+    if folds is None:
+        scores, rows = net.scores(loaded, part, guess), len(loaded.parts[part])
+    else:  # each row by the nets that have not seen it
+        scores, rows = net.scores_out_of_fold(folds, guess)
     return {
         "name": net.header["name"],
         "checkpoint": str(net.path),
         "epoch": net.header["epoch"],
         "part": part,
-        "rows": len(loaded.parts[part]),
+        "rows": rows,
         "data": shown,
         "notices": [*(loaded.notices if source is not None else ()), *extras.notices()],
         **weighted_by(loaded),
@@ -337,27 +350,6 @@ def _evaluate(net: Predictor, data: object, split: str | None, strict: bool, *, 
 def _tested(net: Predictor) -> bool:
     """Whether the run has a test part."""
     return origin.parts(net.header)["test"].rows > 0
-
-
-def _out_of_fold(net: Predictor, guess: Array, *, important: bool) -> dict[str, Any]:
-    """The scores of a run of folds on the rows that it was trained on, each by the nets that have not seen it."""
-    if important:
-        why = "importance goes by rows that no net has learnt from, and the run has no test part; give some with --data"
-        raise UsageError(f"--importance: {why}")
-    folds, file = _own_folds(net)
-    whole = folds.whole
-    scores, rows = net.scores_out_of_fold(folds, guess)
-    return {
-        "name": net.header["name"],
-        "checkpoint": str(net.path),
-        "epoch": net.header["epoch"],
-        "part": "validation",
-        "rows": rows,
-        "data": str(file),
-        "notices": extras.notices(),
-        **weighted_by(whole),
-        **scores,
-    }
 
 
 def _own_folds(net: Predictor) -> tuple[tables.Folded, Path]:

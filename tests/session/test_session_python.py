@@ -92,6 +92,19 @@ def test_rows_as_in_training_warn_of_nothing(run):
     assert run.notices
 
 
+def test_a_run_is_resumed_by_the_name_of_its_folder(run):
+    """A folder may be given as a text: that run goes on, and not the newest of its name."""
+    newer = fcnet.train(config(target="y"), columns(X, y=Y))
+
+    assert fcnet.train(config(target="y"), columns(X, y=Y), resume=str(run.path)).path == run.path != newer.path
+
+
+def test_a_part_that_there_is_not_is_refused_with_those_there_are(run):
+    """`evaluate` names the parts, as the command does."""
+    with pytest.raises(fcnet.FcnetError, match='split: there is no part "val"; write train, validation, test'):
+        run.model.evaluate(split="val")
+
+
 def test_names_are_offered_before_the_library_is_loaded():
     """`fcnet.` and TAB offers what there is to use, without importing NumPy."""
     code = "import fcnet, sys; print(*dir(fcnet)); print('numpy' in sys.modules)"
