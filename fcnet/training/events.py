@@ -100,8 +100,9 @@ class MemberEpoch:
 class Epoch:
     """One finished epoch; `val` holds the loss and every metric on validation, and is empty without validation.
 
-    `seconds` are this epoch's training steps, `elapsed` is the time since the start, over resumes. Of a pack the losses
-    and metrics are the means of those `members` that are still trained, and one of them has its best epoch.
+    `seconds` are this epoch's training steps, `elapsed` is the time since the start, over resumes. Of a pack `lr` and
+    `train_loss` are the means over those `members` that are still trained, `val` is of what the chosen nets predict
+    together, and it is `best` where any member's is.
     """
 
     epoch: int
