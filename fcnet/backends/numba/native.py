@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -70,13 +70,11 @@ def _parts(edges: tuple[int, ...], line: int, n: int) -> list[slice]:
 
 @dataclass(frozen=True)
 class Moved:
-    """An argument: where a thread's part of an array begins, `times` elements along the axis for each `per` that are
-    cut off."""
+    """An argument: where a thread's part of an array begins, `times` elements along the axis for each cut off."""
 
     ref: Ref
     axis: int
     times: int = 1
-    per: int = 1
 
 
 @dataclass(frozen=True)
@@ -221,9 +219,9 @@ class Kernel:
                 case Ref():
                     alike.append(address(self.at(value)))
                     continue
-                case Moved(ref, axis, times, per):
+                case Moved(ref, axis, times):
                     first, step = address(self.at(ref)), ref.strides[axis] * ref.dtype.itemsize
-                    column = [first + start * times // per * step for start in starts]
+                    column = [first + start * times * step for start in starts]
                 case Length(times, more):
                     column = [(part.stop - part.start) * times for part in parts]
                     column[-1] += more
@@ -327,9 +325,8 @@ class PlainCall(Native):
             match value:
                 case Ref():
                     touched.append(Access(value, value in self.written))
-                case Moved(ref, axis, times, per) if shared:
-                    unit = line * times // per * ref.strides[axis]
-                    touched.append(Access(ref, ref in self.written, axis, unit, lines))
+                case Moved(ref, axis) if shared:
+                    touched.append(Access(ref, ref in self.written, axis, line * ref.strides[axis], lines))
                 case Moved(ref):
                     touched.append(Access(ref, ref in self.written))
         place = kernels.place(self.body, self.dtype)
@@ -465,12 +462,8 @@ def _middle(ref: Ref, axis: int, long: int) -> Ref:
 
 
 @dataclass
-class ProductCall(Native):
-    """out = a b: each thread has a part of out's rows or columns, and memory for copies.
-
-    In a product of a `batch` a's rows are those of the batch; the other one is dW = Eᵀ Z, which is cut by its rows:
-    these are units of ε.
-    """
+class _Product(Native):
+    """out = a b, for which each thread has memory for copies."""
 
     a: Ref
     b: Ref
@@ -481,18 +474,27 @@ class ProductCall(Native):
     width: int = product.WIDTH
 
     @property
-    def batch(self) -> bool:
-        """Whether a's rows are those of the batch."""
-        return self.a.strides[-1] == 1
-
-    @property
     def whole(self) -> list[Access]:
         """The matrices."""
         return [Access(self.a), Access(self.b), Access(self.out, True)]
 
-    def by(self, thread: int) -> ProductCall:
+    def by(self, thread: int) -> Self:
         """With the thread's memory for copies."""
         return replace(self, pads=Each(self.pads.arrays[thread : thread + 1]))
+
+
+@dataclass
+class ProductCall(_Product):
+    """A product of which each thread has a part of out's rows or columns.
+
+    In a product of a `batch` a's rows are those of the batch; the other one is dW = Eᵀ Z, which is cut by its rows:
+    these are units of ε.
+    """
+
+    @property
+    def batch(self) -> bool:
+        """Whether a's rows are those of the batch."""
+        return self.a.strides[-1] == 1
 
     def axis(self, cut: Cut) -> int:
         """Where it is cut: by rows (axis −2) or columns."""
@@ -526,30 +528,13 @@ class ProductCall(Native):
 
 
 @dataclass
-class BatchCall(Native):
-    """out (…, rows, n) = a b for each of many small products, of which each thread makes some."""
-
-    a: Ref
-    b: Ref
-    out: Ref
-    worth: float
-    pads: Each
-    at: Binding
-    width: int = product.WIDTH
+class BatchCall(_Product):
+    """Many small products, out (…, rows, n), of which each thread makes some."""
 
     @property
     def many(self) -> int:
         """How many there are."""
         return math.prod(self.out.shape[:-2])
-
-    @property
-    def whole(self) -> list[Access]:
-        """The matrices."""
-        return [Access(self.a), Access(self.b), Access(self.out, True)]
-
-    def by(self, thread: int) -> BatchCall:
-        """With the thread's memory for copies."""
-        return replace(self, pads=Each(self.pads.arrays[thread : thread + 1]))
 
     def able(self, cut: Cut) -> bool:
         """Product by product."""

@@ -150,6 +150,7 @@ class _KernelPrinter:
             shape = (1, *shape)
         self.shape = shape
         self.operands: dict[str, Operand] = {}
+        self._names: dict[int, str] = {}
         self.variables: dict[str, str] = {}  # operand -> the pointer variable; one for the same memory
         self.printed: Printed | None = None
         reduces = any(node.op in REDUCTIONS for node in self.order)
@@ -453,8 +454,6 @@ class _KernelPrinter:
         return _literal(value, self.kind)
 
     def _name(self, node: Expr) -> str:
-        if not hasattr(self, "_names"):
-            self._names: dict[int, str] = {}
         return self._names.setdefault(id(node), f"v{len(self._names)}")
 
 
