@@ -365,9 +365,9 @@ def _recorded(path: Path, *first: str) -> tuple[datetime | None, Any]:
         with contextlib.suppress(FcnetError):
             header = checkpoint.peek(path / name)
             return checkpoint.created(header), header.get("name")
-    with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError, OverflowError):
+    with contextlib.suppress(OSError, ValueError, OverflowError):
         with files.open_plain(path / ENVIRONMENT) as file:
-            notes = json.loads(file.read(_MOST_NOTES))
+            notes = noted(file.read(_MOST_NOTES))
         return checkpoint.created({"created": notes.get("started")}), notes.get("name")
     return None, None
 

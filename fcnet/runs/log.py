@@ -44,7 +44,6 @@ class MetricsLog:
         """Drop the rows after this epoch, or fold and epoch, and whatever is no whole row of this log; the last epoch
         that is left, of that fold, or 0.
 
-
         Raises CheckpointError when the file is missing or not the log of such a run: a log that is not this run's is
         neither mended nor continued.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
@@ -37,8 +38,8 @@ class Part:
 def record(files: Iterable[FileRecord], run: Path) -> list[dict[str, Any]]:
     """What the checkpoint says about each data file: role, paths to try, rows, SHA-256.
 
-    The paths are relative to the run folder, relative to the working directory, and the bare name; of a file above
-    both folders the bare name alone, so that nothing of the machine is told.
+    The paths are relative to the run folder, relative to the working directory, and the bare name; one that leads above
+    both folders is left out, so that nothing of the machine is told.
     """
     return [
         {"role": file.role, "paths": _paths(file.path, run), "rows": file.rows, "sha256": file.sha256} for file in files
@@ -46,12 +47,13 @@ def record(files: Iterable[FileRecord], run: Path) -> list[dict[str, Any]]:
 
 
 def _paths(file: Path, run: Path) -> list[str]:
-    try:
-        ways = [os.path.relpath(file, place) for place in (run.resolve(), Path.cwd())]
-    except ValueError:  # on another drive
-        ways = []
-    below = any(way.split(os.sep)[0] != os.pardir for way in ways)
-    return list(dict.fromkeys(way.replace(os.sep, "/") for way in [*(ways if below else ()), file.name]))
+    ways, places = [], (run.resolve(), Path.cwd())
+    for place in places:
+        with contextlib.suppress(ValueError):  # on another drive
+            turn = Path(os.path.commonpath([os.path.abspath(file), place]))
+            if any(turn.is_relative_to(each) for each in places):
+                ways.append(os.path.relpath(file, place))
+    return list(dict.fromkeys(way.replace(os.sep, "/") for way in [*ways, file.name]))
 
 
 def origins(header: Mapping[str, Any], path: Path) -> tuple[Origin, ...]:

@@ -305,6 +305,22 @@ def test_eval_finds_data_above_the_run_by_the_config_beside(place, monkeypatch):
     assert api.evaluate(None)["data"].endswith("people.csv")
 
 
+def test_x13_a_run_elsewhere_says_nothing_of_where_the_work_was_done(place, monkeypatch):
+    """From a run folder outside of the working directory to the data it is as far as from the root."""
+    (place / "home/ada/work").mkdir(parents=True)
+    shutil.move("people.csv", "home/ada/work/people.csv")
+    monkeypatch.chdir(place / "home/ada/work")
+    run = go(settings(output=str(place / "scratch")))[-1].run
+
+    held = fcnet.load(run).header["data"]
+    monkeypatch.chdir(place)
+
+    assert held[0]["paths"] == ["people.csv"]
+    assert b"ada/" not in (run / "last.npz").read_bytes()
+    assert "ada/" not in (run / "environment.json").read_text()
+    assert api.evaluate(run)["data"] == "home/ada/work/people.csv", "its config.yaml knows"
+
+
 def test_eval_refuses_data_that_have_changed(place):
     """A file whose hash is not the recorded one is not read: exit 4 and the hint to give --data."""
     run = go(settings())[-1].run
