@@ -562,8 +562,7 @@ class _Session:
             self.saver.log.start()
             return []
         notices = self.saver.take_up(held, self._check_place)
-        if header["config"] != held.header["config"]:
-            run.write("config.yaml", config)
+        run.write("config.yaml", config)
         # A run that goes on is not complete until it is so again.
         run.folder.remove(folder.SUMMARY)
         then = held.header.get("machine")

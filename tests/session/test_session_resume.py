@@ -486,6 +486,19 @@ def test_run_goes_on_by_its_own_config_and_by_the_first_one_in_turn(place):
     assert differing(crashed_and_resumed(mapping, [])[0], uninterrupted(mapping)) == []
 
 
+def test_the_config_of_a_run_says_where_the_data_are_now(place):
+    """When they were moved, and the run has gone on from there, its config.yaml is right again, and eval finds them."""
+    run = interrupted(settings())
+    (place / "moved").mkdir()
+    shutil.move("people.csv", "moved/people.csv")
+
+    with pytest.raises(Crash):
+        go(settings(data={"train": "moved/people.csv"}), resume=True, stop=crash_at(5))
+
+    assert config.load(run / "config.yaml").data.train == "moved/people.csv"
+    assert api.evaluate(run)["part"] == "test"
+
+
 def test_p9_config_edited_during_the_run_changes_nothing(place):
     """A run keeps to the config it was begun with: edits of its config.yaml are refused, or undone by going on."""
     run = interrupted(settings())
@@ -495,6 +508,7 @@ def test_p9_config_edited_during_the_run_changes_nothing(place):
         list(session.training(config.load(run / "config.yaml"), resume=run))
 
     assert differing(crashed_and_resumed(settings(), [])[0], uninterrupted(settings())) == []
+    assert (run / "config.yaml").read_text() == text
 
 
 def test_data_changed_since_are_refused(place):
