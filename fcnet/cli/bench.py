@@ -47,5 +47,5 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool) 
     if json_:
         streams.show_json(bench.mapping(prepared, profiles))
         return
-    again = " ".join(["fcnet train", *(streams.word(text) for text in (config, *overrides))])
+    again = streams.command("train", config, *overrides)
     streams.show("\n".join(bench.lines(prepared, profiles, again, streams.columns(sys.stdout))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import click
 from fcnet import signals
 from fcnet.cli import streams
 from fcnet.cli.command import FILE, Command, as_json, keys, talk
-from fcnet.errors import escape
 
 EXAMPLE = """
 fcnet check config.yaml
@@ -42,7 +40,7 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
     if json_:
         streams.show_json(check.mapping(found))
     else:
-        following = shlex.join(["fcnet", "train", escape(str(config)), *map(escape, overrides)])
+        following = streams.command("train", config, *overrides)
         streams.show("\n".join(check.lines(found, following, streams.columns(sys.stdout), verbose)))
     error = found.error()
     if error is not None:

@@ -81,11 +81,12 @@ class Command(click.Command):
 
 def _minutes(value: str) -> str:
     """A time span such as 90s, 30m, 1h30m or 2d, in minutes."""
+    from fcnet.config.places import shortened
     from fcnet.config.spans import seconds
 
     found = seconds(value)
     if found is None:
-        raise click.BadParameter(f'"{value}" is not a time; write 90s, 30m, 2h or 1h30m')
+        raise click.BadParameter(f'"{shortened(value)}" is not a time; write 90s, 30m, 2h or 1h30m')
     return repr(found / 60)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import click
 from fcnet import files, signals
 from fcnet.cli import streams
 from fcnet.cli.command import FILE, FILE_NAME, Command, keys, talk
-from fcnet.errors import FcnetError, escape
+from fcnet.errors import FcnetError
 
 EXAMPLE = """
 fcnet explain config.yaml
@@ -52,7 +51,7 @@ def command(config: Path, overrides: tuple[str, ...], output: str | None, quiet:
             files.write_file(file, explain_page.page(found).encode(), inputs)
     if not quiet:
         streams.notices(replaced)
-    following = shlex.join(["fcnet", "train", escape(str(config)), *map(escape, overrides)])
+    following = streams.command("train", config, *overrides)
     if file:
         streams.show(f"files    {streams.word(file)}        next: {following}")
     elif output == "-":

@@ -121,6 +121,11 @@ def word(text: object) -> str:
     return shlex.quote(escape(str(text)))
 
 
+def command(*words: object) -> str:
+    """A command of ours that the user may paste."""
+    return " ".join(["fcnet", *map(word, words)])
+
+
 def notices(texts: Iterable[str]) -> None:
     """Things that the user should know, each a line on stderr."""
     for text in texts:

@@ -168,6 +168,7 @@ def test_a_table_is_trained_with_a_first_config(trained, call):
         (["digits.yaml", "--resume", "--overwrite"], "give one of them"),
         (["digits.yaml", "--max-time", "soon"], '"soon" is not a time; write 90s, 30m, 2h or 1h30m'),
         (["digits.yaml", "--max-time", "0m"], "is not a time"),
+        (["digits.yaml", "--budget", "9" * 400 + "d"], "is not a time"),
         (["."], "--resume=."),
         (["digits.yaml", "lr"], "lr"),
         (["digits.yaml", "--resum"], "--resume"),
