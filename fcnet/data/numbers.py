@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from fcnet.data.cures import typed
 from fcnet.data.options import Data
-from fcnet.errors import ConfigError
 from fcnet.records import dataclass
 
 Array = NDArray[Any]
@@ -138,11 +137,7 @@ def _short(text: str) -> str:
 
 
 def grammar(options: Data, dtype: str) -> Grammar:
-    """The grammar that the config asks for; ConfigError where the decimal and the thousands mark are the same."""
-    if options.decimal == options.thousands:
-        raise ConfigError(
-            f'"{options.decimal}" cannot be the decimal mark and the thousands mark at once', key="data.thousands"
-        )
+    """The grammar that the config asks for."""
     listed = [] if options.missing == "auto" else options.missing
     missing_text = frozenset(["", *(text.strip(BLANKS) for text in listed)])
     return Grammar(options.decimal, options.thousands, AUTO_MISSING | missing_text, missing_text, _limit(dtype), dtype)

@@ -26,10 +26,9 @@ from fcnet.data.problems import together
 from fcnet.data.readers import Request, quietly, reader
 from fcnet.data.resemblance import resemblances
 from fcnet.data.roles import Roles, expected_names, extra_columns, scoring_plan, training_plan
-from fcnet.data.split import PARTS
 from fcnet.data.table import Table
 from fcnet.data.target import TASKS, Classes, Target, check_labels, find_task, missing_rows
-from fcnet.errors import ConfigError, DataError, Problem
+from fcnet.errors import DataError, Problem
 from fcnet.records import dataclass
 
 Array = NDArray[Any]
@@ -69,7 +68,7 @@ def read(
     With `fitted`, columns are read as they were when encoder and target were fitted, and nothing is found out. `cv`: in
     folds by which column rows are to be dealt out, if by any.
     """
-    _check(options)
+    check_delimiter(options.delimiter)
     spelling = replace(grammar(options, dtype), settled=fitted is not None)
     table, file, roles, delimiter = _training(options, base, spelling, data, fitted, cv, poll)
     if strict:
@@ -143,21 +142,6 @@ def read_alike(
 
 def _one_or_all(names: tuple[str, ...]) -> str | list[str | int]:
     return names[0] if len(names) == 1 else list(names)
-
-
-def _check(options: Data) -> None:
-    check_delimiter(options.delimiter)
-    files = [name for name in PARTS[1:] if isinstance(getattr(options, name), str)]
-    if options.split.by == "column" and files:
-        raise ConfigError(
-            f"by: column names the parts, and data.{files[0]} is a file; choose one of the two", key="data.split.by"
-        )
-    fractions = [getattr(options, name) for name in PARTS[1:] if not isinstance(getattr(options, name), str)]
-    if sum(fractions) >= 1:
-        raise ConfigError(
-            f"data.validation and data.test take {sum(fractions):g} of all rows, which leaves none to train on",
-            key="data.validation",
-        )
 
 
 def _training(
