@@ -152,7 +152,7 @@ class Delimited:
         searched = complete and headless is None
         delimiter = self._above(one_character(delimiter), 0 if searched else skip)
         if searched:
-            self._go_to_header(delimiter, prefer, expected)
+            self._go_to_header(delimiter, prefer, expected, skip)
         top, above = self._lines.waiting, self._lines.line - 1
         found = self._find(prefer, expected)
         self.delimiter = (found or ",") if delimiter == "auto" else delimiter
@@ -217,13 +217,20 @@ class Delimited:
                 )
         self._lines.recent.clear()
 
-    def _go_to_header(self, delimiter: str, prefer: str | None, expected: Sequence[str]) -> None:
-        """Pass over what stands above the first line that has all the names that are expected, if there is one."""
-        if expected and (found := layout.begins(self._lines.waiting, delimiter, prefer, expected, complete=True)):
-            above, _ = found
-            if above:
-                self._pass_over(above)
-                self._said.append(f"the header is on line {self._lines.line:,}; what stands above it is passed over")
+    def _go_to_header(self, delimiter: str, prefer: str | None, expected: Sequence[str], skip: int) -> None:
+        """Pass over what stands above the first line that has all the names that are expected, if there is one.
+
+        Further down than a header is looked for it may stand where it stood in training, below `skip` lines.
+        """
+        lines = self._lines.waiting
+        starts = (0, skip) if skip >= layout.TOP else (0,)
+        for start in starts if expected else ():
+            if found := layout.begins(lines[start:], delimiter, prefer, expected, complete=True):
+                if above := start + found[0]:
+                    self._pass_over(above)
+                    line = self._lines.line
+                    self._said.append(f"the header is on line {line:,}; what stands above it is passed over")
+                return
 
     def _find(self, prefer: str | None, expected: Sequence[str]) -> str | None:
         """The delimiter that the text seems to have; None where it has one column."""

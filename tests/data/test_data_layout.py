@@ -259,6 +259,17 @@ def test_a_table_for_a_net_may_have_other_lines_above_than_training(folder, abov
     assert np.array_equal(score(path, plain.resolved, plain.encoder, plain.target).x, plain.x)
 
 
+@pytest.mark.parametrize("above", [1, 60, 300])
+def test_as_many_lines_may_stand_above_the_header_as_in_training(folder, above):
+    """A table with a long preamble, which training passed over, is predicted and scored as it stands."""
+    found = folder.load("# a comment\n" * above + text_of(), skip=above)
+    path = folder.path / "t.csv"
+
+    assert np.array_equal(predicted(path, found), found.x)
+    assert np.array_equal(score(path, found.resolved, found.encoder, found.target).x, found.x)
+    assert np.array_equal(predicted(folder.write(text_of(), "q.csv"), found), found.x)
+
+
 def test_skipped_lines_count_in_the_lines_of_errors(folder):
     """Lines are those of the file, also below those that were passed over."""
     with pytest.raises(DataError) as error:
