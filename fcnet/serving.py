@@ -131,9 +131,11 @@ class Service:
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, self.answer, kind, answer, body)
+            response, n = await loop.run_in_executor(self._pool, self.answer, kind, answer, body)
         finally:
             self._waiting -= 1
+        self.counts.rows += n  # here, where one thread alone counts
+        return response
 
     async def _body(self, request: Request) -> bytes:
         most = self.limits.body
@@ -155,8 +157,8 @@ class Service:
             raise Refused(400, ["the client went away"]) from None
         return b"".join(pieces)
 
-    def answer(self, kind: str, wanted: str, body: bytes) -> Response:
-        """The response to a body of JSON rows or CSV."""
+    def answer(self, kind: str, wanted: str, body: bytes) -> tuple[Response, int]:
+        """The response to a body of JSON rows or CSV, and how many rows it is of."""
         try:
             data = self._columns(body) if kind == JSON else self._table(body)
             columns: dict[str, Any] = {name: [] for name in self.model.heading}
@@ -167,14 +169,14 @@ class Service:
             said = (replace(each, file=BODY if each.file == "data" else each.file) for each in error.problems)
             problems = [*map(str, said)][:SHOWN]
             raise Refused(422, problems, error.exit_code) from None
-        self.counts.rows += len(next(iter(columns.values())))
+        n = len(next(iter(columns.values())))
         if wanted == CSV:
             cells = [_cells(column) for column in columns.values()]
             lines = [",".join(map(text_cell, columns)), *map(",".join, zip(*cells, strict=True)), ""]
             told = {"fcnet-notices": files.json_text(notices[:SHOWN], only_ascii=True)[:4000]} if notices else None
-            return Response("\n".join(lines).encode("utf-8", "surrogateescape"), media_type=CSV, headers=told)
+            return Response("\n".join(lines).encode("utf-8", "surrogateescape"), media_type=CSV, headers=told), n
         named = [dict(zip(columns, row, strict=True)) for row in zip(*map(_values, columns.values()), strict=True)]
-        return _json({"predictions": named, "notices": notices})
+        return _json({"predictions": named, "notices": notices}), n
 
     def _many(self, n: int) -> Refused:
         return Refused(413, [f"{BODY}: {n:,} rows, and at most {self.limits.rows:,} are predicted at a time"], 9)

@@ -23,14 +23,13 @@ from fcnet.export.checking import TOLERANCE, Samples
 from fcnet.export.format import Wish
 from fcnet.export.functions import FUNCTIONS, needed
 from fcnet.export.graph import Graph, buffers
-from fcnet.export.tensors import is_one_hot, single, spellings, written
+from fcnet.export.tensors import SIGNS, is_one_hot, single, spellings, written
 from fcnet.formulas import Expr, Formula, Sym
 from fcnet.formulas.expression import REDUCTIONS
 from fcnet.formulas.transform import evaluate, expand_erf
 from fcnet.records import dataclass, field
 from fcnet.reports import summary
 
-SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 RESERVED = """auto break case char const continue default do double else enum extern float for goto if inline int long
     register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
     alignas alignof asm bool complex constexpr false imaginary noreturn nullptr static_assert thread_local true typeof
@@ -574,7 +573,7 @@ class C:
 
     def following(self, path: Path) -> str:
         """Its own test."""
-        program = str(path.with_suffix("") if path.is_absolute() else Path(path.with_suffix("")))
+        program = str(path.with_suffix(""))
         run = program if path.is_absolute() else f"./{program}"
         source, program, run = map(shlex.quote, (str(path), program, run))
         return f"cc -std=c99 -D{identifier(path.stem)}_SELF_TEST {source} -o {program} && {run}"

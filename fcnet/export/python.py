@@ -22,13 +22,12 @@ from fcnet.export.checking import Samples
 from fcnet.export.format import Wish
 from fcnet.export.graph import Graph
 from fcnet.export.source import taken
-from fcnet.export.tensors import Names, Printer, lower
+from fcnet.export.tensors import SIGNS, Names, Printer, lower
 from fcnet.formulas import Expr, Formula
 from fcnet.formulas.transform import UFUNCS, expand_erf
 from fcnet.records import dataclass, field
 from fcnet.reports import summary
 
-SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 ROWS = {"row_sum": "np.sum", "row_mean": "np.mean", "row_max": "np.max"}
 
 

@@ -20,6 +20,9 @@ from fcnet.formulas import Expr, Formula, Sym
 from fcnet.formulas.transform import rebuild
 from fcnet.records import dataclass, field
 
+SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+"""What stands between two numbers, in every language that has infix operators."""
+
 Names = Mapping[str, str]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -100,19 +101,12 @@ def _with_backend(prepared: Prepared, threads: int) -> tuple[Prepared, str | Non
 
 def _layers(prepared: Prepared) -> tuple[LayerRow, ...]:
     network, rows = prepared.network, []
-    sizes = {slot.name: _product(slot.shape) for slot in network.layout.slots}
+    sizes = {slot.name: math.prod(slot.shape) for slot in network.layout.slots}
     for i, layer in enumerate(network.layers):
         kind, init = layer.described()
         parameters = sum(sizes.get(name, 0) for name in network.names[i].values())
         rows.append(LayerRow(network.numbers[i], network.widths[i], network.widths[i + 1], kind, init, parameters))
     return tuple(rows)
-
-
-def _product(shape: Sequence[int]) -> int:
-    product = 1
-    for n in shape:
-        product *= n
-    return product
 
 
 def mapping(found: Examination) -> dict[str, Any]:
