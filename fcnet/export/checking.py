@@ -110,7 +110,8 @@ def _first(model: Predictor, path: Path) -> Part | None:
             columns: dict[str, Any] = {}
             for feature in encoder.features:
                 texts = [cells[feature.name][i] for i in chosen]
-                columns[feature.name] = texts if isinstance(feature, CategoryColumn) else spelling.parse(texts)[0]
+                known = ["" if spelling.is_missing(text) else text for text in texts]
+                columns[feature.name] = known if isinstance(feature, CategoryColumn) else spelling.parse(texts)[0]
             return columns, inputs[chosen]
     return None
 

@@ -98,6 +98,18 @@ def test_digits_that_float32_has_not_are_refused(tmp_path):
     assert export(Predictor.read(resolve(run.path)), "python", tmp_path / "net.py").difference < 1e-5
 
 
+def test_texts_that_data_missing_lists_are_missing_in_the_check(tmp_path):
+    """Cells of the training file that mean a missing category are none that training has not seen."""
+    jobs = ["cook", "smith", "-"] * 20
+    rows = [f"{job},{'yes' if job == '-' else 'no'}" for job in jobs]
+    (tmp_path / "t.csv").write_text("\n".join(["job,y", *rows, ""]))
+    data = {"train": str(tmp_path / "t.csv"), "target": "y", "missing": ["-"]}
+    config = {"data": data, "network": {"layers": []}, "training": {"epochs": 40}, "optimizer": {"lr": 0.1}}
+    run = fcnet.train({**config, "output": str(tmp_path), "backend": "numpy"}).path
+
+    assert export(Predictor.read(resolve(run)), "onnx", tmp_path / "net.onnx").of == "training rows and drawn ones"
+
+
 def test_a_column_called_like_an_output_is_refused(tmp_path):
     """Two things of a graph cannot have one name."""
     table = {"prediction": list(range(30)), "y": ["ab"[i % 2] for i in range(30)]}

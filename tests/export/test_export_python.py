@@ -81,6 +81,27 @@ def test_on_numpy_the_bytes_are_those_of_predict(case, folder, monkeypatch, capf
     assert run("exact.py", "exact.csv", cwd=folder).stdout == capfd.readouterr().out
 
 
+def test_the_last_digit_is_that_of_predict_for_any_number_of_rows(tmp_path, monkeypatch, capfd):
+    """Products of other shapes round in another way: one row, some, more than a batch."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = [[*x, round(x[0] - x[1], 3)] for x in rng.normal(size=(300, 7)).round(3).tolist()]
+    head = [*"abcdefg", "y"]
+    for n in (1, 16, 17, 30, 257, 300):
+        with Path(f"{n}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([head, *rows[:n]])
+    config = {"data": {"train": "300.csv", "target": "y"}, "network": {"layers": [33]}, "training": {"epochs": 1}}
+    run = fcnet.train({**config, "backend": "numpy", "threads": 1}).path
+    export(Predictor.read(resolve(run)), "python", Path("net.py"))
+    script = loaded(Path("net.py"))
+
+    for n in (1, 16, 17, 30, 257, 300):
+        assert main(["predict", f"{n}.csv", "-c", str(run), "-o", "-", "-q"]) == 0
+        expected = capfd.readouterr().out
+        assert script.main(script.NET, [f"{n}.csv"]) == 0
+        assert capfd.readouterr().out == expected
+
+
 def odd_tables(folder):
     """The text of a good table, and of others that hold the same rows as other programs write them."""
     write(folder / "plain.csv", {name: cells[:6] for name, cells in odd_rows().items()})
