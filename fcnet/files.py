@@ -535,9 +535,7 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> list[str]:
     except OSError as error:
         raise storage_error(path, error) from error
     if not stat.S_ISREG(there.st_mode):
-        raise UsageError(
-            f"the output is {_kind(there.st_mode)}, not a file; name a file, or - for stdout", file=str(path)
-        )
+        raise UsageError(f"the output is {_kind(there.st_mode)}, not a file; name a file", file=str(path))
     for source in inputs:
         with contextlib.suppress(OSError):
             if os.path.samestat(there, os.stat(source)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import errno
 import io
 import json
 import math
@@ -498,7 +499,9 @@ async def _serve(server: Server, host: str, port: int, started: Callable[[str], 
         probe.close()
     except (OSError, OverflowError) as error:
         why = files.reason(error) if isinstance(error, OSError) else "there is no such port"
-        raise UsageError(f"cannot listen on {host}:{port}: {why}; choose another --port") from None
+        of_port = isinstance(error, OverflowError) or error.errno in (errno.EADDRINUSE, errno.EACCES)
+        other = "--port" if of_port else "--host"
+        raise UsageError(f"cannot listen on {host}:{port}: {why}; choose another {other}") from None
     running, said = asyncio.ensure_future(server.serve()), False
     while not running.done():
         if server.started and not said:

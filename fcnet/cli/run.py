@@ -74,8 +74,8 @@ def _guarded(arguments: list[str], began: float | None) -> Ending:
 
 def _unwritten(error: OSError) -> Ending:
     """A failed system call that nobody made an error of ours of: nearly always stdout."""
-    if error.filename is None and error.errno == errno.ENOENT:  # a stream is always there: it is tempfile's
-        return FULL, ["fcnet: there is no folder for temporary files that can be written; name one with TMPDIR"]
+    if error.filename is None and error.errno == errno.ENOENT:  # a stream is always there
+        return FULL, [f"fcnet: {_lacking()}"]
     if error.filename is None:
         streams.abandon(sys.stdout, 1)
     if error.errno == errno.EPIPE:
@@ -83,6 +83,15 @@ def _unwritten(error: OSError) -> Ending:
     where = escape(str(error.filename or "standard output"))
     why = "it is closed" if error.errno == errno.EBADF else files.reason(error)
     return FULL, [f"fcnet: {where}: {why}"]
+
+
+def _lacking() -> str:
+    """What is asked for without a name, and is not there."""
+    try:
+        os.getcwd()
+    except OSError:
+        return "the working directory has been deleted; go to one that is there"
+    return "there is no folder for temporary files that can be written; name one with TMPDIR"
 
 
 def _bug(error: Exception) -> Ending:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 
@@ -86,12 +87,8 @@ def find_targets(options: Data, names: Sequence[str], problems: list[Problem]) -
 def _target(target: str | int, options: Data, names: Sequence[str], there: Collection[str]) -> str:
     """The name of a target column, which without a header may be given by its number; `there` is the set of names."""
     name = str(target)
-    if (
-        name not in there
-        and not options.header
-        and name.lstrip("-").isdigit()
-        and -len(names) <= int(name) < len(names)
-    ):
+    number = re.fullmatch("-?[0-9]{1,9}", name)
+    if name not in there and not options.header and number and -len(names) <= int(name) < len(names):
         return names[int(name)]
     return name
 

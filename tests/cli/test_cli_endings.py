@@ -123,6 +123,19 @@ def test_no_place_for_temporary_files_is_no_fault_of_stdout(call, monkeypatch, t
     assert err == "fcnet: there is no folder for temporary files that can be written; name one with TMPDIR\n"
 
 
+def test_a_working_directory_that_has_gone_is_said_to_be(call, monkeypatch, tmp_path):
+    """Whoever stands in a deleted folder learns of that, and not of stdout or temporary files."""
+    (tmp_path / "table.csv").write_text("x,y\n" + "1,a\n2,b\n" * 20)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    code, out, err = call("train", "--target", "y", str(tmp_path / "table.csv"))
+
+    assert (code, out) == (6, "")
+    assert err == "fcnet: the working directory has been deleted; go to one that is there\n"
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["schema"]])
 def test_f18_a_closed_stdout_is_6(arguments):
     """With stdout closed nothing can be said, and nothing is lost in silence."""

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import fcnet
-from fcnet import api
+from fcnet import api, signals
 from fcnet.cli import main
 from fcnet.runs.model import Predictor
 
@@ -420,6 +420,17 @@ def test_a_signal_ends_it_when_requests_are_answered(place, number):
         code = server.wait(30)
 
     assert (status, code) == (200, 0)
+
+
+def test_a_host_that_there_is_not_is_wrong_usage(place, monkeypatch, capsys):
+    """The cure names the option that is wrong."""
+    monkeypatch.setattr(signals, "install", lambda: None)
+
+    code = main(["serve", str(place / "runs/t"), "--host", "256.256.256.256"])
+    out, err = capsys.readouterr()
+
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"fcnet: cannot listen on 256\.256\.256\.256:\d+: .*; choose another --host\n", err)
 
 
 def test_a_port_that_is_taken_is_wrong_usage(place):

@@ -213,6 +213,13 @@ def test_without_header_columns_have_numbers_and_the_target_may_be_one(folder, t
     assert len(found.x) == 40
 
 
+@pytest.mark.parametrize("target", ["--1", "²", "-", "9" * 5000])
+def test_a_target_that_is_nearly_a_number_is_a_name_that_there_is_not(folder, table, target):
+    """Without a header what is no number of a column is looked for by name."""
+    with pytest.raises(ConfigError, match='no column "'):
+        folder.load(text_of(table[1:]), header=False, target=target)
+
+
 def test_thousands_and_decimal_marks_are_read_where_they_are_named(folder):
     """`decimal: ","` and `thousands: "."` read 1.234,5 as 1234.5."""
     text = "a;y\n" + "".join(f"{i}.234,5;{i},5\n" for i in range(1, 40))
