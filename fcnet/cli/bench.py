@@ -47,5 +47,5 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool) 
     if json_:
         streams.show_json(bench.mapping(prepared, profiles))
         return
-    again = streams.command("train", config, *overrides)
+    again = streams.line("train", config, *overrides)
     streams.show("\n".join(bench.lines(prepared, profiles, again, streams.columns(sys.stdout))))

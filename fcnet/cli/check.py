@@ -40,7 +40,7 @@ def command(config: Path, overrides: tuple[str, ...], json_: bool, quiet: bool, 
     if json_:
         streams.show_json(check.mapping(found))
     else:
-        following = streams.command("train", config, *overrides)
+        following = streams.line("train", config, *overrides)
         streams.show("\n".join(check.lines(found, following, streams.columns(sys.stdout), verbose)))
     error = found.error()
     if error is not None:

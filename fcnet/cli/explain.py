@@ -51,7 +51,7 @@ def command(config: Path, overrides: tuple[str, ...], output: str | None, quiet:
             files.write_file(file, explain_page.page(found).encode(), inputs)
     if not quiet:
         streams.notices(replaced)
-    following = streams.command("train", config, *overrides)
+    following = streams.line("train", config, *overrides)
     if file:
         streams.show(f"files    {streams.word(file)}        next: {following}")
     elif output == "-":

@@ -121,7 +121,7 @@ def word(text: object) -> str:
     return shlex.quote(escape(str(text)))
 
 
-def command(*words: object) -> str:
+def line(*words: object) -> str:
     """A command of ours that the user may paste."""
     return " ".join(["fcnet", *map(word, words)])
 

@@ -218,7 +218,11 @@ def lines(net: Net, text: Iterable[str], file: str, unseen: dict[str, int]) -> I
 def opened(path: str) -> Iterator[Any]:
     """A file to write, which stands under its name once it is whole; what is no plain file is written to as it is."""
     whole = os.path.realpath(path)
-    part = f"{whole}.part" if os.path.isfile(whole) or not os.path.exists(whole) else whole
+    if os.path.exists(whole) and not os.path.isfile(whole):
+        with open(whole, "w", encoding="utf-8", newline="\n") as out:
+            yield out
+        return
+    part = f"{whole}.part"
     try:
         with open(part, "w", encoding="utf-8", newline="\n") as out:
             yield out

@@ -267,8 +267,6 @@ def test_features_and_exclude_choose_columns(folder):
         pytest.param({"weight": "q"}, "data.weight", 'no column "q"', id="weight"),
         pytest.param({"weight": "y"}, "data.weight", "is the target", id="weight-is-target"),
         pytest.param({"exclude": ["a", "b"]}, "data.features", "no column is left", id="nothing-left"),
-        pytest.param({"decimal": ",", "thousands": ","}, "data.thousands", "at once", id="marks"),
-        pytest.param({"validation": 0.6, "test": 0.4}, "data.validation", "leaves none", id="fractions"),
         pytest.param({"class_weight": "balanced"}, "data.class_weight", "need classes", id="class-weights"),
     ],
 )
