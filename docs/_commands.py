@@ -16,7 +16,7 @@ from fcnet.cli.group import COMMANDS
 HEAD = """# The commands
 
 Written from the commands themselves by `python docs/_commands.py > docs/commands.md`; `fcnet COMMAND --help` says the
-same.
+same. [The files of a run, and exit codes](run-folder.md) are those of all of them.
 """
 
 

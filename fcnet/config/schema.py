@@ -238,8 +238,8 @@ class Config:
     recipe: Annotated[str, OneOf(_recipes)] = "plain"
     """Where the defaults of all other keys come from; what is written here stands over them."""
     quality: Annotated[str, OneOf(_qualities)] | None = None
-    """How good against how fast: chooses the recipe and its length, by the rows; `recipe`, or any other key that is
-    written here, stands over it. `null`: the recipe's own length."""
+    """How good against how fast: chooses the recipe, its length and its ensemble, by rows and inputs, and `calibration:
+    auto`; `recipe`, or any other key that is written here, stands over it. `null`: the recipe's own length."""
     preprocess: Preprocess = field(default_factory=Preprocess)
     """What happens to columns before the net sees them; fitted on training rows only."""
     network: Architecture = field(default_factory=Architecture)
@@ -275,13 +275,15 @@ class Config:
     """Of two classes the second is predicted where it is more probable than this; a mapping such as `{metric: f1}`
     chooses it on the validation part."""
     metrics: Literal["auto"] | list[Annotated[str, OneOf(_metrics)]] = "auto"
-    """What is computed on validation every epoch and on every part at the end; `auto` goes by task."""
+    """What is computed on validation every epoch and on every part at the end; `auto`: accuracy and log_loss, of two
+    classes also balanced_accuracy and roc_auc, of labels f1_macro and roc_auc; of numbers rmse, mae and r2."""
     report: bool = False
     """Whether the run's page, `report.html`, is written at its end, as `fcnet report` does."""
     output: str = "runs"
     """The folder that holds the runs, relative to the working directory."""
     backend: Annotated[str, OneOf(_backends)] = "auto"
-    """What computes."""
+    """What computes: NumPy, or compiled steps, with `fcnet[fast]`; `auto`: these where they save more than it takes to
+    load them, or to compile them for the first time."""
     threads: Literal["auto"] | Annotated[int, Ge(1), Le(4096)] = "auto"
     """Threads that compute; `auto`: the cores that the process may use. Equal bits need equal threads."""
     dtype: Literal["float32", "float64"] = "float32"

@@ -202,11 +202,12 @@ def _decayed(g: Expr, θ: Expr, decay: Expr | None) -> Expr:
 
 @dataclass(frozen=True)
 class Muon(Grouped):
-    """The momentum of a weight matrix made orthogonal (Jordan et al. 2024): θ' = (1 − lr · weight_decay) θ − lr · d.
+    """For weight matrices alone, in a group: their momentum made orthogonal (Jordan et al. 2024), θ' = (1 − lr ·
+    weight_decay) θ − lr · d.
 
     m' = μ m + (1 − μ) g, u = (1 − μ) g + μ m', X = u / (‖u‖ + 1e-7); then five times X ← a X + (b A + c A²) X with
-    A = X Xᵀ, (a, b, c) = (3.4445, −4.7750, 2.0315), on the short side; d = X √max(1, n_out / n_in). For matrices alone:
-    it stands in a group. Five rounds cost 30 w³ for w × w weights, forward and backward pass 6 B w²: large batches pay.
+    A = X Xᵀ, (a, b, c) = (3.4445, −4.7750, 2.0315), on the short side; d = X √max(1, n_out / n_in).
+    Five rounds cost 30 w³ for w × w weights, forward and backward pass 6 B w²: large batches pay.
     """
 
     name: Literal["muon"] = "muon"
