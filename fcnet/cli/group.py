@@ -108,7 +108,7 @@ ELSEWHERE = {
     **dict.fromkeys(("fit", "learn", "run", "start", "training"), "train"),
     **dict.fromkeys(("test", "evaluate", "evaluation", "score", "metrics"), "eval"),
     **dict.fromkeys(("infer", "inference", "apply", "forecast", "prediction", "transform"), "predict"),
-    **dict.fromkeys(("create", "new", "setup", "generate"), "init"),
+    **dict.fromkeys(("create", "new", "setup", "generate", "init_config"), "init"),
     **dict.fromkeys(("validate", "verify", "lint", "dry-run"), "check"),
     **dict.fromkeys(("show", "info", "describe", "summary", "view", "cat"), "inspect"),
     **dict.fromkeys(("benchmark", "profile", "time"), "bench"),

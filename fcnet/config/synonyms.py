@@ -246,6 +246,7 @@ KEYS: dict[str, str] = {
     "kernel_initializer": "network.init",
     "initializer": "network.init",
     "weight_init": "network.init",
+    "trainer": "training",
     "num_epochs": "training.epochs",
     "n_epochs": "training.epochs",
     "nb_epoch": "training.epochs",
@@ -300,7 +301,9 @@ KEYS: dict[str, str] = {
     "target_column": "data.target",
     "targets": "data.target",
     "output_column": "data.target",
+    "output_features": "data.target",
     "input_columns": "data.features",
+    "input_features": "data.features",
     "feature_columns": "data.features",
     "columns": "data.features",
     "inputs": "data.features",
@@ -358,6 +361,7 @@ ABSENT: dict[str, str] = {
     "sweep": "there is no search; fcnet train CONFIG.yaml optimizer.lr=0.01 makes a run of its own for each value, "
     "and fcnet compare sets runs side by side",
     "memory": "rows are held in memory; fcnet check says how much they take",
+    **dict.fromkeys(("num_leaves", "max_leaves", "max_depth"), "there is no tree; network.layers is the net's size"),
 }
 
 

@@ -154,6 +154,11 @@ def test_what_there_is_not_leads_to_the_nearest(where: str, theirs: str, ours: s
     assert f'there is no "{theirs}"; the nearest is {ours}; there are ' in text
 
 
+def test_what_only_trees_have_is_said_to_be_of_them() -> None:
+    """Their depth is no number of epochs, which is called alike."""
+    assert "max_depth: unknown key; there is no tree; network.layers is the net's size" in said(max_depth=3)
+
+
 def test_where_nothing_is_near_nothing_is_suggested() -> None:
     """FTRL is no misspelling of any of ours."""
     assert 'optimizer: there is no "ftrl"; there are sgd, ' in said(optimizer="ftrl")
@@ -172,6 +177,9 @@ def test_where_nothing_is_near_nothing_is_suggested() -> None:
         ("test_size", "data.test"),
         ("label", "data.target"),
         ("loss_function", "loss"),
+        ("input_features", "data.features"),
+        ("output_features", "data.target"),
+        ("trainer", "training"),
         ("Learning-Rate", "optimizer.lr"),
     ],
 )
