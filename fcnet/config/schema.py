@@ -201,7 +201,7 @@ class Members:
     depth: Depths | None = None
     """How often the last of network.layers stands there; `null`: once, for all."""
     select: Annotated[int, Ge(1), Le(1000)] | None = None
-    """So often the net is picked that makes the mean of those picked so far best on validation, as
+    """At most so often the net is picked that makes the mean of those picked so far best on validation, as
     early_stopping.metric has it; nets count as often as they are picked, and others are not kept. `null`, or no
     validation part: all count alike."""
 
