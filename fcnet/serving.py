@@ -56,6 +56,9 @@ JSON, CSV = "application/json", "text/csv"
 SHOWN = 20
 """Problems of a body that are listed."""
 
+HEADER = 4000
+"""Letters of notices that a header holds."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -174,7 +177,7 @@ class Service:
         if wanted == CSV:
             cells = [_cells(column) for column in columns.values()]
             lines = [",".join(map(text_cell, columns)), *map(",".join, zip(*cells, strict=True)), ""]
-            told = {"fcnet-notices": files.json_text(notices[:SHOWN], only_ascii=True)[:4000]} if notices else None
+            told = {"fcnet-notices": _listed(notices[:SHOWN])} if notices else None
             return Response("\n".join(lines).encode("utf-8", "surrogateescape"), media_type=CSV, headers=told), n
         named = [dict(zip(columns, row, strict=True)) for row in zip(*map(_values, columns.values()), strict=True)]
         return _json({"predictions": named, "notices": notices}), n
@@ -442,6 +445,13 @@ def _values(column: Any) -> list[Any]:
     if isinstance(column, list):
         return column
     return [float(str(x)) for x in column] if column.dtype == np.float32 else cast("list[Any]", column.tolist())
+
+
+def _listed(notices: list[str]) -> str:
+    """The notices as a JSON list, so many as a header holds; the first is cut where it is too long by itself."""
+    while len(text := files.json_text(notices, only_ascii=True)) > HEADER:
+        notices = notices[:-1] or [f"{notices[0][: len(notices[0]) // 2]}…"]
+    return text
 
 
 def _cells(column: Any) -> list[str]:

@@ -134,6 +134,20 @@ def test_the_answer_has_the_format_that_is_accepted(service, place, capsys):
     assert (other, len(json.loads(rows)["predictions"])) == (200, 5)
 
 
+@pytest.mark.parametrize("many", [[f"é{i} " * 70 for i in range(9)], ["é" * 9000], ["few"]])
+def test_notices_in_a_header_are_a_list_however_long_they_are(many):
+    """Those that it has no room for are left out, or cut, and the rest can be read."""
+    from fcnet.serving import _listed
+
+    text = _listed(many)
+
+    told = json.loads(text)
+    assert text.isascii()
+    assert len(text) <= 4000
+    assert told
+    assert all(given.startswith(each.removesuffix("…")) for given, each in zip(many, told, strict=False))
+
+
 @pytest.mark.parametrize(
     ("accepted", "answered"),
     [
