@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import describe, into, row
-from fcnet import machine
+from fcnet import __version__, machine
 from fcnet.backends.choice import installed, make
 from fcnet.data.source import MemorySource
 from fcnet.nn.activations import ACTIVATIONS, Activation, Identity, Relu
@@ -128,7 +128,7 @@ def markdown(results: Mapping[str, Mapping[str, float]], backend: str, threads: 
     """A table for each kind of variant."""
     count = f"{threads} thread{'s' * (threads > 1)}"
     lines = [
-        describe([f"numpy {np.__version__}"]),
+        describe([f"fcnet {__version__}", f"numpy {np.__version__}"]),
         "",
         f"54-256-256-256-7 in batches of 256, but for what a table varies; {backend}, {count}:",
     ]

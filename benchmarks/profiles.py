@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.cases import CASES, LEARNING_RATE
 from benchmarks.machine import describe, into
+from fcnet import __version__
 from fcnet.backends.choice import installed
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--into", type=Path, help="replace the profile in this Markdown file")
     options = parser.parse_args()
-    blocks = [describe([f"numpy {np.__version__}"])]
+    blocks = [describe([f"fcnet {__version__}", f"numpy {np.__version__}"])]
     with tempfile.TemporaryDirectory() as name:
         for number in options.nets:
             backends = filter(installed, ("numpy", "numba"))
