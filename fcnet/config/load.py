@@ -193,8 +193,15 @@ def asked_for(config: Config, *path: str) -> bool:
 
 def _asks(asked: Asked, *path: str) -> bool:
     key = ".".join(path)
-    given = (text.partition("=")[0].strip() for text in asked.overrides)
-    return Tree(dict(asked.root), asked.file).has(path) or any(f"{name}.".startswith(f"{key}.") for name in given)
+    given = [text.partition("=")[0].strip() for text in asked.overrides]
+    if Tree(dict(asked.root), asked.file).has(path) or any(f"{name}.".startswith(f"{key}.") for name in given):
+        return True
+    said = Tree({}, asked.file)  # a mapping as a whole, members={lr: …}, says what is in it
+    for name, text in zip(given, asked.overrides, strict=True):
+        if key.startswith(f"{name}."):
+            with suppress(FcnetError):  # what is wrong with it is said where it counts
+                override(said, text)
+    return said.has(path)
 
 
 def _lacking(config: Config, tree: Tree) -> list[Finding]:

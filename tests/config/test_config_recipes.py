@@ -381,6 +381,12 @@ def test_a_solver_of_ones_own_is_not_given_what_is_about_steps() -> None:
         ({}, ("network.dropout=0.1",), ["dropout"]),
         ({"network": {"layers": [8]}}, (), ["scale"]),
         ({"optimizer": "sgd", "members": {"lr": {"low": 5e-4, "high": 1e-2}}}, (), ["weight_decay"]),
+        ({}, ("optimizer=sgd", "members.lr={low: 5e-4, high: 1e-2}"), ["weight_decay"]),
+        (
+            {},
+            ("optimizer=sgd", "members={lr: {low: 5e-4, high: 1e-2}}"),
+            ["weight_decay", "dropout", "scale", "select"],
+        ),
     ],
 )
 def test_what_is_said_of_all_nets_is_drawn_for_none(
