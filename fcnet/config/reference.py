@@ -179,7 +179,8 @@ JSON Schema, with which editors complete and check while you type.
 A name alone and a mapping with `name` mean the same everywhere: `loss: huber` is `loss: {name: huber}`. Keys with a
 name in brackets belong to that name only. `[]` stands for the items of a list. On the command line, `KEY=VALUE`
 overrides any key: `optimizer.lr=0.01 network.layers=[64,64]`. It stands over the file, the file over the recipe, and
-that over the defaults below.
+that over the defaults below. A dotted key leaves the rest of its section; a mapping for the whole section,
+`network={dropout: 0.3}`, takes the place of what file and recipe have there.
 
 Values are those of YAML 1.2: `1e-3` is a number, `no` and `2024-05-31` are texts, and of booleans there are `true` and
 `false` alone. What readers of YAML take for different numbers (`010`, `0x20`, `1_000`) is an error; so are
