@@ -329,7 +329,10 @@ class Writer:
         if name not in FUNCTIONS:
             raise UsageError(f"preprocess.numeric: {name} cannot be exported as C; choose --format python")
         self.used.add(name)
-        tables = [self.table(np.array(values), f"{key}_{feature.name}") for key, values in feature.state.items()]
+        tables = []
+        for key, values in feature.state.items():
+            whole, shown = np.array(values), f"{key}_{feature.name}"
+            tables += [self.table(whole, shown), self.table(whole - whole.astype(np.float32), f"{shown}_rest")]
         return f"{name}_of({', '.join(tables)}, {len(next(iter(feature.state.values())))}, v)"
 
     def levels(self, feature: CategoryColumn) -> str:

@@ -146,8 +146,14 @@ static inline float {name}_of(float x, float y)
 }}
 """
 _QUANTILE = """\
-/* the share of training below x, which the normal distribution's inverse spreads; q are n quantiles at equal shares */
-static float quantile_of(const float *q, int n, float x)
+static float share_of(float part, float whole)
+{{
+    return part > 0.0f && whole > 0.0f ? part < whole ? part / whole : 1.0f : 0.0f;
+}}
+
+/* the share of training below x, which the normal distribution's inverse spreads; q are n quantiles at equal shares,
+   and rest what they lack as floats, which is much where two are all but one */
+static float quantile_of(const float *q, const float *rest, int n, float x)
 {{
     static const float middle[2][8] = {{
         {{{above}}},
@@ -169,7 +175,9 @@ static float quantile_of(const float *q, int n, float x)
         below = beyond;
         beyond = 0.0f;
     }} else if (x > q[0]) {{
-        float up = (x - q[high - 1]) / (q[high] - q[high - 1]), down = (q[low] - x) / (q[low] - q[low - 1]);
+        float up = x - q[high - 1] - rest[high - 1], down = q[low] - x + rest[low];
+        up = share_of(up, q[high] - q[high - 1] + (rest[high] - rest[high - 1]));
+        down = share_of(down, q[low] - q[low - 1] + (rest[low] - rest[low - 1]));
         below = 0.5f * ((float)(high - 1) + (float)low + up - down);
         beyond = 0.5f * ((float)(n - high) + (float)(n - 1 - low) - up + down);
     }}

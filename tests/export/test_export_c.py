@@ -183,6 +183,19 @@ def test_a_file_that_no_source_can_include_is_refused(odd_names):
 
 
 @with_cc
+def test_quantiles_that_are_all_but_one_lose_no_digits(tmp_path):
+    """Noise keeps quantiles of 1, 2 and 3 apart by less than floats can tell; waves show every digit that is lost."""
+    (tmp_path / "t.csv").write_text("n,y\n" + "".join(f"{1 + i % 3},{'ab'[i % 2]}\n" for i in range(600)))
+    net = {"data": {"train": str(tmp_path / "t.csv"), "target": "y"}, "threads": 1, "backend": "numpy"}
+    net |= {"network": {"layers": [{"name": "periodic", "scale": 10.0}, 6]}, "training": {"epochs": 1}}
+    net |= {"preprocess": {"numeric": {"name": "quantile", "noise": 1e-3}}, "output": str(tmp_path / "runs")}
+
+    export(Predictor.read(resolve(fcnet.train(net).path)), "c", tmp_path / "net.c")
+
+    assert run((tmp_path / "net.c").read_text(), tmp_path, "-Dnet_SELF_TEST").stdout == "24 rows as predicted\n"
+
+
+@with_cc
 def test_the_self_test_can_fail(tmp_path):
     """A weight that is another makes it say which row is wrong, and end with 1."""
     export(Predictor.read(resolve(train("numbers", tmp_path))), "c", tmp_path / "net.c")
