@@ -307,9 +307,9 @@ def test_eval_finds_data_above_the_run_by_the_config_beside(place, monkeypatch):
 
 def test_x13_a_run_elsewhere_says_nothing_of_where_the_work_was_done(place, monkeypatch):
     """From a run folder outside of the working directory to the data it is as far as from the root."""
-    (place / "home/ada/work").mkdir(parents=True)
-    shutil.move("people.csv", "home/ada/work/people.csv")
-    monkeypatch.chdir(place / "home/ada/work")
+    (place / "users/ada/trees").mkdir(parents=True)
+    shutil.move("people.csv", "users/ada/trees/people.csv")
+    monkeypatch.chdir(place / "users/ada/trees")
     run = go(settings(output=str(place / "scratch")))[-1].run
 
     held = fcnet.load(run).header["data"]
@@ -318,7 +318,7 @@ def test_x13_a_run_elsewhere_says_nothing_of_where_the_work_was_done(place, monk
     assert held[0]["paths"] == ["people.csv"]
     assert b"ada/" not in (run / "last.npz").read_bytes()
     assert "ada/" not in (run / "environment.json").read_text()
-    assert api.evaluate(run)["data"] == "home/ada/work/people.csv", "its config.yaml knows"
+    assert api.evaluate(run)["data"] == "users/ada/trees/people.csv", "its config.yaml knows"
 
 
 def test_eval_refuses_data_that_have_changed(place):
