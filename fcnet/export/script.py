@@ -99,9 +99,8 @@ class Net:
     def batch(self, rows: Mapping[str, Any], start: int, stop: int) -> Any:
         """What the net makes of some rows, which stand in a batch of one of two sizes."""
         size = FEW if stop - start <= FEW else BATCH
-        return np.asarray(self.forward({name: np.resize(cells[start:stop], size) for name, cells in rows.items()}))[
-            : stop - start
-        ]
+        some = {name: np.resize(cells[start:stop], size) for name, cells in rows.items()}
+        return np.asarray(self.forward(some))[: stop - start]
 
     def cell(self, p: Any, what: str, i: int, dtype: str) -> Any:
         """One column of the predictions."""
@@ -222,9 +221,10 @@ def opened(path: str) -> Iterator[Any]:
         with open(whole, "w", encoding="utf-8", newline="\n") as out:
             yield out
         return
-    part = f"{whole}.part"
+    part = f"{whole}.{os.getpid()}.part"
+    out = open(part, "x", encoding="utf-8", newline="\n")  # noqa: SIM115  # whose file it is, is known before any is removed
     try:
-        with open(part, "w", encoding="utf-8", newline="\n") as out:
+        with out:
             yield out
         os.replace(part, whole)
     except BaseException:

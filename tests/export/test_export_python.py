@@ -185,7 +185,10 @@ def test_a_script_leaves_no_half_of_a_file(folder, monkeypatch, capfd):
     Path("late.csv").write_text("\n".join([head, *[row] * 5000, "x" + row[row.index(",") :], ""]))
     Path("kept.csv").write_text("kept")
 
-    failed = [script.main(script.NET, ["late.csv", "-o", name]) for name in ("kept.csv", "none.csv")]
+    Path("kept.csv.part").write_bytes(Path("late.csv").read_bytes())
+
+    failed = [script.main(script.NET, ["late.csv", "-o", "none.csv"])]
+    failed.append(script.main(script.NET, ["kept.csv.part", "-o", "kept.csv"]))
     os.mkfifo("pipe")
     with ThreadPoolExecutor(1) as pool:
         for name in ("late.csv", "plain.csv"):
@@ -195,7 +198,8 @@ def test_a_script_leaves_no_half_of_a_file(folder, monkeypatch, capfd):
     assert failed == [4, 4, 4, 0]
     assert capfd.readouterr().err.startswith("late.csv:5002: column")
     assert Path("kept.csv").read_text() == "kept"
-    assert not [*Path().glob("none.csv*"), *Path().glob("*.part")]
+    assert Path("kept.csv.part").read_bytes() == Path("late.csv").read_bytes()
+    assert [*Path().glob("none.csv*"), *Path().glob("*.part")] == [Path("kept.csv.part")]
     assert read.result().startswith("prediction,")
     assert Path("pipe").is_fifo()
 
